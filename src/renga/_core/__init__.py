@@ -1,0 +1,1 @@
+"""Small helpers that the libraries share. No public names."""

@@ -1,0 +1,1 @@
+"""renga.optim."""

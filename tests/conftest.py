@@ -1,0 +1,39 @@
+"""Strict settings for every test: no silent rank promotion, two CPU devices, checked annotations."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from jaxtyping import config as jaxtyping_config
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Annotations of our own code are checked by beartype at every call.
+install_import_hook("renga", "beartype.beartype")
+
+
+@pytest.fixture
+def unchecked():
+    """Turns the annotation checks off: for tests of our own error messages."""
+    before = jaxtyping_config.jaxtyping_disable
+    jaxtyping_config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def rank_promotion():
+    """Allows implicit rank promotion: upstream packages rely on it."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture
+def x64():
+    """Runs a test in float64."""
+    with jax.enable_x64(True):
+        yield
