@@ -1,0 +1,67 @@
+"""Every public function of every library under every transformation, from one table."""
+
+import importlib
+import importlib.util
+import pkgutil
+import types
+
+import pytest
+
+import renga
+from renga.testing import check_transforms
+
+from . import cases
+
+# A library that is not finished yet may not be in the table; everything else must.
+LIBRARIES = sorted(
+    name
+    for name in ("nn", "optim", "rl", "search", "graph", "dist", "testing")
+    if importlib.util.find_spec(f"renga.{name}")
+)
+
+
+def table(library: str) -> types.ModuleType:
+    return importlib.import_module(f"{cases.__name__}.{library}")
+
+
+def public_names(module: types.ModuleType, prefix: str = "") -> set[str]:
+    """All callable names that a library exports, those of its public submodules with a dot."""
+    names = set()
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, types.ModuleType):
+            names |= public_names(value, f"{prefix}{name}.")
+        elif callable(value):
+            names.add(prefix + name)
+    return names
+
+
+def all_cases():
+    for library in LIBRARIES:
+        for name, case in table(library).CASES.items():
+            yield pytest.param(case, id=f"{library}.{name}")
+
+
+@pytest.mark.parametrize("case", all_cases())
+def test_function_is_the_same_under_every_transformation(case):
+    args = case.args() if callable(case.args) else case.args
+    check_transforms(case.fn, *args, differentiable=case.differentiable, rtol=case.rtol, atol=case.atol)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_public_function_is_in_the_table_or_exempt_with_a_reason(library):
+    module = importlib.import_module(f"renga.{library}")
+    cases_of = set(table(library).CASES)
+    exempt = table(library).EXEMPT
+    # A case may stand for a method or a variant: "Linear/without_bias" covers "Linear".
+    covered = {name.split("/")[0] for name in cases_of} | set(exempt)
+    names = public_names(module)
+    assert not names - covered, "public, but neither in CASES nor in EXEMPT"
+    assert not covered - names, "in the table, but not public"
+    assert not {name.split("/")[0] for name in cases_of} & set(exempt)
+    assert all(len(reason) > 5 for reason in exempt.values())
+
+
+def test_no_library_is_left_out():
+    found = {m.name for m in pkgutil.iter_modules(renga.__path__) if m.ispkg and not m.name.startswith("_")}
+    assert found - {"envs", "data", "loop", "systems", "cli", "web"} == set(LIBRARIES)
