@@ -1,0 +1,5 @@
+"""`renga.dist` in the conformance matrix."""
+
+CASES = {}
+
+EXEMPT = {}

@@ -1,0 +1,5 @@
+"""`renga.nn` in the conformance matrix."""
+
+CASES = {}
+
+EXEMPT = {}

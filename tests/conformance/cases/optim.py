@@ -1,0 +1,5 @@
+"""`renga.optim` in the conformance matrix."""
+
+CASES = {}
+
+EXEMPT = {}

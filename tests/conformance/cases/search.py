@@ -1,0 +1,5 @@
+"""`renga.search` in the conformance matrix."""
+
+CASES = {}
+
+EXEMPT = {}
