@@ -1,0 +1,79 @@
+"""Weight decay."""
+# ruff: noqa: N801
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from renga.optim._leaves import leafwise, map_leaves, need_params
+from renga.optim._masking import masked
+from renga.optim._moments import safe_increment, zero_count
+from renga.optim._transformation import (
+    EmptyState,
+    GradientTransformationExtraArgs,
+    ScalarOrSchedule,
+)
+from renga.optim._value import is_schedule, static, value
+
+AddDecayedWeightsState = EmptyState
+
+
+class WeightDecaySchedule(NamedTuple):
+    """The state of `add_decayed_weights` with a schedule."""
+
+    count: Any  # steps taken
+
+
+@leafwise
+def _add_scaled(g, p, weight):
+    return (g + weight * p).astype(jnp.result_type(g, p))
+
+
+@value
+class add_decayed_weights(GradientTransformationExtraArgs):
+    """Adds the parameters, scaled, to the updates: u = g + λ θ.
+
+    Args:
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay: a tree of bools (or a prefix of one), or a function from
+        parameters to it; all by default.
+
+    Raises:
+      ValueError: if `update` is called without `params`.
+
+    Example:
+      >>> tx = add_decayed_weights(0.1)
+      >>> tx.update(jnp.array(1.0), tx.init(0.0), jnp.array(2.0))[0]
+      Array(1.2, dtype=float32)
+
+    References:
+      Loshchilov & Hutter, "Decoupled Weight Decay Regularization",
+      https://arxiv.org/abs/1711.05101, algorithm 1.
+    """
+
+    weight_decay: ScalarOrSchedule = 0.0
+    mask: Any = static(None)
+
+    def init(self, params):
+        """Counts steps if the decay is a schedule."""
+        if self.mask is not None:
+            return self._masked().init(params)
+        if is_schedule(self.weight_decay):
+            return WeightDecaySchedule(zero_count())
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Adds the decay."""
+        need_params("add_decayed_weights", params)
+        if self.mask is not None:
+            return self._masked().update(updates, state, params)
+        weight = self.weight_decay
+        if is_schedule(weight):
+            weight = weight(state.count)
+            state = WeightDecaySchedule(safe_increment(state.count))
+        add = lambda g, p: _add_scaled(g, p, weight)
+        return map_leaves("add_decayed_weights", add, 1, updates, params), state
+
+    def _masked(self):
+        return masked(dataclasses.replace(self, mask=None), self.mask)

@@ -1,0 +1,205 @@
+"""Exponential averages of powers of the gradient."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike, PyTree
+
+from renga.optim._leaves import (
+    abs_sq,
+    complement,
+    leafwise,
+    map_leaves,
+)
+
+
+def loses_decay(dtype: Any, decay: Any) -> bool:
+    """Whether an average in this dtype could be stuck: (1 - decay) m is below its rounding step."""
+    dtype = jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact) or dtype.itemsize > 2:
+        return False
+    if isinstance(decay, int | float):
+        return 0 < 1 - decay < float(jnp.finfo(dtype).eps)
+    return True  # a traced decay could be anything
+
+
+def moment_zeros(name: str, params: Any, decay: Any, dtype: Any = None) -> Any:
+    """Zero moments like the parameters, or in `dtype`.
+
+    An average of 16-bit gradients whose decay would vanish in rounding (0.999 in bfloat16: the
+    step 0.001 m is below half a unit in the last place) is kept in float32.
+
+    Raises:
+      ValueError: if the caller insists on such a dtype.
+    """
+    if dtype is not None and isinstance(decay, float) and loses_decay(dtype, decay):
+        raise ValueError(
+            f"{name}: an average with decay {decay} in {jnp.dtype(dtype).name} never decays, "
+            "because each step is rounded away; take float32, or state_dtype(..., "
+            "rounding='stochastic')"
+        )
+
+    def zeros(p):
+        own = jnp.result_type(p) if dtype is None else dtype
+        return jnp.zeros_like(p, dtype=jnp.float32 if dtype is None and loses_decay(own, decay) else dtype)
+
+    return jax.tree.map(zeros, params)
+
+
+@leafwise(flags=("order",))
+def _moment(g, m, decay, rest, order):
+    return (rest * g**order + decay * m).astype(m.dtype)
+
+
+@leafwise(flags=("order",))
+def _norm_moment(g, m, decay, rest, order):
+    half = order / 2
+    power = abs_sq(g) if half == 1 else abs_sq(g) ** int(half) if half == int(half) else abs_sq(g) ** half
+    return (rest * power + decay * m).astype(m.dtype)
+
+
+@leafwise
+def _infinity_moment(g, m, decay, eps):
+    return jnp.maximum(jnp.abs(g) + eps, decay * m).astype(m.dtype)
+
+
+@leafwise
+def _corrected(m, scale):
+    return (m / scale).astype(m.dtype)
+
+
+def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int) -> PyTree:
+    """Steps the average of gᵒ: m ← β m + (1 - β) gᵒ.
+
+    Args:
+      updates: the gradients g.
+      moments: the averages m.
+      decay: β.
+      order: the power o.
+
+    Returns:
+      The new averages, in the dtype of the old.
+
+    Example:
+      >>> update_moment({"w": jnp.array(2.0)}, {"w": jnp.array(0.0)}, 0.5, 2)
+      {'w': Array(2., dtype=float32)}
+    """
+    fn = lambda g, m: _moment(g, m, decay, complement(decay), order=order)
+    return map_leaves("update_moment", fn, 1, updates, _arrays(moments))
+
+
+def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int) -> PyTree:
+    """Steps the average of |g|ᵒ: m ← β m + (1 - β) |g|ᵒ, with the modulus of complex g.
+
+    Args:
+      updates: the gradients g.
+      moments: the averages m.
+      decay: β.
+      order: the power o.
+
+    Returns:
+      The new averages, in the dtype of the old.
+
+    Example:
+      >>> update_moment_per_elem_norm(jnp.array(3.0 + 4.0j), jnp.array(0.0), 0.0, 2)
+      Array(25., dtype=float32)
+    """
+    fn = lambda g, m: _norm_moment(g, m, decay, complement(decay), order=order)
+    return map_leaves("update_moment_per_elem_norm", fn, 1, updates, _arrays(moments))
+
+
+def update_infinity_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, eps: ArrayLike) -> PyTree:
+    """Steps the decaying maximum: m ← max(β m, |g| + ε).
+
+    Args:
+      updates: the gradients g.
+      moments: the maxima m.
+      decay: β.
+      eps: ε.
+
+    Returns:
+      The new maxima.
+
+    Example:
+      >>> update_infinity_moment(jnp.array(-1.0), jnp.array(4.0), 0.5, 0.0)
+      Array(2., dtype=float32)
+    """
+    fn = lambda g, m: _infinity_moment(g, m, decay, eps)
+    return map_leaves("update_infinity_moment", fn, 1, updates, _arrays(moments))
+
+
+def bias_correction(moment: PyTree, decay: ArrayLike, count: ArrayLike) -> PyTree:
+    """Removes the pull of the zero start from an average: m / (1 - βᵗ).
+
+    Args:
+      moment: the averages m after t steps.
+      decay: β.
+      count: t, at least 1.
+
+    Returns:
+      The unbiased averages.
+
+    Example:
+      >>> bias_correction(jnp.array(0.5), 0.5, 1)
+      Array(1., dtype=float32)
+
+    References:
+      Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, section 3.
+    """
+    scale = correction(decay, count)
+    return jax.tree.map(lambda m: _corrected(jnp.asarray(m), scale), moment)
+
+
+def correction(decay: Any, count: Any) -> Any:
+    """1 - βᵗ."""
+    return 1 - decay ** jnp.asarray(count)
+
+
+def safe_increment(count: ArrayLike) -> jax.Array:
+    """Adds 1 to a counter, which stays at its largest value instead of wrapping around.
+
+    Args:
+      count: a scalar of any real dtype.
+
+    Returns:
+      min(count + 1, largest value of the dtype).
+
+    Example:
+      >>> safe_increment(jnp.array(2**31 - 1, jnp.int32))
+      Array(2147483647, dtype=int32)
+    """
+    count = jnp.asarray(count)
+    if jnp.issubdtype(count.dtype, jnp.integer):
+        top = jnp.iinfo(count.dtype).max
+    elif jnp.issubdtype(count.dtype, jnp.floating):
+        top = float(jnp.finfo(count.dtype).max)
+    else:
+        raise ValueError(f"safe_increment: count must have an integer or floating dtype, got {count.dtype}")
+    top = jnp.asarray(top, count.dtype)
+    return jnp.where(count < top, count + jnp.ones([], count.dtype), top)
+
+
+def safe_int32_increment(count: ArrayLike) -> jax.Array:
+    """The old name of `safe_increment`.
+
+    Args:
+      count: a scalar.
+
+    Returns:
+      min(count + 1, largest value of the dtype).
+
+    Example:
+      >>> safe_int32_increment(jnp.array(3, jnp.int32))
+      Array(4, dtype=int32)
+    """
+    return safe_increment(count)
+
+
+def zero_count() -> jax.Array:
+    """The step count at the start."""
+    return jnp.zeros([], jnp.int32)
+
+
+def _arrays(tree: Any) -> Any:
+    return jax.tree.map(jnp.asarray, tree)

@@ -1,0 +1,524 @@
+"""Schedules: functions of the step count that are values, with their numbers as leaves."""
+# ruff: noqa: N801
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from renga._core.checks import check_choice
+from renga.optim._transformation import Schedule
+from renga.optim._value import Value, steps, value
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float)
+
+
+def _positive_steps(name: str, argument: str, count: Any) -> None:
+    if _is_number(count) and not count > 0:
+        raise ValueError(f"{name}: {argument} must be positive, got {count}")
+
+
+@value
+class constant_schedule(Value):
+    """The same value at every step.
+
+    Args:
+      value: the value.
+
+    Example:
+      >>> constant_schedule(0.1)(7)
+      0.1
+    """
+
+    value: ArrayLike
+
+    def __call__(self, count: ArrayLike) -> ArrayLike:
+        """The value at step `count`."""
+        del count
+        return self.value
+
+
+@value
+class polynomial_schedule(Value):
+    """Moves from one value to another along a power of the remaining time.
+
+        f(t) = (a - b) (1 - s)ᵖ + b,  s = clip((t - t₀) / T, 0, 1)
+
+    Args:
+      init_value: a.
+      end_value: b.
+      power: p.
+      transition_steps: T; the value stays at a if it is not positive.
+      transition_begin: t₀.
+
+    Example:
+      >>> f = polynomial_schedule(1.0, 0.0, power=2, transition_steps=10)
+      >>> f(5)
+      Array(0.25, dtype=float32, weak_type=True)
+    """
+
+    init_value: ArrayLike
+    end_value: ArrayLike
+    power: ArrayLike = steps()
+    transition_steps: ArrayLike = steps()
+    transition_begin: ArrayLike = steps(0)
+
+    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+        """The value at step `count`."""
+        if _is_number(self.transition_steps) and self.transition_steps <= 0:
+            return self.init_value
+        begin = self.transition_begin
+        begin = max(begin, 0) if _is_number(begin) else begin
+        passed = jnp.clip(count - begin, 0, self.transition_steps)
+        remaining = 1 - passed / self.transition_steps
+        return (self.init_value - self.end_value) * remaining**self.power + self.end_value
+
+
+def linear_schedule(
+    init_value: ArrayLike,
+    end_value: ArrayLike,
+    transition_steps: ArrayLike,
+    transition_begin: ArrayLike = 0,
+) -> polynomial_schedule:
+    """Moves from one value to another along a line.
+
+    Args:
+      init_value: the value at the start.
+      end_value: the value at the end.
+      transition_steps: steps the way takes.
+      transition_begin: the step at which it begins.
+
+    Returns:
+      A polynomial schedule of power 1.
+
+    Example:
+      >>> linear_schedule(0.0, 1.0, 4)(3)
+      Array(0.75, dtype=float32, weak_type=True)
+    """
+    return polynomial_schedule(init_value, end_value, 1, transition_steps, transition_begin)
+
+
+@value
+class exponential_decay(Value):
+    """Multiplies by the same factor in every stretch of time.
+
+        f(t) = a rᵖ,  p = (t - t₀) / T for t > t₀, else f(t) = a
+
+    Args:
+      init_value: a.
+      transition_steps: T, steps in which the value falls by the factor r.
+      decay_rate: r.
+      transition_begin: t₀.
+      staircase: whether p is rounded down.
+      end_value: a bound that the value does not pass: the smallest value where r < 1, else
+        the largest.
+
+    Example:
+      >>> exponential_decay(1.0, transition_steps=10, decay_rate=0.5)(20)
+      Array(0.25, dtype=float32, weak_type=True)
+    """
+
+    init_value: ArrayLike
+    transition_steps: ArrayLike = steps()
+    decay_rate: ArrayLike
+    transition_begin: ArrayLike = steps(0)
+    staircase: bool = steps(False)
+    end_value: ArrayLike | None = None
+
+    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+        """The value at step `count`."""
+        if _is_number(self.transition_steps) and self.transition_steps <= 0:
+            return self.init_value
+        if _is_number(self.decay_rate) and self.decay_rate == 0:
+            return self.init_value
+        begin = self.transition_begin
+        begin = max(begin, 0) if _is_number(begin) else begin
+        passed = jnp.asarray(count) - begin
+        power = passed / self.transition_steps
+        if self.staircase:
+            power = jnp.floor(power)
+        power = jnp.where(passed > 0, power, 0)
+        decayed = self.init_value * jnp.power(self.decay_rate, power)
+        if self.end_value is None:
+            return decayed
+        return jnp.where(
+            jnp.asarray(self.decay_rate) < 1,
+            jnp.maximum(decayed, self.end_value),
+            jnp.minimum(decayed, self.end_value),
+        )
+
+
+@value
+class cosine_decay_schedule(Value):
+    """Falls along half a cosine.
+
+        f(t) = a [(1 - α) cᵖ + α],  c = ½ (1 + cos(π min(t, T) / T))
+
+    Args:
+      init_value: a.
+      decay_steps: T.
+      alpha: α, the share of a that remains.
+      exponent: p.
+
+    Raises:
+      ValueError: if `decay_steps` is not positive.
+
+    Example:
+      >>> cosine_decay_schedule(2.0, 10)(5).round(3)
+      Array(1., dtype=float32)
+
+    References:
+      Loshchilov & Hutter, "SGDR", https://arxiv.org/abs/1608.03983, eq. 5.
+    """
+
+    init_value: ArrayLike
+    decay_steps: ArrayLike = steps()
+    alpha: ArrayLike = 0.0
+    exponent: ArrayLike = 1.0
+
+    def __post_init__(self):
+        _positive_steps("cosine_decay_schedule", "decay_steps", self.decay_steps)
+
+    def __call__(self, count: ArrayLike) -> Array:
+        """The value at step `count`."""
+        passed = jnp.minimum(count, self.decay_steps) / self.decay_steps
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * passed))
+        return self.init_value * ((1 - self.alpha) * cosine**self.exponent + self.alpha)
+
+
+def _check_scales(name: str, scales: Mapping[int, ArrayLike] | None) -> None:
+    for boundary, factor in (scales or {}).items():
+        if _is_number(factor) and factor < 0:
+            raise ValueError(f"{name}: boundaries_and_scales must hold non-negative scales, got {factor} at {boundary}")
+
+
+@value
+class piecewise_constant_schedule(Value):
+    """A staircase: from each boundary on, the value is multiplied by its scale.
+
+    Args:
+      init_value: the value before the first boundary.
+      boundaries_and_scales: boundary step ↦ scale.
+
+    Raises:
+      ValueError: if a scale is negative.
+
+    Example:
+      >>> f = piecewise_constant_schedule(1.0, {10: 0.5, 20: 0.1})
+      >>> float(f(9)), float(f(10)), round(float(f(20)), 3)
+      (1.0, 0.5, 0.05)
+    """
+
+    init_value: ArrayLike
+    boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+
+    def __post_init__(self):
+        _check_scales("piecewise_constant_schedule", self.boundaries_and_scales)
+
+    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+        """The value at step `count`."""
+        current = self.init_value
+        for boundary, factor in sorted((self.boundaries_and_scales or {}).items()):
+            current = jnp.where(jnp.asarray(count) < boundary, current, factor * current)
+        return current
+
+
+@value
+class piecewise_interpolate_schedule(Value):
+    """Interpolates between the values that a staircase would have at its boundaries.
+
+    Args:
+      interpolate_type: 'linear' or 'cosine'.
+      init_value: the value at step 0.
+      boundaries_and_scales: boundary step ↦ scale; at each boundary the value is that of the
+        last boundary times the scale.
+
+    Raises:
+      ValueError: if the type is unknown, a scale is negative or a boundary is not positive.
+
+    Example:
+      >>> f = piecewise_interpolate_schedule("linear", 1.0, {10: 0.5, 20: 0.0})
+      >>> float(f(5)), float(f(15)), float(f(30))
+      (0.75, 0.25, 0.0)
+    """
+
+    interpolate_type: str = steps()
+    init_value: ArrayLike
+    boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+
+    def __post_init__(self):
+        name = "piecewise_interpolate_schedule"
+        kinds = ("linear", "cosine")
+        check_choice(name, "interpolate_type", self.interpolate_type, kinds)
+        _check_scales(name, self.boundaries_and_scales)
+
+    def __call__(self, count: ArrayLike) -> Array:
+        """The value at step `count`."""
+        pairs = sorted((self.boundaries_and_scales or {}).items())
+        ends = [boundary for boundary, _ in pairs]
+        factors = [factor for _, factor in pairs]
+        values = list(itertools.accumulate([self.init_value, *factors], _times))
+        count = jnp.asarray(count)
+        current = values[-1] * jnp.ones_like(count, jnp.result_type(float))
+        bounds = list(zip([0, *ends], ends, values, values[1:], strict=False))
+        for begin, end, left, right in reversed(bounds):
+            share = (count - begin) / max(end - begin, 1)
+            if self.interpolate_type == "cosine":
+                between = right + (left - right) * (1 + jnp.cos(jnp.pi * share)) / 2
+            else:
+                between = left + (right - left) * share
+            current = jnp.where(count < end, between, current)
+        return current
+
+
+def _times(a: Any, b: Any) -> Any:
+    return a * b
+
+
+def linear_onecycle_schedule(
+    transition_steps: int,
+    peak_value: ArrayLike,
+    pct_start: float = 0.3,
+    pct_final: float = 0.85,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> piecewise_interpolate_schedule:
+    """One cycle of three lines: up to the peak, back down, and out.
+
+    Args:
+      transition_steps: steps of the whole cycle.
+      peak_value: the peak.
+      pct_start: share of the steps spent on the way up.
+      pct_final: share of the steps after which the last line begins.
+      div_factor: peak / first value.
+      final_div_factor: first value / last value.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ValueError: if `transition_steps` is not positive.
+
+    Example:
+      >>> float(linear_onecycle_schedule(100, 1.0)(30))
+      1.0
+
+    References:
+      Smith & Topin, "Super-Convergence", https://arxiv.org/abs/1708.07120, section 3.
+    """
+    _positive_steps("linear_onecycle_schedule", "transition_steps", transition_steps)
+    return piecewise_interpolate_schedule(
+        "linear",
+        peak_value / div_factor,
+        {
+            int(pct_start * transition_steps): div_factor,
+            int(pct_final * transition_steps): 1.0 / div_factor,
+            transition_steps: 1.0 / final_div_factor,
+        },
+    )
+
+
+def cosine_onecycle_schedule(
+    transition_steps: int,
+    peak_value: ArrayLike,
+    pct_start: float = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> piecewise_interpolate_schedule:
+    """One cycle of two half cosines: up to the peak and down to almost nothing.
+
+    Args:
+      transition_steps: steps of the whole cycle.
+      peak_value: the peak.
+      pct_start: share of the steps spent on the way up.
+      div_factor: peak / first value.
+      final_div_factor: first value / last value.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ValueError: if `transition_steps` is not positive.
+
+    Example:
+      >>> float(cosine_onecycle_schedule(100, 1.0)(30))
+      1.0
+
+    References:
+      Smith & Topin, "Super-Convergence", https://arxiv.org/abs/1708.07120, section 3.
+    """
+    _positive_steps("cosine_onecycle_schedule", "transition_steps", transition_steps)
+    return piecewise_interpolate_schedule(
+        "cosine",
+        peak_value / div_factor,
+        {
+            int(pct_start * transition_steps): div_factor,
+            int(transition_steps): 1.0 / (div_factor * final_div_factor),
+        },
+    )
+
+
+@value
+class join_schedules(Value):
+    """Several schedules one after the other, each counting from its own start.
+
+    Args:
+      schedules: the schedules.
+      boundaries: the step at which each but the first begins.
+
+    Raises:
+      ValueError: if there is not one boundary fewer than schedules.
+
+    Example:
+      >>> f = join_schedules([linear_schedule(0.0, 1.0, 10), constant_schedule(1.0)], [10])
+      >>> float(f(5)), float(f(50))
+      (0.5, 1.0)
+    """
+
+    schedules: Sequence[Schedule]
+    boundaries: Sequence[ArrayLike] = steps()
+
+    def __post_init__(self):
+        object.__setattr__(self, "schedules", tuple(self.schedules))
+        object.__setattr__(self, "boundaries", tuple(self.boundaries))
+        if len(self.boundaries) != len(self.schedules) - 1:
+            raise ValueError(
+                "join_schedules: boundaries must be one fewer than schedules, got "
+                f"{len(self.boundaries)} boundaries and {len(self.schedules)} schedules"
+            )
+
+    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+        """The value at step `count`."""
+        current = self.schedules[0](count)
+        for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
+            later = schedule(count - boundary)
+            current = jnp.where(jnp.asarray(count) < boundary, current, later)
+        return current
+
+
+def warmup_constant_schedule(
+    init_value: ArrayLike, peak_value: ArrayLike, warmup_steps: ArrayLike
+) -> polynomial_schedule:
+    """Rises along a line and stays.
+
+    Args:
+      init_value: the value at the start.
+      peak_value: the value that stays.
+      warmup_steps: steps of the rise.
+
+    Returns:
+      The schedule.
+
+    Example:
+      >>> f = warmup_constant_schedule(0.0, 1.0, 10)
+      >>> float(f(5)), float(f(50))
+      (0.5, 1.0)
+    """
+    return linear_schedule(init_value, peak_value, warmup_steps)
+
+
+def warmup_cosine_decay_schedule(
+    init_value: ArrayLike,
+    peak_value: ArrayLike,
+    warmup_steps: ArrayLike,
+    decay_steps: ArrayLike,
+    end_value: ArrayLike = 0.0,
+    exponent: ArrayLike = 1.0,
+) -> join_schedules:
+    """Rises along a line and falls along half a cosine.
+
+    Args:
+      init_value: the value at the start.
+      peak_value: the peak.
+      warmup_steps: steps of the rise.
+      decay_steps: steps of rise and fall together.
+      end_value: the value at the end.
+      exponent: the power of the cosine.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ValueError: if `decay_steps` is not larger than `warmup_steps`.
+
+    Example:
+      >>> f = warmup_cosine_decay_schedule(0.0, 1.0, warmup_steps=10, decay_steps=30)
+      >>> float(f(5)), float(f(10)), round(float(f(20)), 3), float(f(30))
+      (0.5, 1.0, 0.5, 0.0)
+
+    References:
+      Loshchilov & Hutter, "SGDR", https://arxiv.org/abs/1608.03983, eq. 5.
+    """
+    if _is_number(peak_value):
+        alpha = end_value / peak_value if peak_value != 0 else 0.0
+    else:
+        zero = peak_value == 0
+        alpha = jnp.where(zero, 0.0, end_value / jnp.where(zero, 1.0, peak_value))
+    fall_steps = decay_steps - warmup_steps
+    _positive_steps("warmup_cosine_decay_schedule", "decay_steps - warmup_steps", fall_steps)
+    rise = linear_schedule(init_value, peak_value, warmup_steps)
+    fall = cosine_decay_schedule(peak_value, fall_steps, alpha, exponent)
+    return join_schedules([rise, fall], [warmup_steps])
+
+
+def warmup_exponential_decay_schedule(
+    init_value: ArrayLike,
+    peak_value: ArrayLike,
+    warmup_steps: ArrayLike,
+    transition_steps: ArrayLike,
+    decay_rate: ArrayLike,
+    transition_begin: ArrayLike = 0,
+    staircase: bool = False,
+    end_value: ArrayLike | None = None,
+) -> join_schedules:
+    """Rises along a line and falls exponentially.
+
+    Args:
+      init_value: the value at the start.
+      peak_value: the peak.
+      warmup_steps: steps of the rise.
+      transition_steps: steps in which the value falls by `decay_rate`.
+      decay_rate: the factor.
+      transition_begin: steps after the rise at which the fall begins.
+      staircase: whether the value falls in jumps.
+      end_value: a bound that the value does not pass.
+
+    Returns:
+      The schedule.
+
+    Example:
+      >>> f = warmup_exponential_decay_schedule(0.0, 1.0, 10, 10, 0.5)
+      >>> float(f(5)), float(f(20))
+      (0.5, 0.5)
+    """
+    rise = linear_schedule(init_value, peak_value, warmup_steps)
+    fall = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
+    return join_schedules([rise, fall], [warmup_steps])
+
+
+def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> join_schedules:
+    """Cosine decay with warm restarts.
+
+    Args:
+      cosine_kwargs: the arguments of `warmup_cosine_decay_schedule`, for one cycle each.
+
+    Returns:
+      The schedule.
+
+    Example:
+      >>> cycle = dict(init_value=0.0, peak_value=1.0, warmup_steps=2, decay_steps=10)
+      >>> f = sgdr_schedule([cycle, cycle])
+      >>> float(f(2)), float(f(12))
+      (1.0, 1.0)
+
+    References:
+      Loshchilov & Hutter, "SGDR", https://arxiv.org/abs/1608.03983, section 3.
+    """
+    cycles = [dict(kwargs) for kwargs in cosine_kwargs]
+    ends = list(itertools.accumulate(cycle["decay_steps"] for cycle in cycles))
+    schedules = [warmup_cosine_decay_schedule(**cycle) for cycle in cycles]
+    return join_schedules(schedules, ends[:-1])
