@@ -44,7 +44,14 @@ ALL_CASES = [
 @pytest.mark.parametrize("case", ALL_CASES)
 def test_function_is_the_same_under_every_transformation(case):
     args = case.args() if callable(case.args) else case.args
-    check_transforms(case.fn, *args, differentiable=case.differentiable, rtol=case.rtol, atol=case.atol)
+    check_transforms(
+        case.fn,
+        *args,
+        differentiable=case.differentiable,
+        rtol=case.rtol,
+        atol=case.atol,
+        compiler_options={"xla_backend_optimization_level": 0},  # compiling is nearly all the time
+    )
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

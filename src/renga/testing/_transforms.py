@@ -19,12 +19,13 @@ def check_transforms(
     differentiable: bool = True,
     rtol: float = 1e-5,
     atol: float = 1e-6,
+    compiler_options: dict[str, Any] | None = None,
 ) -> None:
     """Checks that a function gives the plain call's result under every transformation.
 
     `fn(*args)` runs as plain Python, and then under `jit`, `grad`, `vmap`, `vmap` of `vmap`, `lax.scan` and `shard_map` over two
-    devices, each with the arguments as they came and once more with every typed random key turned into a legacy one (and the other
-    way round). Lanes of a batch hold the same arguments, so each must repeat the plain result.
+    devices. Lanes of a batch hold the same arguments, so each must repeat the plain result. Where there are random keys, it runs
+    once more, plain and under `jit`, `vmap` and `shard_map`, with every typed key turned into a legacy one and the other way round.
 
     `grad` takes y = Σ w ∘ fn(x) for fixed weights w over the inexact outputs, and holds reverse mode against forward mode:
 
@@ -38,6 +39,7 @@ def check_transforms(
       differentiable: whether to check `grad`.
       rtol: relative tolerance.
       atol: absolute tolerance.
+      compiler_options: passed to `jax.jit`; large tables compile faster with less optimisation.
 
     Raises:
       AssertionError: naming the function, the transformation and the leaf, and by how much it is off.
@@ -59,32 +61,35 @@ def check_transforms(
             f'{len(jax.devices())}; call jax.config.update("jax_num_cpu_devices", 2) before the first computation'
         )
     args = jax.tree.map(jnp.asarray, args)
-    expected = fn(*args)
-    swapped = jax.tree.map(_swap_key, args)
-    variants = {"": (args, expected)}
-    if any(_is_key(x) for x in jax.tree.leaves((args, swapped))):
-        # The plain result may itself hold keys, so it is taken anew with the other kind.
-        variants[" with the other kind of key"] = (swapped, fn(*swapped))
-        _compare(name, "other kind of key", _raw(fn(*swapped)), _raw(expected), 0, rtol, atol)
+    plain = fn(*args)
+    programs = _programs(fn)
+    if differentiable and _has_inexact(args, plain):
+        programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=True), ())
+    try:
+        _check(name, programs, args, plain, rtol, atol, compiler_options)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=False), ())
+        _check(name, programs, args, plain, rtol, atol, compiler_options)
 
-    for suffix, (inputs, plain) in variants.items():
-        programs = _programs(fn)
-        if differentiable and _has_inexact(inputs, plain):
-            programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=True), ())
-        try:
-            outputs = _run(name, programs, inputs)
-        except TypeError as error:
-            if "custom_vjp" not in str(error):
-                raise
-            programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=False), ())
-            outputs = _run(name, programs, inputs)
-        for (transformation, (_, lanes)), output in zip(programs.items(), outputs, strict=True):
-            label = transformation + suffix
-            if transformation == "grad":
-                _check_gradient(name, label, *output, rtol, atol)
-                _compare(name, label + "'s value", output[0], plain, 0, rtol, atol)
-            else:
-                _compare(name, label, output, plain, len(lanes), rtol, atol)
+    swapped = jax.tree.map(_swap_key, args)
+    if any(_is_key(x) for x in jax.tree.leaves((args, swapped))):
+        other = fn(*swapped)
+        _compare(f"{name}, with the other kind of key", "the plain call", _raw(other), _raw(plain), 0, rtol, atol)
+        some = {transformation: programs[transformation] for transformation in ("jit", "vmap", "shard_map")}
+        _check(f"{name}, with the other kind of key", some, swapped, other, rtol, atol, compiler_options)
+
+
+def _check(name, programs, args, plain, rtol, atol, compiler_options) -> None:
+    """Runs the programs and holds each against the plain result."""
+    outputs = _run(name, programs, args, compiler_options)
+    for (transformation, (_, lanes)), output in zip(programs.items(), outputs, strict=True):
+        if transformation == "grad":
+            _check_gradient(name, *output, rtol, atol)
+            _compare(name, "grad's value", output[0], plain, 0, rtol, atol)
+        else:
+            _compare(name, transformation, output, plain, len(lanes), rtol, atol)
 
 
 def _programs(fn: Callable) -> dict[str, tuple[Callable, tuple[int, ...]]]:
@@ -108,10 +113,15 @@ def _programs(fn: Callable) -> dict[str, tuple[Callable, tuple[int, ...]]]:
     }
 
 
-def _run(name: str, programs: dict[str, tuple[Callable, tuple[int, ...]]], args: tuple) -> list[PyTree]:
-    """Runs all programs inside one jitted function: one compilation is much cheaper than seven."""
+def _run(
+    name: str,
+    programs: dict[str, tuple[Callable, tuple[int, ...]]],
+    args: tuple,
+    compiler_options: dict[str, Any] | None,
+) -> list[PyTree]:
+    """Runs all programs inside one jitted function: one compilation is much cheaper than six."""
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options)
     def run(args):
         outputs = []
         for transformation, (program, lanes) in programs.items():
@@ -161,18 +171,19 @@ def _direction(x: Array, seed: int) -> Array:
     return jnp.cos(1.7 * n + seed).astype(x.dtype)
 
 
-def _check_gradient(name, label, value, reverse, forward, gradient, rtol, atol) -> None:
+def _check_gradient(name, value, reverse, forward, gradient, rtol, atol) -> None:
+    """Checks that the gradient is finite where the value is, and that reverse mode agrees with forward mode."""
     finite_value = all(np.isfinite(np.asarray(x, np.complex64)).all() for x in jax.tree.leaves(value) if _is_inexact(x))
     finite = all(np.isfinite(np.asarray(g, np.complex64)).all() for g in gradient)
     if finite_value and not finite:
-        raise AssertionError(f"check_transforms({name}): {label} is not finite")
+        raise AssertionError(f"check_transforms({name}): grad is not finite")
     if finite and np.isfinite(forward):
         scale = sum(float(np.abs(np.asarray(g, np.complex64)).sum()) for g in gradient)
         error = abs(float(reverse) - float(forward))
         # Both are sums over all entries, so the error is measured against the sum of magnitudes.
         if error > 10 * (atol + rtol * max(1.0, scale)):
             raise AssertionError(
-                f"check_transforms({name}): {label}: reverse mode gives {float(reverse):.8g} along a fixed direction, "
+                f"check_transforms({name}): grad: reverse mode gives {float(reverse):.8g} along a fixed direction, "
                 f"forward mode {float(forward):.8g}"
             )
 

@@ -1,0 +1,183 @@
+"""Gradient estimators against closed forms, against each other, and their variance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import dist
+from renga.dist import Bernoulli, Categorical, MultivariateNormalDiag, Normal
+
+KEY = jax.random.key(1)
+N = 4_000
+ESTIMATORS = [dist.pathwise_jacobians, dist.score_function_jacobians, dist.measure_valued_jacobians]
+GAUSSIAN = (jnp.array([0.5, -1.0]), jnp.array([0.3, -0.2]))  # μ and log σ
+A = jnp.array([[2.0, 0.5], [0.5, 1.0]])
+
+
+def gaussian(mean, log_std):
+    return MultivariateNormalDiag(mean, jnp.exp(log_std))
+
+
+def quadratic(x):
+    return x @ A @ x + x.sum()
+
+
+def assert_estimates(jacobians, expected, num_sigmas=5.0):
+    """The mean over samples is the gradient, within its own standard error."""
+    for j, e in zip(jax.tree.leaves(jacobians), jax.tree.leaves(expected), strict=True):
+        assert j.shape[1:] == jnp.shape(e)
+        error = num_sigmas * j.std(0) / np.sqrt(j.shape[0]) + 1e-5
+        assert (jnp.abs(j.mean(0) - e) <= error).all(), (j.mean(0), e, error)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_gaussian_expectation_of_a_quadratic_has_the_closed_form_gradient(estimator):
+    # E[xᵀAx + 1ᵀx] = μᵀAμ + Σ Aᵢᵢ σᵢ² + 1ᵀμ
+    mean, log_std = GAUSSIAN
+    expected = (2 * A @ mean + 1.0, 2 * jnp.diagonal(A) * jnp.exp(2 * log_std))
+    jacobians = estimator(quadratic, GAUSSIAN, gaussian, KEY, N)
+    assert_estimates(jacobians, expected)
+    # The estimate is sharp enough for the assertion to mean something.
+    assert all((j.std(0) / np.sqrt(N) < 0.7).all() for j in jacobians)
+
+
+def test_estimators_agree_on_a_function_without_a_closed_form():
+    def f(x):
+        return jnp.sin(3 * x[0]) * jnp.exp(-0.5 * x[1] ** 2)
+
+    means = [[j.mean(0) for j in e(f, GAUSSIAN, gaussian, KEY, 20_000)] for e in ESTIMATORS]
+    for other in means[1:]:
+        for a, b in zip(means[0], other, strict=True):
+            np.testing.assert_allclose(a, b, atol=0.06)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[1:])
+def test_bernoulli_expectation_has_the_exact_gradient(estimator):
+    logits = jnp.array([0.4, -1.0])
+
+    def f(x):
+        return x[0] * 3.0 + x[0] * x[1] * 2.0 - x[1]
+
+    def exact(logits):
+        p = jax.nn.sigmoid(logits)
+        return 3 * p[0] + 2 * p[0] * p[1] - p[1]
+
+    assert_estimates(estimator(f, (logits,), lambda l: Bernoulli(logits=l), KEY, N), (jax.grad(exact)(logits),))
+    by_probs = estimator(f, (jnp.array([0.6, 0.3]),), lambda p: Bernoulli(probs=p), KEY, N)
+    assert_estimates(by_probs, (jnp.array([3 + 2 * 0.3, 2 * 0.6 - 1]),))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[1:])
+def test_categorical_expectation_has_the_exact_gradient(estimator):
+    logits = jnp.array([[0.1, 0.5, -0.3], [0.0, 1.0, 0.2]])
+    table = jnp.arange(9.0).reshape(3, 3) ** 1.5
+
+    def exact(logits):
+        p = jax.nn.softmax(logits)
+        return p[0] @ table @ p[1]
+
+    jacobians = estimator(lambda x: table[x[0], x[1]], (logits,), lambda l: Categorical(logits=l), KEY, N)
+    assert_estimates(jacobians, (jax.grad(exact)(logits),))
+
+
+def test_measure_valued_is_exact_for_one_coin():
+    jacobians = dist.measure_valued_jacobians(lambda x: 3.0 * x, (0.0,), lambda l: Bernoulli(logits=l), KEY, 8)
+    np.testing.assert_allclose(jacobians[0], np.full(8, 0.75), rtol=1e-6)
+
+
+def test_coupling_lowers_the_variance_without_moving_the_mean():
+    def f(x):
+        return (x**2).sum()
+
+    coupled = dist.measure_valued_jacobians(f, GAUSSIAN, gaussian, KEY, N)
+    free = dist.measure_valued_jacobians(f, GAUSSIAN, gaussian, KEY, N, coupling=False)
+    assert_estimates(free, [c.mean(0) for c in coupled], num_sigmas=8.0)
+    for c, u in zip(coupled, free, strict=True):
+        assert (c.var(0) < u.var(0)).all()
+
+
+def test_a_function_that_is_not_differentiable_is_estimated_too():
+    # d/dμ P(x > 0) is the density at 0.
+    expected = (Normal(0.3, 1.0).prob(0.0),)
+    for estimator in ESTIMATORS[1:]:
+        jacobians = estimator(lambda x: (x > 0).astype(float), (0.3,), lambda m: Normal(m, 1.0), KEY, N)
+        assert_estimates(jacobians, expected)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("coefficient", [1.0, 0.5, None])
+def test_control_variates_keep_the_mean(estimator, coefficient):
+    def f(x):
+        return jnp.cos(x).sum() + x @ A @ x
+
+    h = dist.delta_method(f, gaussian(*GAUSSIAN))
+    with_h = dist.control_variates_jacobians(f, h, estimator, GAUSSIAN, gaussian, KEY, N, coefficient=coefficient)
+    mean, log_std = GAUSSIAN
+    variance = jnp.exp(2 * log_std)
+
+    def exact(mean, log_std):
+        variance = jnp.exp(2 * log_std)
+        return (jnp.cos(mean) * jnp.exp(-variance / 2)).sum() + mean @ A @ mean + jnp.diagonal(A) @ variance
+
+    del variance
+    assert_estimates(with_h, jax.grad(exact, argnums=(0, 1))(mean, log_std))
+
+
+@pytest.mark.parametrize("coefficient", [1.0, None])
+def test_the_delta_method_cuts_the_variance_of_the_score_function(coefficient):
+    def f(x):
+        return jnp.exp(0.3 * x).sum()
+
+    plain = dist.score_function_jacobians(f, GAUSSIAN, gaussian, KEY, N)
+    h = dist.delta_method(f, gaussian(*GAUSSIAN))
+    less = dist.control_variates_jacobians(
+        f, h, dist.score_function_jacobians, GAUSSIAN, gaussian, KEY, N, coefficient=coefficient
+    )
+    for a, b in zip(plain, less, strict=True):
+        assert (b.var(0) < 0.1 * a.var(0)).all()
+
+
+def test_a_baseline_cuts_the_variance_of_the_score_function():
+    def f(x):
+        return 10.0 + x.sum()
+
+    plain = dist.score_function_jacobians(f, GAUSSIAN, gaussian, KEY, N)
+    less = dist.control_variates_jacobians(
+        f, dist.baseline(10.0), dist.score_function_jacobians, GAUSSIAN, gaussian, KEY, N
+    )
+    assert_estimates(less, (jnp.ones(2), jnp.zeros(2)))
+    for a, b in zip(plain, less, strict=True):
+        assert (b.var(0) < 0.2 * a.var(0)).all()
+
+
+def test_the_structure_of_the_parameters_comes_back():
+    params = ({"mean": jnp.zeros(2)}, {"std": jnp.ones(2)})
+
+    def build(a, b):
+        return Normal(a["mean"], b["std"])
+
+    for estimator in ESTIMATORS:
+        jacobians = estimator(lambda x: x.sum(), params, build, KEY, 3)
+        assert jax.tree.map(jnp.shape, jacobians) == ({"mean": (3, 2)}, {"std": (3, 2)})
+
+
+def test_bad_arguments_get_an_error_that_names_them(unchecked):
+    for estimator in ESTIMATORS:
+        name = estimator.__name__
+        with pytest.raises(ValueError, match=f"{name}: function must return a scalar for one sample of shape"):
+            estimator(lambda x: x, GAUSSIAN, gaussian, KEY, 3)
+        with pytest.raises(ValueError, match=f"{name}: num_samples must be at least 1, got 0"):
+            estimator(quadratic, GAUSSIAN, gaussian, KEY, 0)
+    with pytest.raises(TypeError, match="samples of a floating dtype, got int32"):
+        dist.pathwise_jacobians(lambda x: x * 1.0, (0.0,), lambda l: Bernoulli(logits=l), KEY, 3)
+    with pytest.raises(TypeError, match="must build a Normal"):
+
+        class Unknown:
+            sample = staticmethod(lambda shape, seed: jnp.zeros(shape))
+
+        dist.measure_valued_jacobians(lambda x: x, (0.0,), lambda _: Unknown(), KEY, 3)
+    with pytest.raises(ValueError, match="num_samples must be at least 2"):
+        dist.control_variates_jacobians(
+            quadratic, dist.baseline(1.0), dist.pathwise_jacobians, GAUSSIAN, gaussian, KEY, 1, coefficient=None
+        )
