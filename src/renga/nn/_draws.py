@@ -1,0 +1,199 @@
+"""Random numbers for many parameters from one compiled program.
+
+With JAX's partitionable Threefry the i-th number of an array depends on its key and on i alone, not
+on the shape. So all parameters of a model are cut into blocks of one size, and one program, compiled
+once a process for each distribution, draws any block of any parameter: bit by bit the numbers that
+`jax.random` draws for the whole array.
+"""
+
+import abc
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.random
+import jax.numpy as jnp
+import numpy as np
+
+from renga.nn._keys import next_rng_key
+
+BLOCK = 8192  # numbers a block
+CHUNK = 16  # blocks a call of the program
+
+
+class Draw(NamedTuple):
+    """How to make one initial value: mean + scale · x, where x ~ kind(low, high).
+
+    Attributes:
+      kind: "constant", "normal", "truncated_normal" or "uniform".
+      shape: of the value.
+      dtype: of the value.
+      scale: factor.
+      mean: summand; the value itself if the kind is "constant".
+      low: lower bound of x.
+      high: upper bound of x.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: Any
+    scale: Any = 1.0
+    mean: Any = 0.0
+    low: Any = 0.0
+    high: Any = 0.0
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the value is random."""
+        return self.kind != "constant"
+
+    def now(self, key: Any) -> Any:
+        """Draws the value by itself."""
+        if self.kind == "constant":
+            return jnp.broadcast_to(jnp.asarray(self.mean, self.dtype), self.shape)
+        dtype, shape = self.dtype, self.shape
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            dtype, shape = jnp.finfo(dtype).dtype, (2, *shape)
+        if self.kind == "uniform":
+            return jax.random.uniform(key, shape, self.dtype, self.low, self.high)
+        if self.kind == "normal":
+            x = jax.random.normal(key, shape, dtype)
+        else:
+            x = jax.random.truncated_normal(key, self.low, self.high, shape, dtype)
+        if dtype != self.dtype:
+            x = jax.lax.complex(x[0], x[1])
+        scale, mean = (jnp.asarray(v, self.dtype) for v in (self.scale, self.mean))
+        return jnp.broadcast_to(scale, x.shape) * x + jnp.broadcast_to(mean, x.shape)
+
+
+class Drawn(abc.ABC):
+    """An initialiser that draws from one of the common distributions."""
+
+    @abc.abstractmethod
+    def draw(self, shape: Any, dtype: Any) -> Draw:
+        """What `self(shape, dtype)` is to be."""
+
+    def __call__(self, shape: Any, dtype: Any) -> Any:
+        """Draws a value with the next random key."""
+        draw = self.draw(shape, dtype)
+        return draw.now(next_rng_key() if draw.needs_key else None)
+
+
+def plan(init: Callable[..., Any], shape: Any, dtype: Any) -> Draw | None:
+    """What an initialiser would draw, or None if it is not one of those that we know."""
+    if init is jnp.zeros or init is jnp.ones:
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return Draw("constant", tuple(shape), dtype, mean=float(init is jnp.ones))
+    if isinstance(init, Drawn) and type(init).__call__ is Drawn.__call__:
+        return init.draw(shape, dtype)
+    return None
+
+
+def draw_all(draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
+    """Makes all values, those of the common kinds together."""
+    values: list[Any] = [None] * len(draws)
+    groups: dict[str, list[int]] = {}
+    for i, (draw, key) in enumerate(draws):
+        if draw.kind == "constant" and np.ndim(draw.mean) == 0:
+            values[i] = jax.device_put(np.full(draw.shape, draw.mean, draw.dtype))
+        elif draw.kind != "constant" and _in_blocks(draw, key):
+            groups.setdefault(draw.kind, []).append(i)
+        else:
+            values[i] = draw.now(key)
+    for kind, members in groups.items():
+        drawn = _draw_blocks(kind, [draws[i] for i in members])
+        for i, value in zip(members, drawn, strict=True):
+            values[i] = value
+    return values
+
+
+def _in_blocks(draw: Draw, key: Any) -> bool:
+    return (
+        draw.dtype == np.float32
+        and bool(jax.config.jax_threefry_partitionable)
+        and _implementation(key) == "threefry2x32"
+        and all(isinstance(x, (int, float, np.generic)) for x in draw[3:])
+        and math.prod(draw.shape) > 0
+    )
+
+
+def _implementation(key: Any) -> str:
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return str(jax.random.key_impl(key))
+    return str(jax.config.jax_default_prng_impl)
+
+
+def _draw_blocks(kind: str, draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
+    words, low, high = [], [], []
+    for draw, key in draws:
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.key_data(key)
+        start = np.arange(0, math.prod(draw.shape), BLOCK, dtype=np.uint64)
+        block = np.empty([len(start), 4], np.uint32)
+        block[:, :2] = np.asarray(key)
+        block[:, 2] = start >> np.uint64(32)
+        block[:, 3] = start & np.uint64(0xFFFFFFFF)
+        words.append(block)
+        low.append(np.full(len(start), draw.low, np.float32))
+        high.append(np.full(len(start), draw.high, np.float32))
+    num_blocks = sum(map(len, words))
+    padding = -num_blocks % CHUNK
+    blocks = np.pad(np.concatenate(words), [(0, padding), (0, 0)])
+    bounds = [np.pad(np.concatenate(b), (0, padding), mode="edge") for b in (low, high)]
+    chunks = [_program(kind)(*(a[i : i + CHUNK] for a in (blocks, *bounds))) for i in range(0, num_blocks, CHUNK)]
+    numbers = np.concatenate([np.asarray(chunk) for chunk in chunks])
+    values, at = [], 0
+    for draw, _ in draws:
+        size = math.prod(draw.shape)
+        x = numbers[at : at + -(-size // BLOCK)].reshape(-1)[:size]
+        at += -(-size // BLOCK)
+        if kind != "uniform":
+            x = np.float32(draw.scale) * x
+            x += np.float32(draw.mean)
+        values.append(jax.device_put(x.reshape(draw.shape)))
+    return values
+
+
+@functools.cache
+def _program(kind: str) -> Callable[..., Any]:
+    """The compiled program that draws `CHUNK` blocks of one distribution."""
+    implementation = _threefry_at_offset()
+
+    def block(words, low, high):
+        key = jax.random.wrap_key_data(words, impl=implementation)
+        if kind == "uniform":
+            return jax.random.uniform(key, (BLOCK,), jnp.float32, low, high)
+        if kind == "normal":
+            return jax.random.normal(key, (BLOCK,), jnp.float32)
+        return jax.random.truncated_normal(key, low, high, (BLOCK,), jnp.float32)
+
+    return jax.jit(jax.vmap(block))
+
+
+@functools.cache
+def _threefry_at_offset() -> Any:
+    """Threefry whose key is (key, offset): its numbers are those from `offset` on."""
+
+    def random_bits(words, bit_width: int, shape):
+        if bit_width != 32:
+            raise ValueError(f"random_bits: bit_width must be 32, got {bit_width}")
+        count = jax.lax.iota(jnp.uint32, math.prod(shape))
+        low = words[3] + count  # no carry: offsets are multiples of BLOCK
+        high = jnp.broadcast_to(words[2], low.shape)
+        bits = jax.extend.random.threefry_2x32(words[:2], jnp.stack([high, low]))
+        return (bits[0] ^ bits[1]).reshape(shape)
+
+    def unsupported(*args: Any) -> Any:
+        raise ValueError("the keys of blocks only draw numbers")
+
+    return jax.extend.random.define_prng_impl(
+        key_shape=(4,),
+        seed=unsupported,
+        split=unsupported,
+        random_bits=random_bits,
+        fold_in=unsupported,
+        name="renga_threefry_at_offset",
+        tag="rto",
+    )

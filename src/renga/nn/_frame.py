@@ -1,0 +1,288 @@
+"""What one call of `init` or `apply` knows while the transformed function runs.
+
+A `Frame` holds the parameters, the state, the keys and the stack of module methods that are being
+executed. The frame in force is a context variable, so that threads and async tasks do not mix, and
+everything in `renga.nn` that seems to have a side effect (`get_parameter`, `set_state`,
+`next_rng_key`, the naming of modules) is a change of this one object. `_transform.py` makes a frame,
+runs the function and takes the result out; nothing else survives the call.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import get_opaque_trace_state
+
+from renga.nn import _usage
+from renga.nn._errors import JaxUsageError, MissingRNGError
+from renga.nn._rng import PRNGSequence
+
+Params = dict[str, dict[str, Any]]
+ROOT = "~"  # the bundle of parameters that belong to no module
+
+
+class StatePair(NamedTuple):
+    """A state as `init` returns it, and as it is now."""
+
+    initial: Any
+    current: Any
+
+
+class Internal(NamedTuple):
+    """The mutable part of a frame as a pytree, to pass through a JAX transformation."""
+
+    params: Params
+    state: dict[str, dict[str, StatePair]]
+    rng: Any
+
+
+class Scope:
+    """One module method that is being executed, and the names given out in it."""
+
+    __slots__ = ("counters", "method_name", "module", "used")
+
+    def __init__(self, module: Any, method_name: str):
+        self.module = module
+        self.method_name = method_name
+        # Every call counts anew: a module called twice finds the same parameters twice.
+        self.counters: dict[str, int] = {}
+        self.used: set[str] = set()
+
+    @property
+    def bundle(self) -> str:
+        """The key of this scope's parameters in the tree."""
+        return ROOT if self.module is None else self.module.module_name
+
+    def prefix(self) -> str:
+        """What stands before the name of a module made here."""
+        if self.module is None:
+            return ""
+        name = getattr(self.module, "module_name", None)
+        if name is None:
+            raise ValueError(
+                f"{type(self.module).__name__}: super().__init__(name=name) must be called before "
+                "parameters or submodules are made; make it the first line of __init__ "
+                "(in a dataclass, super().__post_init__() the first line of __post_init__)"
+            )
+        if self.method_name == "__call__":
+            return f"{name}/"
+        method = "" if self.method_name == "__init__" else self.method_name
+        return f"{name}/~{method}/"
+
+
+class Frame:
+    """The one context object of a transformed function's call.
+
+    Attributes:
+      params: bundle name → parameter name → value.
+      state: bundle name → state name → (initial, current).
+      rng: the sequence of keys, or None if the caller gave none.
+      creating: whether this is `init`, which makes the parameters that are asked for.
+      lazy: the collector of initial values, if `init` runs abstractly.
+      scopes: the module methods being executed, the innermost last.
+      trace: the JAX trace in which side effects are allowed.
+      lifted_prefix: the name under which a lifted function's parameters will be filed.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        state: dict[str, dict[str, StatePair]],
+        rng: PRNGSequence | None,
+        *,
+        creating: bool,
+        lazy: Any = None,
+        lifted_prefix: str | None = None,
+    ):
+        self.params = params
+        self.state = state
+        self.rng = rng
+        self.creating = creating
+        self.lazy = lazy
+        self.lifted_prefix = lifted_prefix
+        self.scopes: list[Scope] = [Scope(None, "")]
+        self.trace = current_trace()
+
+    @property
+    def scope(self) -> Scope:
+        """The module method being executed, or the root."""
+        return self.scopes[-1]
+
+    @property
+    def module(self) -> Any:
+        """The module whose method is being executed, or None."""
+        return self.scopes[-1].module
+
+    @contextlib.contextmanager
+    def activated(self) -> Iterator["Frame"]:
+        """Puts the frame in force."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    @contextlib.contextmanager
+    def entered(self, scope: Scope) -> Iterator[None]:
+        """Executes a module method."""
+        self.scopes.append(scope)
+        try:
+            yield
+        finally:
+            self.scopes.pop()
+
+    # --- names -------------------------------------------------------------------------------
+
+    def unique_name(self, name: str, scope: Scope) -> str:
+        """Turns the name asked for into the full name of a new module.
+
+        A name that is taken gets the next free number: `linear`, `linear_1`, `linear_2`.
+
+        Raises:
+          ValueError: if a name that ends in a number is taken already.
+        """
+        full = scope.prefix() + name
+        base, number = _split_number(full)
+        counters = scope.counters
+        if number is None:
+            count = counters.get(full, 0)
+            counters[full] = count + 1
+            unique = f"{full}_{count}" if count else full
+        else:
+            counters[base] = max(counters.get(base, 0), number + 1)
+            unique = full
+        if unique in scope.used:
+            raise ValueError(
+                f"Module name {unique!r} is not unique: another module has it already. Leave out "
+                f"the number (name={name.rsplit('_', 1)[0]!r}) to have a free one chosen, or "
+                "choose another name"
+            )
+        scope.used.add(unique)
+        return unique
+
+    # --- the boundary of JAX transformations -----------------------------------------------------
+
+    def check_trace(self, action: str) -> None:
+        """Refuses a side effect inside a JAX transformation that this frame does not know.
+
+        Its value would be a tracer of the inner transformation, and leak.
+        """
+        if current_trace() != self.trace:
+            raise JaxUsageError(_usage.message(action))
+
+    @contextlib.contextmanager
+    def in_current_trace(self) -> Iterator[None]:
+        """Allows side effects in the trace in force: its values are handed out by the caller."""
+        before, self.trace = self.trace, current_trace()
+        try:
+            yield
+        finally:
+            self.trace = before
+
+    @contextlib.contextmanager
+    def eager(self) -> Iterator[None]:
+        """Computes concrete values although a trace is in force, if `init` runs abstractly."""
+        if self.lazy is None:
+            yield
+            return
+        with jax.ensure_compile_time_eval(), self.in_current_trace():
+            yield
+
+    def internal(self) -> Internal:
+        """A copy of the mutable part."""
+        rng = None if self.rng is None else self.rng.internal_state
+        return Internal(copy_tree(self.params), copy_tree(self.state), rng)
+
+    def replace_internal(self, internal: Internal) -> None:
+        """Goes on with other parameters, states and keys."""
+        self.params = copy_tree(internal.params)
+        self.state = {
+            bundle: {name: StatePair(*pair) for name, pair in states.items()}
+            for bundle, states in internal.state.items()
+        }
+        if self.rng is not None:
+            self.rng.replace_internal_state(internal.rng)
+
+    @contextlib.contextmanager
+    def borrowed(self, internal: Internal) -> Iterator[None]:
+        """Runs on other values for a while, inside a JAX transformation."""
+        before = self.internal()
+        scopes = [(s, dict(s.counters), set(s.used)) for s in self.scopes]
+        try:
+            with self.in_current_trace():
+                self.replace_internal(internal)
+                yield
+        except BaseException:
+            for scope, counters, used in scopes:
+                scope.counters.clear()
+                scope.counters.update(counters)
+                scope.used.clear()
+                scope.used.update(used)
+            raise
+        finally:
+            self.replace_internal(before)
+
+    # --- random keys -------------------------------------------------------------------------
+
+    def keys(self) -> PRNGSequence:
+        """The sequence of keys.
+
+        Raises:
+          MissingRNGError: if the caller gave no key.
+        """
+        if self.rng is None:
+            raise MissingRNGError(
+                "A random key is needed, but rng is None: pass a key to init(rng, ...) or "
+                "apply(params, rng, ...). If only initialisation needs it, this call created a "
+                "parameter"
+            )
+        return self.rng
+
+
+_current: ContextVar[Frame | None] = ContextVar("renga.nn frame", default=None)
+
+
+def maybe_frame() -> Frame | None:
+    """The frame in force, if any."""
+    return _current.get()
+
+
+def current_frame(who: str) -> Frame:
+    """The frame in force.
+
+    Raises:
+      ValueError: outside of a transformed function, naming the function that needs one.
+    """
+    frame = _current.get()
+    if frame is None:
+        raise ValueError(
+            f"`nn.{who}` must be used inside of a transformed function: f = nn.transform(fn), "
+            "then f.init(key, ...) and f.apply(params, key, ...)"
+        )
+    return frame
+
+
+def current_trace() -> Any:
+    """The JAX trace in force, to compare by `==`."""
+    return get_opaque_trace_state(convention="renga.nn")
+
+
+def copy_tree(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Copies the two levels of mappings, not the arrays."""
+    return {bundle: dict(values) for bundle, values in tree.items()}
+
+
+def is_traced() -> bool:
+    """Whether an operation on constants would be traced here rather than run."""
+    return isinstance(jax.numpy.asarray(0), jax.core.Tracer)
+
+
+_NUMBERED = re.compile(r"(.*)_(\d+)\Z", re.DOTALL)
+
+
+def _split_number(name: str) -> tuple[str, int | None]:
+    match = _NUMBERED.match(name)
+    return (match[1], int(match[2])) if match else (name, None)

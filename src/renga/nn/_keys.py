@@ -1,0 +1,150 @@
+"""Random keys inside a transformed function."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from renga.nn import _config
+from renga.nn._frame import current_frame
+from renga.nn._rng import InternalState, PRNGSequence
+
+
+def next_rng_key() -> Any:
+    """Returns a random key that was not used before.
+
+    Raises:
+      ValueError: outside of a transformed function.
+      MissingRNGError: if `init` or `apply` was called with rng=None.
+      JaxUsageError: inside a JAX transformation, which would leak the key: use the twin in `nn`.
+
+    Example:
+      >>> from renga import nn
+      >>> f = nn.transform(lambda x: nn.dropout(nn.next_rng_key(), 0.5, x))
+      >>> f.apply({}, jax.random.key(1), jnp.ones(4))
+      Array([0., 2., 2., 2.], dtype=float32)
+    """
+    frame = current_frame("next_rng_key")
+    keys = frame.keys()
+    frame.check_trace("nn.next_rng_key() was called")
+    with frame.eager():
+        return next(keys)
+
+
+def next_rng_keys(num: int) -> Any:
+    """Returns `num` random keys in one array.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(lambda: nn.next_rng_keys(3)).apply({}, jax.random.key(0)).shape
+      (3,)
+    """
+    frame = current_frame("next_rng_keys")
+    keys = frame.keys()
+    frame.check_trace("nn.next_rng_keys() was called")
+    with frame.eager():
+        return _stack(keys.take(num), keys)
+
+
+def _stack(keys: tuple[Any, ...], sequence: PRNGSequence) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.stack(keys) if keys else jnp.stack([sequence.internal_state[0]])[:0]
+
+
+def maybe_next_rng_key() -> Any:
+    """Returns a random key, or None if `init` or `apply` was called with rng=None.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(nn.maybe_next_rng_key).apply({}, None) is None
+      True
+    """
+    frame = current_frame("maybe_next_rng_key")
+    return None if frame.rng is None else next_rng_key()
+
+
+def reserve_rng_keys(num: int) -> None:
+    """Splits off the next `num` keys in one operation, which compiles to less than `num` splits.
+
+    Example:
+      >>> from renga import nn
+      >>> def f():
+      ...     nn.reserve_rng_keys(2)
+      ...     return nn.next_rng_key(), nn.next_rng_key()
+      >>> len(nn.transform(f).apply({}, jax.random.key(0)))
+      2
+    """
+    frame = current_frame("reserve_rng_keys")
+    keys = frame.keys()
+    frame.check_trace("nn.reserve_rng_keys() was called")
+    with frame.eager():
+        keys.reserve(num)
+
+
+def maybe_get_rng_sequence_state() -> InternalState | None:
+    """Returns the state of the sequence of keys, or None if there is no key.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(nn.maybe_get_rng_sequence_state).apply({}, None) is None
+      True
+    """
+    frame = current_frame("maybe_get_rng_sequence_state")
+    return None if frame.rng is None else frame.rng.internal_state
+
+
+def replace_rng_sequence_state(state: InternalState) -> None:
+    """Goes on with the sequence of keys from a state that was read before.
+
+    Example:
+      >>> from renga import nn
+      >>> def f():
+      ...     state = nn.maybe_get_rng_sequence_state()
+      ...     first = nn.next_rng_key()
+      ...     nn.replace_rng_sequence_state(state)
+      ...     return first == nn.next_rng_key()
+      >>> bool(nn.transform(f).apply({}, jax.random.key(0)))
+      True
+    """
+    frame = current_frame("replace_rng_sequence_state")
+    keys = frame.keys()
+    frame.check_trace("nn.replace_rng_sequence_state() was called")
+    keys.replace_internal_state(state)
+
+
+@contextlib.contextmanager
+def with_rng(key: Any) -> Iterator[None]:
+    """Draws keys from `key` inside of a `with` block, and goes on as before after it.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(key):
+      ...     with nn.with_rng(key):
+      ...         a = nn.next_rng_key()
+      ...     with nn.with_rng(key):
+      ...         b = nn.next_rng_key()
+      ...     return a == b
+      >>> bool(nn.transform(f).apply({}, None, jax.random.key(0)))
+      True
+    """
+    frame = current_frame("with_rng")
+    before, frame.rng = frame.rng, PRNGSequence(key)
+    try:
+        yield
+    finally:
+        frame.rng = before
+
+
+@contextlib.contextmanager
+def rng_reserve_size(size: int) -> Iterator[None]:
+    """Sets how many keys are split off at a time inside of a `with` block.
+
+    Another number gives other keys from the same seed.
+
+    Raises:
+      ValueError: if size is less than 1.
+    """
+    if size < 1:
+        raise ValueError(f"rng_reserve_size: size must be at least 1, got {size}")
+    with _config.local(rng_reserve_size=size):
+        yield

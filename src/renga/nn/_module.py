@@ -1,0 +1,429 @@
+"""Modules: objects whose methods find their parameters by the name of the object.
+
+A module's name is fixed when it is made, from the names of the modules at work: `linear` in the
+call of `mlp` is `mlp/linear`, made in its constructor it is `mlp/~/linear`, and in a method `encode`
+it is `mlp/~encode/linear`. These names are the keys of the parameter tree.
+"""
+
+import contextlib
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import jax
+
+from renga.nn import _config
+from renga.nn._frame import Scope, current_frame, maybe_frame
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class MethodContext(NamedTuple):
+    """What an interceptor is told about a call.
+
+    Attributes:
+      module: the module.
+      method_name: the name of its method.
+      orig_method: the method itself, bound to the module.
+      orig_class: the class that defines it.
+    """
+
+    module: "Module"
+    method_name: str
+    orig_method: Callable[..., Any]
+    orig_class: type
+
+
+_interceptors: ContextVar[tuple[Callable[..., Any], ...]] = ContextVar("renga.nn interceptors", default=())
+
+
+@contextlib.contextmanager
+def intercept_methods(interceptor: Callable[..., Any]) -> Iterator[None]:
+    """Has a function called in place of every module method.
+
+    Args:
+      interceptor: called as `interceptor(next_f, args, kwargs, context)` with a `MethodContext`;
+        returns the result, mostly that of `next_f(*args, **kwargs)`. The innermost interceptor is
+        called first.
+
+    Example:
+      >>> from renga import nn
+      >>> def log(next_f, args, kwargs, context):
+      ...     print(context.module.module_name, context.method_name)
+      ...     return next_f(*args, **kwargs)
+      >>> def f(x):
+      ...     linear = nn.Linear(2)
+      ...     with nn.intercept_methods(log):
+      ...         return linear(x)
+      >>> params = nn.transform(f).init(jax.random.key(0), jnp.ones(1))
+      linear __call__
+    """
+    token = _interceptors.set((*_interceptors.get(), interceptor))
+    try:
+        yield
+    finally:
+        _interceptors.reset(token)
+
+
+def _intercepted(module: "Module", method_name: str, method: Callable[..., Any], owner: type) -> Callable[..., Any]:
+    """The method with the interceptors in force around it."""
+    interceptors = _interceptors.get()
+    if not interceptors:
+        return functools.partial(method, module)
+    bound = functools.partial(method, module)
+    context = MethodContext(module, method_name, bound, owner)
+    call: Callable[..., Any] = bound
+    for interceptor in interceptors:
+        call = _around(interceptor, call, context)
+    return call
+
+
+def _around(
+    interceptor: Callable[..., Any], following: Callable[..., Any], context: MethodContext
+) -> Callable[..., Any]:
+    return lambda *args, **kwargs: interceptor(following, args, kwargs, context)
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+def transparent(method: _F) -> _F:
+    """Marks a method whose parameters and submodules are named as if made by its caller.
+
+    Example:
+      >>> from renga import nn
+      >>> class Block(nn.Module):
+      ...     @nn.transparent
+      ...     def __call__(self, x):
+      ...         return nn.Linear(2)(x)
+      >>> f = nn.transform(lambda x: Block()(x))
+      >>> list(f.init(jax.random.key(0), jnp.ones(3)))
+      ['linear']
+    """
+    method._renga_transparent = True  # type: ignore[attr-defined]
+    return method
+
+
+def name_like(method_name: str) -> Callable[[_F], _F]:
+    """Marks a method whose submodules are named as if made in another method.
+
+    Args:
+      method_name: the other method, often "__call__".
+
+    Example:
+      >>> from renga import nn
+      >>> class Autoencoder(nn.Module):
+      ...     @nn.name_like("__call__")
+      ...     def encode(self, x):
+      ...         return nn.Linear(2)(x)
+      >>> f = nn.transform(lambda x: Autoencoder().encode(x))
+      >>> list(f.init(jax.random.key(0), jnp.ones(3)))
+      ['autoencoder/linear']
+    """
+
+    def mark(method: _F) -> _F:
+        method._renga_name_like = method_name  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable[..., Any]:
+    """A method that runs in a scope of its own."""
+    if getattr(method, "_renga_transparent", False):
+        return method
+    scope_name = getattr(method, "_renga_name_like", name)
+    is_call = name == "__call__"
+
+    @functools.wraps(method)
+    def wrapped(self: "Module", *args: Any, **kwargs: Any) -> Any:
+        frame = maybe_frame()
+        if frame is None:
+            return method(self, *args, **kwargs)
+        module_name = getattr(self, "module_name", None)
+        if module_name is None:
+            raise ValueError(_NO_SUPER.format(type(self).__name__))
+        scopes = frame.scopes
+        scopes.append(Scope(self, scope_name))
+        try:
+            label = self.name if is_call else f"{self.name}/~{name}"
+            with jax.named_scope(label):
+                if _interceptors.get():
+                    return _intercepted(self, name, method, owner)(*args, **kwargs)
+                return method(self, *args, **kwargs)
+        finally:
+            scopes.pop()
+
+    return wrapped
+
+
+_NO_SUPER = (
+    "{0}: super().__init__(name=name) must be called, as the first line of __init__, before the "
+    "module makes parameters or submodules or its methods are used (in a dataclass: "
+    "super().__post_init__(), as the first line of __post_init__)"
+)
+
+
+# --- the class -----------------------------------------------------------------------------------
+
+
+class ModuleMetaclass(type(Protocol)):  # so that modules may also implement protocols
+    """Wraps the methods of a class, and names its instances."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any):
+        """Makes the class, with every method wrapped that may use parameters."""
+        cls = super().__new__(mcs, name, bases, namespace, **kwargs)
+        for key, value in namespace.items():
+            if isinstance(value, property):
+                accessors = (f and _wrap_method(key, f, cls) for f in (value.fget, value.fset, value.fdel))
+                setattr(cls, key, property(*accessors, doc=value.__doc__))
+            elif inspect.isfunction(value) and (key == "__call__" or not (key.startswith("__") and key.endswith("__"))):
+                setattr(cls, key, _wrap_method(key, value, cls))
+        return cls
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Makes an instance inside of a scope of its own."""
+        frame = maybe_frame()
+        if frame is None:
+            raise ValueError(
+                f"{cls.__name__}: all modules must be made inside of a transformed function: "
+                f"nn.transform(lambda x: nn.{cls.__name__}(...)(x)), not before it"
+            )
+        module = cls.__new__(cls, *args, **kwargs)
+        object.__setattr__(module, "_auto_repr", (args, kwargs))
+        with frame.entered(Scope(module, "__init__")):
+            init = cls.__init__
+            owner = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
+            _intercepted(module, "__init__", init, owner)(*args, **kwargs)
+        if getattr(module, "module_name", None) is None:
+            raise ValueError(_NO_SUPER.format(cls.__name__))
+        return module
+
+
+@runtime_checkable
+class ModuleProtocol(Protocol):
+    """What every module has: for annotations of classes that are modules and more."""
+
+    name: str
+    module_name: str
+
+    def params_dict(self) -> dict[str, Any]:
+        """Returns the module's parameters by their full names."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the module's states by their full names."""
+        ...
+
+
+@runtime_checkable
+class SupportsCall(ModuleProtocol, Protocol):
+    """A module that can be called."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the module."""
+        ...
+
+
+class Module(metaclass=ModuleMetaclass):
+    """The base class of all modules.
+
+    A subclass calls `super().__init__(name=name)` first thing in its constructor, and may then use
+    `nn.get_parameter`, `nn.get_state` and other modules in any method. A subclass that is a
+    dataclass needs no constructor.
+
+    Args:
+      name: a Python identifier, or `nn.force_name(...)`; the class's name in snake_case if None.
+        If it is taken, a number is added.
+
+    Attributes:
+      name: the last part of the module's name.
+      module_name: the whole name, as in "mlp/~/linear_0".
+
+    Raises:
+      ValueError: outside of a transformed function; on a name that is no identifier, or ends in a
+        number and is taken.
+
+    Example:
+      >>> from renga import nn
+      >>> class Scale(nn.Module):
+      ...     def __call__(self, x):
+      ...         return x * nn.get_parameter("s", [], init=jnp.ones)
+      >>> f = nn.transform(lambda x: Scale()(x))
+      >>> f.init(None, 2.0)
+      {'scale': {'s': Array(1., dtype=float32)}}
+    """
+
+    name: str
+    module_name: str
+
+    def __init__(self, name: str | None = None):
+        frame = current_frame("Module")
+        if name is None:
+            name = getattr(self, "name", None)
+        if name is None:
+            name = snake_case(type(self).__name__)
+        if isinstance(name, ForcedName):
+            full_name = str(name)
+        else:
+            _check_name(name)
+            full_name = frame.unique_name(name, _outer_scope(frame, self))
+        # Not self.name = ...: a frozen dataclass is a module too.
+        object.__setattr__(self, "module_name", full_name)
+        object.__setattr__(self, "name", full_name.rpartition("/")[2])
+
+    def __post_init__(self) -> None:
+        """Names a module that is a dataclass."""
+        Module.__init__(self, getattr(self, "name", None))
+
+    def __repr__(self) -> str:
+        return auto_repr(self)
+
+    def params_dict(self) -> dict[str, Any]:
+        """Returns the parameters of this module and those inside it: "linear/w" → array."""
+        return _below(self, current_frame("params_dict").params)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the states of this module and those inside it: "counter/count" → array."""
+        state = current_frame("state_dict").state
+        return {name: pair.current for name, pair in _below(self, state).items()}
+
+
+def _below(module: Module, tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    own = module.module_name
+    return {
+        f"{bundle}/{name}": value
+        for bundle, values in tree.items()
+        if bundle == own or bundle.startswith(f"{own}/")
+        for name, value in values.items()
+    }
+
+
+def _outer_scope(frame: Any, module: Module) -> Scope:
+    """The scope in which a module is being made: the one outside of its own constructor."""
+    scopes = frame.scopes
+    for i in range(len(scopes) - 1, 0, -1):
+        if scopes[i].module is module and scopes[i].method_name == "__init__":
+            return scopes[i - 1]
+    return scopes[-1]
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+class ForcedName(str):
+    """A name that is used as it stands."""
+
+    __slots__ = ()
+
+
+def force_name(name: str) -> str:
+    """Marks a name to be used as it stands: no prefix, no number, shared if it is used twice.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     linear = nn.Linear(2)
+      ...     again = nn.Linear(2, name=nn.force_name(linear.module_name))
+      ...     return linear(x), again(x)
+      >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(3)))
+      ['linear']
+    """
+    return ForcedName(name)
+
+
+def current_name() -> str:
+    """Returns the name of the module or name scope at work, "~" outside of any.
+
+    Example:
+      >>> from renga import nn
+      >>> def f():
+      ...     with nn.name_scope("encoder"):
+      ...         return nn.current_name()
+      >>> nn.transform(f).apply({}, None)
+      'encoder'
+    """
+    return current_frame("current_name").scope.bundle
+
+
+class _NamedScope(Module):
+    """The module that stands for a name scope."""
+
+
+@contextlib.contextmanager
+def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
+    """Names all that is made in a `with` block as if it were made in a method of a module.
+
+    Args:
+      name: of the module; if it is taken, a number is added.
+      method_name: the method.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     with nn.name_scope("encoder"):
+      ...         return nn.Linear(2)(x)
+      >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(3)))
+      ['encoder/linear']
+    """
+    frame = current_frame("name_scope")
+    with contextlib.ExitStack() as stack:
+        parts = [name] if isinstance(name, ForcedName) else name.split("/")
+        for part in parts:
+            scope = _NamedScope(name=part)
+            last = part is parts[-1]
+            stack.enter_context(jax.named_scope(scope.name))
+            stack.enter_context(frame.entered(Scope(scope, method_name if last else "__call__")))
+        yield
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _IDENTIFIER.match(name):
+        raise ValueError(
+            f"{name!r} is not a valid module name (must be a valid Python identifier, or "
+            "nn.force_name(...) to use it as it stands)"
+        )
+
+
+def snake_case(name: str) -> str:
+    """The default name of a class: BatchNorm is batch_norm, Conv2D conv2_d."""
+    # A capital starts a word after a small letter or digit, or before a small letter.
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def auto_repr(module: Module) -> str:
+    """The call that made the module, without arguments that have their default."""
+    if not _config.get("module_auto_repr"):
+        return object.__repr__(module)
+    args, kwargs = getattr(module, "_auto_repr", ((), {}))
+    cls = type(module)
+    try:
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind(module, *args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(...)"
+    shown = []
+    for key, value in list(bound.items())[1:]:
+        parameter = signature.parameters[key]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            shown += map(repr, value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            shown += [f"{k}={v!r}" for k, v in value.items()]
+        elif not _same(value, parameter.default):
+            shown.append(f"{key}={value!r}")
+    return f"{cls.__name__}({', '.join(shown)})"
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    try:
+        return bool(a == b)
+    except Exception:  # arrays and the like have no truth value
+        return False

@@ -1,0 +1,178 @@
+"""Exponential moving averages."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, PyTree, Shaped
+
+from renga.nn._arrays import spread
+from renga.nn._module import Module
+from renga.nn._params import get_state, set_state
+from renga.nn.initializers import Constant
+
+
+class ExponentialMovingAverage(Module):
+    """A moving average of the values it is called with.
+
+        hₜ = β hₜ₋₁ + (1 - β) xₜ,    average = hₜ / (1 - βᵗ)
+
+    starting from h₀ = 0; the denominator corrects for this start, if `zero_debias`.
+
+    State:
+      counter: [] int32, t.
+      hidden: h, of the value's shape and dtype.
+      average: of the value's shape and dtype.
+
+    Args:
+      decay: β in [0, 1), a number or an array that broadcasts to the value.
+      zero_debias: whether the average is corrected for its start at zero.
+      warmup_length: for so many calls the average is the latest value; needs zero_debias=False.
+      name: name of the module.
+
+    Raises:
+      ValueError: if both `warmup_length` and `zero_debias` are set, or warmup_length is negative.
+
+    Example:
+      >>> from renga import nn
+      >>> f = nn.transform_with_state(lambda x: nn.ExponentialMovingAverage(0.5)(x))
+      >>> params, state = f.init(None, 1.0)
+      >>> average, state = f.apply(params, state, None, 1.0)
+      >>> average, state = f.apply(params, state, None, 2.0)
+      >>> print(f"{average:.3f}")  # (0.5 · 2 + 0.25 · 1) / (1 - 0.25)
+      1.667
+
+    References:
+      Kingma & Ba, "Adam", 2015, section 3.
+    """
+
+    def __init__(
+        self,
+        decay: ArrayLike,
+        zero_debias: bool = True,
+        warmup_length: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        if warmup_length < 0:
+            raise ValueError(f"ExponentialMovingAverage: warmup_length must not be negative, got {warmup_length}")
+        if warmup_length and zero_debias:
+            raise ValueError(
+                "ExponentialMovingAverage: zero_debias must be False with warmup_length > 0: the "
+                "average starts at a value then, not at zero"
+            )
+        self.decay = decay
+        self.zero_debias = zero_debias
+        self.warmup_length = warmup_length
+
+    def initialize(self, shape: Sequence[int], dtype: Any = jnp.float32) -> None:
+        """Makes the state before a value is there.
+
+        Args:
+          shape: of the value.
+          dtype: of the value.
+        """
+        get_state("hidden", shape, dtype, init=jnp.zeros)
+        get_state("average", shape, dtype, init=jnp.zeros)
+
+    def __call__(self, value: Shaped[ArrayLike, "..."], update_stats: bool = True) -> Shaped[Array, "..."]:
+        """Returns the average that includes the value.
+
+        Args:
+          value: xₜ.
+          update_stats: whether the state is set; if not, the value is only mixed in.
+        """
+        value = jnp.asarray(value)
+        start = Constant(-self.warmup_length)
+        counter = get_state("counter", (), jnp.int32, init=start) + 1
+        decay = jnp.asarray(self.decay, value.dtype)
+        debias = jnp.ones((), value.dtype) - decay**counter
+        if self.warmup_length > 0:
+            decay = jnp.where(spread(counter <= 0, decay.shape), 0.0, decay)
+            decay = decay.astype(value.dtype)
+        decay = spread(decay, value.shape) if decay.ndim else decay
+        hidden = get_state("hidden", value.shape, value.dtype, init=jnp.zeros)
+        hidden = hidden * decay + value * (1 - decay)
+        average = hidden
+        if self.zero_debias:
+            average = average / (spread(debias, value.shape) if debias.ndim else debias)
+        # Made in this order, so that the tree has it.
+        get_state("average", value.shape, value.dtype, init=jnp.zeros)
+        if update_stats:
+            set_state("counter", counter)
+            set_state("hidden", hidden)
+            set_state("average", average)
+        return average
+
+    @property
+    def average(self) -> Any:
+        """The average as it is now."""
+        return get_state("average")
+
+
+class EMAParamsTree(Module):
+    """A moving average of every array of a parameter tree.
+
+    State:
+      {bundle}__{name}/counter, hidden, average: as in `ExponentialMovingAverage`, where "/" in the
+        bundle's name is written "__" and "~" is "_tilde_".
+
+    Args:
+      decay: β in [0, 1).
+      zero_debias: whether the averages are corrected for their start at zero.
+      warmup_length: for so many calls the averages are the latest values.
+      ignore_regex: full names ("linear/b") that match are passed through.
+      name: name of the module.
+
+    Example:
+      >>> from renga import nn
+      >>> f = nn.transform_with_state(lambda p: nn.EMAParamsTree(0.5)(p))
+      >>> params = {"linear": {"w": jnp.ones(2)}}
+      >>> _, state = f.init(None, params)
+      >>> f.apply({}, state, None, params)[0]
+      {'linear': {'w': Array([1., 1.], dtype=float32)}}
+    """
+
+    def __init__(
+        self,
+        decay: ArrayLike,
+        zero_debias: bool = True,
+        warmup_length: int = 0,
+        ignore_regex: str = "",
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self._decay = decay
+        self._zero_debias = zero_debias
+        self._warmup_length = warmup_length
+        self._ignore_regex = ignore_regex
+
+    def __call__(self, tree: PyTree, update_stats: bool = True) -> PyTree:
+        """Returns the averages of all arrays.
+
+        Args:
+          tree: bundle name → parameter name → array.
+          update_stats: whether the state is set.
+        """
+
+        def average(name: str, value: Any) -> Any:
+            ema = ExponentialMovingAverage(self._decay, self._zero_debias, self._warmup_length, name=name)
+            return ema(value, update_stats=update_stats)
+
+        return map_named(average, tree, self._ignore_regex, tilde="_tilde_")
+
+
+def map_named(function: Any, tree: PyTree, ignore_regex: str, tilde: str) -> PyTree:
+    """Maps a function of (name, array) over a parameter tree, with names that are identifiers."""
+    out: dict[str, dict[str, Any]] = {}
+    for bundle, values in tree.items():
+        out[bundle] = {}
+        for name, value in values.items():
+            full_name = f"{bundle}/{name}"
+            if ignore_regex and re.match(ignore_regex, full_name):
+                out[bundle][name] = value
+                continue
+            flat = full_name.replace("/", "__").replace("~", tilde)
+            out[bundle][name] = function(flat, value)
+    return out

@@ -1,0 +1,426 @@
+"""Parameters and state inside a transformed function, and the hooks that see them pass."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from renga.nn import _lazy
+from renga.nn._errors import MissingParameterError
+from renga.nn._frame import Frame, StatePair, copy_tree, current_frame
+
+
+class _DoNotStore:
+    """The type of `DO_NOT_STORE`."""
+
+    def __repr__(self) -> str:
+        return "DO_NOT_STORE"
+
+
+DO_NOT_STORE = _DoNotStore()
+
+
+class GetterContext(NamedTuple):
+    """What a creator or getter is told about the parameter or state.
+
+    Attributes:
+      full_name: bundle and name, as in "mlp/~/linear_0/w".
+      module: the module that asks, or None.
+      original_dtype: the dtype asked for.
+      original_shape: the shape asked for.
+      original_init: the initialiser given.
+      lifted_prefix_name: the name a lifted function's parameters will be filed under.
+    """
+
+    full_name: str
+    module: Any
+    original_dtype: Any
+    original_shape: Any
+    original_init: Any = None
+    lifted_prefix_name: str | None = None
+
+    @property
+    def module_name(self) -> str:
+        """The bundle: the name of the module, "~" outside of any."""
+        return self.full_name.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The name without the bundle."""
+        return self.full_name.rpartition("/")[2]
+
+
+class SetterContext(NamedTuple):
+    """What a setter is told about the state. See `GetterContext`."""
+
+    full_name: str
+    module: Any
+    original_dtype: Any
+    original_shape: Any
+    lifted_prefix_name: str | None = None
+
+    @property
+    def module_name(self) -> str:
+        """The bundle: the name of the module, "~" outside of any."""
+        return self.full_name.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The name without the bundle."""
+        return self.full_name.rpartition("/")[2]
+
+
+Hook = Callable[..., Any]
+
+
+class _Hooks(NamedTuple):
+    """The hooks in force, the outermost first."""
+
+    param_creators: tuple[Hook, ...] = ()
+    param_getters: tuple[Hook, ...] = ()
+    state_creators: tuple[Hook, ...] = ()
+    state_getters: tuple[Hook, ...] = ()
+    state_setters: tuple[Hook, ...] = ()
+
+
+_NO_HOOKS = _Hooks()
+_hooks: ContextVar[_Hooks] = ContextVar("renga.nn hooks", default=_NO_HOOKS)
+
+
+# --- parameters ----------------------------------------------------------------------------------
+
+
+def get_parameter(
+    name: str,
+    shape: Sequence[int],
+    dtype: Any = None,
+    init: Callable[[Sequence[int], Any], Any] | None = None,
+) -> Any:
+    """Returns a parameter of the module at work; in `init`, makes it first.
+
+    Args:
+      name: its name in the module.
+      shape: its shape.
+      dtype: its dtype, float32 if None. In `apply` it is not compared.
+      init: initialiser, called as `init(shape, dtype)` in `init` only.
+
+    Returns:
+      The parameter.
+
+    Raises:
+      ValueError: in `init` if there is no initialiser, or the parameter has another shape.
+      MissingParameterError: in `apply` if `params` does not hold it.
+      JaxUsageError: if it would be made inside a JAX transformation: use the twin in `nn`.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     w = nn.get_parameter("w", [x.shape[-1]], init=jnp.ones)
+      ...     return x @ w
+      >>> f = nn.transform(f)
+      >>> params = f.init(None, jnp.ones(3))
+      >>> params
+      {'~': {'w': Array([1., 1., 1.], dtype=float32)}}
+      >>> f.apply(params, None, jnp.ones(3))
+      Array(3., dtype=float32)
+    """
+    frame = current_frame("get_parameter")
+    dtype = jnp.float32 if dtype is None else dtype
+    bundle = frame.scope.bundle
+    full_name = f"{bundle}/{name}"
+    value = frame.params.get(bundle, _EMPTY).get(name)
+    hooks = _hooks.get()
+    if hooks is not _NO_HOOKS or value is None:
+        context = GetterContext(full_name, frame.module, dtype, shape, init, frame.lifted_prefix)
+        if value is None:
+            value = _create_parameter(frame, bundle, name, context, hooks)
+        value = _chain(hooks.param_getters, lambda x: x, context)(value)
+        if value is DO_NOT_STORE:
+            raise ValueError(f"get_parameter: the value of {full_name!r} is DO_NOT_STORE")
+    found = np.shape(value) if isinstance(value, (int, float)) else value.shape
+    if tuple(found) != tuple(shape):
+        raise ValueError(
+            f"{full_name!r} with retrieved shape {tuple(found)} does not match "
+            f"shape={list(shape)} dtype={jnp.dtype(dtype).name}. A module that is called on inputs "
+            "of two shapes needs one instance for each, or `params` is of another model"
+        )
+    return value
+
+
+_EMPTY: dict[str, Any] = {}
+
+
+def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
+    if not frame.creating:
+        raise MissingParameterError(
+            f"Unable to retrieve parameter {name!r} for module {bundle!r}: all parameters must be "
+            "created by init, and params passed to apply must hold them"
+        )
+    if context.original_init is None:
+        raise ValueError(f"get_parameter: init must be specified to create {context.full_name!r}")
+    frame.check_trace(f"The parameter {context.full_name!r} was created")
+
+    def create(shape: Any, dtype: Any, init: Any) -> Any:
+        return _lazy.create(frame, shape, dtype, init)
+
+    creator = _chain(hooks.param_creators, create, context)
+    value = creator(context.original_shape, context.original_dtype, context.original_init)
+    if value is not DO_NOT_STORE:
+        frame.params.setdefault(bundle, {})[name] = value
+    return value
+
+
+def _chain(hooks: tuple[Hook, ...], last: Hook, context: Any) -> Hook:
+    """Calls the hooks from the innermost `with` to the outermost, and `last` at the end."""
+    function = last
+    for hook in hooks:
+        function = _link(hook, function, context)
+    return function
+
+
+def _link(hook: Hook, following: Hook, context: Any) -> Hook:
+    return lambda *args: hook(following, *args, context)
+
+
+def get_params() -> dict[str, dict[str, Any]]:
+    """Returns the parameters as they are now: in `init`, those that were made so far.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(nn.get_params).apply({"linear": {"w": 1.0}}, None)
+      {'linear': {'w': 1.0}}
+    """
+    return copy_tree(current_frame("get_params").params)
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def get_state(
+    name: str,
+    shape: Sequence[int] | None = None,
+    dtype: Any = jnp.float32,
+    init: Callable[[Sequence[int], Any], Any] | None = None,
+) -> Any:
+    """Returns a state of the module at work; makes it first if it is not there.
+
+    Args:
+      name: its name in the module.
+      shape: its shape, needed with `init`.
+      dtype: its dtype, needed with `init`.
+      init: initialiser, called as `init(shape, dtype)` if the state is not there.
+
+    Returns:
+      The state: an array, or a tree if that is what was set.
+
+    Raises:
+      MissingParameterError: if the state is not there and no initialiser is given.
+      JaxUsageError: if it would be made inside a JAX transformation: use the twin in `nn`.
+
+    Example:
+      >>> from renga import nn
+      >>> def f():
+      ...     return nn.get_state("count", [], jnp.int32, init=jnp.zeros)
+      >>> nn.transform_with_state(f).init(None)
+      ({}, {'~': {'count': Array(0, dtype=int32)}})
+    """
+    frame = current_frame("get_state")
+    bundle = frame.scope.bundle
+    pair = frame.state.get(bundle, _EMPTY).get(name)
+    hooks = _hooks.get()
+    context = GetterContext(f"{bundle}/{name}", frame.module, dtype, shape, init, frame.lifted_prefix)
+    if pair is None:
+        value = _create_state(frame, bundle, name, context, hooks)
+    else:
+        value = pair.current
+    return _chain(hooks.state_getters, lambda x: x, context)(value)
+
+
+def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
+    if context.original_init is None:
+        raise MissingParameterError(
+            f"No value for the state {name!r} in {bundle!r}: `state` passed to apply must hold it, "
+            "or get_state be given init, shape and dtype"
+        )
+    if context.original_shape is None or context.original_dtype is None:
+        raise ValueError(f"get_state: shape and dtype must be specified to create {context.full_name!r}")
+    frame.check_trace(f"The state {context.full_name!r} was created")
+
+    def create(shape: Any, dtype: Any, init: Any) -> Any:
+        return _lazy.create(frame, shape, dtype, init)
+
+    creator = _chain(hooks.state_creators, create, context)
+    value = creator(context.original_shape, context.original_dtype, context.original_init)
+    if value is not DO_NOT_STORE:
+        frame.state.setdefault(bundle, {})[name] = StatePair(value, value)
+    return value
+
+
+def set_state(name: str, value: Any) -> None:
+    """Sets a state of the module at work.
+
+    `apply` returns the last value; `init` returns the first, so that initialising a model does not
+    change its averages.
+
+    Args:
+      name: its name in the module.
+      value: an array, or a tree of arrays.
+
+    Raises:
+      JaxUsageError: inside a JAX transformation, which would leak the value: use the twin in `nn`.
+
+    Example:
+      >>> from renga import nn
+      >>> f = nn.transform_with_state(lambda x: nn.set_state("last", x))
+      >>> f.apply({}, {}, None, 3)
+      (None, {'~': {'last': 3}})
+    """
+    frame = current_frame("set_state")
+    bundle = frame.scope.bundle
+    frame.check_trace(f"The state '{bundle}/{name}' was set")
+    hooks = _hooks.get()
+    if hooks.state_setters:
+        context = SetterContext(
+            f"{bundle}/{name}",
+            frame.module,
+            jax.tree.map(jnp.result_type, value),
+            jax.tree.map(np.shape, value),
+            frame.lifted_prefix,
+        )
+        value = _chain(hooks.state_setters, lambda x: x, context)(value)
+        if value is DO_NOT_STORE:
+            return
+    states = frame.state.setdefault(bundle, {})
+    initial = states[name].initial if name in states else value
+    states[name] = StatePair(initial, value)
+
+
+def get_current_state() -> dict[str, dict[str, Any]]:
+    """Returns the state as it is now.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform_with_state(nn.get_current_state).apply({}, {"a": {"b": 1}}, None)[0]
+      {'a': {'b': 1}}
+    """
+    state = current_frame("get_current_state").state
+    return {b: {n: p.current for n, p in pairs.items()} for b, pairs in state.items()}
+
+
+def get_initial_state() -> dict[str, dict[str, Any]]:
+    """Returns the state as it was at the start of the call.
+
+    Example:
+      >>> from renga import nn
+      >>> def f():
+      ...     nn.set_state("b", 2)
+      ...     return nn.get_initial_state()
+      >>> nn.transform_with_state(f).apply({}, {"~": {"b": 1}}, None)[0]
+      {'~': {'b': 1}}
+    """
+    state = current_frame("get_initial_state").state
+    return {b: {n: p.initial for n, p in pairs.items()} for b, pairs in state.items()}
+
+
+def running_init() -> bool:
+    """Whether the function is being run by `init`.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(nn.running_init).apply({}, None)
+      False
+    """
+    return current_frame("running_init").creating
+
+
+# --- hooks ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def custom_creator(creator: Hook, *, params: bool = True, state: bool = False) -> Iterator[None]:
+    """Has a function called for every parameter (or state) that is created.
+
+    Args:
+      creator: called as `creator(next_creator, shape, dtype, init, context)`; returns the value,
+        mostly that of `next_creator(shape, dtype, init)`. `DO_NOT_STORE` keeps it out of the tree.
+      params: whether it is called for parameters.
+      state: whether it is called for states.
+
+    Example:
+      >>> from renga import nn
+      >>> def zeros(next_creator, shape, dtype, init, context):
+      ...     return next_creator(shape, dtype, jnp.zeros)
+      >>> def f(x):
+      ...     with nn.custom_creator(zeros):
+      ...         return nn.Linear(2)(x)
+      >>> nn.transform(f).init(None, jnp.ones(1))
+      {'linear': {'w': Array([[0., 0.]], dtype=float32), 'b': Array([0., 0.], dtype=float32)}}
+    """
+    with _with_hooks(
+        param_creators=(creator,) if params else (),
+        state_creators=(creator,) if state else (),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def custom_getter(getter: Hook, *, params: bool = True, state: bool = False) -> Iterator[None]:
+    """Has a function called for every parameter (or state) that is read.
+
+    Args:
+      getter: called as `getter(next_getter, value, context)`; returns the value to use, mostly
+        that of `next_getter(value)`.
+      params: whether it is called for parameters.
+      state: whether it is called for states.
+
+    Example:
+      >>> from renga import nn
+      >>> def in_bf16(next_getter, value, context):
+      ...     return next_getter(value.astype(jnp.bfloat16))
+      >>> def f(x):
+      ...     with nn.custom_getter(in_bf16):
+      ...         return nn.Linear(2)(x)
+      >>> params = nn.transform(f).init(jax.random.key(0), jnp.ones(1, jnp.bfloat16))
+      >>> nn.transform(f).apply(params, None, jnp.ones(1, jnp.bfloat16)).dtype
+      dtype(bfloat16)
+    """
+    with _with_hooks(
+        param_getters=(getter,) if params else (),
+        state_getters=(getter,) if state else (),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def custom_setter(setter: Hook) -> Iterator[None]:
+    """Has a function called for every state that is set.
+
+    Args:
+      setter: called as `setter(next_setter, value, context)`; returns the value to store, mostly
+        that of `next_setter(value)`. `DO_NOT_STORE` leaves the state as it was.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     with nn.custom_setter(lambda next_setter, value, context: next_setter(2 * value)):
+      ...         nn.set_state("last", x)
+      >>> nn.transform_with_state(f).apply({}, {}, None, 3)
+      (None, {'~': {'last': 6}})
+    """
+    with _with_hooks(state_setters=(setter,)):
+        yield
+
+
+@contextlib.contextmanager
+def _with_hooks(**added: tuple[Hook, ...]) -> Iterator[None]:
+    hooks = _hooks.get()
+    joined = {name: getattr(hooks, name) + more for name, more in added.items()}
+    token = _hooks.set(hooks._replace(**joined))
+    try:
+        yield
+    finally:
+        _hooks.reset(token)
