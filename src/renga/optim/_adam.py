@@ -33,7 +33,7 @@ def _adam(g, mu, nu, b1, c1, b2, c2, fix1, fix1_next, fix2, eps, eps_root, neste
     v = c2 * abs_sq(g) + b2 * nu
     m_hat = b1 * m / fix1_next + c1 * g / fix1 if nesterov else m / fix1
     u = m_hat / (sqrt(v / fix2 + eps_root) + eps)
-    return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
 @value

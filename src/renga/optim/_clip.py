@@ -137,16 +137,16 @@ def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     """The norm of each output unit of a weight, broadcast to the weight's shape.
 
     Args:
-      x: a weight: a scalar or vector [N] is one unit; of a matrix [I, O] each column is a
-        unit; of a stack of matrices [L, I, O] or a convolution's kernel [H, W, I, O] all
-        axes but the last are summed, axes 1 and 0 of the stack separately.
+      x: a weight: a scalar or vector [N] is one unit; each column of a matrix [I, O] is a unit;
+        of three axes the first is summed, of a convolution's kernel [H, W, I, O] or
+        [D, H, W, I, O] all but the last.
       axis: the axes to sum over, if not those.
 
     Returns:
       The norms, in the shape of `x`.
 
     Raises:
-      ValueError: if `x` has more than four axes and no `axis` is given.
+      ValueError: if `x` has more than five axes and no `axis` is given.
 
     Example:
       >>> unitwise_norm(jnp.array([[3.0, 0.0], [4.0, 1.0]]))
@@ -162,10 +162,10 @@ def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
             axis = tuple(range(x.ndim))
         elif x.ndim in (2, 3):
             axis = (0,)
-        elif x.ndim == 4:
-            axis = (0, 1, 2)
+        elif x.ndim in (4, 5):
+            axis = tuple(range(x.ndim - 1))
         else:
-            raise ValueError(f"unitwise_norm: x must have at most 4 axes or come with axis, got shape {x.shape}")
+            raise ValueError(f"unitwise_norm: x must have at most 5 axes or come with axis, got shape {x.shape}")
     squares = jnp.sum(abs_sq(x), axis=axis, keepdims=True)
     return jnp.broadcast_to(sqrt(squares), x.shape)
 

@@ -23,6 +23,11 @@ class MaskedNode(NamedTuple):
     """Stands in a tree where a leaf is hidden by a mask. It has no leaves."""
 
 
+@jax.tree_util.register_static
+class ParamsMarker:
+    """Stands for the whole tree of parameters while `init` shows where such trees end up."""
+
+
 class MaskedState(NamedTuple):
     """The state of `masked`."""
 
@@ -41,6 +46,8 @@ def mask_tree(name: str, mask: Any, tree: Any) -> Any:
             raise ValueError(f"{name}: the leaves of mask must be bools, got {keep!r} of type {type(keep).__name__}")
         return subtree if keep else MaskedNode()
 
+    if isinstance(tree, ParamsMarker):
+        return tree
     try:
         return jax.tree.map(choose, mask, tree)
     except jax.errors.TracerBoolConversionError as error:
@@ -101,7 +108,9 @@ class masked(GradientTransformationExtraArgs):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
     def _mask_for(self, tree: Any) -> Any:
-        return self.mask(tree) if callable(self.mask) else self.mask
+        if callable(self.mask) and not isinstance(tree, ParamsMarker):
+            return self.mask(tree)
+        return self.mask
 
     def init(self, params):
         """Makes the inner state for the visible leaves."""

@@ -168,8 +168,8 @@ class cosine_decay_schedule(Value):
       ValueError: if `decay_steps` is not positive.
 
     Example:
-      >>> cosine_decay_schedule(2.0, 10)(5).round(3)
-      Array(1., dtype=float32)
+      >>> round(float(cosine_decay_schedule(2.0, 10)(5)), 3)
+      1.0
 
     References:
       Loshchilov & Hutter, "SGDR", https://arxiv.org/abs/1608.03983, eq. 5.

@@ -1,0 +1,193 @@
+"""Adadelta and SM3: second moments in the units of the parameters, and in sublinear memory."""
+# ruff: noqa: N801
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from renga.optim._chain import chain
+from renga.optim._decay import add_decayed_weights
+from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, zeros_like
+from renga.optim._moments import moment_zeros
+from renga.optim._scale import scale, scale_by_learning_rate
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._value import is_schedule, value
+
+
+class ScaleByAdaDeltaState(NamedTuple):
+    """The state of `scale_by_adadelta`."""
+
+    e_g: Any  # average squared gradient
+    e_x: Any  # average squared step
+
+
+@leafwise
+def _adadelta(g, e_g, e_x, rho, rest, eps):
+    square = rest * abs_sq(g) + rho * e_g
+    u = sqrt(e_x + eps) / sqrt(square + eps) * g
+    moved = rest * abs_sq(u) + rho * e_x
+    return u.astype(g.dtype), square.astype(e_g.dtype), moved.astype(e_x.dtype)
+
+
+@value
+class scale_by_adadelta(GradientTransformationExtraArgs):
+    """Scales by the ratio of the root mean squares of steps and gradients.
+
+        E[g²]ₜ = ρ E[g²]ₜ₋₁ + (1 - ρ) gₜ²,  uₜ = gₜ √(E[u²]ₜ₋₁ + ε) / √(E[g²]ₜ + ε)
+        E[u²]ₜ = ρ E[u²]ₜ₋₁ + (1 - ρ) uₜ²
+
+    Args:
+      rho: ρ.
+      eps: ε.
+
+    Example:
+      >>> tx = scale_by_adadelta()
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(5)
+      Array(0.00316, dtype=float32)
+
+    References:
+      Zeiler, "ADADELTA", https://arxiv.org/abs/1212.5701, algorithm 1.
+    """
+
+    rho: ArrayLike = 0.9
+    eps: ArrayLike = 1e-6
+
+    def init(self, params):
+        """Zero averages."""
+        e_g, e_x = (moment_zeros("scale_by_adadelta", params, self.rho) for _ in range(2))
+        return ScaleByAdaDeltaState(e_g, e_x)
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps both averages."""
+        numbers = (self.rho, complement(self.rho), self.eps)
+        leaf = lambda g, e_g, e_x: _adadelta(jnp.asarray(g), e_g, e_x, *numbers)
+        u, e_g, e_x = map_leaves("scale_by_adadelta", leaf, 3, updates, state.e_g, state.e_x)
+        return u, ScaleByAdaDeltaState(e_g, e_x)
+
+
+def adadelta(
+    learning_rate: ScalarOrSchedule | None = None,
+    rho: ArrayLike = 0.9,
+    eps: ArrayLike = 1e-6,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Adadelta: no learning rate needed, the steps have the units of the parameters.
+
+    Args:
+      learning_rate: α, a number or a schedule; without one the updates point *uphill*.
+      rho: ρ, decay of the averages.
+      eps: ε.
+      weight_decay: λ, added to the gradient.
+      weight_decay_mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = adadelta(1.0)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)), jnp.array(0.0))[0].round(5)
+      Array(-0.00316, dtype=float32)
+
+    References:
+      Zeiler, "ADADELTA", https://arxiv.org/abs/1212.5701, algorithm 1.
+    """
+    return chain(
+        add_decayed_weights(weight_decay, mask=weight_decay_mask),
+        scale_by_adadelta(rho, eps),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleBySM3State(NamedTuple):
+    """The state of `scale_by_sm3`."""
+
+    mu: Any  # for each leaf a list, one vector an axis
+    nu: Any  # momentum
+
+
+def _along(vector: Any, axis: int, ndim: int) -> Any:
+    return vector.reshape([-1 if i == axis else 1 for i in range(ndim)])
+
+
+@leafwise
+def _sm3(g, accumulators, nu, b1, c1, b2, c2, eps):
+    axes = range(g.ndim)
+    if g.ndim:
+        bound = accumulators[0].reshape([-1] + [1] * (g.ndim - 1))
+        for axis in axes[1:]:
+            bound = jnp.minimum(bound, _along(accumulators[axis], axis, g.ndim))
+    else:
+        bound = accumulators[0] if accumulators else jnp.zeros_like(g)
+    total = b2 * bound + c2 * abs_sq(g)
+    seen = total > 0
+    step = jnp.where(seen, g / sqrt(jnp.where(seen, total, 1) + eps), 0)
+    new = [
+        jnp.max(total, axis=tuple(i for i in axes if i != axis)).astype(a.dtype) for axis, a in enumerate(accumulators)
+    ]
+    u = b1 * nu + c1 * step
+    return u.astype(g.dtype), new, u.astype(nu.dtype)
+
+
+@value
+class scale_by_sm3(GradientTransformationExtraArgs):
+    """Adagrad that remembers one number for each row and column instead of each element.
+
+        bᵢⱼ = min(rᵢ, cⱼ),  sᵢⱼ = β₂ bᵢⱼ + (1 - β₂) gᵢⱼ²  (bᵢⱼ + gᵢⱼ² if β₂ = 1)
+        rᵢ = maxⱼ sᵢⱼ,  cⱼ = maxᵢ sᵢⱼ,  uₜ = β₁ uₜ₋₁ + (1 - β₁) g / √(s + ε)
+
+    Args:
+      b1: β₁, decay of the momentum.
+      b2: β₂, decay of the second moment; 1 sums.
+      eps: ε.
+
+    Example:
+      >>> tx = scale_by_sm3(b1=0.0)
+      >>> tx.update(jnp.array([3.0, -4.0]), tx.init(jnp.zeros(2)))[0]
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      Anil et al., "Memory-Efficient Adaptive Optimization", https://arxiv.org/abs/1901.11150, algorithm SM3-II.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 1.0
+    eps: ArrayLike = 1e-8
+
+    def init(self, params):
+        """Zero vectors, one an axis, and a zero momentum."""
+        vectors = lambda p: [jnp.zeros(n, jnp.result_type(p)) for n in jnp.shape(p)]
+        return ScaleBySM3State(jax.tree.map(vectors, params), zeros_like(params))
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the vectors."""
+        rest = complement(self.b2)
+        c2 = jnp.where(jnp.asarray(self.b2) == 1, 1.0, rest) if not isinstance(rest, float) else rest or 1.0
+        numbers = (self.b1, complement(self.b1), self.b2, c2, self.eps)
+        leaf = lambda g, vectors, nu: _sm3(jnp.asarray(g), vectors, nu, *numbers)
+        u, mu, nu = map_leaves("scale_by_sm3", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleBySM3State(mu, nu)
+
+
+def sm3(learning_rate: ArrayLike, momentum: ArrayLike = 0.9) -> GradientTransformationExtraArgs:
+    """SM3: Adagrad in sublinear memory, with momentum.
+
+    Args:
+      learning_rate: α.
+      momentum: β₁, decay of the momentum.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = sm3(0.1, momentum=0.0)
+      >>> tx.update(jnp.array([3.0, -4.0]), tx.init(jnp.zeros(2)))[0]
+      Array([-0.1,  0.1], dtype=float32)
+
+    References:
+      Anil et al., "Memory-Efficient Adaptive Optimization", https://arxiv.org/abs/1901.11150, algorithm SM3-II.
+    """
+    step = scale_by_learning_rate if is_schedule(learning_rate) else lambda rate: scale(-rate)
+    return chain(scale_by_sm3(momentum), step(learning_rate))

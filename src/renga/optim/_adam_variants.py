@@ -1,0 +1,625 @@
+"""Relatives of Adam that keep its two moments and treat the second one differently."""
+# ruff: noqa: N801
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from renga.optim._adam import ScaleByAdamState
+from renga.optim._chain import chain
+from renga.optim._decay import add_decayed_weights
+from renga.optim._leaves import abs_sq, complement, full_like, leafwise, map_leaves, sqrt, zeros_like
+from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._scale import scale_by_learning_rate
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._value import static, value
+
+
+@leafwise
+def _adamax(g, mu, nu, b1, c1, b2, fix1, eps):
+    m = c1 * g + b1 * mu
+    v = jnp.maximum(jnp.abs(g) + eps, b2 * nu)
+    return (m / fix1 / v).astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+
+
+@value
+class scale_by_adamax(GradientTransformationExtraArgs):
+    """Divides the average gradient by the decaying maximum of its modulus.
+
+        mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ,  vₜ = max(β₂ vₜ₋₁, |gₜ| + ε),  uₜ = mₜ / (1 - β₁ᵗ) / vₜ
+
+    Args:
+      b1: β₁, decay of the average.
+      b2: β₂, decay of the maximum.
+      eps: ε.
+
+    Example:
+      >>> tx = scale_by_adamax()
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    eps: ArrayLike = 1e-8
+
+    def init(self, params):
+        """Zero moments."""
+        mu = moment_zeros("scale_by_adamax", params, self.b1)
+        return ScaleByAdamState(zero_count(), mu, zeros_like(params))
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        b1, c1, fix1 = self.b1, complement(self.b1), correction(self.b1, count)
+        leaf = lambda g, m, v: _adamax(jnp.asarray(g), m, v, b1, c1, self.b2, fix1, self.eps)
+        u, mu, nu = map_leaves("scale_by_adamax", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleByAdamState(count, mu, nu)
+
+
+def adamax(
+    learning_rate: ScalarOrSchedule, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8
+) -> GradientTransformationExtraArgs:
+    """Adamax: Adam with the infinity norm, uₜ = -α m̂ₜ / vₜ.
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the maximum.
+      eps: ε.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = adamax(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, algorithm 2.
+    """
+    return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
+
+
+def adamaxw(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Adamax with decoupled weight decay: uₜ = -α (m̂ₜ / vₜ + λ θₜ).
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the maximum.
+      eps: ε.
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = adamaxw(0.1, weight_decay=0.5)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(2.0)), jnp.array(2.0))[0].round(3)
+      Array(-0.2, dtype=float32)
+
+    References:
+      Loshchilov & Hutter, "Decoupled Weight Decay Regularization", https://arxiv.org/abs/1711.05101.
+    """
+    return chain(
+        scale_by_adamax(b1, b2, eps),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleByAmsgradState(NamedTuple):
+    """The state of `scale_by_amsgrad`."""
+
+    count: Any
+    mu: Any
+    nu: Any
+    nu_max: Any  # largest corrected second moment so far
+
+
+@leafwise
+def _amsgrad(g, mu, nu, nu_max, b1, c1, b2, c2, fix1, fix2, eps, eps_root):
+    m = c1 * g + b1 * mu
+    v = c2 * abs_sq(g) + b2 * nu
+    v_max = jnp.maximum(nu_max, v / fix2)
+    u = m / fix1 / (sqrt(v_max + eps_root) + eps)
+    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype), v_max.astype(nu_max.dtype)
+
+
+@value
+class scale_by_amsgrad(GradientTransformationExtraArgs):
+    """Adam that divides by the largest second moment so far.
+
+        v̄ₜ = max(v̄ₜ₋₁, v̂ₜ),  uₜ = m̂ₜ / (√(v̄ₜ + ε̄) + ε)
+
+    Args:
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared gradient.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      mu_dtype: dtype in which the average gradient is kept.
+      bias_correction_mu: whether m̂ = m / (1 - β₁ᵗ), else m̂ = m.
+      bias_correction_nu: whether v̂ = v / (1 - β₂ᵗ), else v̂ = v.
+
+    Example:
+      >>> tx = scale_by_amsgrad()
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      Reddi et al., "On the Convergence of Adam and Beyond", https://arxiv.org/abs/1904.09237, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    eps: ArrayLike = 1e-8
+    eps_root: ArrayLike = 0.0
+    mu_dtype: Any = static(None)
+    bias_correction_mu: bool = static(True)
+    bias_correction_nu: bool = static(True)
+
+    def init(self, params):
+        """Zero moments."""
+        name = "scale_by_amsgrad"
+        nu = moment_zeros(name, params, self.b2)
+        return ScaleByAmsgradState(zero_count(), moment_zeros(name, params, self.b1, self.mu_dtype), nu, zeros_like(nu))
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        fix1 = correction(self.b1, count) if self.bias_correction_mu else 1.0
+        fix2 = correction(self.b2, count) if self.bias_correction_nu else 1.0
+        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), fix1, fix2, self.eps, self.eps_root)
+        leaf = lambda g, *moments: _amsgrad(jnp.asarray(g), *moments, *numbers)
+        rest = (state.mu, state.nu, state.nu_max)
+        u, mu, nu, nu_max = map_leaves("scale_by_amsgrad", leaf, 4, updates, *rest)
+        return u, ScaleByAmsgradState(count, mu, nu, nu_max)
+
+
+def amsgrad(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> GradientTransformationExtraArgs:
+    """AMSGrad: Adam whose second moment never falls, uₜ = -α m̂ₜ / (√(v̄ₜ + ε̄) + ε).
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared gradient.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      mu_dtype: dtype in which the average gradient is kept.
+      bias_correction_mu: whether to correct the average gradient.
+      bias_correction_nu: whether to correct the average squared gradient.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = amsgrad(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Reddi et al., "On the Convergence of Adam and Beyond", https://arxiv.org/abs/1904.09237, algorithm 2.
+    """
+    return chain(
+        scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@leafwise(flags=("nesterov",))
+def _radam(g, mu, nu, b1, c1, b2, c2, fix1, next1, fix2, rectifier, eps, eps_root, nesterov):
+    m = c1 * g + b1 * mu
+    v = c2 * abs_sq(g) + b2 * nu
+    m_hat = b1 * m / next1 + c1 * g / fix1 if nesterov else m / fix1
+    adaptive = rectifier * m_hat / (sqrt(v / fix2 + eps_root) + eps)
+    u = jnp.where(rectifier > 0, adaptive, m_hat)
+    return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+
+
+@value
+class scale_by_radam(GradientTransformationExtraArgs):
+    """Adam that waits with the division until the second moment is known well enough.
+
+        ρ∞ = 2 / (1 - β₂) - 1,  ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ)
+        uₜ = rₜ m̂ₜ / (√(v̂ₜ + ε̄) + ε)  if ρₜ ≥ threshold, else m̂ₜ
+        rₜ = √[(ρₜ - 4)(ρₜ - 2) ρ∞ / ((ρ∞ - 4)(ρ∞ - 2) ρₜ)]
+
+    Args:
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared gradient.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      threshold: length of the average from which on to divide.
+      nesterov: whether to look one step of momentum ahead.
+
+    Example:
+      >>> tx = scale_by_radam()
+      >>> tx.update(jnp.array([3.0, -0.5]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 3. , -0.5], dtype=float32)
+
+    References:
+      Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond",
+      https://arxiv.org/abs/1908.03265, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    eps: ArrayLike = 1e-8
+    eps_root: ArrayLike = 0.0
+    threshold: ArrayLike = 5.0
+    _: dataclasses.KW_ONLY
+    nesterov: bool = static(False)
+
+    def init(self, params):
+        """Zero moments."""
+        mu, nu = (moment_zeros("scale_by_radam", params, b) for b in (self.b1, self.b2))
+        return ScaleByAdamState(zero_count(), mu, nu)
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        b1, c1, b2, c2 = self.b1, complement(self.b1), self.b2, complement(self.b2)
+        fix1, fix2 = correction(b1, count), correction(b2, count)
+        next1 = correction(b1, safe_increment(count)) if self.nesterov else fix1
+        numbers = (b1, c1, b2, c2, fix1, next1, fix2, self._rectifier(count), self.eps, self.eps_root)
+        leaf = lambda g, m, v: _radam(jnp.asarray(g), m, v, *numbers, nesterov=self.nesterov)
+        u, mu, nu = map_leaves("scale_by_radam", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleByAdamState(count, mu, nu)
+
+    def _rectifier(self, count):
+        """rₜ, or 0 where the second moment is not yet known well enough."""
+        limit = 2 / (1 - self.b2) - 1
+        power = self.b2**count
+        length = limit - 2 * count * power / (1 - power)
+        known = length >= self.threshold
+        length = jnp.where(known, length, limit)
+        ratio = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+        return jnp.where(known, jnp.sqrt(jnp.where(known, ratio, 1)), 0)
+
+
+def radam(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    threshold: ArrayLike = 5.0,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Rectified Adam: momentum at first, Adam once its second moment is reliable.
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared gradient.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      threshold: length of the average from which on to divide.
+      nesterov: whether to look one step of momentum ahead.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = radam(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
+      Array(-0.3, dtype=float32)
+
+    References:
+      Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond",
+      https://arxiv.org/abs/1908.03265, algorithm 2.
+    """
+    return chain(
+        scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@leafwise
+def _yogi(g, mu, nu, b1, c1, b2, c2, fix1, fix2, eps, eps_root):
+    del b2
+    m = c1 * g + b1 * mu
+    square = abs_sq(g)
+    v = nu - c2 * jnp.sign(nu - square) * square
+    u = m / fix1 / (sqrt(v / fix2 + eps_root) + eps)
+    return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+
+
+@value
+class scale_by_yogi(GradientTransformationExtraArgs):
+    """Adam whose second moment moves by steps of a size that does not depend on it.
+
+        vₜ = vₜ₋₁ - (1 - β₂) sign(vₜ₋₁ - |gₜ|²) |gₜ|²
+
+    Args:
+      b1: β₁, decay of the average gradient.
+      b2: β₂, of the second moment.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      initial_accumulator_value: where both moments start.
+
+    Example:
+      >>> tx = scale_by_yogi()
+      >>> tx.update(jnp.array([3.0, -3.0]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    eps: ArrayLike = 1e-3
+    eps_root: ArrayLike = 0.0
+    initial_accumulator_value: ArrayLike = 1e-6
+
+    def init(self, params):
+        """Moments at their start."""
+        start = self.initial_accumulator_value
+        return ScaleByAdamState(zero_count(), full_like(params, start), full_like(params, start))
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        fix1, fix2 = correction(self.b1, count), correction(self.b2, count)
+        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), fix1, fix2, self.eps, self.eps_root)
+        leaf = lambda g, m, v: _yogi(jnp.asarray(g), m, v, *numbers)
+        u, mu, nu = map_leaves("scale_by_yogi", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleByAdamState(count, mu, nu)
+
+
+def yogi(
+    learning_rate: ScalarOrSchedule, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-3
+) -> GradientTransformationExtraArgs:
+    """Yogi: Adam with an additive second moment.
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, of the second moment.
+      eps: ε, outside the root.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = yogi(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2.
+    """
+    return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))
+
+
+class ScaleByBeliefState(NamedTuple):
+    """The state of `scale_by_belief`."""
+
+    count: Any
+    mu: Any  # average gradient
+    nu: Any  # average squared surprise
+
+
+@leafwise(flags=("nesterov",))
+def _belief(g, mu, nu, b1, c1, b2, c2, fix1, next1, fix2, eps, eps_root, nesterov):
+    m = c1 * g + b1 * mu
+    v = c2 * abs_sq(g - m) + b2 * nu + eps_root
+    m_hat = b1 * m / next1 + c1 * g / fix1 if nesterov else m / fix1
+    u = m_hat / (sqrt(v / fix2) + eps)
+    return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+
+
+@value
+class scale_by_belief(GradientTransformationExtraArgs):
+    """Adam that divides by how far gradients stray from their average.
+
+        sₜ = β₂ sₜ₋₁ + (1 - β₂) |gₜ - mₜ|² + ε̄,  uₜ = m̂ₜ / (√ŝₜ + ε)
+
+    Args:
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared surprise.
+      eps: ε, outside the root.
+      eps_root: ε̄, added to the average at each step.
+      nesterov: whether to look one step of momentum ahead.
+
+    Example:
+      >>> tx = scale_by_belief()
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(2)
+      Array([ 1.11, -1.11], dtype=float32)
+
+    References:
+      Zhuang et al., "AdaBelief Optimizer", https://arxiv.org/abs/2010.07468, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    eps: ArrayLike = 1e-16
+    eps_root: ArrayLike = 1e-16
+    _: dataclasses.KW_ONLY
+    nesterov: bool = static(False)
+
+    def init(self, params):
+        """Zero moments."""
+        mu, nu = (moment_zeros("scale_by_belief", params, b) for b in (self.b1, self.b2))
+        return ScaleByBeliefState(zero_count(), mu, nu)
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        b1, c1, b2, c2 = self.b1, complement(self.b1), self.b2, complement(self.b2)
+        fix1, fix2 = correction(b1, count), correction(b2, count)
+        next1 = correction(b1, safe_increment(count)) if self.nesterov else fix1
+        numbers = (b1, c1, b2, c2, fix1, next1, fix2, self.eps, self.eps_root)
+        leaf = lambda g, m, v: _belief(jnp.asarray(g), m, v, *numbers, nesterov=self.nesterov)
+        u, mu, nu = map_leaves("scale_by_belief", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleByBeliefState(count, mu, nu)
+
+
+def adabelief(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    eps: ArrayLike = 1e-16,
+    eps_root: ArrayLike = 1e-16,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """AdaBelief: long steps where the gradient is as expected, short ones where it surprises.
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average squared surprise.
+      eps: ε, outside the root.
+      eps_root: ε̄, added to the average at each step.
+      nesterov: whether to look one step of momentum ahead.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = adabelief(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
+      Array(-0.111, dtype=float32)
+
+    References:
+      Zhuang et al., "AdaBelief Optimizer", https://arxiv.org/abs/2010.07468, algorithm 2.
+    """
+    return chain(scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov), scale_by_learning_rate(learning_rate))
+
+
+class ScaleByAdanState(NamedTuple):
+    """The state of `scale_by_adan`."""
+
+    m: Any  # average gradient
+    v: Any  # average difference of gradients
+    n: Any  # average squared look-ahead gradient
+    g: Any  # last gradient
+    t: Any  # steps taken
+
+
+@leafwise
+def _adan(g, m, v, n, last, first, b1, c1, b2, c2, b3, c3, fix1, fix2, fix3, eps, eps_root):
+    diff = jnp.where(first, jnp.zeros_like(g), g - last)
+    m_new = c1 * g + b1 * m
+    v_new = c2 * diff + b2 * v
+    n_new = c3 * jnp.square(g + b2 * diff) + b3 * n
+    u = (m_new / fix1 + b2 * (v_new / fix2)) / (sqrt(n_new / fix3 + eps_root) + eps)
+    return u.astype(g.dtype), m_new.astype(m.dtype), v_new.astype(v.dtype), n_new.astype(n.dtype), g
+
+
+@value
+class scale_by_adan(GradientTransformationExtraArgs):
+    """Adam with Nesterov momentum from differences of gradients.
+
+        dₜ = gₜ - gₜ₋₁ (d₁ = 0)
+        mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ,  vₜ = β₂ vₜ₋₁ + (1 - β₂) dₜ
+        nₜ = β₃ nₜ₋₁ + (1 - β₃) (gₜ + β₂ dₜ)²
+        uₜ = (m̂ₜ + β₂ v̂ₜ) / (√(n̂ₜ + ε̄) + ε)
+
+    (The paper's βᵢ are 1 - βᵢ here.)
+
+    Args:
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average difference.
+      b3: β₃, decay of the average square.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+
+    Example:
+      >>> tx = scale_by_adan()
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 1., -1.], dtype=float32)
+
+    References:
+      Xie et al., "Adan", https://arxiv.org/abs/2208.06677, algorithm 1.
+    """
+
+    b1: ArrayLike = 0.98
+    b2: ArrayLike = 0.92
+    b3: ArrayLike = 0.99
+    eps: ArrayLike = 1e-8
+    eps_root: ArrayLike = 0.0
+
+    def init(self, params):
+        """Zero moments."""
+        m, v, n = (moment_zeros("scale_by_adan", params, b) for b in (self.b1, self.b2, self.b3))
+        return ScaleByAdanState(m, v, n, zeros_like(params), zero_count())
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        t = safe_increment(state.t)
+        betas = (self.b1, self.b2, self.b3)
+        pairs = [x for b in betas for x in (b, complement(b))]
+        fixes = [correction(b, t) for b in betas]
+        numbers = (state.t == 0, *pairs, *fixes, self.eps, self.eps_root)
+        leaf = lambda g, *moments: _adan(jnp.asarray(g), *moments, *numbers)
+        rest = (state.m, state.v, state.n, state.g)
+        u, m, v, n, g = map_leaves("scale_by_adan", leaf, 5, updates, *rest)
+        return u, ScaleByAdanState(m, v, n, g, t)
+
+
+def adan(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.98,
+    b2: ArrayLike = 0.92,
+    b3: ArrayLike = 0.99,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Adan: adaptive Nesterov momentum.
+
+    Args:
+      learning_rate: α, a number or a schedule.
+      b1: β₁, decay of the average gradient.
+      b2: β₂, decay of the average difference of gradients.
+      b3: β₃, decay of the average square.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = adan(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)), jnp.array(0.0))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Xie et al., "Adan", https://arxiv.org/abs/2208.06677, algorithm 1.
+    """
+    return chain(
+        scale_by_adan(b1, b2, b3, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

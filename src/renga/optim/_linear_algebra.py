@@ -1,0 +1,223 @@
+"""Small problems of linear algebra: dominant eigenvalue, inverse roots, non-negative least squares."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike
+
+from renga._core.checks import check_shapes
+
+
+def power_iteration(
+    matrix: Array,
+    *,
+    v0: Array | None = None,
+    num_iters: int = 100,
+    error_tolerance: ArrayLike = 1e-6,
+    precision: lax.Precision = lax.Precision.HIGHEST,
+    key: Array | None = None,
+) -> tuple[Array, Array]:
+    """The eigenvalue of largest modulus of a symmetric matrix, and its eigenvector.
+
+    Args:
+      matrix: a symmetric matrix [N, N].
+      v0: the first vector [N]; random by default.
+      num_iters: the largest number of iterations.
+      error_tolerance: iteration ends when the vector is an eigenvector to this precision.
+      precision: of the products.
+      key: a random key for the first vector; a fixed one by default.
+
+    Returns:
+      The eigenvalue and the eigenvector of norm 1.
+
+    Raises:
+      ValueError: if the shapes do not match.
+
+    Example:
+      >>> value, vector = power_iteration(jnp.diag(jnp.array([1.0, 3.0])))
+      >>> value.round(3), jnp.abs(vector).round(3)
+      (Array(3., dtype=float32), Array([0., 1.], dtype=float32))
+
+    References:
+      Golub & Van Loan, "Matrix Computations", section 7.3.1.
+    """
+    check_shapes("power_iteration", matrix=(matrix, "N N"), v0=(v0, "N"))
+    if v0 is None:
+        key = jax.random.key(0) if key is None else key
+        v0 = jax.random.uniform(key, matrix.shape[-1:], matrix.dtype, -1.0, 1.0)
+    unit = lambda v: v / jnp.linalg.norm(v)
+    v0 = jnp.asarray(v0)
+
+    def cond(carry):
+        i, _, _, _, running = carry
+        return (i < num_iters) & running
+
+    def body(carry):
+        i, v, product, _, _ = carry
+        v = unit(v)
+        product = jnp.matmul(matrix, v, precision=precision)
+        value = jnp.vdot(v, product, precision=precision)
+        return i + 1, product, v, value, jnp.linalg.norm(product - value * v) > error_tolerance
+
+    start = (0, v0, v0, jnp.zeros([], v0.dtype), jnp.array(True))
+    _, _, v, value, _ = lax.while_loop(cond, body, start)
+    return value, v
+
+
+def matrix_inverse_pth_root(
+    matrix: Array,
+    p: int,
+    num_iters: int = 100,
+    ridge_epsilon: ArrayLike = 1e-6,
+    error_tolerance: ArrayLike = 1e-6,
+    precision: lax.Precision = lax.Precision.HIGHEST,
+) -> tuple[Array, Array]:
+    """A^(-1/p) of a symmetric positive semi-definite matrix, by the coupled Newton iteration.
+
+        Mᵢ₊₁ = ((1 + 1/p) I - Mᵢ / p)ᵖ Mᵢ,  Hᵢ₊₁ = Hᵢ ((1 + 1/p) I - Mᵢ / p),  M → I, H → A^(-1/p)
+
+    Args:
+      matrix: A [N, N].
+      p: the root, a positive integer.
+      num_iters: the largest number of iterations.
+      ridge_epsilon: ε: A + ε λmax I is inverted.
+      error_tolerance: iteration ends when max |M - I| is below.
+      precision: of the products.
+
+    Returns:
+      The root [N, N] and the error max |M - I|.
+
+    Raises:
+      ValueError: if the matrix is not square.
+
+    Example:
+      >>> root, error = matrix_inverse_pth_root(jnp.diag(jnp.array([4.0, 16.0])), 2)
+      >>> jnp.diag(root).round(3)
+      Array([0.5 , 0.25], dtype=float32)
+
+    References:
+      Iannazzo, "On the Newton Method for the Matrix pth Root", 2006, section 4.
+    """
+    check_shapes("matrix_inverse_pth_root", matrix=(matrix, "N N"))
+    N, dtype = matrix.shape[0], matrix.dtype
+    identity = jnp.eye(N, dtype=dtype)
+    if N == 1:
+        return (matrix + ridge_epsilon) ** (-1.0 / p), jnp.zeros([], dtype)
+    largest, _ = power_iteration(matrix, num_iters=100, error_tolerance=1e-6, precision=precision)
+    ridge = ridge_epsilon * jnp.maximum(largest, 1e-16)
+    damped = matrix + ridge * identity
+    z = (1 + p) / (2 * jnp.linalg.norm(damped))
+    product = lambda a, b: jnp.matmul(a, b, precision=precision)
+
+    def power(a: Array) -> Array:
+        result, square, n = identity, a, p
+        while n:
+            result = product(result, square) if n % 2 else result
+            square, n = product(square, square), n // 2
+        return result
+
+    distance = lambda m: jnp.max(jnp.abs(m - identity))
+
+    def cond(carry):
+        i, _, _, _, error, running = carry
+        return (i < num_iters) & (error > error_tolerance) & running
+
+    def body(carry):
+        i, m, h, _, error, _ = carry
+        step = (1 + 1 / p) * identity - m / p
+        new_m, new_h = product(power(step), m), product(h, step)
+        new_error = distance(new_m)
+        # Rounding makes the iteration diverge in the end: stop when the error grows again.
+        return i + 1, new_m, new_h, h, new_error, new_error < error * 1.2
+
+    m, h = damped * z, identity * z ** (1.0 / p)
+    start = (0, m, h, h, distance(m), jnp.array(True))
+    _, _, h, before, error, converging = lax.while_loop(cond, body, start)
+    return jnp.where(converging, h, before), error
+
+
+def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | None = None) -> Array:
+    """Non-negative least squares: the x ≥ 0 with the smallest ‖A x - b‖², by accelerated projected gradients.
+
+    Args:
+      A: [M, N].
+      b: [M].
+      iters: number of iterations.
+      unroll: iterations in one step of the compiled loop.
+      L: a bound on the eigenvalues of AᵀA; the squared Frobenius norm by default.
+
+    Returns:
+      x [N].
+
+    Raises:
+      ValueError: if the shapes do not match.
+
+    Example:
+      >>> nnls(jnp.eye(2), jnp.array([1.0, -1.0]), iters=100).round(3)
+      Array([1., 0.], dtype=float32)
+
+    References:
+      Beck & Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", 2009, section 4.
+    """
+    check_shapes("nnls", A=(A, "M N"), b=(b, "M"))
+    if not jnp.shape(A)[1]:
+        return jnp.zeros(0, A.dtype)
+    Q, q = A.T @ A, A.T @ b
+    bound = jnp.linalg.norm(Q) if L is None else L
+
+    def step(_, carry):
+        x, y, t = carry
+        new = jnp.maximum(y - (Q @ y - q) / bound, 0)
+        new_t = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
+        return new, new + (t - 1) / new_t * (new - x), new_t
+
+    x = jnp.zeros(A.shape[1], jnp.result_type(A, b))
+    return lax.fori_loop(0, iters, step, (x, x, jnp.ones([], x.dtype)), unroll=unroll)[0]
+
+
+class MultiNormalDiagFromLogScale:
+    """A normal distribution with independent elements; see `multi_normal`."""
+
+    def __init__(self, loc: Array, log_scale: Array):
+        self._shape = jnp.broadcast_shapes(jnp.shape(loc), jnp.shape(log_scale))
+        self.loc = loc
+        self.log_scale = log_scale
+
+    def sample(self, shape: Sequence[int], key: Array) -> Array:
+        """Samples [*shape, *loc.shape]."""
+        noise = jax.random.normal(key, tuple(shape) + self._shape, jnp.result_type(float, self.loc))
+        scale = jnp.exp(jnp.asarray(self.log_scale))
+        axes = tuple(range(len(shape)))
+        return noise * jnp.expand_dims(scale, axes) + jnp.expand_dims(jnp.asarray(self.loc), axes)
+
+    def log_prob(self, x: ArrayLike) -> Array:
+        """The log density, summed over the last axis."""
+        x = jnp.asarray(x)
+        axes = tuple(range(x.ndim - len(self._shape)))
+        loc, log_scale = (jnp.expand_dims(jnp.broadcast_to(a, self._shape), axes) for a in self.params)
+        return jnp.sum(jax.scipy.stats.norm.logpdf(x, loc=loc, scale=jnp.exp(log_scale)), axis=-1)
+
+    @property
+    def params(self) -> list[Array]:
+        """The mean and the logarithm of the deviation."""
+        return [self.loc, self.log_scale]
+
+
+def multi_normal(loc: Array, log_scale: Array) -> MultiNormalDiagFromLogScale:
+    """A normal distribution with independent elements, given log σ.
+
+    Args:
+      loc: means.
+      log_scale: log σ.
+
+    Returns:
+      A distribution with `sample(shape, key)`, `log_prob(x)` and `params`.
+
+    Example:
+      >>> normal = multi_normal(jnp.zeros(2), jnp.zeros(2))
+      >>> normal.log_prob(jnp.zeros(2)).round(3)
+      Array(-1.838, dtype=float32)
+    """
+    return MultiNormalDiagFromLogScale(loc, log_scale)

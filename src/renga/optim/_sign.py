@@ -1,0 +1,218 @@
+"""Steps whose size does not depend on the gradient's: Lion and Rprop."""
+# ruff: noqa: N801
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from renga._core.checks import check_choice
+from renga.optim._chain import chain
+from renga.optim._decay import add_decayed_weights
+from renga.optim._leaves import complement, leafwise, map_leaves, zeros_like
+from renga.optim._moments import moment_zeros, safe_increment, zero_count
+from renga.optim._scale import scale, scale_by_learning_rate
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._value import is_schedule, static, value
+
+
+class ScaleByLionState(NamedTuple):
+    """The state of `scale_by_lion`."""
+
+    count: Any
+    mu: Any  # average gradient
+
+
+@leafwise(flags=("mode",))
+def _lion(g, mu, b1, c1, b2, c2, beta, mode):
+    mixed = c1 * g + b1 * mu
+    if mode == "hard":
+        u = jnp.sign(mixed)
+    elif mode == "smooth":
+        u = jnp.tanh(beta * mixed)
+    else:
+        u = jnp.clip(mixed, -1, 1)
+    m = c2 * g + b2 * mu
+    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype)
+
+
+@value
+class scale_by_lion(GradientTransformationExtraArgs):
+    """The sign of an average of gradients that counts the newest one more.
+
+        uₜ = sign(β₁ mₜ₋₁ + (1 - β₁) gₜ),  mₜ = β₂ mₜ₋₁ + (1 - β₂) gₜ
+
+    Args:
+      b1: β₁, weight of the average in the step.
+      b2: β₂, decay of the average.
+      mu_dtype: dtype in which the average is kept.
+      mode: 'hard' takes the sign; 'smooth' takes tanh(β x) instead, 'refined'
+        clips x to [-1, 1].
+      smooth_beta: β, of the smooth mode.
+
+    Raises:
+      ValueError: if the mode is unknown.
+
+    Example:
+      >>> tx = scale_by_lion()
+      >>> tx.update(jnp.array([3.0, -0.1, 0.0]), tx.init(jnp.zeros(3)))[0]
+      Array([ 1., -1.,  0.], dtype=float32)
+
+    References:
+      Chen et al., "Symbolic Discovery of Optimization Algorithms", https://arxiv.org/abs/2302.06675, algorithm 2.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.99
+    mu_dtype: Any = static(None)
+    _: dataclasses.KW_ONLY
+    mode: str = static("hard")
+    smooth_beta: ArrayLike = 1.0
+
+    def __post_init__(self):
+        check_choice("scale_by_lion", "mode", self.mode, ("hard", "smooth", "refined"))
+
+    def init(self, params):
+        """A zero average."""
+        mu = moment_zeros("scale_by_lion", params, self.b2, self.mu_dtype)
+        return ScaleByLionState(zero_count(), mu)
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the average."""
+        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), self.smooth_beta)
+        leaf = lambda g, m: _lion(jnp.asarray(g), m, *numbers, mode=self.mode)
+        u, mu = map_leaves("scale_by_lion", leaf, 2, updates, state.mu)
+        return u, ScaleByLionState(safe_increment(state.count), mu)
+
+
+def lion(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.99,
+    mu_dtype: Any = None,
+    weight_decay: ScalarOrSchedule = 1e-3,
+    mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Lion: steps of one size along the sign of an averaged gradient.
+
+    Args:
+      learning_rate: α, a number or a schedule; three to ten times smaller than Adam's.
+      b1: β₁, weight of the average in the step.
+      b2: β₂, decay of the average.
+      mu_dtype: dtype in which the average is kept.
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = lion(0.1, weight_decay=0.0)
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)), jnp.zeros(2))[0]
+      Array([-0.1,  0.1], dtype=float32)
+
+    References:
+      Chen et al., "Symbolic Discovery of Optimization Algorithms", https://arxiv.org/abs/2302.06675, algorithm 2.
+    """
+    return chain(
+        scale_by_lion(b1, b2, mu_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleByRpropState(NamedTuple):
+    """The state of `scale_by_rprop`."""
+
+    step_sizes: Any
+    prev_updates: Any  # last gradient, zero where its sign changed
+
+
+@leafwise
+def _rprop(g, size, last, eta_minus, eta_plus, low, high):
+    agree = jnp.sign(g * last)
+    factor = jnp.where(agree > 0, eta_plus, jnp.where(agree < 0, eta_minus, 1))
+    new_size = jnp.where(agree == 0, size, jnp.clip(size * factor, low, high))
+    kept = jnp.where(agree < 0, jnp.zeros_like(g), g)
+    return (jnp.sign(kept) * new_size).astype(g.dtype), new_size.astype(size.dtype), kept
+
+
+@value
+class scale_by_rprop(GradientTransformationExtraArgs):
+    """A step size for each element, growing while the gradient keeps its sign.
+
+        sᵢ ← clip(η₊ sᵢ) if gᵢ kept its sign, clip(η₋ sᵢ) if it changed (then gᵢ counts as 0)
+        uᵢ = sᵢ sign(gᵢ)
+
+    Args:
+      learning_rate: the first step size.
+      eta_minus: η₋.
+      eta_plus: η₊.
+      min_step_size: smallest step size.
+      max_step_size: largest step size.
+
+    Example:
+      >>> tx = scale_by_rprop(0.1)
+      >>> u, state = tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))
+      >>> tx.update(jnp.array([3.0, 1.0]), state)[0]
+      Array([0.12, 0.  ], dtype=float32)
+
+    References:
+      Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning", 1993.
+      Igel & Hüsken, "Improving the Rprop Learning Algorithm", 2000 (iRprop-).
+    """
+
+    learning_rate: ArrayLike
+    eta_minus: ArrayLike = 0.5
+    eta_plus: ArrayLike = 1.2
+    min_step_size: ArrayLike = 1e-6
+    max_step_size: ArrayLike = 50.0
+
+    def __post_init__(self):
+        if is_schedule(self.learning_rate):
+            raise TypeError("scale_by_rprop: learning_rate must be a number, got a schedule")
+
+    def init(self, params):
+        """First step sizes."""
+        sizes = jax.tree.map(lambda p: jnp.full_like(p, self.learning_rate), params)
+        return ScaleByRpropState(sizes, zeros_like(params))
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the sizes."""
+        numbers = (self.eta_minus, self.eta_plus, self.min_step_size, self.max_step_size)
+        leaf = lambda g, s, last: _rprop(jnp.asarray(g), s, last, *numbers)
+        rest = (state.step_sizes, state.prev_updates)
+        u, sizes, last = map_leaves("scale_by_rprop", leaf, 3, updates, *rest)
+        return u, ScaleByRpropState(sizes, last)
+
+
+def rprop(
+    learning_rate: ArrayLike,
+    eta_minus: ArrayLike = 0.5,
+    eta_plus: ArrayLike = 1.2,
+    min_step_size: ArrayLike = 1e-6,
+    max_step_size: ArrayLike = 50.0,
+) -> GradientTransformationExtraArgs:
+    """Rprop: resilient backpropagation, for full-batch gradients.
+
+    Args:
+      learning_rate: the first step size.
+      eta_minus: factor of the step size where the gradient changed its sign.
+      eta_plus: factor of the step size where it did not.
+      min_step_size: smallest step size.
+      max_step_size: largest step size.
+
+    Returns:
+      The optimiser.
+
+    Example:
+      >>> tx = rprop(0.1)
+      >>> tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))[0]
+      Array([-0.1,  0.1], dtype=float32)
+
+    References:
+      Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning", 1993.
+    """
+    return chain(scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size), scale(-1.0))

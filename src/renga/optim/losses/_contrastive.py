@@ -1,0 +1,146 @@
+"""Losses over sets: contrastive, triplet and ranking losses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from renga._core.checks import check_shapes
+from renga.optim.losses._checks import check_broadcast
+
+
+def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.07) -> Array:
+    """The normalised, temperature-scaled cross entropy: each row should find its partners.
+
+        ℓ(i, j) = -log [exp(sᵢⱼ) / (exp(sᵢⱼ) + Σₖ exp(sᵢₖ))],  sᵢⱼ = cos(zᵢ, zⱼ) / τ
+
+    over the pairs i ≠ j of one label; k runs over the rows of other labels.
+
+    Args:
+      embeddings: z [B, D].
+      labels: labels [B]; rows of one label are partners.
+      temperature: τ.
+
+    Returns:
+      The mean over all pairs, a scalar.
+
+    Raises:
+      ValueError: if the shapes do not match.
+
+    Example:
+      >>> z = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+      >>> ntxent(z, jnp.array([0, 0, 1, 1]), temperature=1.0).round(3)
+      Array(0.551, dtype=float32)
+
+    References:
+      Chen et al., "A Simple Framework for Contrastive Learning", https://arxiv.org/abs/2002.05709, eq. 1.
+    """
+    check_shapes("ntxent", embeddings=(embeddings, "B D"), labels=(labels, "B"))
+    z, y = jnp.asarray(embeddings), jnp.asarray(labels)
+    squares = jnp.sum(z**2, axis=1, keepdims=True)
+    zero = squares == 0
+    unit = jnp.where(zero, 0, z * jax.lax.rsqrt(jnp.where(zero, 1, squares)))
+    s = unit @ unit.T / temperature
+    same = y[:, None] == y[None, :]
+    partner = same & ~jnp.eye(y.shape[0], dtype=bool)
+    others = jax.nn.logsumexp(jnp.where(same, -jnp.inf, s), axis=1, keepdims=True)
+    losses = jnp.logaddexp(s, others) - s
+    pairs = jnp.sum(partner)
+    return jnp.sum(jnp.where(partner, losses, 0)) / jnp.maximum(pairs, 1)
+
+
+def _distance(x: Array, axis: int, degree: Any, eps: Any) -> Array:
+    return jnp.power(jnp.sum(jnp.power(jnp.abs(x), degree), axis=axis) + eps, 1 / degree)
+
+
+def triplet_margin_loss(
+    anchors: ArrayLike,
+    positives: ArrayLike,
+    negatives: ArrayLike,
+    axis: int = -1,
+    norm_degree: ArrayLike = 2,
+    margin: ArrayLike = 1.0,
+    eps: ArrayLike = 1e-6,
+) -> Array:
+    """max(0, d(a, p) - d(a, n) + m),  d(x, y) = (Σ |x - y|ᵏ + ε)^(1/k).
+
+    Args:
+      anchors: a, vectors along `axis`.
+      positives: p, which should be near.
+      negatives: n, which should be far.
+      axis: the axis of the vectors.
+      norm_degree: k.
+      margin: m.
+      eps: ε.
+
+    Returns:
+      The losses, without the axis.
+
+    Raises:
+      ValueError: if the shapes do not broadcast.
+
+    Example:
+      >>> triplet_margin_loss(jnp.zeros(2), jnp.array([0.0, 1.0]), jnp.array([0.0, 1.5])).round(3)
+      Array(0.5, dtype=float32)
+
+    References:
+      Schroff et al., "FaceNet", https://arxiv.org/abs/1503.03832, eq. 2.
+    """
+    check_broadcast("triplet_margin_loss", anchors=anchors, positives=positives)
+    check_broadcast("triplet_margin_loss", anchors=anchors, negatives=negatives)
+    a = jnp.asarray(anchors)
+    near = _distance(a - jnp.asarray(positives), axis, norm_degree, eps)
+    far = _distance(a - jnp.asarray(negatives), axis, norm_degree, eps)
+    return jnp.maximum(near - far + margin, 0)
+
+
+def ranking_softmax_loss(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    reduce_fn: Callable[..., Array] | None = jnp.mean,
+) -> Array:
+    """-Σᵢ yᵢ log softmax(x)ᵢ over the items of a list.
+
+    Args:
+      logits: scores x [..., L] of the items of a list.
+      labels: relevances y [..., L].
+      where: mask of the items that exist [..., L].
+      weights: weights of the items [..., L], multiplied into the labels.
+      reduce_fn: how to reduce the lists' losses; None keeps them. It is called with
+        `where`, which leaves out lists without items.
+
+    Returns:
+      A scalar, or the losses [...].
+
+    Raises:
+      ValueError: if the shapes do not broadcast.
+
+    Example:
+      >>> ranking_softmax_loss(jnp.array([0.0, 0.0]), jnp.array([1.0, 0.0])).round(3)
+      Array(0.693, dtype=float32)
+
+    References:
+      Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", 2007.
+    """
+    check_broadcast("ranking_softmax_loss", logits=logits, labels=labels)
+    x, y = jnp.asarray(logits), jnp.asarray(labels)
+    if weights is not None:
+        y = y * weights
+    if where is not None:
+        y = jnp.where(where, y, 0)
+        x = jnp.where(where, x, -jnp.inf)
+        empty = jnp.all(~jnp.asarray(where, bool), axis=-1, keepdims=True)
+        x = jnp.where(empty, 0, x)
+    log_p = jax.nn.log_softmax(x, axis=-1)
+    counts = y != 0
+    losses = -jnp.sum(jnp.where(counts, y * jnp.where(counts, log_p, 0), 0), axis=-1)
+    if reduce_fn is None:
+        return losses
+    if where is None:
+        return reduce_fn(losses)
+    return reduce_fn(losses, where=jnp.any(jnp.asarray(where, bool), axis=-1))

@@ -1,0 +1,180 @@
+"""Losses between real predictions and targets."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from renga.optim.losses._checks import check_broadcast
+
+
+def _errors(name: str, predictions: ArrayLike, targets: ArrayLike | None) -> Array:
+    predictions = jnp.asarray(predictions)
+    if not jnp.issubdtype(predictions.dtype, jnp.inexact):
+        raise TypeError(f"{name}: predictions must have a floating dtype, got {predictions.dtype}")
+    if targets is None:
+        return predictions
+    check_broadcast(name, predictions=predictions, targets=targets)
+    return predictions - jnp.asarray(targets)
+
+
+def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
+    """(p - t)², element by element.
+
+    Args:
+      predictions: p.
+      targets: t; 0 by default.
+
+    Returns:
+      The squared errors, in the shape of the predictions.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> squared_error(jnp.array([1.0, 3.0]), jnp.array([0.0, 1.0]))
+      Array([1., 4.], dtype=float32)
+    """
+    return _errors("squared_error", predictions, targets) ** 2
+
+
+def l2_loss(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
+    """½ (p - t)², element by element; its derivative is the error.
+
+    Args:
+      predictions: p.
+      targets: t; 0 by default.
+
+    Returns:
+      Half the squared errors.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> l2_loss(jnp.array([1.0, 3.0]), jnp.array([0.0, 1.0]))
+      Array([0.5, 2. ], dtype=float32)
+
+    References:
+      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 1.2.
+    """
+    return 0.5 * _errors("l2_loss", predictions, targets) ** 2
+
+
+def huber_loss(predictions: ArrayLike, targets: ArrayLike | None = None, *, delta: ArrayLike = 1.0) -> Array:
+    """Quadratic for small errors, linear for large ones.
+
+        ½ e²  if |e| ≤ δ,  else  δ (|e| - ½ δ),  e = p - t
+
+    Args:
+      predictions: p.
+      targets: t; 0 by default.
+      delta: δ.
+
+    Returns:
+      The losses.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> huber_loss(jnp.array([0.5, 3.0]))
+      Array([0.125, 2.5  ], dtype=float32)
+
+    References:
+      Huber, "Robust Estimation of a Location Parameter", 1964, section 1.
+    """
+    size = jnp.abs(_errors("huber_loss", predictions, targets))
+    quadratic = jnp.minimum(size, delta)
+    return 0.5 * quadratic**2 + delta * (size - quadratic)
+
+
+def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
+    """Log cosh(p - t): about ½ e² for small errors and |e| - log 2 for large ones.
+
+    Args:
+      predictions: p.
+      targets: t; 0 by default.
+
+    Returns:
+      The losses.
+
+    Raises:
+      ValueError: if the shapes differ.
+
+    Example:
+      >>> log_cosh(jnp.array([0.0, 100.0])).round(3)
+      Array([ 0.   , 99.307], dtype=float32)
+
+    References:
+      Chen et al., "Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder", 2019.
+    """
+    errors = _errors("log_cosh", predictions, targets)
+    return jnp.logaddexp(errors, -errors) - jnp.log(2.0).astype(errors.dtype)
+
+
+def cosine_similarity(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: int | tuple[int, ...] | None = -1,
+    where: ArrayLike | None = None,
+) -> Array:
+    """P · t / (max(‖p‖, ε) max(‖t‖, ε)).
+
+    Args:
+      predictions: p, along `axis`.
+      targets: t.
+      epsilon: ε; with 0, the similarity of a zero vector is 0 with gradient 0.
+      axis: the axis or axes of the vectors.
+      where: mask of the elements that count.
+
+    Returns:
+      The similarities, without the axis.
+
+    Raises:
+      ValueError: if the shapes do not broadcast.
+
+    Example:
+      >>> cosine_similarity(jnp.array([3.0, 4.0]), jnp.array([4.0, 3.0])).round(2)
+      Array(0.96, dtype=float32)
+    """
+    check_broadcast("cosine_similarity", predictions=predictions, targets=targets)
+    p, t = jnp.asarray(predictions), jnp.asarray(targets)
+    dot = jnp.sum(p * t, axis=axis, where=where)
+    p_sq = jnp.sum(p**2, axis=axis, where=where)
+    t_sq = jnp.sum(t**2, axis=axis, where=where)
+    floor = jnp.asarray(epsilon, p_sq.dtype) ** 2
+    product = jnp.maximum(p_sq, floor) * jnp.maximum(t_sq, floor)
+    zero = product == 0
+    return jnp.where(zero, 0, dot * jax.lax.rsqrt(jnp.where(zero, 1, product)))
+
+
+def cosine_distance(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    epsilon: ArrayLike = 0.0,
+    axis: int | tuple[int, ...] | None = -1,
+    where: ArrayLike | None = None,
+) -> Array:
+    """1 - cosine similarity.
+
+    Args:
+      predictions: p, along `axis`.
+      targets: t.
+      epsilon: smallest norm.
+      axis: the axis or axes of the vectors.
+      where: mask of the elements that count.
+
+    Returns:
+      The distances, without the axis.
+
+    Raises:
+      ValueError: if the shapes do not broadcast.
+
+    Example:
+      >>> cosine_distance(jnp.array([3.0, 4.0]), jnp.array([-3.0, -4.0]))
+      Array(2., dtype=float32)
+    """
+    return 1.0 - cosine_similarity(predictions, targets, epsilon=epsilon, axis=axis, where=where)

@@ -1,0 +1,148 @@
+"""Losses of overlap, for segmentation."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
+
+from renga._core.checks import check_choice
+from renga.optim.losses._checks import check_broadcast
+
+
+def dice_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    class_weights: ArrayLike | None = None,
+    smooth: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.5,
+    beta: ArrayLike = 0.5,
+    apply_softmax: bool = True,
+    reduction: str = "mean",
+    ignore_background: bool = False,
+    axis: int | tuple[int, ...] | None = None,
+) -> Array:
+    """1 - (I + s) / (I + α FP + β FN + s), for each class: the Tversky loss, Dice at α = β = ½.
+
+        I = Σ p t,  FP = Σ p (1 - t),  FN = Σ (1 - p) t
+
+    Args:
+      predictions: logits (or probabilities) [B, ..., C].
+      targets: one-hot or soft labels [B, ..., C].
+      class_weights: weights [C] of the classes.
+      smooth: s.
+      alpha: α, weight of false positives.
+      beta: β, weight of false negatives.
+      apply_softmax: whether predictions are logits.
+      reduction: over classes and batch: 'mean', 'sum' or 'none'.
+      ignore_background: whether the first class is left out.
+      axis: the axes summed over; all but the first and last by default.
+
+    Returns:
+      A scalar, or the losses [B, C].
+
+    Raises:
+      ValueError: if the shapes do not match or the reduction is unknown.
+
+    Example:
+      >>> y = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+      >>> dice_loss(y, y, apply_softmax=False)
+      Array(0., dtype=float32)
+
+    References:
+      Milletari et al., "V-Net", https://arxiv.org/abs/1606.04797, section 3.
+      Salehi et al., "Tversky loss function", https://arxiv.org/abs/1706.05721, eq. 2.
+    """
+    check_choice("dice_loss", "reduction", reduction, ("mean", "sum", "none"))
+    check_broadcast("dice_loss", predictions=predictions, targets=targets)
+    p, t = jnp.asarray(predictions), jnp.asarray(targets)
+    if apply_softmax:
+        p = jax.nn.softmax(p, axis=-1)
+    if ignore_background:
+        p, t = p[..., 1:], t[..., 1:]
+    axis = tuple(range(1, p.ndim - 1)) if axis is None else axis
+    hit = jnp.sum(p * t, axis=axis)
+    false_positive = jnp.sum(p * (1 - t), axis=axis)
+    false_negative = jnp.sum((1 - p) * t, axis=axis)
+    losses = 1 - (hit + smooth) / (hit + alpha * false_positive + beta * false_negative + smooth)
+    if class_weights is not None:
+        weights = jnp.asarray(class_weights)
+        losses = losses * (weights[1:] if ignore_background and weights.size == losses.shape[-1] + 1 else weights)
+    if reduction == "mean":
+        return jnp.mean(losses)
+    return jnp.sum(losses) if reduction == "sum" else losses
+
+
+def binary_dice_loss(
+    predictions: ArrayLike, targets: ArrayLike, *, smooth: ArrayLike = 1.0, apply_sigmoid: bool = True
+) -> Array:
+    """1 - (2 Σ p t + s) / (Σ p + Σ t + s), for one class.
+
+    Args:
+      predictions: logits (or probabilities).
+      targets: labels in [0, 1].
+      smooth: s.
+      apply_sigmoid: whether predictions are logits.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: if the shapes do not match.
+
+    Example:
+      >>> y = jnp.array([[1.0, 0.0]])
+      >>> binary_dice_loss(y, y, apply_sigmoid=False)
+      Array(0., dtype=float32)
+
+    References:
+      Milletari et al., "V-Net", https://arxiv.org/abs/1606.04797, section 3.
+    """
+    check_broadcast("binary_dice_loss", predictions=predictions, targets=targets)
+    p = jnp.asarray(predictions)
+    p = jax.nn.sigmoid(p) if apply_sigmoid else p
+    return dice_loss(p[..., None], jnp.asarray(targets)[..., None], smooth=smooth, apply_softmax=False)
+
+
+def multiclass_generalized_dice_loss(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    smooth: ArrayLike = 1.0,
+    apply_softmax: bool = True,
+    ignore_background: bool = False,
+) -> Array:
+    """The Dice loss with classes weighted by the inverse square of their size.
+
+    Args:
+      predictions: logits (or probabilities) [B, ..., C].
+      targets: one-hot or soft labels [B, ..., C].
+      smooth: s.
+      apply_softmax: whether predictions are logits.
+      ignore_background: whether the first class is left out.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: if the shapes do not match.
+
+    Example:
+      >>> y = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
+      >>> multiclass_generalized_dice_loss(y, y, apply_softmax=False)
+      Array(0., dtype=float32)
+
+    References:
+      Sudre et al., "Generalised Dice overlap", https://arxiv.org/abs/1707.03237, eq. 2.
+    """
+    t = jnp.asarray(targets)
+    sizes = jnp.sum(t, axis=tuple(range(t.ndim - 1)))
+    weights = 1.0 / (sizes**2 + 1e-6)
+    weights = weights / jnp.sum(weights)
+    return dice_loss(
+        predictions,
+        targets,
+        class_weights=weights,
+        smooth=smooth,
+        apply_softmax=apply_softmax,
+        ignore_background=ignore_background,
+    )

@@ -1,0 +1,295 @@
+"""Euclidean projections onto convex sets, of trees as if they were vectors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, PyTree
+
+from renga.optim import _tree
+
+__all__ = [
+    "projection_box",
+    "projection_halfspace",
+    "projection_hypercube",
+    "projection_hyperplane",
+    "projection_l1_ball",
+    "projection_l1_sphere",
+    "projection_l2_ball",
+    "projection_l2_sphere",
+    "projection_linf_ball",
+    "projection_non_negative",
+    "projection_simplex",
+    "projection_vector",
+]
+
+
+def _check_scale(name: str, scale: Any) -> None:
+    if isinstance(scale, int | float) and scale < 0:
+        raise ValueError(f"{name}: scale must not be negative, got {scale}")
+
+
+def projection_non_negative(tree: PyTree) -> PyTree:
+    """The nearest tree without negative elements: max(x, 0).
+
+    Args:
+      tree: x.
+
+    Returns:
+      The projection.
+
+    Example:
+      >>> projection_non_negative(jnp.array([-1.0, 2.0]))
+      Array([0., 2.], dtype=float32)
+    """
+    return jax.tree.map(jax.nn.relu, tree)
+
+
+def projection_box(tree: PyTree, lower: Any, upper: Any) -> PyTree:
+    """The nearest tree with lower ≤ x ≤ upper, element by element.
+
+    Args:
+      tree: x.
+      lower: lower bounds, a scalar or a tree like x.
+      upper: upper bounds, a scalar or a tree like x.
+
+    Returns:
+      The projection.
+
+    Example:
+      >>> projection_box(jnp.array([-1.0, 0.5, 2.0]), 0.0, 1.0)
+      Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    structure = jax.tree.structure(tree)
+    spread = lambda b: b if jax.tree.structure(b) == structure else jax.tree.map(lambda _: b, tree)
+    return jax.tree.map(jnp.clip, tree, spread(lower), spread(upper))
+
+
+def projection_hypercube(tree: PyTree, scale: Any = 1) -> PyTree:
+    """The nearest tree with 0 ≤ x ≤ scale.
+
+    Args:
+      tree: x.
+      scale: the side, a scalar or a tree like x.
+
+    Returns:
+      The projection.
+
+    Example:
+      >>> projection_hypercube(jnp.array([-1.0, 0.5, 2.0]))
+      Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    return projection_box(tree, 0.0, scale)
+
+
+def _simplex(values: Array, scale: Any) -> Array:
+    """Projects a vector: subtracts the threshold that makes the positive part sum to `scale`."""
+    ordered = jnp.sort(values)[::-1]
+    excess = jnp.cumsum(ordered) - scale
+    ranks = jnp.arange(1, values.size + 1)
+    support = jnp.max(jnp.where(ordered * ranks > excess, ranks, 1))
+    threshold = excess[support - 1] / support.astype(values.dtype)
+    return jax.nn.relu(values - threshold)
+
+
+def projection_simplex(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree without negative elements whose elements sum to `scale`.
+
+    Args:
+      tree: x.
+      scale: the sum.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_simplex(jnp.array([0.5, 1.5, -1.0]))
+      Array([0., 1., 0.], dtype=float32)
+
+    References:
+      Duchi et al., "Efficient Projections onto the l1-Ball", 2008, figure 1.
+    """
+    _check_scale("projection_simplex", scale)
+    values, unravel = ravel_pytree(tree)
+    return unravel(_simplex(values, scale))
+
+
+def projection_l1_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree with Σ |x| = scale.
+
+    Args:
+      tree: x.
+      scale: the radius.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_l1_sphere(jnp.array([2.0, -1.0]))
+      Array([ 1., -0.], dtype=float32)
+
+    References:
+      Duchi et al., "Efficient Projections onto the l1-Ball", 2008, section 4.
+    """
+    _check_scale("projection_l1_sphere", scale)
+    sizes = jax.tree.map(jnp.abs, tree)
+    projected = projection_simplex(sizes, scale)
+    return jax.tree.map(lambda x, p: jnp.sign(x) * p, tree, projected)
+
+
+def projection_l1_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree with Σ |x| ≤ scale.
+
+    Args:
+      tree: x.
+      scale: the radius.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_l1_ball(jnp.array([0.5, -0.2]))
+      Array([ 0.5, -0.2], dtype=float32)
+
+    References:
+      Duchi et al., "Efficient Projections onto the l1-Ball", 2008, section 4.
+    """
+    _check_scale("projection_l1_ball", scale)
+    inside = _tree.norm(tree, ord=1) <= scale
+    return _tree.where(inside, tree, projection_l1_sphere(tree, scale))
+
+
+def projection_l2_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree with ‖x‖₂ = scale: x scale / ‖x‖₂.
+
+    Args:
+      tree: x, not zero.
+      scale: the radius.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_l2_sphere(jnp.array([3.0, 4.0]))
+      Array([0.6, 0.8], dtype=float32)
+    """
+    _check_scale("projection_l2_sphere", scale)
+    return _tree.scale(scale / _tree.norm(tree), tree)
+
+
+def projection_l2_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree with ‖x‖₂ ≤ scale.
+
+    Args:
+      tree: x.
+      scale: the radius.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_l2_ball(jnp.array([3.0, 4.0]))
+      Array([0.6, 0.8], dtype=float32)
+    """
+    _check_scale("projection_l2_ball", scale)
+    size = _tree.norm(tree)
+    inside = size <= scale
+    factor = jnp.where(inside, 1, scale / jnp.where(inside, 1, size))
+    return jax.tree.map(lambda x: jnp.where(inside, x, (factor * x).astype(jnp.result_type(x))), tree)
+
+
+def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+    """The nearest tree with -scale ≤ x ≤ scale.
+
+    Args:
+      tree: x.
+      scale: the radius.
+
+    Returns:
+      The projection.
+
+    Raises:
+      ValueError: if `scale` is negative.
+
+    Example:
+      >>> projection_linf_ball(jnp.array([3.0, -0.5]))
+      Array([ 1. , -0.5], dtype=float32)
+    """
+    _check_scale("projection_linf_ball", scale)
+    return jax.tree.map(lambda x: jnp.clip(x, -scale, scale), tree)
+
+
+def _along(x: PyTree, a: PyTree, excess: Callable[[Array], Array]) -> PyTree:
+    """X - a excess(a · x) / ‖a‖²."""
+    step = excess(_tree.vdot(a, x)) / _tree.vdot(a, a)
+    return jax.tree.map(lambda x, a: x - step * a, x, a)
+
+
+def projection_hyperplane(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
+    """The nearest tree with a · x = b.
+
+    Args:
+      x: a tree.
+      a: the normal, a tree like x.
+      b: the offset.
+
+    Returns:
+      x - a (a · x - b) / ‖a‖².
+
+    Example:
+      >>> projection_hyperplane(jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), 5.0)
+      Array([1., 5.], dtype=float32)
+    """
+    return _along(x, a, lambda dot: dot - b)
+
+
+def projection_halfspace(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
+    """The nearest tree with a · x ≤ b.
+
+    Args:
+      x: a tree.
+      a: the normal, a tree like x.
+      b: the offset.
+
+    Returns:
+      x - a max(a · x - b, 0) / ‖a‖².
+
+    Example:
+      >>> projection_halfspace(jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), 1.0)
+      Array([1., 1.], dtype=float32)
+    """
+    return _along(x, a, lambda dot: jax.nn.relu(dot - b))
+
+
+def projection_vector(x: PyTree, a: PyTree) -> PyTree:
+    """The nearest multiple of a: a (a · x) / ‖a‖².
+
+    Args:
+      x: a tree.
+      a: the direction, a tree like x.
+
+    Returns:
+      The projection.
+
+    Example:
+      >>> projection_vector(jnp.array([1.0, 2.0]), jnp.array([0.0, 3.0]))
+      Array([0., 2.], dtype=float32)
+    """
+    return _tree.scale(_tree.vdot(a, x) / _tree.vdot(a, a), a)
