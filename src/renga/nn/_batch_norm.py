@@ -33,8 +33,8 @@ class BatchNorm(Module):
       offset: of the same shape; zeros.
 
     State:
-      ~/mean_ema/counter, hidden, average: of μ, see `ExponentialMovingAverage`.
-      ~/var_ema/counter, hidden, average: of σ².
+      ~/mean_ema/counter, hidden, average: of μ, see `ExponentialMovingAverage`; 0 at first.
+      ~/var_ema/counter, hidden, average: of σ²; the average is 1 at first.
 
     Args:
       create_scale: whether there is a scale.
@@ -101,8 +101,9 @@ class BatchNorm(Module):
         self.cross_replica_axis = cross_replica_axis
         self.cross_replica_axis_index_groups = cross_replica_axis_index_groups
         self.channel_index = get_channel_index(data_format)
-        self.mean_ema = ExponentialMovingAverage(decay_rate, name="mean_ema")
-        self.var_ema = ExponentialMovingAverage(decay_rate, name="var_ema")
+        # Not the first batch's, so that init need not execute the layers before this one.
+        self.mean_ema = ExponentialMovingAverage(decay_rate, name="mean_ema", initial_average=jnp.zeros)
+        self.var_ema = ExponentialMovingAverage(decay_rate, name="var_ema", initial_average=jnp.ones)
 
     def __call__(
         self,

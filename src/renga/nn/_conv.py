@@ -43,13 +43,13 @@ def get_channel_index(data_format: str) -> int:
     )
 
 
-def _dimension_numbers(n: int, channel_index: int) -> lax.ConvDimensionNumbers:
-    """Of inputs [batch, ..., channels] or [batch, channels, ...], and kernels [..., in, out]."""
+def _dimension_numbers(n: int, channel_index: int, kernel_out_in: tuple[int, int]) -> lax.ConvDimensionNumbers:
+    """Of inputs [batch, ..., channels] or [batch, channels, ...], and a kernel's two last axes."""
     if channel_index == 1:
         spec = tuple(range(n + 2))
     else:
         spec = (0, n + 1, *range(1, n + 1))
-    return lax.ConvDimensionNumbers(lhs_spec=spec, rhs_spec=(n + 1, n, *range(n)), out_spec=spec)
+    return lax.ConvDimensionNumbers(lhs_spec=spec, rhs_spec=(*kernel_out_in, *range(n)), out_spec=spec)
 
 
 class _Conv(Module):
@@ -83,7 +83,10 @@ class _Conv(Module):
         self.mask = mask
         self.data_format = data_format
         self.channel_index = get_channel_index(data_format)
-        self.dimension_numbers = _dimension_numbers(num_spatial_dims, self.channel_index)
+        n = num_spatial_dims
+        transposed = isinstance(self, ConvNDTranspose)
+        out_in = (n, n + 1) if transposed else (n + 1, n)
+        self.dimension_numbers = _dimension_numbers(n, self.channel_index, out_in)
 
     def _batched(self, inputs: Any) -> tuple[Array, bool]:
         """The inputs with a batch axis, and whether they had one."""
@@ -222,7 +225,10 @@ class ConvND(_Conv):
 
 
 class ConvNDTranspose(_Conv):
-    """The transpose of a convolution: each input writes a kernel's worth of outputs.
+    """A transposed convolution: each input writes a kernel's worth of outputs, mirrored.
+
+    It is the convolution of the input, with `stride - 1` zeros between its elements, by w as it
+    stands: the gradient of `ConvND` up to a reflection of the kernel.
 
     Parameters:
       w: [*kernel_shape, output_channels, in_channels], from a normal cut at ±2σ with
@@ -318,7 +324,6 @@ class ConvNDTranspose(_Conv):
             strides=self.stride,
             padding=padding,
             dimension_numbers=self.dimension_numbers,
-            transpose_kernel=True,
             precision=precision,
         )
         return self._finish(out, self.output_channels, inputs.dtype, batched)

@@ -10,11 +10,12 @@ Whatever does not fit this (the function looks at a value, an initial value is c
 is found out, and the function is executed in the ordinary way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from renga.nn import _draws
 from renga.nn._frame import Frame, current_trace, is_traced
@@ -45,15 +46,16 @@ class Collector:
             key = next_rng_key()
             if isinstance(key, jax.core.Tracer):  # of nn.vmap: one value for each key
                 return draw.now(key)
-        placeholder = jax.lax.full(draw.shape, 0, draw.dtype)
+        # An equation of its own: a constant would be folded into what is computed from it.
+        placeholder = jax.lax.optimization_barrier(jax.lax.full(draw.shape, 0, draw.dtype))
         if isinstance(placeholder, jax.core.Tracer):
             self.promises[id(placeholder)] = Promise(placeholder, draw, key)
             return placeholder
         return draw.now(key)
 
-    def knows(self, leaf: Any) -> bool:
-        """Whether a value is concrete, or promised."""
-        return not isinstance(leaf, jax.core.Tracer) or id(leaf) in self.promises
+    def computed(self, leaf: Any) -> bool:
+        """Whether a value is neither concrete nor promised."""
+        return isinstance(leaf, jax.core.Tracer) and id(leaf) not in self.promises
 
 
 _collector: ContextVar[Collector | None] = ContextVar("renga.nn lazy", default=None)
@@ -89,33 +91,60 @@ def applies(rng: Any) -> bool:
 
 def run(init: Callable[[], Any]) -> Any:
     """Runs `init` abstractly and keeps the promises; None if it has to be executed instead."""
-    collector, out = Collector(), None
+    collector, out, leaves = Collector(), None, []
 
-    def trace() -> tuple[()]:
+    def trace() -> tuple[list[Any], list[Any]]:
         nonlocal out
         out = init()
-        return ()
+        leaves.extend(jax.tree.leaves(out))
+        placeholders = [p.placeholder for p in collector.promises.values()]
+        return placeholders, [x for x in leaves if collector.computed(x)]
 
     token = _collector.set(collector)
     try:
-        jax.eval_shape(trace)
+        program = jax.make_jaxpr(trace)()
     except _NOT_ABSTRACT:
         return None
     finally:
         _collector.reset(token)
-    leaves = jax.tree.leaves(out)
-    if not all(collector.knows(leaf) for leaf in leaves):
-        return None
-    needed = [collector.promises[id(x)] for x in leaves if id(x) in collector.promises]
-    values = _draws.draw_all([(p.draw, p.key) for p in needed])
-    kept = {id(p.placeholder): v for p, v in zip(needed, values, strict=True)}
+    promises = list(collector.promises.values())
+    computed = [x for x in leaves if collector.computed(x)]
+    slots = program.jaxpr.outvars
+    rest, inputs = _rest(program, slots[: len(promises)], slots[len(promises) :])
+    used = {id(leaf) for leaf in leaves}
+    kept = [p for i, p in enumerate(promises) if id(p.placeholder) in used or i in inputs]
+    values = _draws.draw_all([(p.draw, p.key) for p in kept])
+    found = {id(p.placeholder): v for p, v in zip(kept, values, strict=True)}
+    if computed:
+        # What was computed from data or from other parameters: the few operations it takes.
+        results = rest(*(found[id(promises[i].placeholder)] for i in inputs))
+        found |= {id(x): v for x, v in zip(computed, results, strict=True)}
 
     def keep(tree: Any) -> Any:  # in the order of creation, which jax.tree.map would sort
         if type(tree) is dict:
             return {key: keep(value) for key, value in tree.items()}
-        return jax.tree.map(lambda leaf: kept.get(id(leaf), leaf), tree)
+        return jax.tree.map(lambda leaf: found.get(id(leaf), leaf), tree)
 
     return keep(out[0]), keep(out[1])
+
+
+def _rest(program: ClosedJaxpr, given: Sequence[Any], wanted: Sequence[Any]) -> tuple[Callable[..., Any], list[int]]:
+    """The part of a program that computes `wanted`, compiled, and which of `given` it takes."""
+    needed = {v for v in wanted if not isinstance(v, Literal)}
+    equations = []
+    for equation in reversed(program.jaxpr.eqns):
+        made = set(equation.outvars)
+        if needed & made and not made & set(given):
+            equations.append(equation)
+            needed |= {v for v in equation.invars if not isinstance(v, Literal)}
+    inputs = [i for i, v in enumerate(given) if v in needed]
+    jaxpr = program.jaxpr.replace(
+        eqns=equations[::-1],
+        invars=[given[i] for i in inputs],
+        outvars=list(wanted),
+        debug_info=program.jaxpr.debug_info._replace(arg_names=None, result_paths=None),
+    )
+    return jax.jit(jaxpr_as_fun(ClosedJaxpr(jaxpr, program.consts))), inputs
 
 
 def create(frame: Frame, shape: Any, dtype: Any, init: Callable[..., Any]) -> Any:

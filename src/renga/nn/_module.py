@@ -5,6 +5,7 @@ call of `mlp` is `mlp/linear`, made in its constructor it is `mlp/~/linear`, and
 it is `mlp/~encode/linear`. These names are the keys of the parameter tree.
 """
 
+import abc
 import contextlib
 import functools
 import inspect
@@ -172,6 +173,10 @@ _NO_SUPER = (
 
 class ModuleMetaclass(type(Protocol)):  # so that modules may also implement protocols
     """Wraps the methods of a class, and names its instances."""
+
+    # A protocol's checks look at its members; a module's at its bases, as ever.
+    __instancecheck__ = abc.ABCMeta.__instancecheck__
+    __subclasscheck__ = abc.ABCMeta.__subclasscheck__
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any):
         """Makes the class, with every method wrapped that may use parameters."""

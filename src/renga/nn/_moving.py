@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, PyTree, Shaped
 from renga.nn._arrays import spread
 from renga.nn._module import Module
 from renga.nn._params import get_state, set_state
-from renga.nn.initializers import Constant
+from renga.nn.initializers import Constant, Initializer
 
 
 class ExponentialMovingAverage(Module):
@@ -30,6 +30,8 @@ class ExponentialMovingAverage(Module):
       zero_debias: whether the average is corrected for its start at zero.
       warmup_length: for so many calls the average is the latest value; needs zero_debias=False.
       name: name of the module.
+      initial_average: initialiser of `average`; if None, `init` takes the average of the first
+        value for it.
 
     Raises:
       ValueError: if both `warmup_length` and `zero_debias` are set, or warmup_length is negative.
@@ -53,6 +55,8 @@ class ExponentialMovingAverage(Module):
         zero_debias: bool = True,
         warmup_length: int = 0,
         name: str | None = None,
+        *,
+        initial_average: Initializer | None = None,
     ):
         super().__init__(name=name)
         if warmup_length < 0:
@@ -65,6 +69,7 @@ class ExponentialMovingAverage(Module):
         self.decay = decay
         self.zero_debias = zero_debias
         self.warmup_length = warmup_length
+        self.initial_average = initial_average
 
     def initialize(self, shape: Sequence[int], dtype: Any = jnp.float32) -> None:
         """Makes the state before a value is there.
@@ -95,10 +100,11 @@ class ExponentialMovingAverage(Module):
         hidden = get_state("hidden", value.shape, value.dtype, init=jnp.zeros)
         hidden = hidden * decay + value * (1 - decay)
         average = hidden
+        if self.initial_average is not None:
+            shape, dtype, init = value.shape, value.dtype, self.initial_average
+            get_state("average", shape, dtype, init=init)
         if self.zero_debias:
             average = average / (spread(debias, value.shape) if debias.ndim else debias)
-        # Made in this order, so that the tree has it.
-        get_state("average", value.shape, value.dtype, init=jnp.zeros)
         if update_stats:
             set_state("counter", counter)
             set_state("hidden", hidden)

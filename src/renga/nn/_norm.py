@@ -270,8 +270,8 @@ class GroupNorm(Module):
 
     Args:
       groups: number of groups, which divides the number of channels.
-      axis: the axes that are averaged over, beside the channels of a group: a number, a sequence
-        of numbers, or a slice of the list of axes.
+      axis: the axes that are averaged over: a number, a sequence of numbers, or a slice of the
+        list of axes. Of the channels it is those of a group that are.
       create_scale: whether there is a scale.
       create_offset: whether there is an offset.
       eps: added to the variance.
@@ -345,8 +345,8 @@ class GroupNorm(Module):
             )
         size = channels // self.groups
         grouped = x.reshape(*x.shape[:channel], self.groups, size, *x.shape[channel + 1 :])
-        axes = [a for a in _axes("GroupNorm", self.axis, x.ndim) if a != channel]
-        axes = [a if a < channel else a + 1 for a in axes] + [channel + 1]
+        axes = _axes("GroupNorm", self.axis, x.ndim)
+        axes = [a if a < channel else a + 1 for a in axes]
         center, variance = moments(grouped, axes)
         center, variance = center.astype(x.dtype), variance.astype(x.dtype)
         factor = lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))

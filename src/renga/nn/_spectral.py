@@ -75,7 +75,6 @@ class SpectralNorm(Module):
         u, v = lax.stop_gradient((u, v))
         sigma = (v @ w @ u.T)[0, 0]
         sigma = jnp.where(sigma == 0.0, 1.0, sigma).astype(w.dtype)
-        get_state("sigma", (), w.dtype, init=jnp.ones)
         if update_stats:
             set_state("u0", u)
             set_state("sigma", sigma)

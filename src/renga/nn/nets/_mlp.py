@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Shaped
 from renga.nn._basic import dropout
 from renga.nn._linear import Linear
 from renga.nn._module import Module
+from renga.nn._rng import PRNGSequence
 from renga.nn.initializers import Initializer
 
 
@@ -87,13 +88,13 @@ class MLP(Module):
             raise ValueError(
                 f"MLP: dropout_rate and rng must be given together, got dropout_rate={dropout_rate}, rng={rng}"
             )
-        keys = jax.random.split(rng, len(self.layers)) if rng is not None else None
+        keys = None if rng is None else PRNGSequence(rng)
         out = inputs
         for i, layer in enumerate(self.layers):
             out = layer(out)
             if i < len(self.layers) - 1 or self.activate_final:
                 if dropout_rate is not None and keys is not None:
-                    out = dropout(keys[i], dropout_rate, out)
+                    out = dropout(next(keys), dropout_rate, out)
                 out = self.activation(out)
         return out
 
