@@ -1,1 +1,5 @@
-"""renga.cli."""
+"""The command `renga`."""
+
+from renga.cli._main import main
+
+__all__ = ["main"]

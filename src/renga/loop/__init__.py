@@ -1,1 +1,23 @@
-"""renga.loop."""
+"""The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
+
+from renga.loop._checkpoint import Checkpoints
+from renga.loop._devices import join_processes, shard_batch
+from renga.loop._directory import RunDirectory, environment, write_json
+from renga.loop._errors import RunError
+from renga.loop._report import write_report
+from renga.loop._run import Result, Update, iterate, run
+
+__all__ = [
+    "Checkpoints",
+    "Result",
+    "RunDirectory",
+    "RunError",
+    "Update",
+    "environment",
+    "iterate",
+    "join_processes",
+    "run",
+    "shard_batch",
+    "write_json",
+    "write_report",
+]

@@ -1,1 +1,36 @@
-"""renga.systems."""
+"""The systems of the talk, each one readable file or folder.
+
+A system is a module with
+
+    Config                            a frozen dataclass; the comments beside its fields are the command's help
+    STEPS                             how many steps to train when nobody says
+    make(config) -> (init, step)      `init(key) -> state`, `step(state) -> (state, metrics)`, both pure
+
+and, if it likes,
+
+    pictures(config) -> (state -> {name: image})
+    evaluate(config, state) -> {measure: number}
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def names() -> list[str]:
+    """Returns the names of all systems."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def get(name: str) -> ModuleType:
+    """Imports a system by name.
+
+    Raises:
+      KeyError: if there is none of that name.
+    """
+    if name not in names():
+        raise KeyError(f"there is no system {name!r}; there are: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+__all__ = ["get", "names"]

@@ -1,0 +1,82 @@
+"""Data parallelism: one mesh over all devices of all processes, the state on each, the batch split."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from renga.loop._errors import RunError
+
+AXIS = "data"
+
+
+def join_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Makes the devices of several processes one machine.
+
+    Args:
+      coordinator: `host:port` of process 0.
+      num_processes: how many processes there are.
+      process_id: which one this is.
+
+    Raises:
+      RunError: if the numbers do not fit.
+    """
+    if not 0 <= process_id < num_processes:
+        raise RunError(f"--process-id must be in [0, {num_processes - 1}], got {process_id}")
+    if ":" not in coordinator:
+        raise RunError(f"--coordinator must be host:port, got {coordinator!r}")
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+    """Returns a mesh with one axis over `num_devices` devices (default: all of them)."""
+    devices = jax.devices()
+    if num_devices is not None and not 1 <= num_devices <= len(devices):
+        raise RunError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
+    return Mesh(np.array(devices[:num_devices]), (AXIS,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_batch(batch: PyTree) -> PyTree:
+    """Splits the leading axis of every array over the devices of the run.
+
+    Called by a system inside `step` on whatever it computes a mean over; the compiler then splits the work that depends on it, and
+    sums what has to be summed. Outside a run it does nothing.
+
+    Args:
+      batch: a tree of arrays `[B, ...]`.
+
+    Raises:
+      RunError: if the number of devices does not divide B.
+
+    Example:
+      >>> shard_batch(np.zeros((8, 3))).shape
+      (8, 3)
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if AXIS not in mesh.axis_names or mesh.shape[AXIS] == 1:
+        return batch
+    num_devices = mesh.shape[AXIS]
+
+    def split(x):
+        if x.shape[0] % num_devices:
+            raise RunError(
+                f"a batch of {x.shape[0]} does not divide by {num_devices} devices: "
+                f"choose a multiple of {num_devices}, or fewer devices with --devices"
+            )
+        return jax.lax.with_sharding_constraint(x, PartitionSpec(AXIS, *[None] * (x.ndim - 1)))
+
+    return jax.tree.map(split, batch)
+
+
+def agree(*numbers: int) -> tuple[int, ...]:
+    """Returns process 0's numbers in every process, so that all take the same decisions."""
+    if jax.process_count() == 1:
+        return numbers
+    from jax.experimental import multihost_utils
+
+    return tuple(int(x) for x in multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32)))

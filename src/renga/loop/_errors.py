@@ -1,0 +1,5 @@
+"""The one kind of error that a run shows to its user as a message."""
+
+
+class RunError(Exception):
+    """Something about the run that its user can mend; the message says what and how."""

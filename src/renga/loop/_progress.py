@@ -1,0 +1,71 @@
+"""Progress for a person: a bar with rate, time left and the newest metrics; plain lines where there is no terminal."""
+
+import sys
+import time
+from typing import Any
+
+
+def format_metrics(metrics: dict[str, float], limit: int = 4) -> str:
+    """Writes the first few metrics without a slash in their name.
+
+    Example:
+      >>> format_metrics({"loss": 0.51234, "norm/w": 1.0})
+      'loss 0.5123'
+    """
+    top = [name for name in metrics if "/" not in name] or list(metrics)
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in top[:limit])
+
+
+class Progress:
+    """Shows how far a run is. Use as a context manager."""
+
+    def __init__(self, start: int, steps: int, show: bool = True, every: float = 5.0) -> None:
+        self._start, self._steps, self._show, self._every = start, steps, show, every
+        self._bar: Any = None
+        self._task: Any = None
+        self._last_line = self._began = time.perf_counter()
+
+    def __enter__(self) -> "Progress":
+        if self._show and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "compiling", total=self._steps, completed=self._start, rate="", metrics=""
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, metrics: dict[str, float]) -> None:
+        """Shows the newest step."""
+        if not self._show:
+            return
+        now = time.perf_counter()
+        rate = (step - self._start) / max(now - self._began, 1e-9)
+        speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2f} steps/s"
+        if self._bar is not None:
+            self._bar.update(
+                self._task, description="training", completed=step, rate=speed, metrics=format_metrics(metrics)
+            )
+        elif now - self._last_line >= self._every or step == self._steps:
+            self._last_line = now
+            left = (self._steps - step) / max(rate, 1e-9)
+            print(
+                f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {format_metrics(metrics)}",
+                file=sys.stderr,
+                flush=True,
+            )

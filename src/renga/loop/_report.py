@@ -1,0 +1,114 @@
+"""`report.html`: one self-contained page with the run's pictures, curves and settings."""
+
+import base64
+import html
+import io
+import json
+import time
+from typing import Any
+
+from renga.loop._directory import RunDirectory, read_json
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
+h1 { font-size: 1.7rem } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem }
+table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
+td.number { font-variant-numeric: tabular-nums; text-align: right }
+figure { display: inline-block; margin: 0 .6rem .8rem 0 } figcaption { color: #666; font-size: 13px }
+img { max-width: 100% } img.picture { image-rendering: pixelated; background: #f3f3f3 } code { color: #555 }
+.note { color: #666 }
+"""
+
+
+def write_report(files: RunDirectory) -> None:
+    """Writes `report.html` of a run from what stands in its directory."""
+    saved = files.read_config()
+    rows = files.read_metrics()
+    body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows)]
+    body += [_pictures(files), _evaluation(files), _curves(rows)]
+    body += ["<h2>Config</h2>", _table(saved["config"]), "<h2>Environment</h2>", _table(read_json(files.path / "env.json"))]
+    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
+    page += f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+    aside = files.path / "report.html.tmp"
+    aside.write_text(page)
+    aside.replace(files.path / "report.html")
+
+
+def _summary(saved: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "<p>No metrics yet.</p>"
+    last = rows[-1]
+    spent = f"{last['seconds']:.0f} s" if last["seconds"] else ""
+    text = f"<p>Step {last['step']} of {saved['loop']['steps']}, seed {saved['loop']['seed']}. {spent}"
+    return text + f" <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
+
+
+def _pictures(files: RunDirectory) -> str:
+    """The newest picture of each kind; of those named `…over_time`, all."""
+    parts = []
+    for name, series in files.pictures().items():
+        title = name.replace("_", " ")
+        parts.append(f"<h2>{html.escape(title.capitalize())}</h2>")
+        for step, file in series if name.endswith("over_time") else series[-1:]:
+            data = base64.b64encode(file.read_bytes()).decode()
+            label = f"{title} at step {step}"
+            parts.append(
+                f"<figure><img class='picture' alt='{html.escape(label)}' src='data:image/png;base64,{data}'>"
+                f"<figcaption>step {step}</figcaption></figure>"
+            )
+    return "".join(parts)
+
+
+def _evaluation(files: RunDirectory) -> str:
+    path = files.path / "evaluation.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    return f"<h2>Evaluation</h2><p class='note'>After step {found['step']}.</p>" + _table(found["measures"])
+
+
+def _curves(rows: list[dict[str, Any]]) -> str:
+    """One plot a metric, and one a group of metrics that share what stands before the first slash."""
+    names = [name for name in (rows[-1] if rows else {}) if name not in ("step", "seconds")]
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.split("/")[0], []).append(name)
+    figures = "".join(_plot(group, members, rows) for group, members in groups.items())
+    return f"<h2>Curves</h2>{figures}" if figures else ""
+
+
+def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
+    from matplotlib.figure import Figure
+
+    wide = len(members) > 1
+    figure = Figure(figsize=(10.4, 3.6) if wide else (5.0, 2.6), layout="constrained")
+    axes = figure.subplots()
+    positive = True
+    for name in members:
+        points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float | int)]
+        if points:
+            x, y = zip(*points, strict=True)
+            positive &= min(y) > 0
+            axes.plot(x, y, linewidth=1, label=name.removeprefix(group + "/"))
+    if wide:
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if positive:
+            axes.set_yscale("log")
+    axes.set_title(group.replace("_", " "), fontsize=10)
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<figure><img alt='{html.escape(group)} against steps' src='data:image/png;base64,{data}'></figure>"
+
+
+def _table(values: dict[str, Any]) -> str:
+    cells = []
+    for name, value in values.items():
+        number = isinstance(value, float | int) and not isinstance(value, bool)
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        kind = " class='number'" if number else ""
+        cells.append(f"<tr><th>{html.escape(str(name))}</th><td{kind}>{html.escape(text)}</td></tr>")
+    return f"<table>{''.join(cells)}</table>"

@@ -1,0 +1,230 @@
+"""Generative adversarial networks: two players, with gradients as values that can be looked at.
+
+Data, losses, normalisation, the number of steps each player takes, and what happens to one player's batch statistics while the other
+learns are all arguments. `_players.py` holds the two losses, this file the update, `_measures.py` how good the samples are.
+
+Differs from Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661):
+  * Adam with a learning rate for each player (Heusel et al. 2017) in place of momentum;
+  * by default an R1 penalty on the discriminator (Mescheder et al. 2018), without which the game need not converge;
+  * samples for evaluation come from a moving average of the generator (Yazıcı et al. 2019).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from renga import optim
+from renga.data import Images, load_images
+from renga.loop import RunError, shard_batch
+from renga.systems.gan import _points
+from renga.systems.gan._losses import LOSSES
+from renga.systems.gan._players import GAN, Pair
+
+STEPS = 20_000
+
+Norm = Literal["none", "batch", "layer", "spectral"]
+Stats = Literal["use", "update", "freeze"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters; `renga train gan --help` is made from these comments."""
+
+    data: str = "digits"  # digits, ring, grid, or a path to IDX, CIFAR-10, .npz or PNG files
+    loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
+    network: Literal["mlp", "conv"] = "mlp"  # kind of both players' networks
+    gen_sizes: tuple[int, ...] = (256, 256)  # units of the generator's layers (conv: channels, the first counts)
+    disc_sizes: tuple[int, ...] = (256, 256)  # units of the discriminator's layers (conv: channels, the first counts)
+    gen_norm: Norm = "batch"  # normalisation in the generator
+    disc_norm: Norm = "none"  # normalisation in the discriminator
+    gen_stats: Stats = "freeze"  # the generator's batch statistics while the discriminator learns
+    disc_stats: Stats = "freeze"  # the discriminator's batch statistics while the generator learns
+    latent_size: int = 32  # dimensions of the generator's input
+    batch_size: int = 128  # real samples, and as many fake ones, in an update
+    disc_steps: int = 1  # updates of the discriminator in a step
+    gen_steps: int = 1  # updates of the generator in a step
+    disc_learning_rate: float = 4e-4
+    gen_learning_rate: float = 2e-4
+    b1: float = 0.5  # decay of Adam's first moment, both players
+    b2: float = 0.99  # decay of Adam's second moment, both players
+    r1: float = 0.1  # weight of the R1 penalty; 0 is none
+    gradient_penalty: float = 0.0  # weight of the Wasserstein gradient penalty; 0 is none
+    label_smoothing: float = 0.0  # how far below 1 the target of real samples lies
+    average_decay: float = 0.999  # decay of the moving average of the generator's parameters
+
+
+class State(NamedTuple):
+    """All that training needs to go on: saving this is a checkpoint."""
+
+    key: PRNGKeyArray
+    step: Array
+    params: Pair
+    state: Pair  # batch statistics and the like
+    opt: Pair
+    grads: Pair  # the last gradients, to compare the next ones with
+    average: PyTree  # moving average of the generator's parameters
+
+
+def _check(config: Config) -> None:
+    def require(condition, field, expected):
+        if not condition:
+            raise RunError(f"gan: {field} must be {expected}, got {getattr(config, field)!r}")
+
+    require(config.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
+    for field in ("batch_size", "latent_size", "disc_steps", "gen_steps"):
+        require(getattr(config, field) >= 1, field, "at least 1")
+    for field in ("disc_learning_rate", "gen_learning_rate"):
+        require(getattr(config, field) > 0, field, "positive")
+    for field in ("r1", "gradient_penalty"):
+        require(getattr(config, field) >= 0, field, "0 or positive")
+    for field in ("b1", "b2", "average_decay", "label_smoothing"):
+        require(0 <= getattr(config, field) < 1, field, "in [0, 1)")
+    for field in ("gen_sizes", "disc_sizes"):
+        require(getattr(config, field) and min(getattr(config, field)) >= 1, field, "one or more positive numbers")
+    smooths = LOSSES[config.loss].smooths
+    require(smooths or not config.label_smoothing, "label_smoothing", f"0 with the loss {config.loss}, which has no target")
+
+
+def _is_points(config: Config) -> bool:
+    return config.data in _points.STDDEV
+
+
+def _data(config: Config) -> tuple[tuple[int, ...], Callable[[PRNGKeyArray, int], Array]]:
+    """Returns the shape of one sample, and a function that draws a batch of real ones."""
+    if _is_points(config):
+        if config.network != "mlp":
+            raise RunError(f"gan: network must be 'mlp' for the data {config.data!r}, got {config.network!r}")
+        return (2,), lambda key, n: _points.draw(key, config.data, n)
+    images = load_images(config.data).train
+    shape = images.shape[1:]
+    if config.network == "conv" and (shape[0] % 4 or shape[1] % 4):
+        raise RunError(f"gan: network 'conv' needs images whose sides divide by 4, got {shape}")
+
+    def draw(key, n):
+        return jnp.asarray(images)[jax.random.randint(key, (n,), 0, len(images))]
+
+    return shape, draw
+
+
+def _norms(grads: PyTree) -> dict[str, Array]:
+    """‖g‖ of each layer."""
+    return {layer: optim.global_norm(grads[layer]) for layer in grads}
+
+
+def _cosine(a: PyTree, b: PyTree) -> Array:
+    """⟨a, b⟩ / (‖a‖ ‖b‖), and 0 where one of them is zero."""
+    scale = optim.global_norm(a) * optim.global_norm(b)
+    return optim.tree.vdot(a, b) / jnp.where(scale > 0, scale, 1.0)
+
+
+def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tuple[State, dict[str, Any]]]]:
+    """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
+    _check(config)
+    shape, draw = _data(config)
+    gan = GAN(config, shape)
+    optimizers = Pair(
+        gen=optim.adam(config.gen_learning_rate, config.b1, config.b2),
+        disc=optim.adam(config.disc_learning_rate, config.b1, config.b2),
+    )
+    has_penalty = bool(config.r1 or config.gradient_penalty)
+
+    def init(key) -> State:
+        key, key_params = jax.random.split(key)
+        params, state = gan.init(key_params, jnp.zeros((config.batch_size, *shape)))
+        opt = Pair(optimizers.gen.init(params.gen), optimizers.disc.init(params.disc))
+        return State(key, jnp.int32(0), params, state, opt, optim.tree.zeros_like(params), params.gen)
+
+    def disc_update(key, s: State) -> tuple[State, dict[str, Any]]:
+        key_data, key_latents, key_penalty = jax.random.split(key, 3)
+        data_batch = shard_batch(draw(key_data, config.batch_size))
+        latents = shard_batch(gan.latents(key_latents, config.batch_size))
+
+        (loss, state), grads = jax.value_and_grad(gan.disc_loss, has_aux=True)(
+            s.params.disc, s.params.gen, s.state, data_batch, latents
+        )
+        metrics = {"disc_loss": loss}
+        if has_penalty:
+            penalty, penalty_grads = jax.value_and_grad(gan.penalty)(
+                s.params.disc, s.params.gen, s.state, data_batch, latents, key_penalty
+            )
+            metrics |= {"penalty": penalty, "regulariser": {"loss": optim.global_norm(grads)}}
+            metrics["regulariser"]["penalty"] = optim.global_norm(penalty_grads)
+            grads = optim.tree.add(grads, penalty_grads)
+        metrics |= {"disc_gradient": _norms(grads), "gradient_cosine": {"disc": _cosine(grads, s.grads.disc)}}
+
+        update, opt = optimizers.disc.update(grads, s.opt.disc, s.params.disc)
+        disc = optim.apply_updates(s.params.disc, update)
+        s = s._replace(params=s.params._replace(disc=disc), opt=s.opt._replace(disc=opt))
+        return s._replace(state=state, grads=s.grads._replace(disc=grads)), metrics
+
+    def gen_update(key, s: State) -> tuple[State, dict[str, Any]]:
+        latents = shard_batch(gan.latents(key, config.batch_size))
+        (loss, state), grads = jax.value_and_grad(gan.gen_loss, has_aux=True)(
+            s.params.gen, s.params.disc, s.state, latents
+        )
+        metrics = {"gen_loss": loss, "gen_gradient": _norms(grads)}
+        metrics["gradient_cosine"] = {"gen": _cosine(grads, s.grads.gen)}
+
+        update, opt = optimizers.gen.update(grads, s.opt.gen, s.params.gen)
+        gen = optim.apply_updates(s.params.gen, update)
+        average = optim.incremental_update(gen, s.average, 1.0 - config.average_decay)
+        s = s._replace(params=s.params._replace(gen=gen), opt=s.opt._replace(gen=opt), average=average)
+        return s._replace(state=state, grads=s.grads._replace(gen=grads)), metrics
+
+    def step(s: State) -> tuple[State, dict[str, Any]]:
+        key, *keys = jax.random.split(s.key, 1 + config.disc_steps + config.gen_steps)
+        s = s._replace(key=key, step=s.step + 1)
+        for i in range(config.disc_steps):
+            s, disc_metrics = disc_update(keys[i], s)
+        for i in range(config.gen_steps):
+            s, gen_metrics = gen_update(keys[config.disc_steps + i], s)
+        cosines = disc_metrics.pop("gradient_cosine") | gen_metrics.pop("gradient_cosine")
+        return s, disc_metrics | gen_metrics | {"gradient_cosine": cosines}
+
+    return init, step
+
+
+def sample(config: Config, state: State, key: PRNGKeyArray, num_samples: int, average: bool = True) -> Array:
+    """Draws samples of a trained generator.
+
+    Args:
+      config: the config it was trained with.
+      state: the state it has come to.
+      key: a key.
+      num_samples: how many samples.
+      average: whether to use the moving average of the generator's parameters.
+
+    Returns:
+      `[num_samples, H, W, C]` in [−1, 1], or `[num_samples, 2]`.
+    """
+    gan = GAN(config, (2,) if _is_points(config) else load_images(config.data).train.shape[1:])
+    params = state.average if average else state.params.gen
+    return gan.sample(params, state.state.gen, gan.latents(key, num_samples), _sampling_stats(config))[0]
+
+
+def _sampling_stats(config: Config) -> str:
+    """Batch statistics of the averaged generator are those of the batch: the kept averages belong to the other parameters."""
+    return "freeze" if config.gen_norm == "batch" else "use"
+
+
+def pictures(config: Config) -> Callable[[State], dict[str, np.ndarray]]:
+    """Returns a function that makes the report's pictures of a state."""
+    from renga.systems.gan import _pictures
+
+    return _pictures.make(config, load_images(config.data) if not _is_points(config) else None)
+
+
+def evaluate(config: Config, state: State) -> dict[str, float]:
+    """Measures how good the samples are, beside the same numbers for real against real."""
+    key = jax.random.key(20_201_207)
+    if _is_points(config):
+        return _points.coverage(config.data, np.asarray(sample(config, state, key, 10_000)))
+    from renga.systems.gan import _measures
+
+    images: Images = load_images(config.data)
+    return _measures.measure(np.asarray(sample(config, state, key, 1_000)), images)
