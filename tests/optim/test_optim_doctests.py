@@ -8,10 +8,7 @@ import pytest
 
 import renga.optim
 
-MODULES = [
-    info.name
-    for info in pkgutil.walk_packages(renga.optim.__path__, prefix="renga.optim.")
-]
+MODULES = [info.name for info in pkgutil.walk_packages(renga.optim.__path__, prefix="renga.optim.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,8 +3,11 @@
 from renga.optim import (
     losses,
     projections,
+    schedules,
     second_order,
+    transforms,
     tree,
+    tree_utils,
 )
 from renga.optim._accumulate import (
     ApplyIfFiniteState,
@@ -116,6 +119,10 @@ from renga.optim._masking import (
     freeze,
     masked,
 )
+from renga.optim._minimize import (
+    MinimizeResult,
+    minimize,
+)
 from renga.optim._moments import (
     bias_correction,
     safe_increment,
@@ -156,6 +163,12 @@ from renga.optim._norms import (
     scale_by_param_block_norm,
     scale_by_param_block_rms,
     scale_by_trust_ratio,
+)
+from renga.optim._observe import (
+    ObserveState,
+    observe,
+    observe_members,
+    read,
 )
 from renga.optim._optimistic import (
     AddNoiseState,
@@ -223,6 +236,10 @@ from renga.optim._sign import (
     rprop,
     scale_by_lion,
     scale_by_rprop,
+)
+from renga.optim._state_dtype import (
+    state_dtype,
+    stochastic_round,
 )
 from renga.optim._transformation import (
     EmptyState,
@@ -295,11 +312,13 @@ __all__ = [
     "MaskOrFn",
     "MaskedNode",
     "MaskedState",
+    "MinimizeResult",
     "MonitorState",
     "MultiSteps",
     "MultiStepsState",
     "MultiTransformState",
     "NonNegativeParamsState",
+    "ObserveState",
     "OptState",
     "Params",
     "PartitionState",
@@ -392,6 +411,7 @@ __all__ = [
     "masked",
     "matrix_inverse_pth_root",
     "measure_with_ema",
+    "minimize",
     "monitor",
     "multi_normal",
     "multi_transform",
@@ -403,6 +423,8 @@ __all__ = [
     "normalize_by_update_norm",
     "novograd",
     "ntxent",
+    "observe",
+    "observe_members",
     "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
@@ -417,6 +439,7 @@ __all__ = [
     "power_iteration",
     "projections",
     "radam",
+    "read",
     "rmsprop",
     "rprop",
     "safe_increment",
@@ -451,6 +474,7 @@ __all__ = [
     "scale_by_trust_ratio",
     "scale_by_yogi",
     "scale_gradient",
+    "schedules",
     "second_order",
     "selective_transform",
     "set_to_zero",
@@ -468,11 +492,15 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
     "squared_error",
+    "state_dtype",
     "stateless",
     "stateless_with_tree_map",
+    "stochastic_round",
     "trace",
+    "transforms",
     "tree",
     "tree_map_params",
+    "tree_utils",
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",

@@ -25,9 +25,9 @@ class ScaleByAdaDeltaState(NamedTuple):
 
 @leafwise
 def _adadelta(g, e_g, e_x, rho, rest, eps):
-    square = rest * abs_sq(g) + rho * e_g
+    square = rest * jnp.square(g) + rho * e_g
     u = sqrt(e_x + eps) / sqrt(square + eps) * g
-    moved = rest * abs_sq(u) + rho * e_x
+    moved = rest * jnp.square(u) + rho * e_x
     return u.astype(g.dtype), square.astype(e_g.dtype), moved.astype(e_x.dtype)
 
 

@@ -529,8 +529,8 @@ def _adan(g, m, v, n, last, first, b1, c1, b2, c2, b3, c3, fix1, fix2, fix3, eps
     diff = jnp.where(first, jnp.zeros_like(g), g - last)
     m_new = c1 * g + b1 * m
     v_new = c2 * diff + b2 * v
-    n_new = c3 * jnp.square(g + b2 * diff) + b3 * n
-    u = (m_new / fix1 + b2 * (v_new / fix2)) / (sqrt(n_new / fix3 + eps_root) + eps)
+    n_new = c3 * jnp.square(g + c2 * diff) + b3 * n
+    u = (m_new / fix1 + c2 * (v_new / fix2)) / (sqrt(n_new / fix3 + eps_root) + eps)
     return u.astype(g.dtype), m_new.astype(m.dtype), v_new.astype(v.dtype), n_new.astype(n.dtype), g
 
 
@@ -540,10 +540,11 @@ class scale_by_adan(GradientTransformationExtraArgs):
 
         dₜ = gₜ - gₜ₋₁ (d₁ = 0)
         mₜ = β₁ mₜ₋₁ + (1 - β₁) gₜ,  vₜ = β₂ vₜ₋₁ + (1 - β₂) dₜ
-        nₜ = β₃ nₜ₋₁ + (1 - β₃) (gₜ + β₂ dₜ)²
-        uₜ = (m̂ₜ + β₂ v̂ₜ) / (√(n̂ₜ + ε̄) + ε)
+        nₜ = β₃ nₜ₋₁ + (1 - β₃) (gₜ + (1 - β₂) dₜ)²
+        uₜ = (m̂ₜ + (1 - β₂) v̂ₜ) / (√(n̂ₜ + ε̄) + ε)
 
-    (The paper's βᵢ are 1 - βᵢ here.)
+    (The decays of the paper are 1 - βᵢ; its weight of d and v is β₂ in this notation, but the
+    implementations in use, with which this one agrees, take 1 - β₂.)
 
     Args:
       b1: β₁, decay of the average gradient.

@@ -61,9 +61,10 @@ def power_iteration(
         value = jnp.vdot(v, product, precision=precision)
         return i + 1, product, v, value, jnp.linalg.norm(product - value * v) > error_tolerance
 
-    start = (0, v0, v0, jnp.zeros([], v0.dtype), jnp.array(True))
-    _, _, v, value, _ = lax.while_loop(cond, body, start)
-    return value, v
+    first = jnp.matmul(matrix, v0, precision=precision)
+    start = (0, first, v0, jnp.zeros([], v0.dtype), jnp.array(True))
+    _, product, _, value, _ = lax.while_loop(cond, body, start)
+    return value, unit(product)
 
 
 def matrix_inverse_pth_root(

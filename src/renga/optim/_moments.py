@@ -54,9 +54,12 @@ def _moment(g, m, decay, rest, order):
 
 @leafwise(flags=("order",))
 def _norm_moment(g, m, decay, rest, order):
-    half = order / 2
-    power = abs_sq(g) if half == 1 else abs_sq(g) ** int(half) if half == int(half) else abs_sq(g) ** half
+    power = abs_sq(g) ** (order / 2) if jnp.iscomplexobj(g) and order != 2 else _real_power(g, order)
     return (rest * power + decay * m).astype(m.dtype)
+
+
+def _real_power(g, order):
+    return abs_sq(g) if order == 2 else g**order
 
 
 @leafwise
@@ -90,7 +93,7 @@ def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int
 
 
 def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int) -> PyTree:
-    """Steps the average of |g|ᵒ: m ← β m + (1 - β) |g|ᵒ, with the modulus of complex g.
+    """Steps the average of gᵒ, for complex g of |g|ᵒ: m ← β m + (1 - β) |g|ᵒ.
 
     Args:
       updates: the gradients g.

@@ -127,7 +127,7 @@ class ScaleByRpropState(NamedTuple):
     """The state of `scale_by_rprop`."""
 
     step_sizes: Any
-    prev_updates: Any  # last gradient, zero where its sign changed
+    prev_updates: Any  # the step that waits
 
 
 @leafwise
@@ -135,16 +135,21 @@ def _rprop(g, size, last, eta_minus, eta_plus, low, high):
     agree = jnp.sign(g * last)
     factor = jnp.where(agree > 0, eta_plus, jnp.where(agree < 0, eta_minus, 1))
     new_size = jnp.where(agree == 0, size, jnp.clip(size * factor, low, high))
-    kept = jnp.where(agree < 0, jnp.zeros_like(g), g)
-    return (jnp.sign(kept) * new_size).astype(g.dtype), new_size.astype(size.dtype), kept
+    turned = agree < 0
+    u = jnp.where(turned, 0, last)
+    step = jnp.where(turned, 0, jnp.sign(g) * new_size)
+    return u.astype(g.dtype), new_size.astype(size.dtype), step.astype(last.dtype)
 
 
 @value
 class scale_by_rprop(GradientTransformationExtraArgs):
     """A step size for each element, growing while the gradient keeps its sign.
 
-        sᵢ ← clip(η₊ sᵢ) if gᵢ kept its sign, clip(η₋ sᵢ) if it changed (then gᵢ counts as 0)
-        uᵢ = sᵢ sign(gᵢ)
+        sᵢ ← clip(η₊ sᵢ) if gᵢ kept its sign, clip(η₋ sᵢ) if it changed
+        dᵢ = sᵢ sign(gᵢ), 0 if the sign changed
+
+    Each update is the dᵢ of the call before, and 0 if the sign has just changed: the step waits
+    until the next gradient has confirmed it. The first update is therefore zero.
 
     Args:
       learning_rate: the first step size.
@@ -157,7 +162,7 @@ class scale_by_rprop(GradientTransformationExtraArgs):
       >>> tx = scale_by_rprop(0.1)
       >>> u, state = tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))
       >>> tx.update(jnp.array([3.0, 1.0]), state)[0]
-      Array([0.12, 0.  ], dtype=float32)
+      Array([0.1, 0. ], dtype=float32)
 
     References:
       Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning", 1993.
@@ -209,7 +214,8 @@ def rprop(
 
     Example:
       >>> tx = rprop(0.1)
-      >>> tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))[0]
+      >>> u, state = tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))
+      >>> tx.update(jnp.array([3.0, -1.0]), state)[0]
       Array([-0.1,  0.1], dtype=float32)
 
     References:

@@ -13,7 +13,7 @@ __all__ = ["fisher_diag", "hessian_diag", "hvp"]
 LossFn = Callable[[Any, Any, Any], Array]
 
 
-def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Array:
+def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> PyTree:
     """The product of the loss's Hessian with a vector, without the matrix.
 
     Args:
@@ -24,7 +24,7 @@ def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Ar
       targets: handed to the loss.
 
     Returns:
-      H v, a vector.
+      H v, a tree like the parameters.
 
     Example:
       >>> loss = lambda p, x, y: jnp.sum(p**3)
@@ -36,7 +36,7 @@ def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Ar
     """
     _, unravel = ravel_pytree(params)
     gradient = jax.grad(lambda p: loss(p, inputs, targets))
-    return ravel_pytree(jax.jvp(gradient, (params,), (unravel(v),))[1])[0]
+    return jax.jvp(gradient, (params,), (unravel(v),))[1]
 
 
 def hessian_diag(loss: LossFn, params: PyTree, inputs: Any, targets: Any) -> Array:
@@ -57,7 +57,7 @@ def hessian_diag(loss: LossFn, params: PyTree, inputs: Any, targets: Any) -> Arr
     """
     flat, _ = ravel_pytree(params)
     basis = lambda i: jnp.zeros_like(flat).at[i].set(1)
-    element = lambda i: hvp(loss, basis(i), params, inputs, targets)[i]
+    element = lambda i: ravel_pytree(hvp(loss, basis(i), params, inputs, targets))[0][i]
     return jax.lax.map(element, jnp.arange(flat.size))
 
 

@@ -1,20 +1,10 @@
 """Arithmetic of trees, and finding and replacing parts of them by name."""
 
-from renga.optim._clip import (
-    clip,
-)
-from renga.optim._leaves import (
-    full_like,
-    zeros_like,
-)
 from renga.optim._moments import (
     bias_correction,
     update_infinity_moment,
     update_moment,
     update_moment_per_elem_norm,
-)
-from renga.optim._scale import (
-    scale,
 )
 from renga.optim._search import (
     NamedTupleKey,
@@ -30,9 +20,11 @@ from renga.optim._tree import (
     batch_shape,
     cast,
     cast_like,
+    clip,
     conj,
     div,
     dtype,
+    full_like,
     max,
     min,
     mul,
@@ -40,6 +32,7 @@ from renga.optim._tree import (
     ones_like,
     random_like,
     real,
+    scale,
     size,
     split_key_like,
     sub,
@@ -47,6 +40,7 @@ from renga.optim._tree import (
     unwrap_random_key_data,
     vdot,
     where,
+    zeros_like,
 )
 
 __all__ = [

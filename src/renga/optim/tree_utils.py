@@ -1,14 +1,5 @@
 """The functions of `renga.optim.tree` under their older names."""
 
-from renga.optim._clip import (
-    clip as tree_clip,
-)
-from renga.optim._leaves import (
-    full_like as tree_full_like,
-)
-from renga.optim._leaves import (
-    zeros_like as tree_zeros_like,
-)
 from renga.optim._moments import (
     bias_correction as tree_bias_correction,
 )
@@ -20,9 +11,6 @@ from renga.optim._moments import (
 )
 from renga.optim._moments import (
     update_moment_per_elem_norm as tree_update_moment_per_elem_norm,
-)
-from renga.optim._scale import (
-    scale as tree_scale,
 )
 from renga.optim._search import (
     NamedTupleKey,
@@ -58,6 +46,9 @@ from renga.optim._tree import (
     cast_like as tree_cast_like,
 )
 from renga.optim._tree import (
+    clip as tree_clip,
+)
+from renga.optim._tree import (
     conj as tree_conj,
 )
 from renga.optim._tree import (
@@ -65,6 +56,9 @@ from renga.optim._tree import (
 )
 from renga.optim._tree import (
     dtype as tree_dtype,
+)
+from renga.optim._tree import (
+    full_like as tree_full_like,
 )
 from renga.optim._tree import (
     max as tree_max,
@@ -88,6 +82,9 @@ from renga.optim._tree import (
     real as tree_real,
 )
 from renga.optim._tree import (
+    scale as tree_scale,
+)
+from renga.optim._tree import (
     size as tree_size,
 )
 from renga.optim._tree import (
@@ -107,6 +104,9 @@ from renga.optim._tree import (
 )
 from renga.optim._tree import (
     where as tree_where,
+)
+from renga.optim._tree import (
+    zeros_like as tree_zeros_like,
 )
 
 __all__ = [

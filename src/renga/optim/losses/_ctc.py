@@ -32,7 +32,8 @@ def ctc_loss_with_forward_probs(
       log_epsilon: the logarithm of an impossible event.
 
     Returns:
-      The losses [B], log β [T, B, N + 1], log α [T, B, N].
+      The losses [B], log β [T, B, N + 1] (at the last frame log(β(n) + α(n - 1)), from which the
+      loss is read), log α [T, B, N].
 
     Raises:
       ValueError: if the shapes do not match.
@@ -85,7 +86,8 @@ def ctc_loss_with_forward_probs(
     lengths = N - jnp.sum(jnp.asarray(label_paddings), axis=1).astype(jnp.int32)
     ends = arrive(beta, alpha)
     loss = -jnp.take_along_axis(ends, lengths[:, None], axis=1)[:, 0]
-    return loss, betas, alphas
+    # The last row says where sequences may end: in a blank or in the label before it.
+    return loss, betas.at[-1].set(ends), alphas
 
 
 def ctc_loss(

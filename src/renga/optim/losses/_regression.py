@@ -144,7 +144,7 @@ def cosine_similarity(
     dot = jnp.sum(p * t, axis=axis, where=where)
     p_sq = jnp.sum(p**2, axis=axis, where=where)
     t_sq = jnp.sum(t**2, axis=axis, where=where)
-    floor = jnp.asarray(epsilon, p_sq.dtype) ** 2
+    floor = jnp.asarray(epsilon, p_sq.dtype)
     product = jnp.maximum(p_sq, floor) * jnp.maximum(t_sq, floor)
     zero = product == 0
     return jnp.where(zero, 0, dot * jax.lax.rsqrt(jnp.where(zero, 1, product)))
@@ -163,7 +163,7 @@ def cosine_distance(
     Args:
       predictions: p, along `axis`.
       targets: t.
-      epsilon: smallest norm.
+      epsilon: smallest squared norm.
       axis: the axis or axes of the vectors.
       where: mask of the elements that count.
 

@@ -33,12 +33,12 @@ def dice_loss(
       alpha: α, weight of false positives.
       beta: β, weight of false negatives.
       apply_softmax: whether predictions are logits.
-      reduction: over classes and batch: 'mean', 'sum' or 'none'.
+      reduction: over classes: 'mean', 'sum' or 'none'.
       ignore_background: whether the first class is left out.
       axis: the axes summed over; all but the first and last by default.
 
     Returns:
-      A scalar, or the losses [B, C].
+      The losses [B], or [B, C] without reduction.
 
     Raises:
       ValueError: if the shapes do not match or the reduction is unknown.
@@ -46,7 +46,7 @@ def dice_loss(
     Example:
       >>> y = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])
       >>> dice_loss(y, y, apply_softmax=False)
-      Array(0., dtype=float32)
+      Array([0.], dtype=float32)
 
     References:
       Milletari et al., "V-Net", https://arxiv.org/abs/1606.04797, section 3.
@@ -57,34 +57,33 @@ def dice_loss(
     p, t = jnp.asarray(predictions), jnp.asarray(targets)
     if apply_softmax:
         p = jax.nn.softmax(p, axis=-1)
-    if ignore_background:
-        p, t = p[..., 1:], t[..., 1:]
     axis = tuple(range(1, p.ndim - 1)) if axis is None else axis
     hit = jnp.sum(p * t, axis=axis)
     false_positive = jnp.sum(p * (1 - t), axis=axis)
     false_negative = jnp.sum((1 - p) * t, axis=axis)
     losses = 1 - (hit + smooth) / (hit + alpha * false_positive + beta * false_negative + smooth)
     if class_weights is not None:
-        weights = jnp.asarray(class_weights)
-        losses = losses * (weights[1:] if ignore_background and weights.size == losses.shape[-1] + 1 else weights)
+        losses = losses * jnp.asarray(class_weights)
+    if ignore_background:
+        losses = losses[..., 1:]
     if reduction == "mean":
-        return jnp.mean(losses)
-    return jnp.sum(losses) if reduction == "sum" else losses
+        return jnp.mean(losses, axis=-1)
+    return jnp.sum(losses, axis=-1) if reduction == "sum" else losses
 
 
 def binary_dice_loss(
     predictions: ArrayLike, targets: ArrayLike, *, smooth: ArrayLike = 1.0, apply_sigmoid: bool = True
 ) -> Array:
-    """1 - (2 Σ p t + s) / (Σ p + Σ t + s), for one class.
+    """1 - (Σ p t + s) / (½ Σ p + ½ Σ t + s), for one class.
 
     Args:
-      predictions: logits (or probabilities).
-      targets: labels in [0, 1].
+      predictions: logits (or probabilities) [B, ...].
+      targets: labels in [0, 1] [B, ...].
       smooth: s.
       apply_sigmoid: whether predictions are logits.
 
     Returns:
-      A scalar.
+      The losses [B].
 
     Raises:
       ValueError: if the shapes do not match.
@@ -92,7 +91,7 @@ def binary_dice_loss(
     Example:
       >>> y = jnp.array([[1.0, 0.0]])
       >>> binary_dice_loss(y, y, apply_sigmoid=False)
-      Array(0., dtype=float32)
+      Array([0.], dtype=float32)
 
     References:
       Milletari et al., "V-Net", https://arxiv.org/abs/1606.04797, section 3.
@@ -137,12 +136,12 @@ def multiclass_generalized_dice_loss(
     t = jnp.asarray(targets)
     sizes = jnp.sum(t, axis=tuple(range(t.ndim - 1)))
     weights = 1.0 / (sizes**2 + 1e-6)
-    weights = weights / jnp.sum(weights)
-    return dice_loss(
+    losses = dice_loss(
         predictions,
         targets,
-        class_weights=weights,
+        class_weights=weights / jnp.mean(weights),
         smooth=smooth,
         apply_softmax=apply_softmax,
         ignore_background=ignore_background,
     )
+    return jnp.mean(losses)
