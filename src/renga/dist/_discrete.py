@@ -44,6 +44,9 @@ class Bernoulli(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.2.
     """
 
+    _logits: Any  # one of the two is None
+    _probs: Any
+    _dtype: np.dtype
     _leaves = ("_logits", "_probs")
     _static = ("_dtype",)
 
@@ -157,6 +160,9 @@ class Categorical(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.26.
     """
 
+    _logits: Any  # one of the two is None
+    _probs: Any
+    _dtype: np.dtype
     _leaves = ("_logits", "_probs")
     _static = ("_dtype",)
 

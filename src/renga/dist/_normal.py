@@ -34,6 +34,8 @@ class Normal(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 1.46.
     """
 
+    loc: Array
+    scale: Array
     _leaves = ("loc", "scale")
 
     def __init__(self, loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> None:
@@ -133,6 +135,8 @@ class MultivariateNormalDiag(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.43.
     """
 
+    _loc: Array
+    _scale_diag: Array
     _leaves = ("_loc", "_scale_diag")
 
     def __init__(

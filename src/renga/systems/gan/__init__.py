@@ -50,6 +50,7 @@ class Config:
     gen_steps: int = 1  # updates of the generator in a step
     disc_learning_rate: float = 4e-4
     gen_learning_rate: float = 2e-4
+    decay_steps: int = STEPS  # updates over which both learning rates fall to zero along a cosine; 0 keeps them
     b1: float = 0.5  # decay of Adam's first moment, both players
     b2: float = 0.99  # decay of Adam's second moment, both players
     r1: float = 0.1  # weight of the R1 penalty; 0 is none
@@ -80,7 +81,7 @@ def _check(config: Config) -> None:
         require(getattr(config, field) >= 1, field, "at least 1")
     for field in ("disc_learning_rate", "gen_learning_rate"):
         require(getattr(config, field) > 0, field, "positive")
-    for field in ("r1", "gradient_penalty"):
+    for field in ("r1", "gradient_penalty", "decay_steps"):
         require(getattr(config, field) >= 0, field, "0 or positive")
     for field in ("b1", "b2", "average_decay", "label_smoothing"):
         require(0 <= getattr(config, field) < 1, field, "in [0, 1)")
@@ -111,6 +112,11 @@ def _data(config: Config) -> tuple[tuple[int, ...], Callable[[PRNGKeyArray, int]
     return shape, draw
 
 
+def _learning_rate(initial: float, config: Config) -> Any:
+    """A cosine from the initial rate to zero, or the rate itself."""
+    return optim.cosine_decay_schedule(initial, config.decay_steps) if config.decay_steps else initial
+
+
 def _norms(grads: PyTree) -> dict[str, Array]:
     """‖g‖ of each layer."""
     return {layer: optim.global_norm(grads[layer]) for layer in grads}
@@ -128,8 +134,8 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
     shape, draw = _data(config)
     gan = GAN(config, shape)
     optimizers = Pair(
-        gen=optim.adam(config.gen_learning_rate, config.b1, config.b2),
-        disc=optim.adam(config.disc_learning_rate, config.b1, config.b2),
+        gen=optim.adam(_learning_rate(config.gen_learning_rate, config), config.b1, config.b2),
+        disc=optim.adam(_learning_rate(config.disc_learning_rate, config), config.b1, config.b2),
     )
     has_penalty = bool(config.r1 or config.gradient_penalty)
 

@@ -1,0 +1,51 @@
+# Every target works from a bare python3 (3.11 or newer) on a fresh machine.
+PYTHON ?= python3
+# The build that tests and benchmarks compare with. On a machine with its own PyTorch: make test TORCH=torch
+TORCH  ?= torch==2.13.0
+STEPS  ?=
+BIN    := .venv/bin
+RUN    := runs/gan
+
+.PHONY: help run test check docs bench lint types imports clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]"
+	touch $@
+
+.venv/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,test]"
+	touch $@ .venv/.run
+
+run: .venv/.run  ## train the GAN on real digits and write a report to look at
+	rm -rf $(RUN)
+	$(BIN)/renga train gan --directory $(RUN) $(if $(STEPS),--steps $(STEPS))
+
+test: .venv/.test  ## run all tests, parity with the upstream packages included
+	$(BIN)/python -m pytest -n 2 -q $(TESTS)
+
+check: lint types imports test docs  ## everything that a change must pass
+
+lint: .venv/.test  ## format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.test  ## check types
+	$(BIN)/pyrefly check --summarize-errors
+
+imports: .venv/.test  ## check which package may import which
+	$(BIN)/lint-imports
+
+docs: .venv/.test  ## build the documentation in docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
+
+bench: .venv/.test  ## run the benchmarks; results go to benchmarks/results
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:  ## forget everything that was built
+	rm -rf .venv build dist docs/_build runs

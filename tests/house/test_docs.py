@@ -1,0 +1,53 @@
+"""Every example in a docstring and every fenced `python` block of every page runs."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import renga
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = [p for p in PAGES if "_build" not in p.parts and "```python" in p.read_text()]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+
+
+def _has_example(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    return bool(spec and spec.origin and ">>>" in Path(spec.origin).read_text())
+
+
+MODULES = sorted(m.name for m in pkgutil.walk_packages(renga.__path__, "renga.") if "__main__" not in m.name)
+MODULES = [name for name in MODULES if _has_example(name)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    module = importlib.import_module(name)
+    names = {"jax": jax, "jnp": jnp, "np": np, **vars(module)}
+    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    output = []
+    with jax.numpy_rank_promotion("allow"):
+        for test in doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=names):
+            runner.run(test, out=output.append)
+    assert not runner.failures, "".join(output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_fenced_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": page.stem}
+    text = page.read_text()
+    with jax.numpy_rank_promotion("allow"):
+        for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            line = text[: match.start()].count("\n") + 1
+            # Blank lines in front give a failing block the page's line numbers.
+            code = compile("\n" * line + match.group(1), str(page), "exec")
+            exec(code, namespace)

@@ -1,0 +1,262 @@
+"""A run keeps what it makes, resumes to the same bits, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import loop
+from renga.loop import RunDirectory, RunError
+
+from . import toy
+
+HERE = Path(__file__).parent
+
+
+def run(directory, steps=12, **kwargs):
+    kwargs = {"config": toy.Config(), "num_devices": 1, "show": False, **kwargs}
+    return loop.run(toy.make, kwargs.pop("config"), steps=steps, directory=directory, system="toy", **kwargs)
+
+
+def raw(state):
+    return [np.asarray(x) for x in jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))]
+
+
+def assert_same_bits(a, b):
+    for x, y in zip(raw(a), raw(b), strict=True):
+        assert x.dtype == y.dtype
+        assert x.tobytes() == y.tobytes()
+
+
+def start(directory, steps, *args):
+    """Starts the toy in a process of its own."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(HERE / "toy.py"), str(directory), str(steps), *map(str, args)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=90.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of twelve steps that nothing stopped."""
+    return run(tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_run_is_the_same_as_a_python_loop_over_the_step(whole):
+    init, step = toy.make(toy.Config())
+    state = jax.jit(init)(jax.random.key(0))
+    losses = []
+    for _ in range(12):
+        state, metrics = jax.jit(step)(state)
+        losses.append(float(metrics["loss"]))
+    np.testing.assert_allclose(state.w, whole.state.w, rtol=1e-5)
+    written = [row["loss"] for row in RunDirectory(whole.directory).read_metrics()]
+    np.testing.assert_allclose(written, losses, rtol=1e-4)
+
+
+def test_a_run_writes_its_files(whole):
+    files = RunDirectory(whole.directory)
+    assert files.read_config()["config"]["batch_size"] == 8
+    environment = json.loads((whole.directory / "env.json").read_text())
+    assert {"versions", "devices", "command", "commit", "python"} <= set(environment)
+    rows = files.read_metrics()
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert {"loss", "norm/w", "seconds"} <= set(rows[0])
+    assert list((whole.directory / "tensorboard").glob("events*"))
+    report = (whole.directory / "report.html").read_text()
+    assert "data:image/png;base64," in report
+    assert "http" not in report.replace("http-equiv", "")  # self-contained
+    assert (whole.finished, whole.step) == (True, 12)
+
+
+def test_five_steps_saved_and_loaded_and_seven_more_are_twelve_to_the_bit(whole, tmp_path):
+    run(tmp_path / "run", steps=5)
+    resumed = run(tmp_path / "run", steps=12, resume=True)
+    assert_same_bits(resumed.state, whole.state)
+    rows = RunDirectory(tmp_path / "run").read_metrics()
+    expected = RunDirectory(whole.directory).read_metrics()
+    assert [r | {"seconds": 0} for r in rows] == [r | {"seconds": 0} for r in expected]
+
+
+def test_how_steps_are_cut_into_chunks_does_not_change_a_bit(whole):
+    init, step = toy.make(toy.Config())
+    for seconds, window, marks in [(0.0, 1, ()), (10.0, 5, (3, 7))]:
+        state = jax.jit(init)(jax.random.key(0))
+        updates = list(loop.iterate(step, state, steps=12, window=window, marks=marks, seconds=seconds, donate=False))
+        assert_same_bits(updates[-1].state, whole.state)
+        assert updates[-1].step == 12
+
+
+def test_the_step_is_traced_once_however_many_chunks_there_are():
+    traces = []
+
+    def step(n):
+        traces.append(n)
+        return n + 1, {"n": n}
+
+    updates = list(loop.iterate(step, jnp.int32(0), steps=50, window=3, marks=[10, 20], seconds=0.0))
+    assert updates[-1].step == 50
+    assert len(updates) > 5
+    assert len(traces) <= 3  # once for the metrics' shapes, once for the loop, and its check
+
+
+def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoint(tmp_path):
+    process = start(tmp_path / "run", 1_000_000)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    wait_for(lambda: checkpoints.is_dir() and any(p.name.isdigit() for p in checkpoints.iterdir()))
+    process.kill()
+    process.communicate()
+    saved = loop.Checkpoints(checkpoints).steps()[-1]
+    resumed = run(tmp_path / "run", steps=saved + 40, resume=True)
+    assert_same_bits(resumed.state, run(tmp_path / "other", steps=saved + 40, window=2000).state)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_chunk_saves_and_ends_well(number, tmp_path):
+    process = start(tmp_path / "run", 1_000_000)
+    wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and RunDirectory(tmp_path / "run").read_metrics())
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    done = int(output.split()[1])
+    assert output.split()[2] == "False"
+    assert loop.Checkpoints(tmp_path / "run" / "checkpoints").steps()[-1] == done
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no manifest"])
+def test_a_torn_checkpoint_is_skipped_with_a_warning(damage, whole, tmp_path, caplog):
+    run(tmp_path / "run", steps=5)
+    run(tmp_path / "run", steps=9, resume=True)
+    newest = tmp_path / "run" / "checkpoints" / "9"
+    if damage == "no manifest":
+        (newest / "manifest.json").unlink()
+    else:
+        for file in [p for p in newest.rglob("d/*") if p.is_file()]:  # the arrays' bytes
+            data = bytearray(file.read_bytes())
+            if damage == "truncate":
+                data = data[: len(data) // 2]
+            else:
+                data[len(data) // 2] ^= 0xFF
+            file.write_bytes(bytes(data))
+    resumed = run(tmp_path / "run", steps=12, resume=True)
+    assert "skipped the torn checkpoint of step 9" in caplog.text
+    assert_same_bits(resumed.state, whole.state)
+
+
+def test_a_config_that_differs_is_refused_by_field_unless_told(tmp_path):
+    run(tmp_path / "run", steps=2)
+    other = toy.Config(learning_rate=0.1)
+    with pytest.raises(RunError, match=r"learning_rate: saved 0\.05, given 0\.1") as error:
+        run(tmp_path / "run", steps=4, resume=True, config=other)
+    assert "batch_size" not in str(error.value)
+    assert run(tmp_path / "run", steps=4, resume=True, config=other, override=True).step == 4
+
+
+def test_a_state_that_does_not_fit_is_refused_by_name(tmp_path):
+    run(tmp_path / "run", steps=2)
+
+    def make(config):
+        init, step = toy.make(config)
+        return lambda key: init(key)._replace(w=jnp.zeros(4)), step
+
+    with pytest.raises(RunError, match=r"w is float32\[3\], expected float32\[4\]"):
+        loop.run(make, toy.Config(), steps=4, directory=tmp_path / "run", resume=True, num_devices=1, show=False)
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write to the run directory"):
+        run(tmp_path / "file" / "run")
+    run(tmp_path / "run", steps=1)
+    with pytest.raises(RunError, match="already holds a run"):
+        run(tmp_path / "run", steps=1)
+    with pytest.raises(RunError, match="is not the directory of a run"):
+        run(tmp_path / "other", steps=1, resume=True)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    run(tmp_path / "run", steps=3)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    checkpoints = loop.Checkpoints(tmp_path / "run" / "checkpoints")
+    with pytest.raises(RunError, match=r"No space left on device; the last good checkpoint is of step 3"):
+        checkpoints.save(4, {"x": jnp.zeros(3)})
+    assert checkpoints.steps() == [3]
+
+
+def test_debug_nans_names_the_step_the_metric_and_the_operation(tmp_path):
+    with pytest.raises(RunError, match=r"step 8 made loss non-finite: .*nan.* in log.*|step 8 made loss.*toy\.py") as error:
+        run(tmp_path / "run", config=toy.Config(bad_step=7), debug_nans=True)
+    assert "jnp.log(poison)" in str(error.value)
+
+
+def test_without_debug_nans_a_warning_says_what_to_do(tmp_path, caplog):
+    assert run(tmp_path / "run", steps=9, config=toy.Config(bad_step=7)).finished
+    assert "loss is not finite; --debug-nans" in caplog.text
+    assert RunDirectory(tmp_path / "run").read_metrics()[7]["loss"] == "nan"
+
+
+def test_a_metric_that_is_no_scalar_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"metric 'x' must be a scalar, got shape \(3,\)"):
+        list(loop.iterate(lambda s: (s, {"x": jnp.zeros(3)}), jnp.int32(0), steps=1))
+
+
+def test_two_devices_give_the_numbers_of_one(whole, tmp_path):
+    two = run(tmp_path / "run", num_devices=2)
+    assert len(two.state.w.sharding.device_set) == 2
+    np.testing.assert_allclose(two.state.w, whole.state.w, rtol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tmp_path):
+    with pytest.raises(RunError, match="a batch of 7 does not divide by 2 devices"):
+        run(tmp_path / "run", config=toy.Config(batch_size=7), num_devices=2)
+    with pytest.raises(RunError, match=r"--devices must be in \[1, 2\], got 3"):
+        run(tmp_path / "other", num_devices=3)
+
+
+def test_two_processes_give_the_numbers_of_one(whole, tmp_path):
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    processes = [start(tmp_path / "run", 12, f"127.0.0.1:{port}", 2, i) for i in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    init, _ = toy.make(toy.Config())
+    step, state = loop.Checkpoints(tmp_path / "run" / "checkpoints").load_newest(jax.eval_shape(init, jax.random.key(0)))
+    assert step == 12
+    np.testing.assert_allclose(state.w, whole.state.w, rtol=1e-5)
+    np.testing.assert_array_equal(jax.random.key_data(state.key), jax.random.key_data(whole.state.key))
+
+
+def test_pictures_are_made_evenly_and_shown_in_the_report(tmp_path):
+    def pictures(state):
+        return {"weights": np.full((4, 4), int(state.step), np.uint8)}
+
+    result = run(tmp_path / "run", steps=10, pictures=pictures, num_pictures=2)
+    assert [step for step, _ in RunDirectory(result.directory).pictures()["weights"]] == [0, 5, 10]
+    assert "weights at step 10" in (result.directory / "report.html").read_text()
+
+
+def test_plain_lines_are_printed_where_there_is_no_terminal(tmp_path, capsys):
+    run(tmp_path / "run", show=True)
+    assert "step 12/12" in capsys.readouterr().err
