@@ -22,6 +22,7 @@ from renga.nn._basic import (
     to_module,
 )
 from renga.nn._batch_norm import BatchNorm
+from renga.nn._control import cond, fori_loop, map, scan, switch, while_loop
 from renga.nn._conv import ConvND, ConvNDTranspose, get_channel_index
 from renga.nn._conv_fixed import (
     Conv1D,
@@ -49,6 +50,14 @@ from renga.nn._keys import (
     replace_rng_sequence_state,
     reserve_rng_keys,
     with_rng,
+)
+from renga.nn._layer_stack import LayerStackTransparencyMapping, layer_stack
+from renga.nn._lift import (
+    LiftWithStateUpdater,
+    lift,
+    lift_with_state,
+    transparent_lift,
+    transparent_lift_with_state,
 )
 from renga.nn._linear import Bias, Linear
 from renga.nn._module import (
@@ -82,6 +91,7 @@ from renga.nn._params import (
 )
 from renga.nn._rng import PRNGSequence
 from renga.nn._spectral import SNParamsTree, SpectralNorm
+from renga.nn._stateful import eval_shape, grad, remat, value_and_grad, vmap
 from renga.nn._transform import (
     MultiTransformed,
     MultiTransformedWithState,
@@ -120,6 +130,8 @@ __all__ = [
     "InstanceNorm",
     "JaxUsageError",
     "LayerNorm",
+    "LayerStackTransparencyMapping",
+    "LiftWithStateUpdater",
     "Linear",
     "MethodContext",
     "MissingParameterError",
@@ -140,21 +152,29 @@ __all__ = [
     "SupportsCall",
     "Transformed",
     "TransformedWithState",
+    "cond",
     "current_name",
     "custom_creator",
     "custom_getter",
     "custom_setter",
     "dropout",
+    "eval_shape",
     "expand_apply",
     "force_name",
+    "fori_loop",
     "get_channel_index",
     "get_current_state",
     "get_initial_state",
     "get_parameter",
     "get_params",
     "get_state",
+    "grad",
     "initializers",
     "intercept_methods",
+    "layer_stack",
+    "lift",
+    "lift_with_state",
+    "map",
     "maybe_get_rng_sequence_state",
     "maybe_next_rng_key",
     "multi_transform",
@@ -167,14 +187,22 @@ __all__ = [
     "next_rng_keys",
     "one_hot",
     "pad",
+    "remat",
     "replace_rng_sequence_state",
     "reserve_rng_keys",
     "running_init",
+    "scan",
     "set_state",
+    "switch",
     "to_module",
     "transform",
     "transform_with_state",
     "transparent",
+    "transparent_lift",
+    "transparent_lift_with_state",
+    "value_and_grad",
+    "vmap",
+    "while_loop",
     "with_empty_state",
     "with_rng",
     "without_apply_rng",

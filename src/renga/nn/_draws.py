@@ -92,7 +92,7 @@ def plan(init: Callable[..., Any], shape: Any, dtype: Any) -> Draw | None:
 
 
 def draw_all(draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
-    """Makes all values, those of the common kinds together."""
+    """Makes all values, those of the common kinds together. Of several keys, one for each."""
     values: list[Any] = [None] * len(draws)
     groups: dict[str, list[int]] = {}
     for i, (draw, key) in enumerate(draws):
@@ -100,13 +100,34 @@ def draw_all(draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
             values[i] = jax.device_put(np.full(draw.shape, draw.mean, draw.dtype))
         elif draw.kind != "constant" and _in_blocks(draw, key):
             groups.setdefault(draw.kind, []).append(i)
+        elif key is not None and _is_stack(key):
+            one = draw._replace(shape=draw.shape[1:])
+            values[i] = jnp.stack([one.now(k) for k in key])
         else:
             values[i] = draw.now(key)
     for kind, members in groups.items():
-        drawn = _draw_blocks(kind, [draws[i] for i in members])
-        for i, value in zip(members, drawn, strict=True):
-            values[i] = value
+        parts = [part for i in members for part in _layers(*draws[i])]
+        drawn = iter(_draw_blocks(kind, parts))
+        for i in members:
+            draw, key = draws[i]
+            if _is_stack(key):
+                values[i] = jax.device_put(np.stack([next(drawn) for _ in range(len(key))]))
+            else:
+                values[i] = jax.device_put(next(drawn))
     return values
+
+
+def _is_stack(key: Any) -> bool:
+    """Whether a key is several."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key.ndim == (1 if typed else 2)
+
+
+def _layers(draw: Draw, key: Any) -> list[tuple[Draw, Any]]:
+    """One draw for each key."""
+    if not _is_stack(key):
+        return [(draw, key)]
+    return [(draw._replace(shape=draw.shape[1:]), k) for k in key]
 
 
 def _in_blocks(draw: Draw, key: Any) -> bool:
@@ -152,7 +173,7 @@ def _draw_blocks(kind: str, draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
         if kind != "uniform":
             x = np.float32(draw.scale) * x
             x += np.float32(draw.mean)
-        values.append(jax.device_put(x.reshape(draw.shape)))
+        values.append(x.reshape(draw.shape))
     return values
 
 

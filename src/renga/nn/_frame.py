@@ -82,7 +82,11 @@ class Frame:
       rng: the sequence of keys, or None if the caller gave none.
       creating: whether this is `init`, which makes the parameters that are asked for.
       lazy: the collector of initial values, if `init` runs abstractly.
+      settled: whether all that is asked for here was made already: in `apply`, and in `init` when
+        a function is run a second time, inside a JAX transformation.
       scopes: the module methods being executed, the innermost last.
+      lifting: the prefix of the lifted function whose `init` is being run, if any.
+      updaters: of lifted functions with state, to check that they were used.
       trace: the JAX trace in which side effects are allowed.
       lifted_prefix: the name under which a lifted function's parameters will be filed.
     """
@@ -103,6 +107,9 @@ class Frame:
         self.creating = creating
         self.lazy = lazy
         self.lifted_prefix = lifted_prefix
+        self.lifting: str | None = None
+        self.updaters: list[Any] = []
+        self.settled = not creating
         self.scopes: list[Scope] = [Scope(None, "")]
         self.trace = current_trace()
 
@@ -203,27 +210,30 @@ class Frame:
             bundle: {name: StatePair(*pair) for name, pair in states.items()}
             for bundle, states in internal.state.items()
         }
-        if self.rng is not None:
+        if self.rng is not None and internal.rng is not None:
             self.rng.replace_internal_state(internal.rng)
 
     @contextlib.contextmanager
-    def borrowed(self, internal: Internal) -> Iterator[None]:
-        """Runs on other values for a while, inside a JAX transformation."""
-        before = self.internal()
-        scopes = [(s, dict(s.counters), set(s.used)) for s in self.scopes]
+    def borrowed(self, internal: Internal, names: "Names", settled: bool) -> Iterator[None]:
+        """Runs on other values for a while, inside a JAX transformation.
+
+        However often JAX runs a function, it gives out the same names.
+        """
+        before, was_settled = self.internal(), self.settled
+        for scope, counters, used in names:
+            scope.counters, scope.used = dict(counters), set(used)
         try:
             with self.in_current_trace():
                 self.replace_internal(internal)
+                self.settled = settled
                 yield
-        except BaseException:
-            for scope, counters, used in scopes:
-                scope.counters.clear()
-                scope.counters.update(counters)
-                scope.used.clear()
-                scope.used.update(used)
-            raise
         finally:
+            self.settled = was_settled
             self.replace_internal(before)
+
+    def names(self) -> "Names":
+        """The names given out so far, to give out the same again."""
+        return [(scope, dict(scope.counters), set(scope.used)) for scope in self.scopes]
 
     # --- random keys -------------------------------------------------------------------------
 
@@ -241,6 +251,8 @@ class Frame:
             )
         return self.rng
 
+
+Names = list[tuple[Scope, dict[str, int], set[str]]]
 
 _current: ContextVar[Frame | None] = ContextVar("renga.nn frame", default=None)
 

@@ -23,7 +23,7 @@ from renga.nn._keys import next_rng_key
 
 
 class Promise(NamedTuple):
-    """The value that a placeholder stands for."""
+    """The value that a placeholder stands for; of several keys, one value for each."""
 
     placeholder: Any
     draw: _draws.Draw
@@ -46,12 +46,17 @@ class Collector:
             key = next_rng_key()
             if isinstance(key, jax.core.Tracer):  # of nn.vmap: one value for each key
                 return draw.now(key)
+        return self._placeholder(draw, key)
+
+    def promise_stack(self, draw: _draws.Draw, keys: Any, count: int) -> Any:
+        """Returns a placeholder for as many values as there are keys, along a new first axis."""
+        return self._placeholder(draw._replace(shape=(count, *draw.shape)), keys)
+
+    def _placeholder(self, draw: _draws.Draw, key: Any) -> Any:
         # An equation of its own: a constant would be folded into what is computed from it.
         placeholder = jax.lax.optimization_barrier(jax.lax.full(draw.shape, 0, draw.dtype))
-        if isinstance(placeholder, jax.core.Tracer):
-            self.promises[id(placeholder)] = Promise(placeholder, draw, key)
-            return placeholder
-        return draw.now(key)
+        self.promises[id(placeholder)] = Promise(placeholder, draw, key)
+        return placeholder
 
     def computed(self, leaf: Any) -> bool:
         """Whether a value is neither concrete nor promised."""

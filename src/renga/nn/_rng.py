@@ -68,6 +68,7 @@ class PRNGSequence(Iterator[Any]):
             )
         self._key = key_or_seed
         self._subkeys: deque[Any] = deque()
+        self.uses = 0  # how often keys were taken or split
 
     @property
     def internal_state(self) -> InternalState:
@@ -82,6 +83,7 @@ class PRNGSequence(Iterator[Any]):
     def reserve(self, num: int) -> None:
         """Splits off `num` keys in one operation, for the calls of `next` to come."""
         if num > 0:
+            self.uses += 1
             key, *subkeys = jax.random.split(self._key, num + 1)
             self._key = key
             self._subkeys.extend(subkeys)
@@ -97,6 +99,7 @@ class PRNGSequence(Iterator[Any]):
     def __next__(self) -> Any:
         if not self._subkeys:
             self.reserve(_config.get("rng_reserve_size"))
+        self.uses += 1
         return self._subkeys.popleft()
 
     next = __next__

@@ -83,6 +83,7 @@ def _run_init(f: Callable[..., Any], rng: Any, args: Any, kwargs: Any):
     """Runs `f` on a frame that creates parameters; returns them and the initial state."""
     with _frame({}, {}, rng, creating=True).activated() as frame:
         f(*args, **kwargs)
+    _check_updaters(frame)
     initial = {bundle: {name: pair.initial for name, pair in states.items()} for bundle, states in frame.state.items()}
     return frame.params, initial
 
@@ -96,13 +97,22 @@ def _run_apply(f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs
     params = {bundle: dict(values) for bundle, values in (params or {}).items()}
     with _frame(params, pairs, rng, creating=False).activated() as frame:
         out = f(*args, **kwargs)
+    _check_updaters(frame)
     current = {bundle: {name: pair.current for name, pair in states.items()} for bundle, states in frame.state.items()}
     return out, current
 
 
 def _frame(params: Params, state: Any, rng: Any, *, creating: bool) -> Frame:
     keys = None if rng is None else PRNGSequence(rng)
-    return Frame(params, state, keys, creating=creating, lazy=_lazy.current())
+    outer = maybe_frame()
+    prefix = outer.lifting if outer is not None else None
+    lazy = _lazy.current() if creating else None
+    return Frame(params, state, keys, creating=creating, lazy=lazy, lifted_prefix=prefix)
+
+
+def _check_updaters(frame: Frame) -> None:
+    for updater in frame.updaters:
+        updater.assert_used()
 
 
 # --- with state ----------------------------------------------------------------------------------
