@@ -1,0 +1,89 @@
+"""Gradients through a search: the decisions are constants, the numbers are functions."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from renga.search._expand import check_step, write_nodes
+from renga.search._keys import split_many
+from renga.search._tree import ROOT_INDEX, Tree
+
+
+def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any) -> Tree:
+    r"""Computes the numbers of a finished tree again, as functions of the model's parameters.
+
+    Which edges were searched, and how often, is taken from `tree`. The nodes are expanded in the
+    order of their indices, then values are collected from the last node to the root:
+
+        v(n) = [(N(n) - Σ_a N(n, a)) v̂(n) + Σ_a N(n, a) (r(n, a) + γ(n, a) v(n, a))] / N(n)
+
+    which is what the running means of `backward` come to.
+
+    Args:
+      params: parameters of the model.
+      rng_key: the key of the search; the model sees the same keys again.
+      start: the tree before the search.
+      tree: the tree after it.
+      recurrent_fn: the model; deterministic, where a depth limit made it repeat an edge.
+
+    Returns:
+      The tree with values, rewards, discounts, logits and embeddings that have gradients.
+    """
+    tree = jax.tree.map(lax.stop_gradient, tree)
+    batch_size, num_nodes = tree.node_visits.shape
+    batch = jnp.arange(batch_size)
+    first = jnp.sum(start.node_visits > 0, axis=1, dtype=jnp.int32)
+
+    def grow(state: Any, _: None) -> tuple[Any, None]:
+        rng_key, index, grown = state
+        rng_key, _, expand_key = split_many(rng_key, 3)
+        exists = (index < num_nodes) & (tree.node_visits[batch, index] > 0)
+        parent = jnp.maximum(tree.parents[batch, index], ROOT_INDEX)
+        action = jnp.maximum(tree.action_from_parent[batch, index], 0)
+        embedding = jax.tree.map(lambda x: x[batch, parent], grown.embeddings)
+        step, embedding = recurrent_fn(params, expand_key, action, embedding)
+        check_step(step, batch_size, tree.num_actions)
+        leaf = jnp.where(exists, index, num_nodes)
+        grown = write_nodes(grown, (batch, parent, action), leaf, step, embedding)
+        return (rng_key, index + 1, grown), None
+
+    (_, _, grown), _ = lax.scan(grow, (rng_key, first, start), None, length=num_nodes - 1)
+    return _collect(tree, grown)
+
+
+def _collect(tree: Tree, grown: Tree) -> Tree:
+    """Values of all nodes from the last to the root; children have the higher indices."""
+    batch_size, num_nodes = tree.node_visits.shape
+    batch = jnp.arange(batch_size)
+    own_visits = tree.node_visits - jnp.sum(tree.children_visits, axis=-1)
+
+    def up(totals: Any, index: Any) -> tuple[Any, Any]:
+        visits = tree.node_visits[:, index]
+        value = totals[:, index] / jnp.maximum(visits, 1)
+        # The root hangs on no edge, a free slot neither: both are dropped.
+        hangs = tree.parents[:, index] >= 0
+        edge = (
+            batch,
+            jnp.where(hangs, tree.parents[:, index], num_nodes),
+            tree.action_from_parent[:, index],
+        )
+        reward = grown.children_rewards.at[edge].get(mode="fill", fill_value=0)
+        discount = grown.children_discounts.at[edge].get(mode="fill", fill_value=0)
+        totals = totals.at[edge[:2]].add(visits * (reward + discount * value), mode="drop")
+        return totals, (value, edge)
+
+    totals = own_visits * grown.raw_values
+    _, (values, edges) = lax.scan(up, totals, jnp.arange(num_nodes), reverse=True)
+    children_values = grown.children_values
+    children_values = children_values.at[edges].set(values, mode="drop")
+    return tree.replace(
+        raw_values=grown.raw_values,
+        node_values=values.T,
+        children_prior_logits=grown.children_prior_logits,
+        children_rewards=grown.children_rewards,
+        children_discounts=grown.children_discounts,
+        children_values=children_values,
+        embeddings=grown.embeddings,
+    )

@@ -1,0 +1,230 @@
+"""MuZero's and Gumbel MuZero's policies."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import ArrayLike, Float, Int, Shaped
+
+from renga.search._explicit import mask_logits
+from renga.search._qtransforms import (
+    qtransform_by_parent_and_siblings,
+    qtransform_completed_by_mix_value,
+)
+from renga.search._search import search
+from renga.search._selection import (
+    GumbelMuZeroExtraData,
+    considered_scores,
+    gumbel_muzero_interior_action_selection,
+    gumbel_muzero_root_action_selection,
+    masked_argmax,
+    muzero_action_selection,
+)
+from renga.search._tree import ROOT_INDEX, Tree
+from renga.search._types import LoopFn, PolicyOutput, RecurrentFn
+
+
+def muzero_policy(
+    params: Any,
+    rng_key: Any,
+    root: Any,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    invalid_actions: Shaped[ArrayLike, "B A"] | None = None,
+    max_depth: int | Int[ArrayLike, ""] | None = None,
+    loop_fn: LoopFn = lax.fori_loop,
+    *,
+    qtransform: Any = qtransform_by_parent_and_siblings,
+    dirichlet_fraction: float | Float[ArrayLike, ""] = 0.25,
+    dirichlet_alpha: float | Float[ArrayLike, ""] = 0.3,
+    pb_c_init: float | Float[ArrayLike, ""] = 1.25,
+    pb_c_base: float | Float[ArrayLike, ""] = 19652,
+    temperature: float | Float[ArrayLike, ""] = 1.0,
+    **search_options: Any,
+) -> PolicyOutput:
+    r"""Runs MuZero's search and acts in proportion to the visits.
+
+        π(a | root) ← (1 - ε) π(a | root) + ε η(a),  η ~ Dirichlet(α)
+        action ~ N(a)^{1/T} / Σ_b N(b)^{1/T}
+
+    Inside of the tree actions are selected by PUCT, see `muzero_action_selection`.
+
+    Args:
+      params: parameters, handed to `recurrent_fn`.
+      rng_key: key, typed or old.
+      root: a `RootFnOutput` for a batch of states.
+      recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
+        a `RecurrentFnOutput` and the next embedding.
+      num_simulations: how many simulations.
+      invalid_actions: non-zero for actions that must not be taken at the root.
+      max_depth: the longest path; None for no limit.
+      loop_fn: the loop over simulations, called as `jax.lax.fori_loop`.
+      qtransform: a function of (tree, node_index) that makes Q-values comparable.
+      dirichlet_fraction: ε, the share of noise in the root's prior.
+      dirichlet_alpha: α of the noise.
+      pb_c_init: constant c_init of PUCT.
+      pb_c_base: constant c_base of PUCT.
+      temperature: T; 0 takes a most visited action.
+      **search_options: `tree`, `capacity`, `budgets`, `num_parallel`, `virtual_loss`,
+        `differentiable`, `debug`: see `search`.
+
+    Returns:
+      The action, the shares of the visits as its weights, and the tree.
+
+    Example:
+      >>> root, step = example_bandit([0.0, 1.0])
+      >>> output = muzero_policy((), jax.random.key(0), root, step, num_simulations=16)
+      >>> output.action, bool(output.action_weights[0, 1] > 0.8)
+      (Array([1], dtype=int32), True)
+
+    References:
+      Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned
+      model", 2020, appendix B.
+    """
+    action_key, dirichlet_key, search_key = jax.random.split(rng_key, 3)
+    noisy = _add_dirichlet_noise(dirichlet_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha)
+    root = root.replace(prior_logits=_masked(noisy, invalid_actions))
+    interior = functools.partial(
+        muzero_action_selection,
+        pb_c_init=pb_c_init,
+        pb_c_base=pb_c_base,
+        qtransform=qtransform,
+    )
+    tree = search(
+        params,
+        search_key,
+        root=root,
+        recurrent_fn=recurrent_fn,
+        root_action_selection_fn=functools.partial(interior, depth=0),
+        interior_action_selection_fn=interior,
+        num_simulations=num_simulations,
+        max_depth=max_depth,
+        invalid_actions=invalid_actions,
+        loop_fn=loop_fn,
+        **search_options,
+    )
+    weights = tree.summary().visit_probs
+    action = sample_visits(action_key, weights, temperature)
+    return PolicyOutput(action=action, action_weights=weights, search_tree=tree)
+
+
+def gumbel_muzero_policy(
+    params: Any,
+    rng_key: Any,
+    root: Any,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    invalid_actions: Shaped[ArrayLike, "B A"] | None = None,
+    max_depth: int | Int[ArrayLike, ""] | None = None,
+    loop_fn: LoopFn = lax.fori_loop,
+    *,
+    qtransform: Any = qtransform_completed_by_mix_value,
+    max_num_considered_actions: int = 16,
+    gumbel_scale: float | Float[ArrayLike, ""] = 1.0,
+    **search_options: Any,
+) -> PolicyOutput:
+    r"""Runs Gumbel MuZero's search: the policy gets better even with few simulations.
+
+    At the root, m actions are drawn without replacement by Gumbel noise g and compared by
+    sequential halving; below, visits follow the improved policy. With x the transformed Q-values:
+
+        action = argmax_a g(a) + logits(a) + x(a)  among the most visited
+        weights = softmax(logits + x)
+
+    Args:
+      params: parameters, handed to `recurrent_fn`.
+      rng_key: key, typed or old.
+      root: a `RootFnOutput` for a batch of states.
+      recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
+        a `RecurrentFnOutput` and the next embedding.
+      num_simulations: how many simulations.
+      invalid_actions: non-zero for actions that must not be taken at the root.
+      max_depth: the longest path; None for no limit.
+      loop_fn: the loop over simulations, called as `jax.lax.fori_loop`.
+      qtransform: a function of (tree, node_index) that completes and scales Q-values.
+      max_num_considered_actions: m, how many actions are compared at the root at most.
+      gumbel_scale: factor of the noise; 0 for evaluation in games of perfect information.
+      **search_options: `tree`, `capacity`, `budgets`, `num_parallel`, `virtual_loss`,
+        `differentiable`, `debug`: see `search`.
+
+    Returns:
+      The action, the improved policy as its weights, and the tree with `extra_data` of type
+      `GumbelMuZeroExtraData`.
+
+    Example:
+      >>> root, step = example_bandit([0.0, 1.0])
+      >>> output = gumbel_muzero_policy((), jax.random.key(0), root, step, num_simulations=4)
+      >>> output.action
+      Array([1], dtype=int32)
+
+    References:
+      Danihelka et al., "Policy improvement by planning with Gumbel", 2022, algorithm 1.
+    """
+    if num_simulations < 1:
+        raise ValueError(f"gumbel_muzero_policy: num_simulations must be at least 1, got {num_simulations}")
+    root = root.replace(prior_logits=_masked(root.prior_logits, invalid_actions))
+    search_key, gumbel_key = jax.random.split(rng_key)
+    logits = jnp.asarray(root.prior_logits)
+    noise = jax.random.gumbel(gumbel_key, logits.shape, logits.dtype)
+    gumbel = gumbel_scale * noise
+    tree = search(
+        params,
+        search_key,
+        root=root,
+        recurrent_fn=recurrent_fn,
+        root_action_selection_fn=functools.partial(
+            gumbel_muzero_root_action_selection,
+            num_simulations=num_simulations,
+            max_num_considered_actions=max_num_considered_actions,
+            qtransform=qtransform,
+        ),
+        interior_action_selection_fn=functools.partial(gumbel_muzero_interior_action_selection, qtransform=qtransform),
+        num_simulations=num_simulations,
+        max_depth=max_depth,
+        invalid_actions=invalid_actions,
+        extra_data=GumbelMuZeroExtraData(root_gumbel=gumbel),
+        loop_fn=loop_fn,
+        **search_options,
+    )
+    return gumbel_output(tree, gumbel, invalid_actions, qtransform)
+
+
+def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any) -> PolicyOutput:
+    """The action and the improved policy at the root of a finished search."""
+    visits = tree.summary().visit_counts
+    logits = tree.children_prior_logits[:, ROOT_INDEX]
+    completed = jax.vmap(qtransform, in_axes=(0, None))(tree, ROOT_INDEX)
+    most_visits = jnp.max(visits, axis=-1, keepdims=True)
+    scores = considered_scores(most_visits, gumbel, logits, completed, visits)
+    invalid = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
+    return PolicyOutput(
+        action=masked_argmax(scores, invalid),
+        action_weights=jax.nn.softmax(logits + completed),
+        search_tree=tree,
+    )
+
+
+def sample_visits(rng_key: Any, weights: Any, temperature: Any) -> Any:
+    """Samples in proportion to weights^{1/T}; T = 0 takes one of the largest."""
+    logits = _log_probs(weights)
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
+    return jax.random.categorical(rng_key, logits)
+
+
+def _masked(logits: Any, invalid_actions: Any) -> Any:
+    if invalid_actions is None:
+        return logits
+    return mask_logits(logits, jnp.asarray(invalid_actions) != 0)
+
+
+def _add_dirichlet_noise(rng_key: Any, logits: Any, fraction: Any, alpha: Any) -> Any:
+    probs = jax.nn.softmax(logits)
+    noise = jax.random.dirichlet(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape[:-1])
+    return _log_probs((1 - fraction) * probs + fraction * noise)
+
+
+def _log_probs(probs: Any) -> Any:
+    return jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))

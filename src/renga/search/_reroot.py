@@ -1,0 +1,100 @@
+"""Keeping a part of the tree between moves."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from renga._core.checks import check_shapes
+from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
+
+
+def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None) -> Tree:
+    """Makes the child that an action leads to the new root, and drops everything else.
+
+    The nodes of the chosen subtree move to the front in the order of their indices. To go on:
+    `search(..., root=None, tree=reroot(tree, action))`. A child that was not searched has no
+    model state; there the result is an empty tree with the old root's embedding, in which
+    `node_visits[:, 0] == 0`: start such elements anew.
+
+    Args:
+      tree: the trees.
+      action: the action that was played in each.
+      capacity: number of nodes to make room for; None for as many as before. Nodes that find no
+        room are dropped, the newest first.
+
+    Returns:
+      The trees with new roots; `root_invalid_actions` is all zero.
+
+    Raises:
+      ValueError: if there is not one action for each tree.
+
+    Example:
+      >>> tree = example_policy_output().search_tree
+      >>> visits = tree.children_visits[:, 0, 1]
+      >>> bool((reroot(tree, jnp.array([1])).node_visits[:, 0] == visits).all())
+      True
+    """
+    B, N = tree.node_visits.shape
+    check_shapes("reroot", action=(action, f"{B}"))
+    capacity = N if capacity is None else capacity
+    return jax.vmap(lambda tree, action: _reroot_one(tree, action, capacity))(tree, jnp.asarray(action))
+
+
+def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
+    num_nodes = tree.node_visits.shape[0]
+    top = tree.children_index[ROOT_INDEX, action]
+
+    # Parents come before their children: one pass in the order of indices marks the subtree.
+    def mark(kept: Any, node: Any) -> tuple[Any, None]:
+        parent = tree.parents[node]
+        below = (parent != NO_PARENT) & kept[jnp.maximum(parent, 0)]
+        return kept.at[node].set((node == top) | below), None
+
+    kept, _ = lax.scan(mark, jnp.zeros(num_nodes, bool), jnp.arange(num_nodes))
+    new_index = jnp.cumsum(kept) - 1
+    kept &= new_index < capacity
+    target = jnp.where(kept, new_index, capacity)
+
+    source = jnp.zeros(capacity, jnp.int32)
+    source = source.at[target].set(jnp.arange(num_nodes), mode="drop")
+
+    def move(array: Any, fill: Any) -> Any:
+        room = jnp.full((capacity, *array.shape[1:]), fill, array.dtype)
+        return room.at[target].set(array, mode="drop")
+
+    def renamed(index: Any) -> Any:
+        held = (index >= 0) & kept[jnp.maximum(index, 0)]
+        return jnp.where(held, new_index[jnp.maximum(index, 0)], UNVISITED)
+
+    children = renamed(tree.children_index)
+    there = children != UNVISITED
+    parents = move(renamed(tree.parents).astype(jnp.int32), NO_PARENT)
+    parents = parents.at[ROOT_INDEX].set(NO_PARENT)
+    from_parent = move(tree.action_from_parent, NO_PARENT)
+
+    def edges(array: Any) -> Any:
+        return move(jnp.where(there, array, 0), 0)
+
+    optional = {
+        name: None if getattr(tree, name) is None else move(getattr(tree, name), 0)
+        for name in ("children_invalid", "terminal", "to_play")
+    }
+    return tree.replace(
+        node_visits=move(tree.node_visits, 0),
+        raw_values=move(tree.raw_values, 0),
+        node_values=move(tree.node_values, 0),
+        parents=parents,
+        action_from_parent=from_parent.at[ROOT_INDEX].set(NO_PARENT),
+        children_index=move(children.astype(jnp.int32), UNVISITED),
+        children_prior_logits=move(tree.children_prior_logits, 0),
+        children_visits=edges(tree.children_visits),
+        children_rewards=edges(tree.children_rewards),
+        children_discounts=edges(tree.children_discounts),
+        children_values=edges(tree.children_values),
+        embeddings=jax.tree.map(lambda x: x[source], tree.embeddings),
+        root_invalid_actions=jnp.zeros_like(tree.root_invalid_actions),
+        **optional,
+    )

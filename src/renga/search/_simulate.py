@@ -1,0 +1,66 @@
+"""The first phase of a simulation: walk from the root to an edge that was not searched yet."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int
+
+from renga.search._keys import split_each, split_many
+from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
+
+
+def simulate(
+    rng_key: Any,
+    tree: Tree,
+    action_selection_fn: Callable[..., Any],
+    max_depth: int | Int[Array, ""],
+    active: Any = None,
+) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
+    """Descends in every tree of a batch until it leaves the tree.
+
+    All trees go down one level at a time; those that have arrived stand still. A path also ends
+    at `max_depth` and before a terminal node, on an edge that has a child already.
+
+    Args:
+      rng_key: key; every tree gets its own, and every level of it.
+      tree: the trees.
+      action_selection_fn: a function of (rng_key, tree, node_index, depth), without batch axis.
+      max_depth: the longest path; at least one edge is followed.
+      active: False for trees that stay out of this simulation, [B].
+
+    Returns:
+      The last node of each path, and the action selected there.
+    """
+    batch_size = tree.node_visits.shape[0]
+    batch = jnp.arange(batch_size)
+    # Selections see one tree at a time; the depth is the same for all that still descend.
+    select = jax.vmap(action_selection_fn, in_axes=(0, 0, 0, None))
+
+    def descend(state: Any) -> Any:
+        depth, keys, node, action, child, descends = state
+        keys, selection_keys = split_each(keys)
+        node = jnp.where(descends, child, node)
+        selected = select(selection_keys, tree, node, depth)
+        action = jnp.where(descends, selected.astype(jnp.int32), action)
+        child = tree.children_index[batch, node, action]
+        depth = depth + 1
+        descends &= (child != UNVISITED) & (depth < max_depth)
+        if tree.terminal is not None:
+            descends &= ~tree.terminal[batch, child]
+        return depth, keys, node, action, child, descends
+
+    root = jnp.full(batch_size, ROOT_INDEX, jnp.int32)
+    descends = jnp.ones(batch_size, bool) if active is None else active
+    state = (
+        jnp.int32(0),
+        split_many(rng_key, batch_size),
+        root,
+        jnp.zeros_like(root),
+        root,
+        descends,
+    )
+    _, _, node, action, _, _ = lax.while_loop(lambda state: jnp.any(state[-1]), descend, state)
+    return node, action

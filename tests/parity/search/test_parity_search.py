@@ -1,0 +1,317 @@
+"""The same models, keys and options through mctx: the trees must be identical."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import search as ours
+
+mctx = pytest.importorskip("mctx")
+
+pytestmark = pytest.mark.usefixtures("rank_promotion")
+
+# batch, simulations, actions, depth limit
+SHAPES = [(1, 24, 4, None), (5, 20, 3, 3), (16, 33, 7, None), (256, 12, 5, 2)]
+MODELS_PER_SHAPE = 26
+
+
+def make_model(library, params, key):
+    """A random recurrent model; `params` hold its kind, so that one program runs them all."""
+    num_actions = params["prior"].shape[1]
+    root_state = jax.random.normal(key, (params["batch"].shape[0], 6))
+
+    def heads(state):
+        logits = state @ params["prior"] * params["sharpness"]
+        return logits, jnp.round(state @ params["value"], params_decimals)
+
+    params_decimals = 1
+
+    def step(params, rng_key, action, state):
+        del rng_key
+        state = jnp.tanh(state @ params["transition"] + params["action"][action])
+        logits, value = heads(state)
+        # Rounded numbers give ties; `tied` makes them the rule.
+        reward = jnp.round(state[:, 0], 1) * (1 - params["tied"])
+        value = value * (1 - params["tied"])
+        discount = jnp.where(
+            state[:, 1] > 0.8, 0.0, jnp.full(reward.shape, params["discount"])
+        )
+        return library.RecurrentFnOutput(
+            reward=reward, discount=discount, prior_logits=logits, value=value
+        ), state
+
+    logits, value = heads(root_state)
+    root = library.RootFnOutput(
+        prior_logits=logits, value=value, embedding=root_state
+    )
+    assert logits.shape[1] == num_actions
+    return root, step
+
+
+def random_params(seed, batch, num_actions):
+    rng = np.random.RandomState(seed)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    return {
+        "batch": jnp.zeros(batch),
+        "transition": draw(6, 6) / 2,
+        "action": draw(num_actions, 6),
+        "prior": draw(6, num_actions),
+        "value": draw(6),
+        "sharpness": jnp.float32([0.0, 0.3, 1.0, 3.0][seed % 4]),
+        "tied": jnp.float32(seed % 5 == 0),
+        "discount": jnp.float32([0.99, -1.0, 0.0, 1.0, 0.9, -0.97][seed % 6]),
+    }
+
+
+def random_mask(seed, batch, num_actions):
+    rng = np.random.RandomState(1000 + seed)
+    mask = rng.uniform(size=(batch, num_actions)) < [0.0, 0.4][seed % 2]
+    mask[:, rng.randint(num_actions)] = False
+    return jnp.asarray(mask, jnp.float32)
+
+
+def compare(mine, theirs):
+    np.testing.assert_array_equal(mine.action, theirs.action)
+    exact = "node_visits parents action_from_parent children_index children_visits"
+    for name in exact.split():
+        np.testing.assert_array_equal(
+            mine.search_tree[name], theirs.search_tree[name], err_msg=name
+        )
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+        jax.tree.leaves(dict(theirs.search_tree)),
+        jax.tree.leaves(dict(mine.search_tree)),
+    )
+    np.testing.assert_allclose(
+        mine.action_weights, theirs.action_weights, rtol=1e-5, atol=1e-6
+    )
+
+
+POLICIES = {
+    "muzero": ("muzero_policy", lambda library: {"temperature": 0.7}),
+    "gumbel": (
+        "gumbel_muzero_policy",
+        lambda library: {"max_num_considered_actions": 4, "gumbel_scale": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_random_models_give_the_trees_of_mctx(policy, shape):
+    batch, simulations, num_actions, max_depth = shape
+    name, options = POLICIES[policy]
+
+    def run(library, params, key, invalid):
+        root, step = make_model(library, params, key)
+        return getattr(library, name)(
+            params, key, root, step, simulations, invalid_actions=invalid,
+            max_depth=max_depth, **options(library),
+        )
+
+    theirs = jax.jit(functools.partial(run, mctx))
+    mine = jax.jit(functools.partial(run, ours))
+    for seed in range(MODELS_PER_SHAPE):
+        args = (
+            random_params(seed, batch, num_actions),
+            jax.random.key(seed),
+            random_mask(seed, batch, num_actions),
+        )
+        compare(mine(*args), theirs(*args))
+
+
+@pytest.mark.parametrize(
+    "qtransform",
+    [
+        lambda m: functools.partial(m.qtransform_by_min_max, min_value=-3, max_value=3),
+        lambda m: m.qtransform_completed_by_mix_value,
+        lambda m: functools.partial(
+            m.qtransform_completed_by_mix_value, use_mixed_value=False, value_scale=0.5
+        ),
+        lambda m: functools.partial(
+            m.qtransform_completed_by_mix_value, rescale_values=False, maxvisit_init=3.0
+        ),
+        lambda m: lambda tree, node: jnp.tanh(tree.qvalues(node)) + tree.node_values[node],
+    ],
+    ids=["min_max", "mix", "raw_value", "not_rescaled", "own"],
+)
+@pytest.mark.parametrize("policy", ["muzero_policy", "gumbel_muzero_policy"])
+def test_qtransforms_known_and_own_give_the_trees_of_mctx(policy, qtransform):
+    def run(library, params, key):
+        root, step = make_model(library, params, key)
+        return getattr(library, policy)(
+            params, key, root, step, 20, qtransform=qtransform(library)
+        )
+
+    theirs, mine = (jax.jit(functools.partial(run, m)) for m in (mctx, ours))
+    for seed in range(4):
+        args = (random_params(seed, 6, 4), jax.random.key(seed))
+        compare(mine(*args), theirs(*args))
+
+
+def ucb_selection(rng_key, tree, node_index, depth=0):
+    """A rule as users write it: reads the tree, uses key and depth."""
+    visits = tree.children_visits[node_index]
+    value = tree.qvalues(node_index)
+    parent = tree.node_visits[node_index]
+    deep = tree.raw_values[jnp.maximum(tree.children_index[node_index], 0)]
+    bonus = jnp.sqrt(jnp.log1p(parent) / (1 + visits)) * (1 + 0.1 * depth)
+    noise = 0.1 * jax.random.normal(rng_key, (tree.num_actions,))
+    prior = jax.nn.softmax(tree.children_prior_logits[node_index])
+    masked = jnp.where(tree.root_invalid_actions * (depth == 0), -jnp.inf, 0.0)
+    scores = value + bonus + noise + prior + 0.1 * deep + masked
+    return jnp.argmax(scores + tree.extra_data["bias"]).astype(jnp.int32)
+
+
+def own_loop(lower, upper, body, init):
+    return jax.lax.scan(
+        lambda state, i: (body(i, state), None), init, jnp.arange(lower, upper)
+    )[0]
+
+
+@pytest.mark.parametrize("max_depth", [None, 2])
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("loop_fn", [jax.lax.fori_loop, own_loop])
+def test_own_selection_functions_give_the_trees_of_mctx(max_depth, legacy, loop_fn):
+    def run(library, params, key, invalid):
+        root, step = make_model(library, params, key)
+        tree = library.search(
+            params, key, root=root, recurrent_fn=step, num_simulations=15,
+            root_action_selection_fn=ucb_selection,
+            interior_action_selection_fn=ucb_selection,
+            max_depth=max_depth, invalid_actions=invalid,
+            extra_data={"bias": jnp.zeros(5)}, loop_fn=loop_fn,
+        )  # fmt: skip
+        summary = tree.summary()
+        return library.PolicyOutput(
+            action=jnp.argmax(summary.visit_counts, -1),
+            action_weights=jnp.stack([summary.visit_probs, summary.qvalues]),
+            search_tree=tree,
+        )
+
+    theirs, mine = (jax.jit(functools.partial(run, m)) for m in (mctx, ours))
+    for seed in range(3):
+        key = jax.random.PRNGKey(seed) if legacy else jax.random.key(seed)
+        args = (random_params(seed, 5, 4), key, random_mask(seed, 5, 4))
+        compare(mine(*args), theirs(*args))
+
+
+def test_models_that_use_their_key_and_repeat_edges_at_the_depth_limit():
+    def run(library, params, key):
+        root, step = make_model(library, params, key)
+
+        def noisy(params, rng_key, action, state):
+            output, state = step(params, rng_key, action, state)
+            noise = jax.random.normal(rng_key, output.value.shape)
+            return output.replace(value=output.value + noise, reward=noise), state
+
+        return library.muzero_policy(params, key, root, noisy, 24, max_depth=2)
+
+    theirs, mine = (jax.jit(functools.partial(run, m)) for m in (mctx, ours))
+    for seed in range(4):
+        args = (random_params(seed, 5, 3), jax.random.key(seed))
+        compare(mine(*args), theirs(*args))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_stochastic_policy_gives_the_trees_of_mctx(masked):
+    def run(library, params, key, invalid):
+        root, step = make_model(library, params, key)
+
+        def decide(params, rng_key, action, state):
+            output, state = step(params, rng_key, action, state)
+            return library.DecisionRecurrentFnOutput(
+                chance_logits=output.prior_logits[:, :3], afterstate_value=output.value
+            ), state
+
+        def chance(params, rng_key, outcome, state):
+            output, state = step(params, rng_key, outcome, -state)
+            return library.ChanceRecurrentFnOutput(
+                action_logits=output.prior_logits, value=output.value,
+                reward=output.reward, discount=output.discount,
+            ), state  # fmt: skip
+
+        return library.stochastic_muzero_policy(
+            params, key, root, decide, chance, 25,
+            invalid_actions=invalid if masked else None,
+        )
+
+    theirs, mine = (jax.jit(functools.partial(run, m)) for m in (mctx, ours))
+    for seed in range(6):
+        args = (
+            random_params(seed, 5, 4),
+            jax.random.key(seed),
+            random_mask(seed, 5, 4),
+        )
+        a, b = mine(*args), theirs(*args)
+        # Embeddings of the kind that a node is not are never read, and differ.
+        drop = lambda output: output.replace(
+            search_tree=output.search_tree.replace(
+                embeddings=output.search_tree.embeddings.is_decision_node
+            )
+        )
+        compare(drop(a), drop(b))
+
+
+@pytest.mark.parametrize(("considered", "simulations"), [(1, 5), (2, 9), (5, 30), (16, 50), (7, 3)])
+def test_sequential_halving_visits_what_mctx_visits(considered, simulations):
+    def run(library):
+        logits = jnp.arange(6.0)[None]
+        root = library.RootFnOutput(
+            prior_logits=logits, value=jnp.zeros(1), embedding=jnp.zeros(1)
+        )
+
+        def step(params, key, action, state):
+            return library.RecurrentFnOutput(
+                reward=jnp.sin(3.0 * action), discount=jnp.zeros(1),
+                prior_logits=logits, value=jnp.zeros(1),
+            ), state  # fmt: skip
+
+        return library.gumbel_muzero_policy(
+            (), jax.random.key(3), root, step, simulations,
+            max_num_considered_actions=considered,
+        ).search_tree  # fmt: skip
+
+    mine, theirs = run(ours), run(mctx)
+    np.testing.assert_array_equal(mine.action_from_parent, theirs.action_from_parent)
+    np.testing.assert_array_equal(mine.children_index, theirs.children_index)
+
+
+def test_records_behave_as_those_of_mctx():
+    make = lambda m: m.RootFnOutput(prior_logits=1, value=2, embedding={"a": 3})
+    mine, theirs = make(ours), make(mctx)
+    assert list(mine) == list(theirs)
+    assert dict(mine) == dict(theirs)
+    assert mine.to_tuple() == theirs.to_tuple()
+    assert list(mine.keys()) == list(theirs.keys())
+    assert list(mine.values()) == list(theirs.values())
+    assert list(mine.items()) == list(theirs.items())
+    assert len(mine) == len(theirs) == 3
+    assert mine.replace(value=5)["value"] == theirs.replace(value=5)["value"] == 5
+    assert ours.RootFnOutput.from_tuple((1, 2, 3)).embedding == 3
+    paths = lambda x: [str(p) for p, _ in jax.tree_util.tree_leaves_with_path(x)]
+    assert paths(mine) == paths(theirs)
+    assert repr(mine).startswith("RootFnOutput(prior_logits=1, value=2, embedding=")
+    for constant in ("ROOT_INDEX", "NO_PARENT", "UNVISITED"):
+        assert getattr(ours.Tree, constant) == getattr(mctx.Tree, constant)
+
+
+def test_bfloat16_keeps_the_dtypes_of_mctx():
+    def run(library):
+        params = random_params(2, 3, 4)
+        root, step = make_model(library, params, jax.random.key(0))
+        half = lambda x: x.astype(jnp.bfloat16)
+        root = jax.tree.map(half, root)
+
+        def step_half(params, key, action, state):
+            return jax.tree.map(half, step(params, key, action, state))
+
+        return library.muzero_policy(params, jax.random.key(1), root, step_half, 6)
+
+    mine, theirs = run(ours).search_tree, run(mctx).search_tree
+    for name in theirs:
+        if name != "extra_data":
+            assert mine[name].dtype == theirs[name].dtype, name
