@@ -7,9 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 
-def check_shapes(
-    function: str, /, **arguments: tuple[ArrayLike | None, str]
-) -> dict[str, int]:
+def check_shapes(function: str, /, **arguments: tuple[ArrayLike | None, str]) -> dict[str, int]:
     """Checks arrays against shapes written as in jaxtyping, and returns the sizes.
 
     Each argument is a pair `(array, "T A")`: a name stands for one size that must be the same
@@ -52,9 +50,7 @@ def check_shapes(
                     fits &= size == sizes[axis]
         if not fits:
             known = [
-                f"{a} = {sizes[a]} (from {origin[a]})"
-                for a in dict.fromkeys(axes)
-                if a in sizes and origin[a] != name
+                f"{a} = {sizes[a]} (from {origin[a]})" for a in dict.fromkeys(axes) if a in sizes and origin[a] != name
             ]
             expected = "a scalar" if not spec.split() else f"[{', '.join(spec.split())}]"
             raise ValueError(
@@ -84,9 +80,7 @@ def check_dtype(function: str, /, kind: Any, **arguments: ArrayLike | None) -> N
         if not jnp.issubdtype(dtype, kind):
             word = getattr(kind, "__name__", str(kind))
             article = "an" if word[0] in "aeiou" else "a"
-            raise TypeError(
-                f"{function}: {name} must have {article} {word} dtype, got {dtype}"
-            )
+            raise TypeError(f"{function}: {name} must have {article} {word} dtype, got {dtype}")
 
 
 def check_choice(function: str, /, argument: str, value: Any, choices: Any) -> None:

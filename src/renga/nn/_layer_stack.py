@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from renga.nn._rng import PRNGSequence
 from renga.nn._transform import _run_apply, _run_init
 
 
+@runtime_checkable
 class LayerStackTransparencyMapping(Protocol):
     """Says how the modules of a transparent `layer_stack` are called, layer by layer."""
 
