@@ -1,6 +1,7 @@
 """Gradient processing, optimisers, schedules and losses; optimisers are values."""
 
 from renga.optim import (
+    contrib,
     losses,
     projections,
     schedules,
@@ -113,9 +114,9 @@ from renga.optim._linear_algebra import (
     power_iteration,
 )
 from renga.optim._masking import (
+    MaskOrFn,
     MaskedNode,
     MaskedState,
-    MaskOrFn,
     freeze,
     masked,
 )
@@ -191,9 +192,9 @@ from renga.optim._partition import (
     selective_transform,
 )
 from renga.optim._rms import (
+    ScaleByRStdDevState,
     ScaleByRmsState,
     ScaleByRssState,
-    ScaleByRStdDevState,
     adagrad,
     rmsprop,
     scale_by_rms,
@@ -374,6 +375,7 @@ __all__ = [
     "conditionally_mask",
     "conditionally_transform",
     "constant_schedule",
+    "contrib",
     "convex_kl_divergence",
     "cosine_decay_schedule",
     "cosine_distance",

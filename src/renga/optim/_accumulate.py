@@ -104,7 +104,7 @@ class MultiSteps(GradientTransformationExtraArgs):
       >>> tx = MultiSteps(sgd(1.0), every_k_schedule=2)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(3.0), state)[0]
-      (Array(0., dtype=float32), Array(-2., dtype=float32))
+      (Array(0., dtype=float32, weak_type=True), Array(-2., dtype=float32, weak_type=True))
     """
 
     opt: Any
@@ -196,7 +196,7 @@ class apply_if_finite(GradientTransformationExtraArgs):
       >>> tx = apply_if_finite(sgd(1.0), 5)
       >>> u, state = tx.update(jnp.array(jnp.nan), tx.init(jnp.array(0.0)))
       >>> u, int(state.total_notfinite)
-      (Array(0., dtype=float32), 1)
+      (Array(0., dtype=float32, weak_type=True), 1)
     """
 
     inner: Any
@@ -355,7 +355,7 @@ class conditionally_transform(GradientTransformationExtraArgs):
       >>> tx = conditionally_transform(scale(10.0), lambda step: step >= 1)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(1.0), state)[0]
-      (Array(1., dtype=float32), Array(10., dtype=float32))
+      (Array(1., dtype=float32, weak_type=True), Array(10., dtype=float32, weak_type=True))
     """
 
     inner: Any
@@ -392,7 +392,7 @@ class conditionally_mask(GradientTransformationExtraArgs):
       >>> tx = conditionally_mask(scale(10.0), lambda step: step >= 1)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(1.0), state)[0]
-      (Array(0., dtype=float32), Array(10., dtype=float32))
+      (Array(0., dtype=float32, weak_type=True), Array(10., dtype=float32, weak_type=True))
     """
 
     inner: Any

@@ -259,7 +259,7 @@ class scale_by_radam(GradientTransformationExtraArgs):
     Example:
       >>> tx = scale_by_radam()
       >>> tx.update(jnp.array([3.0, -0.5]), tx.init(jnp.zeros(2)))[0].round(3)
-      Array([ 3. , -0.5], dtype=float32)
+      Array([ 3.0000002, -0.5      ], dtype=float32)
 
     References:
       Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond",
@@ -506,7 +506,7 @@ def adabelief(
     Example:
       >>> tx = adabelief(0.1)
       >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)))[0].round(3)
-      Array(-0.111, dtype=float32)
+      Array(-0.11100001, dtype=float32)
 
     References:
       Zhuang et al., "AdaBelief Optimizer", https://arxiv.org/abs/2010.07468, algorithm 2.

@@ -219,7 +219,7 @@ def inject_stateful_hyperparams(
                 schedules[name] = x
             elif isinstance(x, int | float | jax.Array | np.ndarray | np.number):
                 numbers[name] = x
-            elif callable(x) and not (isinstance(x, type) or isinstance(x, GradientTransformationExtraArgs)):
+            elif callable(x) and not isinstance(x, type | GradientTransformationExtraArgs):
                 schedules[name] = WrappedSchedule(x)
             else:
                 fixed[name] = x

@@ -38,7 +38,7 @@ def power_iteration(
     Example:
       >>> value, vector = power_iteration(jnp.diag(jnp.array([1.0, 3.0])))
       >>> value.round(3), jnp.abs(vector).round(3)
-      (Array(3., dtype=float32), Array([0., 1.], dtype=float32))
+      (Array(3.0000002, dtype=float32), Array([0., 1.], dtype=float32))
 
     References:
       Golub & Van Loan, "Matrix Computations", section 7.3.1.

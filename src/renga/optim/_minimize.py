@@ -55,7 +55,7 @@ def minimize(
       >>> from renga.optim import adam
       >>> found = minimize(lambda x: jnp.sum((x - 3.0) ** 2), jnp.zeros(2), adam(0.1))
       >>> found.params.round(3), bool(found.converged)
-      (Array([3., 3.], dtype=float32), True)
+      (Array([3.0000002, 3.0000002], dtype=float32), True)
     """
     tx = with_extra_args_support(optimizer)
     both = jax.value_and_grad(fun, has_aux=has_aux)

@@ -29,7 +29,7 @@ class snapshot(GradientTransformationExtraArgs):
       measure: updates ↦ anything.
 
     Example:
-      >>> from renga.optim import read, scale
+      >>> from renga.optim import chain, global_norm, read, scale
       >>> tx = chain(scale(2.0), snapshot("norm", global_norm), scale(-1.0))
       >>> u, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
       >>> read(state, "norm")
@@ -66,6 +66,7 @@ class monitor(GradientTransformationExtraArgs):
         output is the measure, such as `measure_with_ema` makes.
 
     Example:
+      >>> from renga.optim import global_norm
       >>> tx = monitor({"norm": global_norm, "smooth": measure_with_ema(global_norm, 0.9)})
       >>> u, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
       >>> float(state.measurements["norm"]), round(float(state.measurements["smooth"]), 3)
@@ -141,6 +142,7 @@ def measure_with_ema(
       A transformation whose output is the averaged measure.
 
     Example:
+      >>> from renga.optim import global_norm
       >>> tx = measure_with_ema(global_norm, 0.5, debias=False)
       >>> tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))[0]
       Array(2.5, dtype=float32)

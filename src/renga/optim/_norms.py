@@ -189,7 +189,7 @@ def lars(
     Example:
       >>> tx = lars(1.0, trust_coefficient=0.1)
       >>> tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.ones(2)), jnp.array([0.0, 1.0]))[0].round(3)
-      Array([-0.06, -0.08], dtype=float32)
+      Array([-0.06      , -0.08000001], dtype=float32)
 
     References:
       You et al., "Large Batch Training of Convolutional Networks", https://arxiv.org/abs/1708.03888, algorithm 1.
@@ -218,7 +218,7 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: ArrayLike = 1e-6) -> Grad
       >>> tx = fromage(1.0)
       >>> p = jnp.array([0.0, 1.0])
       >>> (p + tx.update(jnp.array([3.0, 4.0]), tx.init(p), p)[0]).round(3)
-      Array([-0.424,  0.141], dtype=float32)
+      Array([-0.42400002,  0.141     ], dtype=float32)
 
     References:
       Bernstein et al., "On the distance between two neural networks and the stability of learning",
@@ -390,7 +390,7 @@ def novograd(
     Example:
       >>> tx = novograd(0.1)
       >>> tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)), jnp.zeros(2))[0].round(3)
-      Array([-0.06, -0.08], dtype=float32)
+      Array([-0.06      , -0.08000001], dtype=float32)
 
     References:
       Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments",
@@ -434,7 +434,7 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
       >>> tx = scale_by_distance_over_gradients(reps_rel=0.1)
       >>> p = jnp.array([3.0, 4.0])
       >>> tx.update(p, tx.init(p), p)[0].round(3)
-      Array([0.36, 0.48], dtype=float32)
+      Array([0.36      , 0.48000002], dtype=float32)
 
     References:
       Ivgi et al., "DoG is SGD's Best Friend", https://arxiv.org/abs/2302.12022, eq. DoG and section 3.3.

@@ -210,7 +210,7 @@ def observe_members(tx: chain) -> chain:
       >>> p = jnp.array([3.0, -4.0])
       >>> u, state = tx.update(p, tx.init(p), p)
       >>> {k: round(float(x), 2) for k, x in read(state, "scale_by_adam").items()}
-      {'cosine': 0.99, 'norm_in': 5.0, 'norm_out': 1.41}
+      {'norm_in': 5.0, 'norm_out': 1.41, 'cosine': 0.99}
     """
     if not isinstance(tx, chain):
         raise TypeError(f"observe_members: tx must be a chain, got {type(tx).__name__}")

@@ -384,7 +384,7 @@ class apply_every(GradientTransformationExtraArgs):
       >>> tx = apply_every(2)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(2.0), state)[0]
-      (Array(0., dtype=float32), Array(3., dtype=float32))
+      (Array(0., dtype=float32, weak_type=True), Array(3., dtype=float32, weak_type=True))
     """
 
     k: int = steps(1)

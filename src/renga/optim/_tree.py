@@ -112,7 +112,7 @@ def add_scale(tree_x: PyTree, scalar: ArrayLike, tree_y: PyTree) -> PyTree:
 
     Example:
       >>> add_scale({"w": jnp.array(1.0)}, 2.0, {"w": jnp.array(3.0)})
-      {'w': Array(7., dtype=float32, weak_type=True)}
+      {'w': Array(7., dtype=float32)}
     """
     scalar = jnp.asarray(scalar)
 
@@ -284,7 +284,7 @@ def real(tree: PyTree) -> PyTree:
 
     Example:
       >>> real({"w": jnp.array(1.0 + 2.0j)})
-      {'w': Array(1., dtype=float32)}
+      {'w': Array(1., dtype=float32, weak_type=True)}
     """
     return jax.tree.map(jnp.real, tree)
 
@@ -300,7 +300,7 @@ def conj(tree: PyTree) -> PyTree:
 
     Example:
       >>> conj({"w": jnp.array(1.0 + 2.0j)})
-      {'w': Array(1.-2.j, dtype=complex64)}
+      {'w': Array(1.-2.j, dtype=complex64, weak_type=True)}
     """
     return jax.tree.map(jnp.conj, tree)
 
@@ -318,7 +318,7 @@ def where(condition: PyTree, tree_x: PyTree, tree_y: PyTree) -> PyTree:
 
     Example:
       >>> where(True, {"w": jnp.array(1.0)}, {"w": jnp.array(2.0)})
-      {'w': Array(1., dtype=float32)}
+      {'w': Array(1., dtype=float32, weak_type=True)}
     """
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree_x, tree_y)
 

@@ -103,7 +103,7 @@ def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
 
     Example:
       >>> log_cosh(jnp.array([0.0, 100.0])).round(3)
-      Array([ 0.   , 99.307], dtype=float32)
+      Array([ 0.     , 99.30701], dtype=float32)
 
     References:
       Chen et al., "Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder", 2019.

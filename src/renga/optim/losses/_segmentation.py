@@ -63,7 +63,8 @@ def dice_loss(
     false_negative = jnp.sum((1 - p) * t, axis=axis)
     losses = 1 - (hit + smooth) / (hit + alpha * false_positive + beta * false_negative + smooth)
     if class_weights is not None:
-        losses = losses * jnp.asarray(class_weights)
+        weights = jnp.asarray(class_weights)
+        losses = losses * jnp.expand_dims(weights, tuple(range(losses.ndim - weights.ndim)))
     if ignore_background:
         losses = losses[..., 1:]
     if reduction == "mean":

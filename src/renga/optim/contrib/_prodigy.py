@@ -1,0 +1,122 @@
+"""Prodigy: Adam that estimates its own learning rate."""
+# ruff: noqa: N801
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from renga.optim import _tree
+from renga.optim._leaves import abs_sq, map_leaves, need_params, sqrt, zeros_like
+from renga.optim._moments import safe_increment, zero_count
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._value import is_schedule, static, value
+
+
+class ProdigyState(NamedTuple):
+    """The state of `prodigy`."""
+
+    exp_avg: Any
+    exp_avg_sq: Any
+    grad_sum: Any
+    params0: Any  # where the parameters started
+    estim_lr: Any  # the estimate of the distance to the solution
+    numerator_weighted: Any
+    count: Any
+
+
+@value
+class prodigy(GradientTransformationExtraArgs):
+    """Adam whose steps are as long as an estimate d of the distance to the solution.
+
+        γₜ = d α √(1 - β₂ᵗ) / (1 - β₁ᵗ)
+        mₜ = β₁ mₜ₋₁ + (1 - β₁) d gₜ,  vₜ = β₂ vₜ₋₁ + (1 - β₂) d² gₜ²
+        sₜ = β₃ sₜ₋₁ + γₜ d gₜ / d₀,  rₜ = β₃ rₜ₋₁ + (d / d₀) γₜ gₜ · (θ₀ - θₜ)
+        d ← max(d, c rₜ / ‖sₜ‖₁),  uₜ = -γₜ (mₜ / (√vₜ + d ε) + λ θₜ)
+
+    Args:
+      learning_rate: α, a number or a schedule; 1 is right by design.
+      betas: β₁ and β₂.
+      beta3: β₃; √β₂ by default.
+      eps: ε.
+      estim_lr0: d₀, the first estimate.
+      estim_lr_coef: c.
+      weight_decay: λ.
+      safeguard_warmup: whether the estimate leaves the learning rate out, for long warm-ups.
+
+    Raises:
+      ValueError: if `update` is called without `params`.
+
+    Example:
+      >>> tx, p = prodigy(), jnp.array([3.0])
+      >>> state = tx.init(p)
+      >>> for _ in range(300):
+      ...     u, state = tx.update(2 * p, state, p)
+      ...     p = p + u
+      >>> bool(abs(p[0]) < 0.5)
+      True
+
+    References:
+      Mishchenko & Defazio, "Prodigy", https://arxiv.org/abs/2306.06101, algorithm 4.
+    """
+
+    learning_rate: ScalarOrSchedule = 1.0
+    betas: tuple[Any, Any] = (0.9, 0.999)
+    beta3: ArrayLike | None = None
+    eps: ArrayLike = 1e-8
+    estim_lr0: ArrayLike = 1e-6
+    estim_lr_coef: ArrayLike = 1.0
+    weight_decay: ArrayLike = 0.0
+    safeguard_warmup: bool = static(False)
+
+    def init(self, params):
+        """Remembers where the parameters start."""
+        dtype = jnp.result_type(float)
+        return ProdigyState(
+            exp_avg=zeros_like(params),
+            exp_avg_sq=zeros_like(params),
+            grad_sum=zeros_like(params),
+            params0=params,
+            estim_lr=jnp.asarray(self.estim_lr0, dtype),
+            numerator_weighted=jnp.zeros([], dtype),
+            count=zero_count(),
+        )
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps moments and estimate."""
+        need_params("prodigy", params)
+        b1, b2 = self.betas
+        b3 = b2**0.5 if self.beta3 is None else self.beta3
+        count = safe_increment(state.count)
+        rate = self.learning_rate
+        rate = rate(state.count) if is_schedule(rate) else rate
+        d, d0 = state.estim_lr, self.estim_lr0
+        step = d * rate * (1 - b2**count) ** 0.5 / (1 - b1**count)
+        pull = d if self.safeguard_warmup else step
+
+        def moments(g, m, v, s):
+            g = jnp.asarray(g)
+            new = (
+                b1 * m + (1 - b1) * d * g,
+                b2 * v + (1 - b2) * abs_sq(d * g),
+                b3 * s + pull * d * g / d0,
+            )
+            return tuple(x.astype(old.dtype) for x, old in zip(new, (m, v, s), strict=True))
+
+        trees = (state.exp_avg, state.exp_avg_sq, state.grad_sum)
+        m, v, s = map_leaves("prodigy", moments, 3, updates, *trees)
+        moved = map_leaves("prodigy", lambda g, p0, p: jnp.sum(g * (p0 - p)), 1, updates, state.params0, params)
+        numerator = b3 * state.numerator_weighted + d / d0 * step * jnp.real(_tree.sum(moved))
+        denominator = _tree.sum(jax.tree.map(jnp.abs, s))
+        known = denominator > 0
+        estimate = self.estim_lr_coef * numerator / jnp.where(known, denominator, 1)
+        new_d = jnp.maximum(d, jnp.where(known, estimate, 0)).astype(d.dtype)
+
+        def walk(m, v, p):
+            u = -step * (m / (sqrt(v) + new_d * self.eps) + self.weight_decay * p)
+            return u.astype(jnp.result_type(p))
+
+        u = map_leaves("prodigy", walk, 1, m, v, params)
+        numerator = numerator.astype(state.numerator_weighted.dtype)
+        return u, ProdigyState(m, v, s, state.params0, new_d, numerator, count)

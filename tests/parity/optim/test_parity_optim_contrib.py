@@ -1,0 +1,167 @@
+"""`contrib`, wrappers and trees of states against Optax."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import optim
+
+optax = pytest.importorskip("optax")
+pytest.importorskip("optax.contrib")
+
+pytestmark = pytest.mark.usefixtures("rank_promotion")
+
+
+def start():
+    return {"w": jnp.linspace(-1.0, 1.5, 6).reshape(2, 3), "b": jnp.linspace(0.2, 0.7, 3)}
+
+
+def gradient(p, t):
+    return jax.tree.map(lambda x: 0.5 * x + 0.3 * jnp.sin(3 * x + t), p)
+
+
+def nested(p, i):
+    return gradient(p, 0.0)
+
+
+CASES = {
+    "muon": lambda o: o.contrib.muon(0.03),
+    "muon adaptive": lambda o: o.contrib.muon(0.03, adaptive=True, nesterov=False, weight_decay=0.1, adam_learning_rate=0.1),
+    "muon schatten": lambda o: o.contrib.muon(0.03, preconditioning="schatten", consistent_rms=0.2),
+    "muon spectral": lambda o: o.contrib.muon(0.03, preconditioning="spectral"),
+    "muon aol": lambda o: o.contrib.muon(0.03, preconditioning="aol"),
+    "muon dimensions": lambda o: o.contrib.muon(0.03, muon_weight_dimension_numbers={"w": o.contrib.MuonDimensionNumbers(1, 0), "b": None}),
+    "prodigy": lambda o: o.contrib.prodigy(1.0),
+    "prodigy warmup": lambda o: o.contrib.prodigy(o.linear_schedule(0.1, 1.0, 50), safeguard_warmup=True, weight_decay=0.1, estim_lr0=1e-3),
+    "schedule_free": lambda o: o.contrib.schedule_free(o.sgd(0.03), 0.03, b1=0.8),
+    "schedule_free_sgd": lambda o: o.contrib.schedule_free_sgd(0.1, warmup_steps=10, weight_decay=0.1),
+    "schedule_free_adamw": lambda o: o.contrib.schedule_free_adamw(0.03, warmup_steps=10, weight_decay=0.1),
+    "reduce_on_plateau": lambda o: o.chain(o.sgd(0.1), o.contrib.reduce_on_plateau(0.5, patience=3, rtol=0.01, cooldown=2, accumulation_size=2)),
+    "sam": lambda o: o.contrib.sam(o.adam(0.03), o.chain(o.contrib.normalize(), o.sgd(0.05)), sync_period=3),
+    "sam opaque": lambda o: o.contrib.sam(o.adam(0.03), o.chain(o.contrib.normalize(), o.sgd(0.05)), opaque_mode=True),
+    "MultiSteps": lambda o: o.MultiSteps(o.adam(0.1), 3),
+    "MultiSteps sum": lambda o: o.MultiSteps(o.adam(0.1), lambda step: 1 + step % 2, use_grad_mean=False),
+    "apply_if_finite": lambda o: o.apply_if_finite(o.adam(0.1), 3),
+    "conditionally_mask": lambda o: o.conditionally_mask(o.adam(0.1), lambda step: step % 3 == 0),
+    "conditionally_transform": lambda o: o.chain(o.conditionally_transform(o.trace(0.9), lambda step: step % 3 == 0), o.scale(-0.1)),
+    "flatten": lambda o: o.flatten(o.adamw(0.1)),
+    "freeze": lambda o: o.chain(o.adam(0.1), o.freeze({"w": True, "b": False})),
+    "selective_transform": lambda o: o.selective_transform(o.adam(0.1), freeze_mask={"w": True, "b": False}),
+    "masked": lambda o: o.masked(o.adam(-0.1), {"w": True, "b": False}),
+    "partition": lambda o: o.partition({1: o.adam(0.1), 2: o.sgd(0.01)}, {"w": 1, "b": 2}),
+    "multi_transform": lambda o: o.multi_transform({"x": o.adamw(0.1), "y": o.sgd(0.01)}, lambda p: {"w": "x", "b": "y"}),
+    "inject_hyperparams": lambda o: o.inject_hyperparams(o.adamw)(learning_rate=o.linear_schedule(0.1, 0.01, 50), weight_decay=0.1),
+    "named_chain": lambda o: o.named_chain(("a", o.clip(0.5)), ("b", o.adam(0.1))),
+    "monitor": lambda o: o.chain(o.monitor({"norm": o.global_norm, "ema": o.measure_with_ema(o.global_norm, 0.9)}), o.snapshot("s", o.global_norm), o.sgd(0.1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_hundred_steps_are_those_of_optax(name):
+    def run(library):
+        tx = CASES[name](library)
+
+        @jax.jit
+        def step(p, state, t):
+            g = gradient(p, t)
+            if name == "apply_if_finite":
+                g["b"] = jnp.where(t % 4 == 1, jnp.nan, g["b"])
+            args = {"value": sum(jnp.sum(x**2) for x in p.values())} if "plateau" in name else {}
+            args |= {"grad_fn": nested} if name == "sam opaque" else {}
+            u, state = tx.update(g, state, p, **args)
+            return library.apply_updates(p, u), state
+
+        p = start()
+        state = tx.init(p)
+        trajectory = []
+        for t in range(100):
+            p, state = step(p, state, float(t))
+            trajectory.append(p)
+        return trajectory
+
+    for ours, theirs in zip(run(optim), run(optax), strict=True):
+        for key in theirs:
+            np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, atol=1e-4 if "muon" in name else 1e-5)
+
+
+def test_lookahead_is_that_of_optax():
+    def run(library):
+        tx = library.lookahead(library.adam(0.1), 4, 0.3, reset_state=True)
+        p = library.LookaheadParams.init_synced(start())
+        state = tx.init(p)
+        step = jax.jit(lambda p, s, t: tx.update(gradient(p.fast, t), s, p))
+        for t in range(30):
+            u, state = step(p, state, float(t))
+            p = library.apply_updates(p, u)
+        return p
+
+    ours, theirs = run(optim), run(optax)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
+def test_private_aggregation_is_that_of_optax():
+    g = jax.tree.map(lambda x: jnp.stack([x, 0.1 * x, 2 * x]), start())
+    for make in (
+        lambda o: o.contrib.differentially_private_aggregate(1.0, 0.5, seed=3),
+        lambda o: o.contrib.dpsgd(0.1, 1.0, 0.5, 3, momentum=0.9),
+    ):
+        ours, theirs = make(optim), make(optax)
+        a, _ = ours.update(g, ours.init(start()))
+        b, _ = theirs.update(g, theirs.init(start()))
+        for key in b:
+            np.testing.assert_allclose(a[key], b[key], rtol=1e-5)
+
+
+def test_ours_work_in_their_chain_and_theirs_in_ours():
+    def run(library, tx):
+        p, state = start(), tx.init(start())
+        for t in range(5):
+            u, state = tx.update(gradient(p, float(t)), state, p)
+            p = library.apply_updates(p, u)
+        return p
+
+    want = run(optax, optax.chain(optax.clip(0.2), optax.adamw(0.1)))
+    for tx in (
+        optax.chain(optim.clip(0.2), optim.adamw(0.1)),
+        optim.chain(optax.clip(0.2), optax.adamw(0.1)),
+        optax.chain(optim.clip(0.2), optax.adamw(0.1)),
+        optax.masked(optim.chain(optim.clip(0.2), optim.adamw(0.1)), {"w": True, "b": True}),
+    ):
+        got = run(optim, tx)
+        for key in want:
+            np.testing.assert_allclose(got[key], want[key], rtol=1e-5, atol=1e-6)
+
+
+STATES = {
+    "adam": lambda o: o.adam(0.1),
+    "adamw": lambda o: o.adamw(o.constant_schedule(0.1)),
+    "lars": lambda o: o.lars(0.1),
+    "adafactor": lambda o: o.adafactor(0.1, momentum=0.9),
+    "multi": lambda o: o.MultiSteps(o.adam(0.1), 3),
+    "inject": lambda o: o.inject_hyperparams(o.adam)(0.1),
+    "partition": lambda o: o.partition({"a": o.adam(0.1), "b": o.sgd(0.1)}, {"w": "a", "b": "b"}),
+}
+
+
+def names(state):
+    """Paths of the leaves of a state, without what ours adds."""
+    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(state)]
+    return [p for p in paths if "effective_learning_rate" not in p]
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_states_have_the_fields_of_optax(name):
+    ours, theirs = STATES[name](optim).init(start()), STATES[name](optax).init(start())
+    assert names(ours) == names(theirs)
+    for key in ("count", "mu", "learning_rate"):
+        try:
+            want = optax.tree.get(theirs, key)
+        except KeyError:
+            with pytest.raises(KeyError):
+                optim.tree.get(ours, key)
+        else:
+            got = optim.tree.get(ours, key)
+            for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+                np.testing.assert_allclose(a, b)
