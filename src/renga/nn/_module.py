@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 
-from renga.nn import _config
+from renga.nn import _config, _precision
 from renga.nn._frame import Scope, current_frame, maybe_frame
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -152,9 +152,13 @@ def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable
         try:
             label = self.name if is_call else f"{self.name}/~{name}"
             with jax.named_scope(label):
+                call: Callable[..., Any] = functools.partial(method, self)
                 if _interceptors.get():
-                    return _intercepted(self, name, method, owner)(*args, **kwargs)
-                return method(self, *args, **kwargs)
+                    call = _intercepted(self, name, method, owner)
+                policy = _precision.policy_for(self)
+                if policy is not None:
+                    return _precision.run(policy, call, args, kwargs)
+                return call(*args, **kwargs)
         finally:
             scopes.pop()
 

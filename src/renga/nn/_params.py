@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from renga.nn import _lazy
+from renga.nn import _lazy, _precision
 from renga.nn._errors import MissingParameterError
 from renga.nn._frame import Frame, StatePair, copy_tree, current_frame
 
@@ -134,6 +134,7 @@ def get_parameter(
     full_name = f"{bundle}/{name}"
     value = frame.params.get(bundle, _EMPTY).get(name)
     hooks = _hooks.get()
+    policy = _precision.current.get()
     if hooks is not _NO_HOOKS or value is None:
         context = GetterContext(full_name, frame.module, dtype, shape, init, frame.lifted_prefix)
         if value is None:
@@ -141,6 +142,8 @@ def get_parameter(
         value = _chain(hooks.param_getters, lambda x: x, context)(value)
         if value is DO_NOT_STORE:
             raise ValueError(f"get_parameter: the value of {full_name!r} is DO_NOT_STORE")
+    if policy is not None:
+        value = policy.cast_to_compute(value)
     found = np.shape(value) if isinstance(value, (int, float)) else value.shape
     if tuple(found) != tuple(shape):
         raise ValueError(
@@ -168,7 +171,8 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
         return _lazy.create(frame, shape, dtype, init)
 
     creator = _chain(hooks.param_creators, create, context)
-    value = creator(context.original_shape, context.original_dtype, context.original_init)
+    dtype = _precision.param_dtype(context.original_dtype)
+    value = creator(context.original_shape, dtype, context.original_init)
     if value is not DO_NOT_STORE:
         frame.params.setdefault(bundle, {})[name] = value
     return value

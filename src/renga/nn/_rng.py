@@ -69,6 +69,7 @@ class PRNGSequence(Iterator[Any]):
         self._key = key_or_seed
         self._subkeys: deque[Any] = deque()
         self.uses = 0  # how often keys were taken or split
+        self.taken = 0  # how many keys were handed out
 
     @property
     def internal_state(self) -> InternalState:
@@ -100,6 +101,7 @@ class PRNGSequence(Iterator[Any]):
         if not self._subkeys:
             self.reserve(_config.get("rng_reserve_size"))
         self.uses += 1
+        self.taken += 1
         return self._subkeys.popleft()
 
     next = __next__
@@ -107,6 +109,7 @@ class PRNGSequence(Iterator[Any]):
     def take(self, num: int) -> tuple[Any, ...]:
         """Returns the next `num` keys."""
         self.reserve(max(0, num - len(self._subkeys)))
+        self.taken += num
         return tuple(self._subkeys.popleft() for _ in range(num))
 
 

@@ -1,0 +1,306 @@
+"""Attention."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Shaped
+
+from renga.nn._linear import Linear
+from renga.nn._module import Module, transparent
+from renga.nn._params import get_state, set_state
+from renga.nn.initializers import Initializer, VarianceScaling
+
+
+class MultiHeadAttention(Module):
+    """Attention with several heads.
+
+        head = softmax(Q Kᵀ / √key_size) V,  Q = query W_q, K = key W_k, V = value W_v
+
+    The heads' results are joined and mapped linearly.
+
+    Parameters:
+      query/w, b: [size, num_heads · key_size], [num_heads · key_size].
+      key/w, b: the same.
+      value/w, b: [size, num_heads · value_size], [num_heads · value_size].
+      linear/w, b: [num_heads · value_size, model_size], [model_size].
+
+    Args:
+      num_heads: number of heads.
+      key_size: size of each head's queries and keys.
+      w_init_scale: all w are from `VarianceScaling(w_init_scale)`; the older form of `w_init`.
+      w_init: initialiser of all w; one of the two must be given.
+      with_bias: whether the maps have biases.
+      b_init: initialiser of all b.
+      value_size: size of each head's values, key_size if None.
+      model_size: size of the output, num_heads · key_size if None.
+      name: name of the module.
+
+    Raises:
+      ValueError: if not exactly one of `w_init_scale` and `w_init` is given, or the mask has
+        another rank than the logits.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     causal = jnp.tril(jnp.ones([1, 1, 5, 5]))
+      ...     init = nn.initializers.VarianceScaling()
+      ...     return nn.MultiHeadAttention(2, 4, w_init=init)(x, x, x, causal)
+      >>> f = nn.transform(f)
+      >>> params = f.init(jax.random.key(0), jnp.ones([3, 5, 8]))
+      >>> f.apply(params, None, jnp.ones([3, 5, 8])).shape
+      (3, 5, 8)
+
+    References:
+      Vaswani et al., "Attention Is All You Need", 2017, section 3.2.2.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_size: int,
+        w_init_scale: float | None = None,
+        *,
+        w_init: Initializer | None = None,
+        with_bias: bool = True,
+        b_init: Initializer | None = None,
+        value_size: int | None = None,
+        model_size: int | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        if (w_init is None) == (w_init_scale is None):
+            raise ValueError(
+                "MultiHeadAttention: exactly one of w_init and w_init_scale must be given, got "
+                f"w_init={w_init}, w_init_scale={w_init_scale}"
+            )
+        self.num_heads = num_heads
+        self.key_size = key_size
+        self.value_size = value_size or key_size
+        self.model_size = model_size or key_size * num_heads
+        self.w_init = VarianceScaling(w_init_scale) if w_init is None else w_init
+        self.with_bias = with_bias
+        self.b_init = b_init
+
+    def __call__(
+        self,
+        query: Shaped[ArrayLike, "..."],
+        key: Shaped[ArrayLike, "..."],
+        value: Shaped[ArrayLike, "..."],
+        mask: Shaped[ArrayLike, "..."] | None = None,
+    ) -> Shaped[Array, "..."]:
+        """Attends.
+
+        Args:
+          query: [..., targets, size].
+          key: [..., sources, size].
+          value: [..., sources, size].
+          mask: [..., heads or 1, targets, sources], where True is attended to.
+
+        Returns:
+          [..., targets, model_size].
+        """
+        q = self._project(query, self.key_size, "query")
+        k = self._project(key, self.key_size, "key")
+        v = self._project(value, self.value_size, "value")
+        logits = jnp.einsum("...thd,...Thd->...htT", q, k)
+        logits = logits / np.sqrt(self.key_size).astype(k.dtype)
+        if mask is not None:
+            mask = jnp.asarray(mask)
+            if mask.ndim != logits.ndim:
+                raise ValueError(
+                    f"MultiHeadAttention: mask must have {logits.ndim} axes, as the logits "
+                    f"{logits.shape}, got shape {mask.shape}"
+                )
+            mask = jnp.broadcast_to(mask, logits.shape)
+            logits = jnp.where(mask, logits, jnp.asarray(-1e30, logits.dtype))
+        weights = jax.nn.softmax(logits)
+        heads = jnp.einsum("...htT,...Thd->...thd", weights, v)
+        joined = heads.reshape(*heads.shape[:-2], -1)
+        return Linear(
+            self.model_size,
+            with_bias=self.with_bias,
+            w_init=self.w_init,
+            b_init=self.b_init,
+        )(joined)
+
+    @transparent
+    def _project(self, x: Any, size: int, name: str) -> Array:
+        """Maps to all heads: [..., time, heads, size]."""
+        y = Linear(
+            self.num_heads * size,
+            with_bias=self.with_bias,
+            w_init=self.w_init,
+            b_init=self.b_init,
+            name=name,
+        )(x)
+        return y.reshape(*y.shape[:-1], self.num_heads, size)
+
+
+def rotary_embedding(
+    x: Float[ArrayLike, "... time heads size"],
+    positions: Shaped[ArrayLike, "..."] | None = None,
+    *,
+    base: float = 10_000.0,
+) -> Float[Array, "... time heads size"]:
+    """Rotates pairs of elements by angles that grow with the position.
+
+        (x₁, x₂) ↦ (x₁ cos φ - x₂ sin φ, x₂ cos φ + x₁ sin φ),  φ = position · base^(-2i / size)
+
+    The i-th pair is made of elements i and i + size/2. The product of a query and a key then depends
+    on their distance only.
+
+    Args:
+      x: queries or keys.
+      positions: [time], or with leading axes that broadcast to those of x; 0, 1, 2, ... if None.
+      base: of the angles.
+
+    Raises:
+      ValueError: if the size is odd.
+
+    Example:
+      >>> x = jnp.array([1.0, 0.0]).reshape(1, 1, 2)
+      >>> rotary_embedding(x, jnp.array([1])).ravel().round(3)  # cos 1, sin 1
+      Array([0.54 , 0.841], dtype=float32)
+
+    References:
+      Su et al., "RoFormer", 2021, eq. 34.
+    """
+    x = jnp.asarray(x)
+    time, _, size = x.shape[-3:]
+    if size % 2:
+        raise ValueError(f"rotary_embedding: the size of the last axis must be even, got {size}")
+    positions = jnp.arange(time) if positions is None else jnp.asarray(positions)
+    wave = base ** (-np.arange(0, size, 2, dtype=np.float32) / size)
+    angle = jnp.expand_dims(positions.astype(jnp.float32), (-1, -2))
+    angle = angle * wave.reshape([1] * (angle.ndim - 1) + [size // 2])
+    shape = (*x.shape[:-1], size // 2)
+    angle = jnp.broadcast_to(angle.reshape([1] * (x.ndim - angle.ndim) + list(angle.shape)), shape)
+    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
+    a, b = x[..., : size // 2], x[..., size // 2 :]
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+class GroupedQueryAttention(Module):
+    """Causal self-attention in which groups of query heads share a key and value head.
+
+    With `cache_size`, the keys and values of earlier calls are state: a sequence may come in pieces,
+    as when it is generated.
+
+    Parameters:
+      query/w: [size, num_heads · key_size].
+      key/w, value/w: [size, num_kv_heads · key_size].
+      linear/w: [num_heads · key_size, size].
+
+    State, with `cache_size`:
+      key, value: [batch, cache_size, num_kv_heads, key_size].
+      length: [] int32, the number of positions filled.
+
+    Args:
+      num_heads: number of query heads.
+      num_kv_heads: number of key and value heads, which divides it.
+      key_size: size of each head.
+      rotary_base: base of the rotary embedding of queries and keys; None for none.
+      cache_size: number of positions to remember; None for no cache.
+      with_bias: whether the maps have biases.
+      w_init: initialiser of all w.
+      name: name of the module.
+
+    Raises:
+      ValueError: if the heads do not fall into groups, or a call is longer than the cache.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     return nn.GroupedQueryAttention(4, 2, key_size=8, cache_size=16)(x)
+      >>> f = nn.transform_with_state(f)
+      >>> params, state = f.init(jax.random.key(0), jnp.ones([1, 1, 32]))
+      >>> y, state = f.apply(params, state, None, jnp.ones([1, 1, 32]))
+      >>> y.shape, int(state["grouped_query_attention"]["length"])
+      ((1, 1, 32), 1)
+
+    References:
+      Ainslie et al., "GQA", 2023.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        num_kv_heads: int,
+        key_size: int,
+        *,
+        rotary_base: float | None = 10_000.0,
+        cache_size: int | None = None,
+        with_bias: bool = False,
+        w_init: Initializer | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        if num_heads % num_kv_heads:
+            raise ValueError(
+                f"GroupedQueryAttention: num_heads {num_heads} must be a multiple of num_kv_heads {num_kv_heads}"
+            )
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.key_size = key_size
+        self.rotary_base = rotary_base
+        self.cache_size = cache_size
+        self.with_bias = with_bias
+        self.w_init = w_init
+
+    def __call__(
+        self,
+        x: Float[ArrayLike, "batch time size"],
+        mask: Shaped[ArrayLike, "..."] | None = None,
+    ) -> Float[Array, "batch time size"]:
+        """Attends.
+
+        Args:
+          x: [batch, time, size].
+          mask: [batch, 1 or heads, time, sources], combined with the causal mask.
+        """
+        x = jnp.asarray(x)
+        time = x.shape[1]
+        start = jnp.int32(0)
+        if self.cache_size is not None:
+            start = get_state("length", (), jnp.int32, init=jnp.zeros)
+        positions = start + jnp.arange(time)
+        q = self._project(x, self.num_heads, "query")
+        k = self._project(x, self.num_kv_heads, "key")
+        v = self._project(x, self.num_kv_heads, "value")
+        if self.rotary_base is not None:
+            q = rotary_embedding(q, positions, base=self.rotary_base)
+            k = rotary_embedding(k, positions, base=self.rotary_base)
+        if self.cache_size is not None:
+            k, v = self._remember(k, v, start)
+        sources = jnp.arange(k.shape[1])
+        causal = jnp.expand_dims(sources, 0) <= jnp.expand_dims(positions, 1)
+        allowed = jnp.expand_dims(causal, (0, 1))
+        if mask is not None:
+            mask = jnp.asarray(mask, bool)
+            allowed = jnp.broadcast_to(allowed, mask.shape) & mask
+        heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        joined = heads.reshape(*heads.shape[:2], -1)
+        return Linear(x.shape[-1], self.with_bias, self.w_init)(joined)
+
+    @transparent
+    def _project(self, x: Array, heads: int, name: str) -> Array:
+        y = Linear(heads * self.key_size, self.with_bias, self.w_init, name=name)(x)
+        return y.reshape(*y.shape[:-1], heads, self.key_size)
+
+    @transparent
+    def _remember(self, k: Array, v: Array, start: Array) -> tuple[Array, Array]:
+        """Writes keys and values into the cache; returns all of it."""
+        batch, time = k.shape[:2]
+        if time > self.cache_size:
+            raise ValueError(f"GroupedQueryAttention: {time} positions do not fit into cache_size {self.cache_size}")
+        shape = (batch, self.cache_size, self.num_kv_heads, self.key_size)
+        filled = []
+        for name, new in (("key", k), ("value", v)):
+            cache = get_state(name, shape, new.dtype, init=jnp.zeros)
+            cache = jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=1)
+            set_state(name, cache)
+            filled.append(cache)
+        set_state("length", start + time)
+        return filled[0], filled[1]

@@ -1,0 +1,534 @@
+"""Recurrent cores: one step of a recurrent network each."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Shaped
+
+from renga.nn._arrays import spread
+from renga.nn._conv import ConvND
+from renga.nn._linear import Linear
+from renga.nn._module import Module
+from renga.nn._params import get_parameter
+from renga.nn.initializers import Initializer, VarianceScaling
+
+
+class RNNCore(Module):
+    """The base class of recurrent cores: a step from (input, state) to (output, state)."""
+
+    @abc.abstractmethod
+    def __call__(self, inputs: Any, prev_state: Any) -> tuple[Any, Any]:
+        """Makes one step.
+
+        Args:
+          inputs: of this step, with or without a batch axis in front.
+          prev_state: the state after the step before.
+
+        Returns:
+          The output and the new state.
+        """
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int | None) -> Any:
+        """The state before the first step.
+
+        Args:
+          batch_size: size of the batch axis, None for none.
+        """
+
+
+def add_batch(tree: Any, batch_size: int | None) -> Any:
+    """Repeats a state along a new batch axis."""
+    if batch_size is None:
+        return tree
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
+
+
+class VanillaRNN(RNNCore):
+    """hₜ = relu(W xₜ + b + U hₜ₋₁ + c); the output is hₜ.
+
+    Parameters:
+      linear/w, b: [input_size, hidden_size], [hidden_size].
+      linear_1/w, b: [hidden_size, hidden_size], [hidden_size]; b if `double_bias`.
+
+    Args:
+      hidden_size: size of the state.
+      double_bias: whether U has a bias too.
+      name: name of the module.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(xs):
+      ...     core = nn.VanillaRNN(4)
+      ...     return nn.dynamic_unroll(core, xs, core.initial_state(2))
+      >>> f = nn.transform(f)
+      >>> params = f.init(jax.random.key(0), jnp.ones([5, 2, 3]))
+      >>> outputs, state = f.apply(params, None, jnp.ones([5, 2, 3]))
+      >>> outputs.shape, state.shape
+      ((5, 2, 4), (2, 4))
+    """
+
+    def __init__(self, hidden_size: int, double_bias: bool = True, name: str | None = None):
+        super().__init__(name=name)
+        self.hidden_size = hidden_size
+        self.double_bias = double_bias
+
+    def __call__(self, inputs: Shaped[ArrayLike, "..."], prev_state: Shaped[ArrayLike, "..."]) -> tuple[Array, Array]:
+        """Makes one step.
+
+        Args:
+          inputs: [..., input_size].
+          prev_state: [..., hidden_size].
+        """
+        input_to_hidden = Linear(self.hidden_size)
+        hidden_to_hidden = Linear(self.hidden_size, with_bias=self.double_bias)
+        out = jax.nn.relu(input_to_hidden(inputs) + hidden_to_hidden(prev_state))
+        return out, out
+
+    def initial_state(self, batch_size: int | None) -> Array:
+        """Zeros."""
+        return add_batch(jnp.zeros([self.hidden_size]), batch_size)
+
+
+class LSTMState(NamedTuple):
+    """The state of an LSTM.
+
+    Attributes:
+      hidden: hₜ.
+      cell: cₜ.
+    """
+
+    hidden: Any
+    cell: Any
+
+
+def _lstm_step(gates: Array, prev_cell: Any) -> tuple[Array, LSTMState]:
+    """From the four gates i, g, f, o."""
+    i, g, f, o = jnp.split(gates, 4, axis=-1)
+    c = jax.nn.sigmoid(f + 1) * prev_cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return h, LSTMState(hidden=h, cell=c)
+
+
+class LSTM(RNNCore):
+    """Long short-term memory.
+
+        [i, g, f, o] = W [xₜ, hₜ₋₁] + b
+        cₜ = σ(f + 1) cₜ₋₁ + σ(i) tanh(g)
+        hₜ = σ(o) tanh(cₜ)
+
+    The output is hₜ. The 1 keeps the forget gate open at the start of training.
+
+    Parameters:
+      linear/w: [input_size + hidden_size, 4 · hidden_size].
+      linear/b: [4 · hidden_size].
+
+    Args:
+      hidden_size: size of h and c.
+      name: name of the module.
+
+    Raises:
+      ValueError: if the inputs have no axis, or more than a batch axis and another.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(xs):
+      ...     core = nn.LSTM(4)
+      ...     return nn.dynamic_unroll(core, xs, core.initial_state(2))
+      >>> f = nn.transform(f)
+      >>> params = f.init(jax.random.key(0), jnp.ones([5, 2, 3]))
+      >>> outputs, state = f.apply(params, None, jnp.ones([5, 2, 3]))
+      >>> outputs.shape, state.cell.shape
+      ((5, 2, 4), (2, 4))
+
+    References:
+      Zaremba, Sutskever & Vinyals, "Recurrent Neural Network Regularization", 2014, section 3.1.
+      Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", 2015 (the 1).
+    """
+
+    def __init__(self, hidden_size: int, name: str | None = None):
+        super().__init__(name=name)
+        self.hidden_size = hidden_size
+
+    def __call__(self, inputs: Shaped[ArrayLike, "..."], prev_state: LSTMState) -> tuple[Array, LSTMState]:
+        """Makes one step.
+
+        Args:
+          inputs: [input_size] or [batch, input_size].
+          prev_state: the state before.
+        """
+        inputs = jnp.asarray(inputs)
+        if inputs.ndim not in (1, 2):
+            raise ValueError(f"LSTM: inputs must have 1 or 2 axes, got shape {inputs.shape}")
+        prev_state = LSTMState(*prev_state)
+        x_and_h = jnp.concatenate([inputs, jnp.asarray(prev_state.hidden)], axis=-1)
+        return _lstm_step(Linear(4 * self.hidden_size)(x_and_h), prev_state.cell)
+
+    def initial_state(self, batch_size: int | None) -> LSTMState:
+        """Zeros."""
+        zeros = jnp.zeros([self.hidden_size])
+        return add_batch(LSTMState(hidden=zeros, cell=zeros), batch_size)
+
+
+class GRU(RNNCore):
+    """Gated recurrent unit.
+
+        z = σ(W_z xₜ + U_z hₜ₋₁ + b_z)
+        r = σ(W_r xₜ + U_r hₜ₋₁ + b_r)
+        a = tanh(W_a xₜ + U_a (r hₜ₋₁) + b_a)
+        hₜ = (1 - z) hₜ₋₁ + z a
+
+    The output is hₜ.
+
+    Parameters:
+      w_i: [input_size, 3 · hidden_size], W of z, r, a.
+      w_h: [hidden_size, 3 · hidden_size], U of z, r, a.
+      b: [3 · hidden_size].
+
+    Args:
+      hidden_size: size of h.
+      w_i_init: initialiser of w_i.
+      w_h_init: initialiser of w_h.
+      b_init: initialiser of b.
+      name: name of the module.
+
+    Raises:
+      ValueError: if the inputs have no axis, or more than a batch axis and another.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(xs):
+      ...     core = nn.GRU(4)
+      ...     return nn.dynamic_unroll(core, xs, core.initial_state(None))[0]
+      >>> f = nn.transform(f)
+      >>> params = f.init(jax.random.key(0), jnp.ones([5, 3]))
+      >>> f.apply(params, None, jnp.ones([5, 3])).shape
+      (5, 4)
+
+    References:
+      Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014, eqs. 5-8 (with
+      z and 1 - z exchanged, as in Chung et al., 2014, eq. 5).
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        w_i_init: Initializer | None = None,
+        w_h_init: Initializer | None = None,
+        b_init: Initializer | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.hidden_size = hidden_size
+        self.w_i_init = w_i_init or VarianceScaling()
+        self.w_h_init = w_h_init or VarianceScaling()
+        self.b_init = b_init or jnp.zeros
+
+    def __call__(self, inputs: Shaped[ArrayLike, "..."], state: Shaped[ArrayLike, "..."]) -> tuple[Array, Array]:
+        """Makes one step.
+
+        Args:
+          inputs: [input_size] or [batch, input_size].
+          state: [hidden_size] or [batch, hidden_size].
+        """
+        inputs, state = jnp.asarray(inputs), jnp.asarray(state)
+        if inputs.ndim not in (1, 2):
+            raise ValueError(f"GRU: inputs must have 1 or 2 axes, got shape {inputs.shape}")
+        size, n = inputs.shape[-1], self.hidden_size
+        w_i = get_parameter("w_i", [size, 3 * n], inputs.dtype, init=self.w_i_init)
+        w_h = get_parameter("w_h", [n, 3 * n], inputs.dtype, init=self.w_h_init)
+        b = get_parameter("b", [3 * n], inputs.dtype, init=self.b_init)
+        x = inputs @ w_i
+        x = x + spread(b, x.shape)
+        zr = jax.nn.sigmoid(x[..., : 2 * n] + state @ w_h[:, : 2 * n])
+        z, r = zr[..., :n], zr[..., n:]
+        a = jnp.tanh(x[..., 2 * n :] + (r * state) @ w_h[:, 2 * n :])
+        h = (1 - z) * state + z * a
+        return h, h
+
+    def initial_state(self, batch_size: int | None) -> Array:
+        """Zeros."""
+        return add_batch(jnp.zeros([self.hidden_size]), batch_size)
+
+
+class ConvNDLSTM(RNNCore):
+    """An LSTM over images: its matrices are convolutions.
+
+    Parameters:
+      input_to_hidden/w, b: of a `ConvND` with 4 · output_channels outputs.
+      hidden_to_hidden/w, b: of another.
+
+    Args:
+      num_spatial_dims: number of spatial axes.
+      input_shape: sizes of the spatial axes.
+      output_channels: channels of h and c.
+      kernel_shape: size of the kernels.
+      name: name of the module.
+
+    References:
+      Shi et al., "Convolutional LSTM Network", 2015, eq. 3 (without peepholes).
+    """
+
+    def __init__(
+        self,
+        num_spatial_dims: int,
+        input_shape: Sequence[int],
+        output_channels: int,
+        kernel_shape: int | Sequence[int],
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.num_spatial_dims = num_spatial_dims
+        self.input_shape = tuple(input_shape)
+        self.output_channels = output_channels
+        self.kernel_shape = kernel_shape
+
+    def __call__(self, inputs: Shaped[ArrayLike, "..."], state: LSTMState) -> tuple[Array, LSTMState]:
+        """Makes one step.
+
+        Args:
+          inputs: [*input_shape, channels], with or without a batch axis.
+          state: the state before.
+        """
+        state = LSTMState(*state)
+        conv = lambda name: ConvND(self.num_spatial_dims, 4 * self.output_channels, self.kernel_shape, name=name)
+        input_to_hidden, hidden_to_hidden = conv("input_to_hidden"), conv("hidden_to_hidden")
+        gates = input_to_hidden(inputs) + hidden_to_hidden(state.hidden)
+        return _lstm_step(gates, state.cell)
+
+    def initial_state(self, batch_size: int | None) -> LSTMState:
+        """Zeros."""
+        zeros = jnp.zeros([*self.input_shape, self.output_channels])
+        return add_batch(LSTMState(hidden=zeros, cell=zeros), batch_size)
+
+
+class Conv1DLSTM(ConvNDLSTM):
+    """An LSTM over one spatial axis. See `ConvNDLSTM`.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     core = nn.Conv1DLSTM([8], output_channels=4, kernel_shape=3)
+      ...     return core(x, core.initial_state(2))[0]
+      >>> f = nn.transform(f)
+      >>> f.apply(f.init(jax.random.key(0), jnp.ones([2, 8, 3])), None, jnp.ones([2, 8, 3])).shape
+      (2, 8, 4)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        output_channels: int,
+        kernel_shape: int | Sequence[int],
+        name: str | None = None,
+    ):
+        super().__init__(1, input_shape, output_channels, kernel_shape, name)
+
+
+class Conv2DLSTM(ConvNDLSTM):
+    """An LSTM over two spatial axes. See `ConvNDLSTM`.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     core = nn.Conv2DLSTM([4, 4], output_channels=4, kernel_shape=3)
+      ...     return core(x, core.initial_state(2))[0]
+      >>> f, x = nn.transform(f), jnp.ones([2, 4, 4, 3])
+      >>> f.apply(f.init(jax.random.key(0), x), None, x).shape
+      (2, 4, 4, 4)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        output_channels: int,
+        kernel_shape: int | Sequence[int],
+        name: str | None = None,
+    ):
+        super().__init__(2, input_shape, output_channels, kernel_shape, name)
+
+
+class Conv3DLSTM(ConvNDLSTM):
+    """An LSTM over three spatial axes. See `ConvNDLSTM`.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     core = nn.Conv3DLSTM([2, 2, 2], output_channels=4, kernel_shape=3)
+      ...     return core(x, core.initial_state(1))[0]
+      >>> f, x = nn.transform(f), jnp.ones([1, 2, 2, 2, 3])
+      >>> f.apply(f.init(jax.random.key(0), x), None, x).shape
+      (1, 2, 2, 2, 4)
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        output_channels: int,
+        kernel_shape: int | Sequence[int],
+        name: str | None = None,
+    ):
+        super().__init__(3, input_shape, output_channels, kernel_shape, name)
+
+
+class IdentityCore(RNNCore):
+    """A core whose output is its input.
+
+    Example:
+      >>> from renga import nn
+      >>> nn.transform(lambda x: nn.IdentityCore()(x, ())).apply({}, None, 3)
+      (3, ())
+    """
+
+    def __call__(self, inputs: Any, state: Any) -> tuple[Any, Any]:
+        """Returns what it gets."""
+        return inputs, state
+
+    def initial_state(self, batch_size: int | None) -> tuple[()]:
+        """Nothing."""
+        return ()
+
+
+class ResetCore(RNNCore):
+    """A core that goes back to its initial state where it is told to, as at the end of an episode.
+
+    Args:
+      core: the core.
+      name: name of the module.
+
+    Raises:
+      ValueError: if `should_reset` does not fit the state.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(xs, resets):
+      ...     core = nn.ResetCore(nn.GRU(4))
+      ...     return nn.dynamic_unroll(core, (xs, resets), core.initial_state(2))[0]
+      >>> f, args = nn.transform(f), (jnp.ones([5, 2, 3]), jnp.zeros([5, 2], bool))
+      >>> f.apply(f.init(jax.random.key(0), *args), None, *args).shape
+      (5, 2, 4)
+    """
+
+    def __init__(self, core: RNNCore, name: str | None = None):
+        super().__init__(name=name)
+        self.core = core
+
+    def __call__(self, inputs: tuple[Any, Bool[ArrayLike, "..."] | Any], state: Any) -> tuple[Any, Any]:
+        """Makes one step.
+
+        Args:
+          inputs: the core's inputs, and `should_reset`: a boolean for each element of the batch, or
+            a tree of such like the state.
+          state: the core's state.
+        """
+        inputs, should_reset = inputs
+        flags = jax.tree.leaves(should_reset)
+        if len(flags) == 1 and jax.tree.structure(should_reset) != jax.tree.structure(state):
+            should_reset = jax.tree.map(lambda _: flags[0], state)
+        batch_size = jnp.shape(flags[0])[0] if jnp.ndim(flags[0]) else None
+        first = self.initial_state(batch_size)
+        state = jax.tree.map(_reset, should_reset, first, state)
+        return self.core(inputs, state)
+
+    def initial_state(self, batch_size: int | None) -> Any:
+        """The core's."""
+        return self.core.initial_state(batch_size)
+
+
+def _reset(should_reset: Any, first: Any, state: Any) -> Array:
+    flag, state = jnp.asarray(should_reset), jnp.asarray(state)
+    if flag.ndim > state.ndim or flag.shape != state.shape[: flag.ndim]:
+        raise ValueError(
+            f"ResetCore: should_reset of shape {flag.shape} must fit the leading axes of the state, "
+            f"got a state of shape {state.shape}"
+        )
+    flag = flag.reshape(*flag.shape, *[1] * (state.ndim - flag.ndim))
+    return jnp.where(jnp.broadcast_to(flag, state.shape), first, state)
+
+
+class DeepRNN(RNNCore):
+    """Cores and functions one after the other, as one core.
+
+    Args:
+      layers: cores, and functions of one argument between them.
+      name: name of the module.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(xs):
+      ...     core = nn.DeepRNN([nn.LSTM(8), jax.nn.relu, nn.LSTM(4)])
+      ...     return nn.dynamic_unroll(core, xs, core.initial_state(2))[0]
+      >>> f = nn.transform(f)
+      >>> f.apply(f.init(jax.random.key(0), jnp.ones([5, 2, 3])), None, jnp.ones([5, 2, 3])).shape
+      (5, 2, 4)
+    """
+
+    skip_connections = False
+
+    def __init__(self, layers: Sequence[Any], name: str | None = None):
+        super().__init__(name=name)
+        self.layers = layers
+
+    def __call__(self, inputs: Any, state: Any) -> tuple[Any, Any]:
+        """Makes one step of all layers.
+
+        Args:
+          inputs: of the first layer.
+          state: a tuple of the cores' states.
+        """
+        current, outputs, next_states = inputs, [], []
+        states = iter(state)
+        concat = lambda *parts: jnp.concatenate(parts, axis=-1)
+        for i, layer in enumerate(self.layers):
+            if self.skip_connections and i > 0:
+                current = jax.tree.map(concat, inputs, current)
+            if isinstance(layer, RNNCore):
+                current, next_state = layer(current, next(states))
+                outputs.append(current)
+                next_states.append(next_state)
+            else:
+                current = layer(current)
+        if self.skip_connections:
+            current = jax.tree.map(concat, *outputs)
+        return current, tuple(next_states)
+
+    def initial_state(self, batch_size: int | None) -> tuple[Any, ...]:
+        """A tuple of the cores' initial states."""
+        cores = [layer for layer in self.layers if isinstance(layer, RNNCore)]
+        return tuple(core.initial_state(batch_size) for core in cores)
+
+
+class _DeepRNN(DeepRNN):
+    """A deep RNN with skip connections."""
+
+    skip_connections = True
+
+
+def deep_rnn_with_skip_connections(layers: Sequence[RNNCore], name: str | None = None) -> RNNCore:
+    """Cores one after the other, each of which also gets the input; the output is that of all.
+
+    Args:
+      layers: cores.
+      name: name of the module.
+
+    Raises:
+      ValueError: if a layer is not a core.
+
+    Example:
+      >>> from renga import nn
+      >>> def f(x):
+      ...     core = nn.deep_rnn_with_skip_connections([nn.GRU(8), nn.GRU(4)])
+      ...     return core(x, core.initial_state(None))[0]
+      >>> f = nn.transform(f)
+      >>> f.apply(f.init(jax.random.key(0), jnp.ones(3)), None, jnp.ones(3)).shape
+      (12,)
+    """
+    for layer in layers:
+        if not isinstance(layer, RNNCore):
+            raise ValueError(
+                f"deep_rnn_with_skip_connections: every layer must be an RNNCore, got {type(layer).__name__}"
+            )
+    return _DeepRNN(layers, name=name)
