@@ -114,9 +114,9 @@ from renga.optim._linear_algebra import (
     power_iteration,
 )
 from renga.optim._masking import (
-    MaskOrFn,
     MaskedNode,
     MaskedState,
+    MaskOrFn,
     freeze,
     masked,
 )
@@ -192,9 +192,9 @@ from renga.optim._partition import (
     selective_transform,
 )
 from renga.optim._rms import (
-    ScaleByRStdDevState,
     ScaleByRmsState,
     ScaleByRssState,
+    ScaleByRStdDevState,
     adagrad,
     rmsprop,
     scale_by_rms,

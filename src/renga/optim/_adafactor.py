@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike
 from renga.optim._chain import chain
 from renga.optim._clip import clip_by_block_rms
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, rsqrt, sqrt
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._momentum import ema
 from renga.optim._norms import scale_by_param_block_rms
@@ -51,13 +51,13 @@ def _factored(g, v_row, v_col, v, decay, epsilon, axes):
     rest = 1.0 - decay
     if axes is None:
         new = decay * v + rest * square
-        return (g * new**-0.5).astype(g.dtype), v_row, v_col, new.astype(v.dtype)
+        return (g * rsqrt(new)).astype(g.dtype), v_row, v_col, new.astype(v.dtype)
     short, long = axes
     row = decay * v_row + rest * jnp.mean(square, axis=long)
     col = decay * v_col + rest * jnp.mean(square, axis=short)
     short_in_row = short - 1 if short > long else short
-    row_factor = (row / jnp.mean(row, axis=short_in_row, keepdims=True)) ** -0.5
-    u = g * jnp.expand_dims(row_factor, long) * jnp.expand_dims(col**-0.5, short)
+    row_factor = rsqrt(row) * sqrt(jnp.mean(row, axis=short_in_row, keepdims=True))
+    u = g * jnp.expand_dims(row_factor, long) * jnp.expand_dims(rsqrt(col), short)
     return u.astype(g.dtype), row.astype(v_row.dtype), col.astype(v_col.dtype), v
 
 

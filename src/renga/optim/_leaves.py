@@ -83,16 +83,34 @@ def need_params(name: str, params: Any) -> None:
 
 @jax.custom_jvp
 def sqrt(x: jax.Array) -> jax.Array:
-    """The square root, whose derivatives at 0 are 0: its infinite slope would meet a zero factor and make NaN."""
+    """The square root, with derivatives 0 at 0 and where they would overflow.
+
+    The infinite slope at 0 would meet a zero factor and make NaN.
+    """
     return lax.sqrt(x)
 
 
 @sqrt.defjvp
 def _sqrt_jvp(primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    zero = x == 0
-    slope = jnp.where(zero, 0, 0.5 / sqrt(jnp.where(zero, 1, x)))
+    tiny = jnp.abs(x) < 1e-24
+    slope = jnp.where(tiny, 0, 0.5 / sqrt(jnp.where(tiny, 1, x)))
     return sqrt(x), slope.astype(x.dtype) * x_dot
+
+
+@jax.custom_jvp
+def rsqrt(x: jax.Array) -> jax.Array:
+    """1 / √x, with derivatives 0 where they would overflow."""
+    return lax.rsqrt(x)
+
+
+@rsqrt.defjvp
+def _rsqrt_jvp(primals, tangents):
+    (x,), (x_dot,) = primals, tangents
+    tiny = jnp.abs(x) < 1e-15
+    safe = jnp.where(tiny, 1, x)
+    slope = jnp.where(tiny, 0, -0.5 * rsqrt(safe) / safe)
+    return rsqrt(x), slope.astype(x.dtype) * x_dot
 
 
 def abs_sq(x: jax.Array) -> jax.Array:
@@ -110,6 +128,12 @@ def complement(decay: Any) -> Any:
 def as_state_scalar(x: Any) -> jax.Array:
     """A scalar as it is kept in a state: of one dtype, so that loops can carry it."""
     return jnp.asarray(x, jnp.result_type(float))
+
+
+def varying_like(constant: Any, data: Any) -> jax.Array:
+    """A constant as the start of a loop whose carry will depend on `data`, as `shard_map` wants it marked."""
+    any_of_it = jnp.ravel(data)[0] == 0
+    return jnp.where(any_of_it, constant, constant)
 
 
 def zeros_like(tree: Any, dtype: Any = None) -> Any:

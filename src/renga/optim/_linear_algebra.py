@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_shapes
+from renga.optim._leaves import varying_like
 
 
 def power_iteration(
@@ -62,7 +63,8 @@ def power_iteration(
         return i + 1, product, v, value, jnp.linalg.norm(product - value * v) > error_tolerance
 
     first = jnp.matmul(matrix, v0, precision=precision)
-    start = (0, first, v0, jnp.zeros([], v0.dtype), jnp.array(True))
+    zero, true = varying_like(jnp.zeros([], v0.dtype), first), varying_like(True, first)
+    start = (0, first, varying_like(v0, first), zero, true)
     _, product, _, value, _ = lax.while_loop(cond, body, start)
     return value, unit(product)
 
@@ -134,7 +136,7 @@ def matrix_inverse_pth_root(
         return i + 1, new_m, new_h, h, new_error, new_error < error * 1.2
 
     m, h = damped * z, identity * z ** (1.0 / p)
-    start = (0, m, h, h, distance(m), jnp.array(True))
+    start = (0, m, h, h, distance(m), varying_like(True, m))
     _, _, h, before, error, converging = lax.while_loop(cond, body, start)
     return jnp.where(converging, h, before), error
 
@@ -174,7 +176,7 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | 
         new_t = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
         return new, new + (t - 1) / new_t * (new - x), new_t
 
-    x = jnp.zeros(A.shape[1], jnp.result_type(A, b))
+    x = varying_like(jnp.zeros(A.shape[1], jnp.result_type(A, b)), q)
     return lax.fori_loop(0, iters, step, (x, x, jnp.ones([], x.dtype)), unroll=unroll)[0]
 
 

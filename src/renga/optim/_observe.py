@@ -14,7 +14,7 @@ from renga.optim._chain import chain
 from renga.optim._clip import global_norm
 from renga.optim._leaves import need_params, sqrt, zeros_like
 from renga.optim._masking import ParamsMarker
-from renga.optim._search import get_all_with_path, show_path
+from renga.optim._search import get_all_with_path, show_path, step_name
 from renga.optim._transformation import GradientTransformationExtraArgs
 from renga.optim._tree import vdot
 from renga.optim._value import static, value
@@ -43,7 +43,7 @@ def read(state: PyTree, name: str, within: str | None = None) -> Any:
       >>> read(adam(1e-3).init(jnp.zeros(2)), "learning_rate")
       Array(0.001, dtype=float32)
     """
-    inside = lambda path, _: within is None or within in show_path(path).split("/")
+    inside = lambda path, _: within is None or within in map(step_name, path)
     found = []
     if name == "learning_rate":
         found = get_all_with_path(state, "effective_learning_rate", inside)

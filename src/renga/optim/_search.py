@@ -107,10 +107,14 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Callable[[Any, A
     return found[0][1] if found else default
 
 
+def step_name(key: Any) -> str:
+    """One step of a path."""
+    return key.name if isinstance(key, NamedTupleKey) else path_name((key,))
+
+
 def show_path(path: tuple[Any, ...]) -> str:
     """A path as `0/mu/w`."""
-    names = [k.name if isinstance(k, NamedTupleKey) else path_name((k,)) for k in path]
-    return "/".join(names) or "(the tree itself)"
+    return "/".join(map(step_name, path)) or "(the tree itself)"
 
 
 def set(tree: PyTree, filtering: Callable[[Any, Any], bool] | None = None, /, **kwargs: Any) -> PyTree:

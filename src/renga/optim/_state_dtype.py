@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_choice
 from renga.optim._moments import loses_decay, safe_increment, zero_count
@@ -35,7 +35,7 @@ def _round_jvp(primals, tangents):
     return rounded, tangents[0].astype(rounded.dtype)
 
 
-def stochastic_round(key: Array, x: Array, dtype: Any) -> Array:
+def stochastic_round(key: Array, x: ArrayLike, dtype: Any) -> Array:
     """Rounds to one of the two neighbours in a narrower dtype, so that the mean is x.
 
     Args:
@@ -54,6 +54,7 @@ def stochastic_round(key: Array, x: Array, dtype: Any) -> Array:
     References:
       Gupta et al., "Deep Learning with Limited Numerical Precision", https://arxiv.org/abs/1502.02551, section 3.
     """
+    x = jnp.asarray(x)
     chance = jax.random.uniform(key, jnp.shape(x), jnp.float32)
     return _round_stochastically(x, chance.astype(x.dtype), jnp.zeros([], dtype))
 

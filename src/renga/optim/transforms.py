@@ -2,9 +2,9 @@
 
 from renga.optim._accumulate import (
     ApplyIfFiniteState,
-    ConditionFn,
     ConditionallyMaskState,
     ConditionallyTransformState,
+    ConditionFn,
     MultiSteps,
     MultiStepsState,
     ShouldSkipUpdateFunction,

@@ -1,5 +1,278 @@
-"""`renga.optim` in the conformance matrix."""
+"""Conformance of `renga.optim`: each transformation's update and each function, on tiny arrays."""
 
-CASES = {}
+import jax
+import jax.numpy as jnp
 
-EXEMPT = {}
+from renga import optim as o
+
+from . import Case
+
+c, s, t = o.contrib, o.schedules, o.tree
+
+
+def vectors():
+    """A gradient and parameters."""
+    return jnp.array([0.3, -0.5]), jnp.array([1.0, 0.7])
+
+
+def matrices():
+    return jnp.array([[0.3, -0.5], [0.2, 0.9]]), jnp.array([[1.0, 0.7], [-0.4, 0.6]])
+
+
+def update(tx, args=vectors, extra=False, **kwargs):
+    """Two updates: the second one from a state that is not zero."""
+
+    def fn(g, p):
+        values = {"value": jnp.sum(g**2)} if extra else {}
+        _, state = tx.update(g, tx.init(p), p, **values)
+        return tx.update(g + 0.1, state, p, **values)[0]
+
+    return Case(fn, args, **kwargs)
+
+
+def pair(fn, *args, **kwargs):
+    return Case(fn, args or vectors, **kwargs)
+
+
+def count(schedule):
+    # A function of an integer, without a gradient.
+    return Case(lambda n: jnp.asarray(schedule(n), jnp.float32), lambda: (jnp.array(3),), differentiable=False)
+
+
+def labels():
+    return jnp.array([[0.3, -0.5], [0.1, 0.9]]), jnp.array([[0.2, 0.8], [1.0, 0.0]])
+
+
+def by_class(fn):
+    return Case(lambda x: fn(x, jnp.array([0, 1])), lambda: (jnp.array([[0.3, -0.5], [0.1, 0.9]]),))
+
+
+def examples():
+    return (jnp.array([[0.3, -0.5], [2.0, 1.0]]),)
+
+
+def loss(p, x, y):
+    return jnp.sum(jnp.sin(p) * x + y)
+
+
+OPTIMISERS = {
+    "adabelief": o.adabelief(0.1), "adadelta": o.adadelta(0.1), "adafactor": o.adafactor(0.1),
+    "adagrad": o.adagrad(0.1), "adam": o.adam(0.1), "adamax": o.adamax(0.1), "adamaxw": o.adamaxw(0.1),
+    "adamw": o.adamw(0.1), "adan": o.adan(0.1), "amsgrad": o.amsgrad(0.1), "fromage": o.fromage(0.1),
+    "lamb": o.lamb(0.1), "lars": o.lars(0.1), "lion": o.lion(0.1), "nadam": o.nadam(0.1), "nadamw": o.nadamw(0.1),
+    "novograd": o.novograd(0.1), "optimistic_adam": o.optimistic_adam(0.1),
+    "optimistic_adam_v2": o.optimistic_adam_v2(0.1),
+    "optimistic_gradient_descent": o.optimistic_gradient_descent(0.1), "radam": o.radam(0.1),
+    "rmsprop": o.rmsprop(0.1), "rprop": o.rprop(0.1), "sgd": o.sgd(0.1, 0.9), "sign_sgd": o.sign_sgd(0.1),
+    "signum": o.signum(0.1), "sm3": o.sm3(0.1), "yogi": o.yogi(0.1),
+    "contrib.prodigy": c.prodigy(0.1), "contrib.schedule_free_adamw": c.schedule_free_adamw(0.1),
+    "contrib.schedule_free_sgd": c.schedule_free_sgd(0.1),
+    "contrib.schedule_free": c.schedule_free(o.sgd(0.1), 0.1),
+    "contrib.sam": c.sam(o.sgd(0.1), o.sgd(0.05)),
+    "contrib.normalize": c.normalize(),
+}  # fmt: skip
+TRANSFORMATIONS = {
+    "MultiSteps": o.MultiSteps(o.sgd(0.1), 2), "adaptive_grad_clip": o.adaptive_grad_clip(0.1),
+    "add_decayed_weights": o.add_decayed_weights(0.1), "apply_every": o.apply_every(2),
+    "apply_if_finite": o.apply_if_finite(o.sgd(0.1), 2), "centralize": o.centralize(),
+    "chain": o.chain(o.clip(0.4), o.sgd(0.1)), "clip": o.clip(0.4), "clip_by_block_rms": o.clip_by_block_rms(0.1),
+    "clip_by_global_norm": o.clip_by_global_norm(0.1),
+    "conditionally_mask": o.conditionally_mask(o.sgd(0.1), lambda n: n > 0),
+    "conditionally_transform": o.conditionally_transform(o.sgd(0.1), lambda n: n > 0),
+    "ema": o.ema(0.9), "flatten": o.flatten(o.sgd(0.1)), "freeze": o.freeze(True), "grouped": o.grouped(o.sgd(0.1)),
+    "identity": o.identity(), "keep_params_nonnegative": o.keep_params_nonnegative(),
+    "masked": o.masked(o.sgd(0.1), True), "monitor": o.monitor({"norm": o.global_norm}),
+    "multi_transform": o.multi_transform({"a": o.sgd(0.1)}, "a"), "named_chain": o.named_chain(("a", o.sgd(0.1))),
+    "measure_with_ema": o.monitor({"norm": o.measure_with_ema(o.global_norm, 0.9)}),
+    "normalize_by_update_norm": o.normalize_by_update_norm(), "observe": o.observe(),
+    "observe_members": o.observe_members(o.sgd(0.1, 0.9)), "partition": o.partition({"**": o.sgd(0.1)}),
+    "scale": o.scale(0.1), "scale_by_adadelta": o.scale_by_adadelta(), "scale_by_adam": o.scale_by_adam(),
+    "scale_by_adamax": o.scale_by_adamax(), "scale_by_adan": o.scale_by_adan(),
+    "scale_by_amsgrad": o.scale_by_amsgrad(), "scale_by_belief": o.scale_by_belief(),
+    "scale_by_distance_over_gradients": o.scale_by_distance_over_gradients(0.1),
+    "scale_by_factored_rms": o.scale_by_factored_rms(), "scale_by_learning_rate": o.scale_by_learning_rate(0.1),
+    "scale_by_lion": o.scale_by_lion(mode="smooth"), "scale_by_novograd": o.scale_by_novograd(),
+    "scale_by_optimistic_gradient": o.scale_by_optimistic_gradient(),
+    "scale_by_param_block_norm": o.scale_by_param_block_norm(),
+    "scale_by_param_block_rms": o.scale_by_param_block_rms(), "scale_by_radam": o.scale_by_radam(),
+    "scale_by_rms": o.scale_by_rms(), "scale_by_rprop": o.scale_by_rprop(0.1), "scale_by_rss": o.scale_by_rss(),
+    "scale_by_schedule": o.scale_by_schedule(lambda n: 1.0 / (n + 1)), "scale_by_sign": o.scale_by_sign(),
+    "scale_by_sm3": o.scale_by_sm3(), "scale_by_stddev": o.scale_by_stddev(eps=0.1),
+    "scale_by_trust_ratio": o.scale_by_trust_ratio(), "scale_by_yogi": o.scale_by_yogi(),
+    "selective_transform": o.selective_transform(o.sgd(0.1), freeze_mask=False), "set_to_zero": o.set_to_zero(),
+    "snapshot": o.chain(o.snapshot("norm", o.global_norm), o.scale(0.1)),
+    "state_dtype": o.state_dtype(o.sgd(0.1, 0.9), jnp.float32), "stateless": o.stateless(lambda u, p: u * p),
+    "stateless_with_tree_map": o.stateless_with_tree_map(lambda u, p: u * p), "trace": o.trace(0.9),
+    "with_extra_args_support": o.with_extra_args_support(o.sgd(0.1)), "zero_nans": o.zero_nans(),
+    "inject_hyperparams": o.inject_hyperparams(o.sgd)(0.1),
+    "inject_stateful_hyperparams": o.inject_stateful_hyperparams(o.sgd)(lambda n: 0.1 / (n + 1)),
+    "GradientTransformation": o.GradientTransformation(lambda p: (), lambda u, s, p=None, **_: (2 * u, s)),
+    "GradientTransformationExtraArgs": o.GradientTransformationExtraArgs(
+        lambda p: (), lambda u, s, p=None, **_: (2 * u, s)
+    ),
+}  # fmt: skip
+SCHEDULES = {
+    "constant_schedule": o.constant_schedule(0.1), "cosine_decay_schedule": o.cosine_decay_schedule(1.0, 9),
+    "cosine_onecycle_schedule": o.cosine_onecycle_schedule(9, 1.0),
+    "exponential_decay": o.exponential_decay(1.0, 9, 0.5),
+    "join_schedules": o.join_schedules([o.constant_schedule(1.0), o.linear_schedule(0.0, 1.0, 5)], [2]),
+    "linear_onecycle_schedule": o.linear_onecycle_schedule(9, 1.0), "linear_schedule": o.linear_schedule(1.0, 0.0, 9),
+    "piecewise_constant_schedule": o.piecewise_constant_schedule(1.0, {2: 0.5}),
+    "piecewise_interpolate_schedule": o.piecewise_interpolate_schedule("cosine", 1.0, {2: 0.5, 5: 0.1}),
+    "polynomial_schedule": o.polynomial_schedule(1.0, 0.0, 2, 9),
+    "sgdr_schedule": o.sgdr_schedule([{"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 5}]),
+    "warmup_constant_schedule": o.warmup_constant_schedule(0.0, 1.0, 5),
+    "warmup_cosine_decay_schedule": o.warmup_cosine_decay_schedule(0.0, 1.0, 2, 9),
+    "warmup_exponential_decay_schedule": o.warmup_exponential_decay_schedule(0.0, 1.0, 2, 5, 0.5),
+    "WrappedSchedule": lambda n: o.WrappedSchedule(o.constant_schedule(1.0))(o.ScaleByScheduleState(n)) + n,
+}  # fmt: skip
+PAIRS = {
+    "apply_updates": o.apply_updates,
+    "bias_correction": lambda x, y: o.bias_correction(x, 0.9, 3) * y,
+    "convex_kl_divergence": o.convex_kl_divergence,
+    "cosine_distance": o.cosine_distance,
+    "cosine_similarity": o.cosine_similarity,
+    "generalized_kl_divergence": o.generalized_kl_divergence,
+    "global_norm": lambda x, y: o.global_norm((x, y)),
+    "hinge_loss": o.hinge_loss,
+    "huber_loss": lambda x, y: o.huber_loss(3 * x, y),
+    "incremental_update": lambda x, y: o.incremental_update(x, y, 0.3),
+    "kl_divergence": o.kl_divergence,
+    "l2_loss": o.l2_loss,
+    "log_cosh": o.log_cosh,
+    "losses.binary_dice_loss": lambda x, y: o.losses.binary_dice_loss(x[None], y[None]),
+    "losses.dice_loss": lambda x, y: o.losses.dice_loss(x[None, None], y[None, None]),
+    "losses.kl_divergence_with_log_targets": o.losses.kl_divergence_with_log_targets,
+    "losses.make_fenchel_young_loss": o.losses.make_fenchel_young_loss(jax.nn.logsumexp),
+    "losses.multiclass_generalized_dice_loss": lambda x, y: o.losses.multiclass_generalized_dice_loss(
+        x[None, None], y[None, None]
+    ),
+    "losses.perceptron_loss": o.losses.perceptron_loss,
+    "losses.poly_loss_cross_entropy": o.losses.poly_loss_cross_entropy,
+    "losses.ranking_softmax_loss": o.losses.ranking_softmax_loss,
+    "losses.sparsemax_loss": lambda x, y: o.losses.sparsemax_loss(x, jnp.array([1, 0])) * y,
+    "losses.triplet_margin_loss": lambda x, y: o.losses.triplet_margin_loss(x, y, y[::-1]),
+    "minimize": lambda x, y: o.minimize(lambda z: jnp.sum((z - y) ** 2), x, o.sgd(0.1), max_steps=3).params,
+    "multi_normal": lambda x, y: o.multi_normal(x, y).log_prob(y),
+    "periodic_update": lambda x, y: o.periodic_update(x, y, jnp.array(4), 2),
+    "projections.projection_box": lambda x, y: o.projections.projection_box(x, -y, y / 2),
+    "projections.projection_halfspace": lambda x, y: o.projections.projection_halfspace(x, y, -1.0),
+    "projections.projection_hypercube": lambda x, y: o.projections.projection_hypercube(x + y, 0.5),
+    "projections.projection_hyperplane": lambda x, y: o.projections.projection_hyperplane(x, y, 0.5),
+    "projections.projection_l1_ball": lambda x, y: o.projections.projection_l1_ball(x + y, 0.5),
+    "projections.projection_l1_sphere": lambda x, y: o.projections.projection_l1_sphere(x + y, 0.5),
+    "projections.projection_l2_ball": lambda x, y: o.projections.projection_l2_ball(x + y, 0.5),
+    "projections.projection_l2_sphere": lambda x, y: o.projections.projection_l2_sphere(x + y, 0.5),
+    "projections.projection_linf_ball": lambda x, y: o.projections.projection_linf_ball(x + y, 0.5),
+    "projections.projection_non_negative": lambda x, y: o.projections.projection_non_negative(x * y),
+    "projections.projection_simplex": lambda x, y: o.projections.projection_simplex(x + y),
+    "projections.projection_vector": o.projections.projection_vector,
+    "read": lambda x, y: o.read(o.trace(0.9).update(x, o.trace(0.9).init(y))[1], "trace"),
+    "safe_norm": lambda x, y: o.safe_norm(x * y, 0.1),
+    "safe_root_mean_squares": lambda x, y: o.safe_root_mean_squares(x * y, 0.1),
+    "safe_softmax_cross_entropy": o.safe_softmax_cross_entropy,
+    "second_order.fisher_diag": lambda x, y: o.second_order.fisher_diag(loss, x, y, 0.0),
+    "second_order.hvp": lambda x, y: o.second_order.hvp(loss, y, x, 1.0, 0.0),
+    "sigmoid_binary_cross_entropy": o.sigmoid_binary_cross_entropy,
+    "sigmoid_focal_loss": o.sigmoid_focal_loss,
+    "smooth_labels": lambda x, y: o.smooth_labels(x, 0.2) * y,
+    "softmax_cross_entropy": o.softmax_cross_entropy,
+    "squared_error": o.squared_error,
+    "transforms.unitwise_clip": lambda x, y: o.transforms.unitwise_clip(y, 0.5 * y, x),
+    "transforms.unitwise_norm": lambda x, y: o.transforms.unitwise_norm(x * y),
+    "tree.add": t.add, "tree.sub": t.sub, "tree.mul": t.mul, "tree.div": t.div, "tree.vdot": t.vdot,
+    "tree.add_scale": lambda x, y: t.add_scale(x, 2.0, y),
+    "tree.batch_shape": lambda x, y: t.batch_shape(x * y, (2,)),
+    "tree.cast": lambda x, y: t.cast(x * y, jnp.float32),
+    "tree.cast_like": t.cast_like,
+    "tree.clip": lambda x, y: t.clip(x * y, -0.3, 0.3),
+    "tree.conj": lambda x, y: t.conj(x * y),
+    "tree.full_like": lambda x, y: t.full_like(x, 2.0) * y,
+    "tree.get": lambda x, y: t.get({"a": x * y}, "a"),
+    "tree.get_all_with_path": lambda x, y: t.get_all_with_path({"a": x * y}, "a")[0][1],
+    "tree.max": lambda x, y: t.max(x * y), "tree.min": lambda x, y: t.min(x * y),
+    "tree.norm": lambda x, y: t.norm(x * y), "tree.ones_like": lambda x, y: t.ones_like(x) * y,
+    "tree.real": lambda x, y: t.real(x * y), "tree.scale": lambda x, y: t.scale(2.0, x * y),
+    "tree.set": lambda x, y: t.set({"a": x}, a=x * y)["a"],
+    "tree.sum": lambda x, y: t.sum(x * y), "tree.where": lambda x, y: t.where(x > 0, x, y),
+    "tree.zeros_like": lambda x, y: t.zeros_like(x) + y,
+    "tree_map_params": lambda x, y: o.tree_map_params(o.trace(0.9), lambda z: z * y, o.TraceState(x)).trace,
+    "update_infinity_moment": lambda x, y: o.update_infinity_moment(x, y, 0.9, 0.1),
+    "update_moment": lambda x, y: o.update_moment(x, y, 0.9, 2),
+    "update_moment_per_elem_norm": lambda x, y: o.update_moment_per_elem_norm(x, y, 0.9, 2),
+    "contrib.schedule_free_eval_params": lambda x, y: c.schedule_free_eval_params(c.schedule_free_sgd(0.1).init(x), y),
+    "init_empty_state": lambda x, y: (o.init_empty_state(x), y * 1.0)[1],
+}  # fmt: skip
+FRAMES = ((0.1, 0.7), (0.9, -0.3), (0.2, 0.4))
+
+CASES = (
+    {name: update(tx) for name, tx in (OPTIMISERS | TRANSFORMATIONS).items()}
+    | {name: count(schedule) for name, schedule in SCHEDULES.items()}
+    | {name: pair(fn) for name, fn in PAIRS.items()}
+    | {
+        "contrib.muon": update(c.muon(0.1), matrices, rtol=1e-3),
+        "contrib.scale_by_muon": update(c.scale_by_muon(), matrices, rtol=1e-3),
+        "contrib.reduce_on_plateau": update(c.reduce_on_plateau(), extra=True),
+        "polyak_sgd": update(o.polyak_sgd(), extra=True),
+        "scale_by_polyak": update(o.scale_by_polyak(), extra=True),
+        "noisy_sgd": update(o.noisy_sgd(0.1, key=0)),
+        "add_noise": update(o.add_noise(0.1, 0.5, seed=0)),
+        "contrib.dpsgd": Case(lambda g: c.dpsgd(0.1, 1.0, 0.1, 0).update(g, c.dpsgd(0.1, 1.0, 0.1, 0).init(g))[0], examples),
+        "contrib.differentially_private_aggregate": Case(
+            lambda g: c.differentially_private_aggregate(1.0, 0.0, seed=0).update(
+                g, c.DifferentiallyPrivateAggregateState(jax.random.key(0))
+            )[0],
+            examples,
+        ),
+        "lookahead": pair(
+            lambda g, p: o.lookahead(o.sgd(0.1), 1, 0.5).update(
+                g, o.lookahead(o.sgd(0.1), 1, 0.5).init(p), o.LookaheadParams(p, p)
+            )[0].slow
+        ),
+        "ctc_loss": Case(lambda x: o.ctc_loss(x, jnp.zeros((1, 3)), jnp.array([[1]]), jnp.zeros((1, 1))), lambda: (jnp.array([FRAMES]),)),
+        "ctc_loss_with_forward_probs": Case(
+            lambda x: o.ctc_loss_with_forward_probs(x, jnp.zeros((1, 3)), jnp.array([[1]]), jnp.zeros((1, 1)))[0],
+            lambda: (jnp.array([FRAMES]),),
+        ),
+        "losses.multiclass_hinge_loss": by_class(o.losses.multiclass_hinge_loss),
+        "losses.multiclass_perceptron_loss": by_class(o.losses.multiclass_perceptron_loss),
+        "losses.multiclass_sparsemax_loss": by_class(o.losses.multiclass_sparsemax_loss),
+        "softmax_cross_entropy_with_integer_labels": by_class(o.softmax_cross_entropy_with_integer_labels),
+        "ntxent": Case(lambda x: o.ntxent(x, jnp.array([0, 0]), 1.0), lambda: (jnp.array([[0.3, -0.5], [0.1, 0.9]]),)),
+        "per_example_global_norm_clip": Case(lambda g: o.per_example_global_norm_clip(g, 1.0)[0], examples),
+        "per_example_layer_norm_clip": Case(lambda g: o.per_example_layer_norm_clip(g, 1.0)[0], examples),
+        # While loops have no reverse mode, and the Hessian's diagonal is a map over its elements.
+        "matrix_inverse_pth_root": Case(lambda g, p: o.matrix_inverse_pth_root(g @ g.T, 2)[0], matrices, differentiable=False, rtol=1e-3),
+        "minimize": Case(PAIRS["minimize"], vectors, differentiable=False),
+        "nnls": Case(lambda A, p: o.nnls(A, p[0], 5), matrices),
+        "power_iteration": Case(lambda g, p: o.power_iteration(g @ g.T)[0], matrices, differentiable=False),
+        "second_order.hessian_diag": pair(lambda x, y: o.second_order.hessian_diag(loss, x, y, 0.0)),
+        "stochastic_round": pair(
+            lambda x, y: o.stochastic_round(jax.random.key(0), x * y, jnp.bfloat16).astype(jnp.float32), rtol=2e-2
+        ),
+        "scale_gradient": pair(lambda x, y: o.scale_gradient(x, 0.3) * y),
+        # Counters, flags and shapes have no gradient.
+        "safe_increment": Case(o.safe_increment, lambda: (jnp.array(3),), differentiable=False),
+        "safe_int32_increment": Case(o.safe_int32_increment, lambda: (jnp.array(3),), differentiable=False),
+        "skip_large_updates": pair(lambda x, y: o.skip_large_updates((x, y), jnp.array(0), None, 1.0)[0], differentiable=False),
+        "skip_not_finite": pair(lambda x, y: o.skip_not_finite((x, y), jnp.array(0), None)[0], differentiable=False),
+        "tree.allclose": pair(t.allclose, differentiable=False),
+        "tree.random_like": Case(lambda x: t.random_like(jax.random.key(0), x), lambda: (jnp.ones(2),), differentiable=False),
+        "tree.split_key_like": Case(
+            lambda x: jax.random.key_data(t.split_key_like(jax.random.key(0), {"a": x})["a"]),
+            lambda: (jnp.ones(2),),
+            differentiable=False,
+        ),
+        "tree.unwrap_random_key_data": pair(lambda x, y: t.unwrap_random_key_data({"a": x * y})),
+    }
+)  # fmt: skip
+CASES = {name: CASES[name] for name in sorted(CASES)}
+
+TYPES = "a type, a state or a protocol: nothing to compute"
+EXEMPT = (
+    {name: TYPES for name in o.__all__ if name.endswith("State") and name not in CASES}
+    | dict.fromkeys(("ApplyEvery", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
+    | {f"contrib.{name}": TYPES for name in c.__all__ if name.endswith("State")}
+    | {"contrib.MuonDimensionNumbers": TYPES}
+    | {"tree.dtype": "returns a dtype", "tree.size": "returns a Python int"}
+)  # fmt: skip

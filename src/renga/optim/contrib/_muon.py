@@ -13,7 +13,7 @@ from renga._core.checks import check_choice
 from renga.optim._adam import adamw
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import complement, map_leaves
+from renga.optim._leaves import abs_sq, complement, map_leaves, sqrt
 from renga.optim._masking import MaskedNode, ParamsMarker
 from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
 from renga.optim._partition import partition
@@ -54,7 +54,7 @@ def _sides(shape: tuple[int, ...], numbers: MuonDimensionNumbers) -> tuple[int, 
 
 
 def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Any]:
-    """x as a batch of matrices [N, rows, cols], and the way back."""
+    """An array as a batch of matrices [N, rows, cols], and the way back."""
     rows, cols = _axes(numbers.reduction_axis, x.ndim), _axes(numbers.output_axis, x.ndim)
     batch = tuple(a for a in range(x.ndim) if a not in rows + cols)
     order = batch + rows + cols
@@ -67,12 +67,12 @@ def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Any]:
 def _precondition(x: Array, kind: str, eps: ArrayLike) -> Array:
     """Scales a matrix [rows ≤ cols] so that its singular values are at most about 1."""
     if kind == "frobenius":
-        return x / (jnp.linalg.norm(x) + eps)
+        return x / (sqrt(jnp.sum(abs_sq(x))) + eps)
     if kind == "spectral":
         return x / (jnp.linalg.norm(x, ord=2) + eps)
     gram = x @ x.T
     if kind == "schatten":
-        return x / (jnp.sqrt(jnp.linalg.norm(gram)) + eps)
+        return x / (sqrt(sqrt(jnp.sum(abs_sq(gram)))) + eps)
     sizes = jax.lax.rsqrt(jnp.sum(jnp.abs(gram), axis=-1) + eps)
     return x * sizes[:, None]
 

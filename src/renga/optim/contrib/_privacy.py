@@ -5,7 +5,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga.optim._chain import chain

@@ -114,7 +114,9 @@ class prodigy(GradientTransformationExtraArgs):
         new_d = jnp.maximum(d, jnp.where(known, estimate, 0)).astype(d.dtype)
 
         def walk(m, v, p):
-            u = -step * (m / (sqrt(v) + new_d * self.eps) + self.weight_decay * p)
+            still = (m == 0) & (v == 0)  # where the division would have no finite curvature
+            direction = jnp.where(still, 0, m / jnp.where(still, 1, sqrt(v) + new_d * self.eps))
+            u = -step * (direction + self.weight_decay * p)
             return u.astype(jnp.result_type(p))
 
         u = map_leaves("prodigy", walk, 1, m, v, params)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_shapes
+from renga.optim._leaves import varying_like
 
 
 def ctc_loss_with_forward_probs(
@@ -80,7 +81,10 @@ def ctc_loss_with_forward_probs(
         return (beta, alpha), (beta, alpha)
 
     impossible = jnp.asarray(log_epsilon, log_p.dtype)
-    start = (jnp.full((B, N + 1), impossible).at[:, 0].set(0.0), jnp.full((B, N), impossible))
+    start = jax.tree.map(
+        lambda x: varying_like(x, log_p),
+        (jnp.full((B, N + 1), impossible).at[:, 0].set(0.0), jnp.full((B, N), impossible)),
+    )
     frames = (log_blank, log_label, jnp.asarray(logit_paddings).T.astype(log_p.dtype))
     (beta, alpha), (betas, alphas) = jax.lax.scan(step, start, frames)
     lengths = N - jnp.sum(jnp.asarray(label_paddings), axis=1).astype(jnp.int32)
