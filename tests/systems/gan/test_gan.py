@@ -61,7 +61,7 @@ def test_penalties_of_a_linear_discriminator_are_known():
 @pytest.fixture(scope="module")
 def players():
     """Two small players with batch normalisation on both sides."""
-    config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch")
+    config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch", disc_sizes=(8, 8))
     model = GAN(config, (4, 4, 1))
     x = jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
     params, state = model.init(jax.random.key(1), x)

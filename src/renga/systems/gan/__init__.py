@@ -40,7 +40,7 @@ class Config:
     network: Literal["mlp", "conv"] = "mlp"  # kind of both players' networks
     gen_sizes: tuple[int, ...] = (256, 256)  # units of the generator's layers (conv: channels, the first counts)
     disc_sizes: tuple[int, ...] = (256, 256)  # units of the discriminator's layers (conv: channels, the first counts)
-    gen_norm: Norm = "batch"  # normalisation in the generator
+    gen_norm: Norm = "none"  # normalisation in the generator
     disc_norm: Norm = "none"  # normalisation in the discriminator
     gen_stats: Stats = "freeze"  # the generator's batch statistics while the discriminator learns
     disc_stats: Stats = "freeze"  # the discriminator's batch statistics while the generator learns
@@ -48,10 +48,10 @@ class Config:
     batch_size: int = 128  # real samples, and as many fake ones, in an update
     disc_steps: int = 1  # updates of the discriminator in a step
     gen_steps: int = 1  # updates of the generator in a step
-    disc_learning_rate: float = 4e-4
-    gen_learning_rate: float = 2e-4
+    disc_learning_rate: float = 1e-3
+    gen_learning_rate: float = 1e-3
     decay_steps: int = STEPS  # updates over which both learning rates fall to zero along a cosine; 0 keeps them
-    b1: float = 0.5  # decay of Adam's first moment, both players
+    b1: float = 0.0  # decay of Adam's first moment, both players
     b2: float = 0.99  # decay of Adam's second moment, both players
     r1: float = 0.1  # weight of the R1 penalty; 0 is none
     gradient_penalty: float = 0.0  # weight of the Wasserstein gradient penalty; 0 is none

@@ -35,10 +35,7 @@ class Classifier(NamedTuple):
 
 
 def _network(images: Float[Array, "B H W C"], num_classes: int) -> tuple[Array, Array]:
-    x = jax.nn.relu(nn.Conv2D(32, 3)(images))
-    x = jax.nn.relu(nn.Conv2D(FEATURES, 3, stride=2)(x))
-    x = nn.Flatten()(x)
-    features = jax.nn.relu(nn.Linear(FEATURES)(x))
+    features = nn.nets.MLP([256, FEATURES], activate_final=True)(nn.Flatten()(images))
     return features, nn.Linear(num_classes)(features)
 
 
@@ -56,7 +53,7 @@ def _train(source: "_Hashable", steps: int, batch_size: int) -> Classifier:
     images = source.images
     num_classes = int(max(images.train_labels.max(), images.test_labels.max())) + 1
     network = _transformed(num_classes)
-    optimiser = optim.adamw(optim.cosine_decay_schedule(2e-3, steps), weight_decay=1e-3)
+    optimiser = optim.adamw(optim.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
     x, y = jnp.asarray(images.train), jnp.asarray(images.train_labels)
 
     def loss_fn(params, x, y):
@@ -99,8 +96,8 @@ class _Hashable:
         return isinstance(other, _Hashable) and self.digest == other.digest
 
 
-def train_classifier(images: Images, steps: int = 1_500, batch_size: int = 64) -> Classifier:
-    """Trains a small convolutional classifier on the training images.
+def train_classifier(images: Images, steps: int = 2_000, batch_size: int = 128) -> Classifier:
+    """Trains a perceptron on the training images.
 
     Args:
       images: labelled images.
