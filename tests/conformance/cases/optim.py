@@ -124,7 +124,7 @@ SCHEDULES = {
     "warmup_constant_schedule": o.warmup_constant_schedule(0.0, 1.0, 5),
     "warmup_cosine_decay_schedule": o.warmup_cosine_decay_schedule(0.0, 1.0, 2, 9),
     "warmup_exponential_decay_schedule": o.warmup_exponential_decay_schedule(0.0, 1.0, 2, 5, 0.5),
-    "WrappedSchedule": lambda n: o.WrappedSchedule(o.constant_schedule(1.0))(o.ScaleByScheduleState(n)) + n,
+    "WrappedSchedule": lambda n: o.WrappedSchedule(o.constant_schedule(1.0))(o.WrappedSchedule(lambda m: m).init()) + n,
 }  # fmt: skip
 PAIRS = {
     "apply_updates": o.apply_updates,

@@ -1,0 +1,176 @@
+"""How long is an optimiser's step, to trace and to run, against Optax in the same process?
+
+Run: python benchmarks/optim_step.py [--quick] [--out benchmarks/results/optim_step.json]
+
+Ratios are ours / theirs, medians of interleaved runs; below 1 is faster. The floor of bytes reads each parameter,
+gradient and moment once and writes each parameter and moment once.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from renga import optim
+
+
+def tree_of(leaves, size, seed=0):
+    keys = jax.random.split(jax.random.key(seed), leaves)
+    return {f"l{i}": jax.random.normal(k, (size,)) for i, k in enumerate(keys)}
+
+
+def stepper(library, tx):
+    def step(params, grads, state):
+        updates, state = tx.update(grads, state, params)
+        return library.apply_updates(params, updates), state
+
+    return step
+
+
+def traced(step, args):
+    start = time.perf_counter()
+    jax.jit(lambda *a: step(*a)).trace(*args)
+    return time.perf_counter() - start
+
+
+def median_ratio(ours, theirs, repeats):
+    a, b = [], []
+    for _ in range(repeats):
+        a.append(ours())
+        b.append(theirs())
+    return statistics.median(a), statistics.median(b)
+
+
+def runner(compiled, params, grads, state, number):
+    def run():
+        start = time.perf_counter()
+        p, s = params, state
+        for _ in range(number):
+            p, s = compiled(p, grads, s)
+        jax.block_until_ready((p, s))
+        return (time.perf_counter() - start) / number
+
+    run()
+    return run
+
+
+def cost(compiled):
+    found = compiled.cost_analysis()
+    return found.get("flops"), found.get("bytes accessed")
+
+
+def one(leaves, size, repeats, make=lambda lib: lib.adamw(1e-3), grouped=False):
+    params, grads = tree_of(leaves, size), tree_of(leaves, size, 1)
+    tx = optim.grouped(make(optim)) if grouped else make(optim)
+    sides = {"ours": (optim, tx), "optax": (optax, make(optax))}
+    steps = {name: stepper(lib, tx) for name, (lib, tx) in sides.items()}
+    states = {name: tx.init(params) for name, (_, tx) in sides.items()}
+    args = {name: (params, grads, states[name]) for name in sides}
+    for name in sides:  # the first trace fills caches, such as those of inner functions
+        traced(steps[name], args[name])
+    trace = median_ratio(*(lambda n=n: traced(steps[n], args[n]) for n in sides), max(3, repeats // 2))
+    compiled = {n: jax.jit(steps[n]).lower(*args[n]).compile() for n in sides}
+    number = max(1, min(200, int(2e6 / (leaves * size + 2e4))))
+    run = {n: runner(compiled[n], *args[n], number) for n in sides}
+    seconds = median_ratio(run["ours"], run["optax"], repeats)
+    (flops, moved), (their_flops, their_moved) = cost(compiled["ours"]), cost(compiled["optax"])
+    floor = 4 * leaves * size * (4 + 3)  # read p, g, m, v; write p, m, v
+    return {
+        "leaves": leaves, "parameters": leaves * size, "grouped": grouped,
+        "trace_ms": [round(1e3 * t, 3) for t in trace], "trace_ratio": round(trace[0] / trace[1], 3),
+        "step_us": [round(1e6 * t, 1) for t in seconds], "step_ratio": round(seconds[0] / seconds[1], 3),
+        "flops_ratio": round(flops / their_flops, 4), "bytes_ratio": round(moved / their_moved, 4),
+        "bytes_over_floor": round(moved / floor, 3),
+    }  # fmt: skip
+
+
+def population(members=64, steps=50):
+    """A vmap over optimisers against the same runs one after another."""
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (32, 8))
+    y = jnp.sin(x.sum(1))
+    params = {"w1": jax.random.normal(key, (8, 16)) / 3, "w2": jax.random.normal(key, (16,)) / 4}
+    loss = lambda p: jnp.mean((jnp.tanh(x @ p["w1"]) @ p["w2"] - y) ** 2)
+
+    def train(tx):
+        def step(carry, _):
+            p, state = carry
+            u, state = tx.update(jax.grad(loss)(p), state, p)
+            return (optim.apply_updates(p, u), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), None, length=steps)[0][0]
+
+    rates = jnp.logspace(-4, -1, members)
+    together, alone = jax.jit(jax.vmap(train)), jax.jit(train)
+    batch = jax.vmap(optim.adam)(rates)
+    singles = [optim.adam(rate) for rate in rates]
+    jax.block_until_ready((together(batch), alone(singles[0])))
+
+    def timed(fn):
+        start = time.perf_counter()
+        jax.block_until_ready(fn())
+        return time.perf_counter() - start
+
+    a, b = median_ratio(lambda: timed(lambda: together(batch)), lambda: timed(lambda: [alone(tx) for tx in singles]), 7)
+
+    def update(tx, p, state):
+        u, state = tx.update(jax.grad(loss)(p), state, p)
+        return optim.apply_updates(p, u), state
+
+    def loop(step, tx, p, state):
+        for _ in range(steps):
+            p, state = step(tx, p, state)
+        return p
+
+    step_one, step_all = jax.jit(update), jax.jit(jax.vmap(update))
+    many = jax.tree.map(lambda x: jnp.broadcast_to(x, (members, *x.shape)), params)
+    states = jax.vmap(lambda tx: tx.init(params))(batch)
+    first = singles[0].init(params)
+    jax.block_until_ready((loop(step_all, batch, many, states), loop(step_one, singles[0], params, first)))
+    c, d = median_ratio(
+        lambda: timed(lambda: loop(step_all, batch, many, states)),
+        lambda: timed(lambda: [loop(step_one, tx, params, first) for tx in singles]),
+        5,
+    )
+    return {
+        "members": members, "steps": steps, "pairs": "[together, one after another]",
+        "whole run compiled, seconds": [round(a, 5), round(b, 5)], "whole run compiled, throughput": round(b / a, 2),
+        "step compiled, seconds": [round(c, 5), round(d, 5)], "step compiled, throughput": round(d / c, 2),
+    }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes only")
+    parser.add_argument("--out", default="benchmarks/results/optim_step.json")
+    options = parser.parse_args()
+    grid = [(10, 100), (100, 10), (100, 1_000), (1_000, 10), (10, 100_000)]
+    if not options.quick:
+        grid += [(10, 1_000_000), (10, 10_000_000)]
+    rows = []
+    for leaves, size in grid:
+        rows.append(one(leaves, size, 5 if leaves * size > 1e7 else 11))
+        print(rows[-1], flush=True)
+    rows.append(one(1_000, 10, 11, grouped=True))
+    print(rows[-1], flush=True)
+    rows.append(population())
+    print(rows[-1], flush=True)
+    record = {
+        "command": "python benchmarks/optim_step.py" + (" --quick" if options.quick else ""),
+        "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(), "python": platform.python_version(), "optimiser": "adamw(1e-3)",
+        "pairs": "[ours, optax]", "rows": rows,
+    }  # fmt: skip
+    os.makedirs(os.path.dirname(options.out), exist_ok=True)
+    with open(options.out, "w") as file:
+        json.dump(record, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
