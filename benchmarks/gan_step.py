@@ -1,10 +1,12 @@
 """Is the GAN as fast as the same step written by hand?
 
-Three programs train the default players on the same digits, interleaved in one process, and the median time of a step is compared:
+Three programs train the default players on the same digits, interleaved in one process, and the median time of a step
+is compared:
 
   * renga:   `renga.loop.iterate` over `renga.systems.gan`'s step, as `renga train gan` does;
   * by hand: one jitted function in plain `jax.numpy`, with the same losses, penalty, Adam, moving average and metrics;
-  * PyTorch: the same networks, losses, penalty and optimisers, eager (the way most PyTorch GANs are written), without the metrics.
+  * PyTorch: the same networks, losses, penalty and optimisers, eager (the way most PyTorch GANs are written), without
+    the metrics.
 
     python benchmarks/gan_step.py
 """
@@ -200,7 +202,10 @@ def main():
     }
     for name, median in medians.items():
         print(f"{name:<8} {median:.3f} ms a step (of {LAPS} laps: {min(times[name]):.3f} to {max(times[name]):.3f})")
-    print(f"renga runs at {result['speed_of_by_hand']:.1%} of the speed of the step by hand, {result['speed_of_torch']:.2f} × PyTorch")
+    print(
+        f"renga runs at {result['speed_of_by_hand']:.1%} of the speed of the step by hand, "
+        f"{result['speed_of_torch']:.2f} × PyTorch"
+    )
     path = Path(__file__).parent / "results" / "gan_step.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n")

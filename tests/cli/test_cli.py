@@ -8,7 +8,8 @@ import pytest
 
 from renga.cli import main
 
-SMALL = "--gen-sizes 8 --disc-sizes 8 --latent-size 4 --batch-size 8 --data ring --devices 1 --quiet".split()
+SIZES = ["--gen-sizes", "8", "--disc-sizes", "8", "--latent-size", "4", "--batch-size", "8"]
+SMALL = [*SIZES, "--data", "ring", "--devices", "1", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,13 @@ def test_help_explains_every_field(capsys):
         main(["train", "gan", "--help"])
     assert stop.value.code in (0, None)
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for text in ("weight of the R1 penalty", "--disc-steps", "updates of the discriminator in a step", "--resume", "host:port"):
+    for text in (
+        "weight of the R1 penalty",
+        "--disc-steps",
+        "updates of the discriminator in a step",
+        "--resume",
+        "host:port",
+    ):
         assert text in shown
 
 
@@ -101,5 +108,7 @@ def test_traceback_is_shown_when_asked_for(capsys):
 
 
 def test_the_command_is_installed():
-    out = subprocess.run([sys.executable, "-m", "renga.cli", "--help"], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-m", "renga.cli", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     assert "renga train SYSTEM" in out

@@ -94,7 +94,7 @@ def test_a_damaged_cifar_batch_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(DataError, match="data_batch_1 is no CIFAR-10 python batch, or truncated"):
         load_images(tmp_path)
-    cifar(tmp_path, **{})
+    cifar(tmp_path)
     file.write_bytes(pickle.dumps({b"data": np.zeros((3, 5), np.uint8), b"labels": [0, 1, 2]}, protocol=2))
     with pytest.raises(DataError, match=r"data must be uint8 of shape \[N, 3072\], got uint8 of shape \(3, 5\)"):
         load_images(tmp_path)
@@ -131,7 +131,7 @@ def test_a_bad_npz_file_is_named(arrays, message, tmp_path):
 
 def test_folders_of_png_load_with_subfolders_as_classes(tmp_path):
     for i, (pixels, label) in enumerate(zip(PIXELS, LABELS, strict=True)):
-        directory = tmp_path / "cat dog eel".split()[label]
+        directory = tmp_path / ["cat", "dog", "eel"][label]
         directory.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(directory / f"{i}.png")
     images = load_images(tmp_path)

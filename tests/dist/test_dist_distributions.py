@@ -24,7 +24,9 @@ def test_normal_matches_numbers_worked_by_hand():
 def test_normal_tails_are_exact_where_the_cdf_has_underflowed():
     p = Normal(0.0, 1.0)
     # Abramowitz & Stegun 26.2.12: the asymptotic series of the tail.
-    np.testing.assert_allclose(p.log_cdf(-20.0), -200 - np.log(20 * np.sqrt(2 * np.pi)) + np.log(1 - 1 / 400), rtol=1e-5)
+    np.testing.assert_allclose(
+        p.log_cdf(-20.0), -200 - np.log(20 * np.sqrt(2 * np.pi)) + np.log(1 - 1 / 400), rtol=1e-5
+    )
     np.testing.assert_allclose(p.log_survival_function(20.0), p.log_cdf(-20.0))
     assert p.survival_function(-1.0) + p.survival_function(1.0) == pytest.approx(1.0)
 

@@ -202,7 +202,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 
 def test_debug_nans_names_the_step_the_metric_and_the_operation(tmp_path):
-    with pytest.raises(RunError, match=r"step 8 made loss non-finite: .*nan.* in log.*|step 8 made loss.*toy\.py") as error:
+    with pytest.raises(
+        RunError, match=r"step 8 made loss non-finite: .*nan.* in log.*|step 8 made loss.*toy\.py"
+    ) as error:
         run(tmp_path / "run", config=toy.Config(bad_step=7), debug_nans=True)
     assert "jnp.log(poison)" in str(error.value)
 
@@ -242,7 +244,9 @@ def test_two_processes_give_the_numbers_of_one(whole, tmp_path):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     init, _ = toy.make(toy.Config())
-    step, state = loop.Checkpoints(tmp_path / "run" / "checkpoints").load_newest(jax.eval_shape(init, jax.random.key(0)))
+    step, state = loop.Checkpoints(tmp_path / "run" / "checkpoints").load_newest(
+        jax.eval_shape(init, jax.random.key(0))
+    )
     assert step == 12
     np.testing.assert_allclose(state.w, whole.state.w, rtol=1e-5)
     np.testing.assert_array_equal(jax.random.key_data(state.key), jax.random.key_data(whole.state.key))

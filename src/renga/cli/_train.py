@@ -71,7 +71,9 @@ def run(args: Sequence[str]) -> int:
     if not main:
         return 0
     if not result.finished:
-        print(f"stopped after step {result.step}; go on with\n  renga train {name} --resume {shlex.quote(str(directory))}")
+        print(
+            f"stopped after step {result.step}; go on with\n  renga train {name} --resume {shlex.quote(str(directory))}"
+        )
         return 0
     if options.evaluate and hasattr(system, "evaluate"):
         from renga.cli._eval import evaluate

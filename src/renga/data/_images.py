@@ -39,9 +39,9 @@ def load_images(source: str | os.PathLike, test_share: float = 0.2) -> Images:
     """Loads images by name or path.
 
     Args:
-      source: `"digits"` for scikit-learn's 1,797 real 8×8 digits, or a path: a folder with MNIST's IDX files (plain or gzipped) or one
-        such file of images, a folder with CIFAR-10's python batches, an `.npz` with `images` and optionally `labels`, or a folder of
-        PNG files, whose subfolders, if there are any, are the classes.
+      source: `"digits"` for scikit-learn's 1,797 real 8×8 digits, or a path: a folder with MNIST's IDX files (plain
+        or gzipped) or one such file of images, a folder with CIFAR-10's python batches, an `.npz` with `images` and
+        optionally `labels`, or a folder of PNG files, whose subfolders, if there are any, are the classes.
       test_share: share held out, where the source has no test set of its own. The split is the same every time.
 
     Returns:
@@ -195,12 +195,16 @@ def _mnist(path: Path) -> Images:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles dictionaries, lists, bytes and NumPy arrays; anything else in the file is refused, nothing is executed."""
+    """Unpickles dictionaries, lists, bytes and NumPy arrays; anything else is refused and nothing is executed."""
 
     def find_class(self, module: str, name: str) -> Any:
         from numpy._core import multiarray, numeric
 
-        allowed = {"_reconstruct": multiarray._reconstruct, "scalar": multiarray.scalar, "_frombuffer": numeric._frombuffer}
+        allowed = {
+            "_reconstruct": multiarray._reconstruct,
+            "scalar": multiarray.scalar,
+            "_frombuffer": numeric._frombuffer,
+        }
         if module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric") and name in allowed:
             return allowed[name]
         if module == "numpy" and name in ("ndarray", "dtype"):

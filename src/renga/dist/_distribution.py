@@ -12,11 +12,11 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 class Distribution:
     """Base class: subclasses name their parameters and say how to sample and how to evaluate.
 
-    A distribution is a pytree whose leaves are its parameters, so it passes through `jit`, `vmap` and `grad` like an array. It is
-    immutable, and two distributions are equal when their types and parameters are.
+    A distribution is a pytree whose leaves are its parameters, so it passes through `jit`, `vmap` and `grad` like an
+    array. It is immutable, and two distributions are equal when their types and parameters are.
 
-    Shapes are those of Dillon et al.: `sample` returns `[*sample_shape, *batch_shape, *event_shape]`, and `log_prob` takes that back
-    to `[*sample_shape, *batch_shape]`.
+    Shapes are those of Dillon et al.: `sample` returns `[*sample_shape, *batch_shape, *event_shape]`, and `log_prob`
+    takes that back to `[*sample_shape, *batch_shape]`.
 
     References:
       Dillon et al., "TensorFlow Distributions", 2017, section 3.3.
@@ -37,7 +37,8 @@ class Distribution:
             return tuple(getattr(self, name) for name in leaves), tuple(getattr(self, name) for name in static)
 
         def unflatten(aux, children):
-            # Not through __init__: leaves may be tracers' batch axes, None or shapes on the way through a transformation.
+            # Not through __init__: leaves may be tracers' batch axes, None or shapes on the way through a
+            # transformation.
             self = object.__new__(cls)
             self._set(**dict(zip(leaves, children, strict=True)), **dict(zip(static, aux, strict=True)))
             return self
@@ -104,6 +105,7 @@ class Distribution:
           ValueError: if sample_shape has a negative size.
 
         Example:
+          >>> from renga.dist import Bernoulli
           >>> Bernoulli(probs=jnp.array([0.0, 1.0])).sample((3,), seed=jax.random.key(0)).tolist()
           [[0, 1], [0, 1], [0, 1]]
         """
@@ -189,6 +191,7 @@ class Distribution:
           TypeError: if the two are of different families.
 
         Example:
+          >>> from renga.dist import Normal
           >>> p, q = Normal(0.0, 1.0), Normal(1.0, 1.0)
           >>> p.kl_divergence(q)
           Array(0.5, dtype=float32)
@@ -206,8 +209,8 @@ class Distribution:
 
 def as_float(x: ArrayLike) -> Array:
     """Returns x as an array of a floating dtype; integers become the default float."""
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    dtype = jnp.result_type(x)
+    return jnp.asarray(x, dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float))
 
 
 def broadcast_shape(function: str, **arguments: Array) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 r"""Monte Carlo estimators of ∇_θ E_{p_θ(x)}[f(x)], one Jacobian a sample.
 
-All share the slide's signature `(function, params, dist_builder, rng, num_samples)`: `function` takes one sample and returns a scalar
-(it is vectorised here), `dist_builder(*params)` builds p_θ, and the result has the structure of `params` with a leading axis of
-samples. The mean over that axis estimates the gradient; the spread over it is the estimator's variance.
+All share the slide's signature `(function, params, dist_builder, rng, num_samples)`: `function` takes one sample and
+returns a scalar (it is vectorised here), `dist_builder(*params)` builds p_θ, and the result has the structure of
+`params` with a leading axis of samples. The mean over that axis estimates the gradient; the spread over it is the
+estimator's variance.
 """
 
 import math
@@ -73,7 +74,8 @@ def pathwise_jacobians(
       TypeError: if the samples are integers, which no path leads to.
 
     Example:
-      >>> jacobians = pathwise_jacobians(lambda x: (3.0 * x).sum(), (jnp.zeros(2), jnp.ones(2)), Normal, jax.random.key(0), 4)
+      >>> params = (jnp.zeros(2), jnp.ones(2))
+      >>> jacobians = pathwise_jacobians(lambda x: (3.0 * x).sum(), params, Normal, jax.random.key(0), 4)
       >>> jacobians[0].shape, jacobians[0].mean(0)  # dE[3x]/dμ = 3
       ((4, 2), Array([3., 3.], dtype=float32))
 
@@ -123,7 +125,8 @@ def score_function_jacobians(
       ValueError: if `function` does not return a scalar.
 
     Example:
-      >>> jacobians = score_function_jacobians(lambda x: x, (0.5,), lambda p: Bernoulli(probs=p), jax.random.key(0), 10_000)
+      >>> coin = lambda p: Bernoulli(probs=p)
+      >>> jacobians = score_function_jacobians(lambda x: x, (0.5,), coin, jax.random.key(0), 10_000)
       >>> bool(abs(jacobians[0].mean() - 1.0) < 0.05)  # dE[x]/dp = 1
       True
 
@@ -152,7 +155,7 @@ def measure_valued_jacobians(
     *,
     coupling: bool = True,
 ) -> Sequence[PyTree]:
-    """Takes the difference of f under the two halves of the density's derivative. `function` need not be differentiable.
+    """Takes the difference of f under the two halves of the density's derivative; f need not be differentiable.
 
         ∂p_φ(x)/∂φ = c_φ (p⁺(x) − p⁻(x)),   ∇_φ E[f] = c_φ (E_{p⁺}[f] − E_{p⁻}[f])
 
@@ -183,7 +186,8 @@ def measure_valued_jacobians(
       ValueError: if `function` does not return a scalar.
 
     Example:
-      >>> jacobians = measure_valued_jacobians(lambda x: x.sum(), (jnp.zeros(2),), lambda l: Bernoulli(l), jax.random.key(0), 3)
+      >>> logits = jnp.zeros(2)
+      >>> jacobians = measure_valued_jacobians(lambda x: x.sum(), (logits,), Bernoulli, jax.random.key(0), 3)
       >>> jacobians[0].mean(0)  # exact here: dE[x]/dl = p (1 − p)
       Array([0.25, 0.25], dtype=float32)
 
@@ -311,7 +315,8 @@ def baseline(value: Float[Array, ""] | float) -> ControlVariate:
       Array(2., dtype=float32)
 
     References:
-      Greensmith, Bartlett & Baxter, "Variance Reduction Techniques for Gradient Estimates in Reinforcement Learning", 2004.
+      Greensmith, Bartlett & Baxter, "Variance Reduction Techniques for Gradient Estimates in Reinforcement Learning",
+      2004.
     """
     value = jnp.asarray(value, jnp.result_type(float))
     return ControlVariate(lambda x: value, lambda p: value)
@@ -340,8 +345,8 @@ def control_variates_jacobians(
       dist_builder: builds p_θ from `*params`.
       rng: a key.
       num_samples: number N of samples.
-      coefficient: β. None estimates the best one for each parameter, Cov(J[f], J[h]) / Var(J[h]), from N samples of its own, so that
-        the result stays unbiased; that doubles the cost.
+      coefficient: β. None estimates the best one for each parameter, Cov(J[f], J[h]) / Var(J[h]), from N samples of
+        its own, so that the result stays unbiased; that doubles the cost.
 
     Returns:
       One Jacobian a sample, in the structure of `params`: `[N, *param.shape]`.

@@ -1,7 +1,7 @@
 """Checkpoints: a flat tree of arrays through Orbax, with a manifest that shows whether all of it is there.
 
-A checkpoint is written aside and renamed, so it is whole or absent. Loading reads arrays and JSON and runs no code. The structure of
-the state comes from the program, never from the file.
+A checkpoint is written aside and renamed, so it is whole or absent. Loading reads arrays and JSON and runs no code.
+The structure of the state comes from the program, never from the file.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ class Checkpoints:
         for step in reversed(steps):
             try:
                 return step, self._load(step, like, shardings)
-            except _Torn as error:
+            except _TornError as error:
                 _LOG.warning("skipped the torn checkpoint of step %d: %s", step, error)
         if steps:
             raise RunError(f"none of the checkpoints in {self.directory} can be read")
@@ -143,11 +143,11 @@ class Checkpoints:
         try:
             manifest = json.loads((directory / _MANIFEST).read_text())
         except (OSError, ValueError) as error:
-            raise _Torn(f"no readable {_MANIFEST} ({error})") from error
+            raise _TornError(f"no readable {_MANIFEST} ({error})") from error
         found = _checksums(directory / "state")
         damaged = [name for name, checksum in manifest["files"].items() if found.get(name) != checksum]
         if damaged:
-            raise _Torn(f"{len(damaged)} of {len(manifest['files'])} files are missing or damaged")
+            raise _TornError(f"{len(damaged)} of {len(manifest['files'])} files are missing or damaged")
         target = jax.eval_shape(flatten, like)
         _check_fits(directory, manifest["leaves"], target)
         # Said explicitly: the run that wrote it may have had other devices.
@@ -157,11 +157,11 @@ class Checkpoints:
             with ocp.StandardCheckpointer() as checkpointer:
                 flat = checkpointer.restore(directory.absolute() / "state", target)
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-            raise _Torn(str(error).splitlines()[0][:200]) from error
+            raise _TornError(str(error).splitlines()[0][:200]) from error
         return _unflatten(like, flat)
 
 
-class _Torn(Exception):
+class _TornError(Exception):
     """A checkpoint that is not whole."""
 
 

@@ -1,7 +1,7 @@
 """Many steps as one compiled program.
 
-A chunk is `num_windows` windows of `window` steps. Both are arguments of the program, not constants of it, so that it compiles once,
-and so that how the steps are cut into chunks cannot change a bit of the result.
+A chunk is `num_windows` windows of `window` steps. Both are arguments of the program, not constants of it, so that it
+compiles once, and so that how the steps are cut into chunks cannot change a bit of the result.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Chunk(NamedTuple):
     metrics: dict[str, Array]  # [CAPACITY]; the first num_windows are valid
 
 
-def flatten_metrics(metrics: Any) -> dict[str, Array]:
+def flatten_metrics(metrics: PyTree) -> dict[str, Any]:
     """Names the leaves of a tree of metrics by their paths, joined with slashes.
 
     Raises:

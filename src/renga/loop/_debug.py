@@ -32,7 +32,9 @@ def find_non_finite(step: Callable[[PyTree], tuple[PyTree, Any]], state: PyTree,
         if bad:
             return RunError(f"step {i} made {', '.join(bad)} non-finite: {_blame(step, state)}")
         state = after
-    return RunError(f"steps {first} to {last} gave a non-finite metric once, and finite ones when repeated step by step")
+    return RunError(
+        f"steps {first} to {last} gave a non-finite metric once, and finite ones when repeated step by step"
+    )
 
 
 def _blame(step: Callable, state: PyTree) -> str:

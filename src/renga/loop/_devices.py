@@ -44,8 +44,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def shard_batch(batch: PyTree) -> PyTree:
     """Splits the leading axis of every array over the devices of the run.
 
-    Called by a system inside `step` on whatever it computes a mean over; the compiler then splits the work that depends on it, and
-    sums what has to be summed. Outside a run it does nothing.
+    Called by a system inside `step` on whatever it computes a mean over; the compiler then splits the work that
+    depends on it, and sums what has to be summed. Outside a run it does nothing.
 
     Args:
       batch: a tree of arrays `[B, ...]`.

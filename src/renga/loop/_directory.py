@@ -1,12 +1,12 @@
 """The directory of a run: what was asked for, where it ran, and what came of it.
 
-    config.json     the system, its config, and the loop's settings
-    env.json        versions, devices, command and commit
-    metrics.jsonl   one line a window: step, seconds, and the mean of each metric
-    tensorboard/    the same for TensorBoard
-    pictures/       STEP/NAME.png
-    checkpoints/    STEP/
-    report.html     all of it to look at
+config.json     the system, its config, and the loop's settings
+env.json        versions, devices, command and commit
+metrics.jsonl   one line a window: step, seconds, and the mean of each metric
+tensorboard/    the same for TensorBoard
+pictures/       STEP/NAME.png
+checkpoints/    STEP/
+report.html     all of it to look at
 """
 
 import dataclasses
@@ -45,7 +45,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except OSError as error:
-        raise RunError(f"{path.parent} is not the directory of a run: cannot read {path.name} ({error.strerror})") from error
+        raise RunError(
+            f"{path.parent} is not the directory of a run: cannot read {path.name} ({error.strerror})"
+        ) from error
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -128,7 +130,7 @@ class RunDirectory:
     # Metrics.
 
     def open_metrics(self, after: int) -> None:
-        """Opens metrics.jsonl and TensorBoard for writing what comes after a step, and drops what was written beyond it."""
+        """Opens metrics.jsonl and TensorBoard to go on after a step, and drops what was written beyond it."""
         path = self.path / "metrics.jsonl"
         kept = [line for line in self.read_metrics() if line["step"] <= after]
         aside = path.with_name(path.name + ".tmp")

@@ -41,9 +41,7 @@ class Progress:
                 console=Console(stderr=True),
             )
             self._bar.start()
-            self._task = self._bar.add_task(
-                "compiling", total=self._steps, completed=self._start, rate="", metrics=""
-            )
+            self._task = self._bar.add_task("compiling", total=self._steps, completed=self._start, rate="", metrics="")
         return self
 
     def __exit__(self, *_: object) -> None:

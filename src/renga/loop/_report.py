@@ -26,7 +26,12 @@ def write_report(files: RunDirectory) -> None:
     rows = files.read_metrics()
     body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows)]
     body += [_pictures(files), _evaluation(files), _curves(rows)]
-    body += ["<h2>Config</h2>", _table(saved["config"]), "<h2>Environment</h2>", _table(read_json(files.path / "env.json"))]
+    body += [
+        "<h2>Config</h2>",
+        _table(saved["config"]),
+        "<h2>Environment</h2>",
+        _table(read_json(files.path / "env.json")),
+    ]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
     page += f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
     aside = files.path / "report.html.tmp"

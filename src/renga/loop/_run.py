@@ -74,8 +74,8 @@ def iterate(
 ) -> Iterator[Update]:
     """Runs a system in compiled chunks of about `seconds` each, and yields after each chunk.
 
-    How many steps go into a chunk is chosen from the time per step. It changes nothing but the rhythm of the updates: the program is
-    one, compiled once, and takes the number of steps as an argument.
+    How many steps go into a chunk is chosen from the time per step. It changes nothing but the rhythm of the updates:
+    the program is one, compiled once, and takes the number of steps as an argument.
 
     Args:
       step: one step of the system: `state -> (state, metrics)`.
@@ -137,8 +137,8 @@ def run(
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
-    SIGINT and SIGTERM end it after the chunk at hand, with a checkpoint; `resume=True` goes on from the newest whole checkpoint and
-    gives the same bits as a run that was never stopped.
+    SIGINT and SIGTERM end it after the chunk at hand, with a checkpoint; `resume=True` goes on from the newest whole
+    checkpoint and gives the same bits as a run that was never stopped.
 
     Args:
       make: `make(config) -> (init, step)`, both pure: `init(key) -> state` and `step(state) -> (state, metrics)`.
@@ -161,8 +161,8 @@ def run(
       The last state and where the run stands.
 
     Raises:
-      RunError: for whatever its user can mend: a directory that cannot be written, a config that differs, a batch that does not
-        divide by the devices, a number that is not finite under `debug_nans`.
+      RunError: for whatever its user can mend: a directory that cannot be written, a config that differs, a batch
+        that does not divide by the devices, a number that is not finite under `debug_nans`.
     """
     files, main = RunDirectory(directory), jax.process_index() == 0
     if steps < 1:
@@ -226,7 +226,10 @@ def _settle(files, system, config, steps, window, seed, resume, override, main) 
     differences = config_differences(config, saved["config"])
     if differences and not override:
         listed = "\n  ".join(differences)
-        raise RunError(f"the config differs from that of the run in {files.path}:\n  {listed}\nTo go on all the same, pass --override.")
+        raise RunError(
+            f"the config differs from that of the run in {files.path}:\n  {listed}\n"
+            "To go on all the same, pass --override."
+        )
     loop = saved["loop"]
     if main:
         files.write_config(system or saved["system"], config, {**loop, "steps": steps})

@@ -23,11 +23,13 @@ def check_transforms(
 ) -> None:
     """Checks that a function gives the plain call's result under every transformation.
 
-    `fn(*args)` runs as plain Python, and then under `jit`, `grad`, `vmap`, `vmap` of `vmap`, `lax.scan` and `shard_map` over two
-    devices. Lanes of a batch hold the same arguments, so each must repeat the plain result. Where there are random keys, it runs
-    once more, plain and under `jit`, `vmap` and `shard_map`, with every typed key turned into a legacy one and the other way round.
+    `fn(*args)` runs as plain Python, and then under `jit`, `grad`, `vmap`, `vmap` of `vmap`, `lax.scan` and
+    `shard_map` over two devices. Lanes of a batch hold the same arguments, so each must repeat the plain result.
+    Where there are random keys, it runs once more, plain and under `jit`, `vmap` and `shard_map`, with every typed
+    key turned into a legacy one and the other way round.
 
-    `grad` takes y = Σ w ∘ fn(x) for fixed weights w over the inexact outputs, and holds reverse mode against forward mode:
+    `grad` takes y = Σ w ∘ fn(x) for fixed weights w over the inexact outputs, and holds reverse mode against forward
+    mode:
 
         ⟨∇y(x), v⟩ = ∂y(x)[v]
 
@@ -213,7 +215,8 @@ def _compare(name, label, output, plain, num_lanes, rtol, atol) -> None:
             worst = np.unravel_index(np.argmax(np.where(close, -1, np.nan_to_num(error, nan=np.inf))), error.shape)
             raise AssertionError(
                 f"check_transforms({name}): {label}: {leaf} is off by {error[worst]:.3g} at {tuple(map(int, worst))} "
-                f"(plain {np.broadcast_to(y, x.shape)[worst]:.8g}, got {x[worst]:.8g}; {int((~close).sum())} of {close.size} entries)"
+                f"(plain {np.broadcast_to(y, x.shape)[worst]:.8g}, got {x[worst]:.8g}; "
+                f"{int((~close).sum())} of {close.size} entries)"
             )
 
 

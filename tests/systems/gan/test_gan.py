@@ -142,13 +142,22 @@ def test_spectral_normalisation_bounds_the_discriminators_slope():
 def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path):
     def run(name, steps, resume=False):
         return loop.run(
-            gan.make, SMALL, steps=steps, directory=tmp_path / name, system="gan", resume=resume, num_devices=1, show=False
+            gan.make,
+            SMALL,
+            steps=steps,
+            directory=tmp_path / name,
+            system="gan",
+            resume=resume,
+            num_devices=1,
+            show=False,
         )
 
     whole = run("whole", 10)
     run("parts", 5)
     parts = run("parts", 10, resume=True)
-    for x, y in zip(jax.tree.leaves(whole.state._replace(key=0)), jax.tree.leaves(parts.state._replace(key=0)), strict=True):
+    for x, y in zip(
+        jax.tree.leaves(whole.state._replace(key=0)), jax.tree.leaves(parts.state._replace(key=0)), strict=True
+    ):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 

@@ -1,7 +1,8 @@
 """Generative adversarial networks: two players, with gradients as values that can be looked at.
 
-Data, losses, normalisation, the number of steps each player takes, and what happens to one player's batch statistics while the other
-learns are all arguments. `_players.py` holds the two losses, this file the update, `_measures.py` how good the samples are.
+Data, losses, normalisation, the number of steps each player takes, and what happens to one player's batch statistics
+while the other learns are all arguments. `_players.py` holds the two losses, this file the update, `_measures.py` how
+good the samples are.
 
 Differs from Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661):
   * Adam with a learning rate for each player (Heusel et al. 2017) in place of momentum;
@@ -25,7 +26,7 @@ from renga.systems.gan import _points
 from renga.systems.gan._losses import LOSSES
 from renga.systems.gan._players import GAN, Pair
 
-STEPS = 20_000
+STEPS = 30_000
 
 Norm = Literal["none", "batch", "layer", "spectral"]
 Stats = Literal["use", "update", "freeze"]
@@ -88,7 +89,9 @@ def _check(config: Config) -> None:
     for field in ("gen_sizes", "disc_sizes"):
         require(getattr(config, field) and min(getattr(config, field)) >= 1, field, "one or more positive numbers")
     smooths = LOSSES[config.loss].smooths
-    require(smooths or not config.label_smoothing, "label_smoothing", f"0 with the loss {config.loss}, which has no target")
+    require(
+        smooths or not config.label_smoothing, "label_smoothing", f"0 with the loss {config.loss}, which has no target"
+    )
 
 
 def _is_points(config: Config) -> bool:
@@ -214,7 +217,7 @@ def sample(config: Config, state: State, key: PRNGKeyArray, num_samples: int, av
 
 
 def _sampling_stats(config: Config) -> str:
-    """Batch statistics of the averaged generator are those of the batch: the kept averages belong to the other parameters."""
+    """The averaged generator takes its batch statistics from the batch: the kept ones belong to other parameters."""
     return "freeze" if config.gen_norm == "batch" else "use"
 
 

@@ -21,7 +21,8 @@ def frechet_distance(x: Points, y: Float[np.ndarray, "M D"]) -> float:
         ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁^½ Σ₂ Σ₁^½)^½)
 
     References:
-      Dowson & Landau, "The Fréchet distance between multivariate normal distributions", 1982; Heusel et al. 2017, eq. 6.
+      Dowson & Landau, "The Fréchet distance between multivariate normal distributions", 1982; Heusel et al. 2017, eq.
+      6.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     cov_x, cov_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
@@ -52,12 +53,14 @@ def manifold_measures(real: Points, fake: Float[np.ndarray, "M D"], k: int = 5) 
     """Precision, recall, density and coverage by balls that reach to the k-th nearest neighbour.
 
     References:
-      Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eq. 1 and 2; Naeem et al., "Reliable Fidelity and Diversity
-      Metrics for Generative Models", 2020, eq. 4 and 5.
+      Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eq. 1 and 2; Naeem et al., "Reliable Fidelity
+      and Diversity Metrics for Generative Models", 2020, eq. 4 and 5.
     """
 
     def radii(points):
-        return np.partition(squared_distances(points, points), k, axis=1)[:, k]  # the nearest of all is the point itself
+        return np.partition(squared_distances(points, points), k, axis=1)[
+            :, k
+        ]  # the nearest of all is the point itself
 
     d = squared_distances(real, fake)
     in_real, in_fake = d <= radii(real)[:, None], d <= radii(fake)[None]
@@ -100,8 +103,8 @@ def _compare(real: np.ndarray, fake: np.ndarray, features: tuple[Points, Points]
 def measure(samples: np.ndarray, images: Images) -> dict[str, float]:
     """Measures samples against held-out images, and as many training images against them for comparison.
 
-    Distances and manifolds are taken in the features of a classifier trained on the training images, or in pixels where there are no
-    labels. Two-sample accuracy is taken in pixels.
+    Distances and manifolds are taken in the features of a classifier trained on the training images, or in pixels
+    where there are no labels. Two-sample accuracy is taken in pixels.
     """
     real = images.test[:1000]
     n = min(len(real), len(samples), len(images.train))

@@ -49,7 +49,9 @@ def generator(
         x = _layer(nn.Linear(math.prod(shape)), x, norm, stats).reshape(-1, *shape)
     else:
         h, w, channels = shape
-        x = _layer(nn.Linear(h // 4 * (w // 4) * 2 * sizes[0]), x, norm, stats).reshape(-1, h // 4, w // 4, 2 * sizes[0])
+        x = _layer(nn.Linear(h // 4 * (w // 4) * 2 * sizes[0]), x, norm, stats).reshape(
+            -1, h // 4, w // 4, 2 * sizes[0]
+        )
         x = jax.nn.relu(_normalise(norm, x, stats))
         x = _layer(nn.Conv2DTranspose(sizes[0], kernel_shape=4, stride=2), x, norm, stats)
         x = jax.nn.relu(_normalise(norm, x, stats))

@@ -55,7 +55,8 @@ def make(config: Any, images: Images | None) -> Callable[[Any], dict[str, np.nda
     fixed = rng.standard_normal((1_000 if images is None else 64, config.latent_size)).astype(np.float32)
     ends = rng.standard_normal((2, 6, config.latent_size)).astype(np.float32)
     path = _sphere_path(ends[0], ends[1], 12).astype(np.float32)
-    # With batch normalisation a path of near neighbours is no batch to take statistics of, so fresh latents stand beside it.
+    # With batch normalisation a path of near neighbours is no batch to take statistics of, so fresh latents stand
+    # beside it.
     both = np.concatenate([fixed, path])
 
     @jax.jit

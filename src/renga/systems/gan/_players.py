@@ -21,9 +21,10 @@ class Pair(NamedTuple):
 class GAN:
     """A generator and a discriminator of what `config` says, for samples of one shape.
 
-    Each network takes `stats`, what to do about statistics over the batch: `"update"` uses the batch's and moves the averages,
-    `"freeze"` uses the batch's and leaves the averages, `"use"` uses the averages. A player's own update always says `"update"`; what
-    happens to the other player's statistics is `config.gen_stats` and `config.disc_stats`.
+    Each network takes `stats`, what to do about statistics over the batch: `"update"` uses the batch's and moves the
+    averages, `"freeze"` uses the batch's and leaves the averages, `"use"` uses the averages. A player's own update
+    always says `"update"`; what happens to the other player's statistics is `config.gen_stats` and
+    `config.disc_stats`.
     """
 
     def __init__(self, config: Any, shape: tuple[int, ...]) -> None:
@@ -68,9 +69,7 @@ class GAN:
         loss = self.losses.disc(data_disc_output, samples_disc_output, self.config.label_smoothing)
         return loss, Pair(gen_state, disc_state)
 
-    def gen_loss(
-        self, gen_params: Any, disc_params: Any, state: Pair, latents: Array
-    ) -> tuple[Float[Array, ""], Pair]:
+    def gen_loss(self, gen_params: Any, disc_params: Any, state: Pair, latents: Array) -> tuple[Float[Array, ""], Pair]:
         """What the generator minimises, and both players' states after it."""
         samples, gen_state = self.sample(gen_params, state.gen, latents, "update")
         disc_outputs, disc_state = self.disc.apply(disc_params, state.disc, None, samples, self.config.disc_stats)

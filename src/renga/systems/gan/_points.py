@@ -10,7 +10,8 @@ def centres(name: str) -> Float[np.ndarray, "K 2"]:
     """Returns the modes: `ring`, eight on a circle of radius 2, or `grid`, 5×5 of spacing 1.
 
     References:
-      Metz et al., "Unrolled Generative Adversarial Networks", 2017, section 3.1; Srivastava et al., "VEEGAN", 2017, section 4.1.
+      Metz et al., "Unrolled Generative Adversarial Networks", 2017, section 3.1; Srivastava et al., "VEEGAN", 2017,
+      section 4.1.
     """
     if name == "ring":
         angle = 2 * np.pi * np.arange(8) / 8
@@ -32,8 +33,8 @@ def draw(rng: Array, name: str, num_samples: int) -> Float[Array, "N 2"]:
 def coverage(name: str, points: Float[np.ndarray, "N 2"]) -> dict[str, float]:
     """Counts the modes found and the points of high quality.
 
-    A point is of high quality when it lies within three standard deviations of a mode, and a mode is found when at least a tenth of
-    its fair share of all points are such points of it.
+    A point is of high quality when it lies within three standard deviations of a mode, and a mode is found when at
+    least a tenth of its fair share of all points are such points of it.
     """
     modes = centres(name)
     distance = np.linalg.norm(points[:, None] - modes[None], axis=-1)
