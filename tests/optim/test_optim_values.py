@@ -1,4 +1,5 @@
 """Optimisers are values: pytrees that are compared, batched, differentiated, printed and exchanged."""
+# ruff: noqa: E501
 
 import dataclasses
 

@@ -1,4 +1,5 @@
 """Conformance of `renga.optim`: each transformation's update and each function, on tiny arrays."""
+# ruff: noqa: E501
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
 """`contrib`, wrappers and trees of states against Optax."""
+# ruff: noqa: E501
 
 import jax
 import jax.numpy as jnp

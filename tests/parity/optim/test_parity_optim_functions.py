@@ -1,4 +1,5 @@
 """Losses, schedules, projections and helpers against Optax, values and gradients."""
+# ruff: noqa: E501
 
 import jax
 import jax.numpy as jnp
