@@ -20,9 +20,7 @@ def explicit_step(step: Any, tree: Any, batch: Any, parent_index: Any) -> Any:
     kept = (tree.children_invalid, tree.terminal, tree.to_play)
     if all(part is None for part in (*given, *kept)):
         return step
-    for name, came, seen in zip(
-        ("invalid_actions", "terminal", "to_play"), given, kept, strict=True
-    ):
+    for name, came, seen in zip(("invalid_actions", "terminal", "to_play"), given, kept, strict=True):
         if (came is None) != (seen is None):
             raise ValueError(
                 f"recurrent_fn: {name} must come in every step or in none; the search "

@@ -30,13 +30,7 @@ def init_tree(
       The trees.
     """
     logits, value = jnp.asarray(root.prior_logits), jnp.asarray(root.value)
-    sizes = check_shapes(
-        "search",
-        **{"root.prior_logits": (logits, "B A"), "root.value": (value, "B")},
-        invalid_actions=(invalid_actions, "B A"),
-    )
-    B, A = sizes["B"], sizes["A"]
-    _check_embedding(root.embedding, B)
+    B, A = logits.shape
 
     def nodes(fill: Any, dtype: Any, first: Any = None) -> Any:
         array = jnp.full((B, num_nodes), fill, dtype)
@@ -85,6 +79,22 @@ def init_tree(
     )
 
 
+def check_root(root: Any, invalid_actions: Any) -> None:
+    """Checks the shapes of what a search starts from."""
+    sizes = check_shapes(
+        "search",
+        **{"root.prior_logits": (root.prior_logits, "B A"), "root.value": (root.value, "B")},
+        invalid_actions=(invalid_actions, "B A"),
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(root.embedding):
+        if jnp.shape(leaf)[:1] != (sizes["B"],):
+            name = "root.embedding" + jax.tree_util.keystr(path)
+            raise ValueError(
+                f"search: {name} must have a first axis of size {sizes['B']} (the batch of "
+                f"root.prior_logits), got {jnp.shape(leaf)}"
+            )
+
+
 def explicit_parts(params: Any, rng_key: Any, root: Any, recurrent_fn: Any, lookahead: bool) -> tuple[bool, bool, bool]:
     """Finds out whether the model gives masks, terminal flags and players.
 
@@ -111,13 +121,3 @@ def continue_tree(tree: Tree, root: Any, invalid_actions: Any, extra_data: Any) 
     if invalid_actions is not None:
         tree = tree.replace(root_invalid_actions=jnp.asarray(invalid_actions))
     return tree if extra_data is None else tree.replace(extra_data=extra_data)
-
-
-def _check_embedding(embedding: Any, batch_size: int) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(embedding):
-        if jnp.shape(leaf)[:1] != (batch_size,):
-            name = "root.embedding" + jax.tree_util.keystr(path)
-            raise ValueError(
-                f"search: {name} must have a first axis of size {batch_size} (the batch of "
-                f"root.value), got {jnp.shape(leaf)}"
-            )

@@ -41,6 +41,7 @@ def statistics(tree: Tree) -> TreeStatistics:
       Number of nodes, utilisation, depths and branching of each tree.
 
     Example:
+      >>> from renga.search._examples import example_policy_output
       >>> statistics(example_policy_output().search_tree).num_nodes
       Array([9], dtype=int32)
     """
@@ -92,6 +93,7 @@ def describe(
       One line a node: action, visits N, share of the parent's visits, prior P, value Q.
 
     Example:
+      >>> from renga.search._examples import example_policy_output
       >>> print(describe(
       ...     example_policy_output().search_tree, action_names=["left", "right"], max_depth=1
       ... ))
@@ -136,6 +138,7 @@ def to_json(tree: Tree, batch_index: int = 0, *, action_names: Sequence[str] | N
       `reward`, `discount` and `qvalue` besides.
 
     Example:
+      >>> from renga.search._examples import example_policy_output
       >>> import json
       >>> top = json.loads(to_json(example_policy_output().search_tree))
       >>> top["visits"], len(top["children"])
@@ -188,6 +191,7 @@ def to_graphviz(
       The text of a directed graph.
 
     Example:
+      >>> from renga.search._examples import example_policy_output
       >>> print(to_graphviz(example_policy_output().search_tree, min_visits=9))
       digraph search {
         node [shape=box, fontname="sans-serif"];
@@ -196,7 +200,7 @@ def to_graphviz(
     """
     view = _View(tree, batch_index, action_names)
     lines = ["digraph search {", '  node [shape=box, fontname="sans-serif"];']
-    for node in np.flatnonzero(view.visits >= max(min_visits, 1)):
+    for node in np.flatnonzero(view.visits >= max(min_visits, 1)).tolist():
         label = f"N={view.visits[node]}\\nV={view.values[node]:.2f}"
         lines.append(f'  n{node} [label="{label}"];')
         for action, child in view.children(node):

@@ -49,7 +49,6 @@ class PackedTree(Struct):
       children_visits: as in `Tree`, [B, N, A].
       children_qvalues: reward + discount × value of the child, [B, N, A].
       children_prior_logits: as in `Tree`, [B, N, A].
-      children_prior_probs: their softmax, [B, N, A].
       embeddings: as in `Tree`.
       root_invalid_actions: as in `Tree`, [B, A].
       extra_data: as in `Tree`.
@@ -70,7 +69,6 @@ class PackedTree(Struct):
     children_visits: Any
     children_qvalues: Any
     children_prior_logits: Any
-    children_prior_probs: Any
     embeddings: Any
     root_invalid_actions: Any
     extra_data: Any
@@ -95,7 +93,6 @@ class Row(NamedTuple):
     children_visits: Any
     children_qvalues: Any
     children_prior_logits: Any
-    children_prior_probs: Any
     root_invalid_actions: Any = None
     extra_data: Any = None
 
@@ -160,7 +157,6 @@ def rows_at(tree: PackedTree, batch: Any, node: Any) -> Row:
         children_visits=tree.children_visits[batch, node],
         children_qvalues=tree.children_qvalues[batch, node],
         children_prior_logits=tree.children_prior_logits[batch, node],
-        children_prior_probs=tree.children_prior_probs[batch, node],
     )
 
 
@@ -173,7 +169,6 @@ def root_rows(tree: PackedTree) -> Row:
         children_visits=tree.children_visits[:, 0],
         children_qvalues=tree.children_qvalues[:, 0],
         children_prior_logits=tree.children_prior_logits[:, 0],
-        children_prior_probs=tree.children_prior_probs[:, 0],
         root_invalid_actions=tree.root_invalid_actions,
         extra_data=tree.extra_data,
     )
@@ -209,7 +204,6 @@ def pack(tree: Tree, rule: Rule, fresh: bool = False) -> PackedTree:
         children_visits=tree.children_visits,
         children_qvalues=jnp.zeros_like(tree.children_values) if fresh else qvalues,
         children_prior_logits=tree.children_prior_logits,
-        children_prior_probs=jax.nn.softmax(tree.children_prior_logits),
         embeddings=tree.embeddings,
         root_invalid_actions=tree.root_invalid_actions,
         extra_data=tree.extra_data,

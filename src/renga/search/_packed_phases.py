@@ -142,7 +142,6 @@ def expand_packed(
             next_node_index, mode="promise_in_bounds", unique_indices=True
         ),
         children_prior_logits=write(tree.children_prior_logits, step.prior_logits),
-        children_prior_probs=write(tree.children_prior_probs, jax.nn.softmax(step.prior_logits)),
         embeddings=jax.tree.map(write, tree.embeddings, embedding),
     )
 

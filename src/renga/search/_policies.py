@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike, Float, Int, Shaped
+from jaxtyping import ArrayLike, Int, Shaped
 
 from renga.search._explicit import mask_logits
 from renga.search._qtransforms import (
@@ -37,11 +37,11 @@ def muzero_policy(
     loop_fn: LoopFn = lax.fori_loop,
     *,
     qtransform: Any = qtransform_by_parent_and_siblings,
-    dirichlet_fraction: float | Float[ArrayLike, ""] = 0.25,
-    dirichlet_alpha: float | Float[ArrayLike, ""] = 0.3,
-    pb_c_init: float | Float[ArrayLike, ""] = 1.25,
-    pb_c_base: float | Float[ArrayLike, ""] = 19652,
-    temperature: float | Float[ArrayLike, ""] = 1.0,
+    dirichlet_fraction: Shaped[ArrayLike, ""] = 0.25,
+    dirichlet_alpha: Shaped[ArrayLike, ""] = 0.3,
+    pb_c_init: Shaped[ArrayLike, ""] = 1.25,
+    pb_c_base: Shaped[ArrayLike, ""] = 19652,
+    temperature: Shaped[ArrayLike, ""] = 1.0,
     **search_options: Any,
 ) -> PolicyOutput:
     r"""Runs MuZero's search and acts in proportion to the visits.
@@ -74,8 +74,9 @@ def muzero_policy(
       The action, the shares of the visits as its weights, and the tree.
 
     Example:
+      >>> from renga.search._examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
-      >>> output = muzero_policy((), jax.random.key(0), root, step, num_simulations=16)
+      >>> output = muzero_policy((), jax.random.key(0), root, step, 16, temperature=0.0)
       >>> output.action, bool(output.action_weights[0, 1] > 0.8)
       (Array([1], dtype=int32), True)
 
@@ -122,7 +123,7 @@ def gumbel_muzero_policy(
     *,
     qtransform: Any = qtransform_completed_by_mix_value,
     max_num_considered_actions: int = 16,
-    gumbel_scale: float | Float[ArrayLike, ""] = 1.0,
+    gumbel_scale: Shaped[ArrayLike, ""] = 1.0,
     **search_options: Any,
 ) -> PolicyOutput:
     r"""Runs Gumbel MuZero's search: the policy gets better even with few simulations.
@@ -154,6 +155,7 @@ def gumbel_muzero_policy(
       `GumbelMuZeroExtraData`.
 
     Example:
+      >>> from renga.search._examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
       >>> output = gumbel_muzero_policy((), jax.random.key(0), root, step, num_simulations=4)
       >>> output.action

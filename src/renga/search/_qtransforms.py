@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from renga.search._tree import Tree
 
@@ -13,8 +13,8 @@ def qtransform_by_min_max(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    min_value: float | Float[ArrayLike, ""],
-    max_value: float | Float[ArrayLike, ""],
+    min_value: Shaped[ArrayLike, ""],
+    max_value: Shaped[ArrayLike, ""],
 ) -> Float[Array, " A"]:
     r"""Scales Q-values by bounds that are known beforehand.
 
@@ -30,6 +30,7 @@ def qtransform_by_min_max(
       x(a), in [0, 1] if the bounds hold.
 
     Example:
+      >>> from renga.search._examples import example_tree
       >>> tree = example_tree(visits=[2, 0], rewards=[3.0, 0.0])
       >>> qtransform_by_min_max(tree, 0, min_value=0.0, max_value=4.0)
       Array([0.75, 0.  ], dtype=float32)
@@ -43,7 +44,7 @@ def qtransform_by_parent_and_siblings(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    epsilon: float | Float[ArrayLike, ""] = 1e-8,
+    epsilon: Shaped[ArrayLike, ""] = 1e-8,
 ) -> Float[Array, " A"]:
     r"""Scales Q-values by the range of the node's own value and its visited actions.
 
@@ -59,6 +60,7 @@ def qtransform_by_parent_and_siblings(
       x(a), in [0, 1].
 
     Example:
+      >>> from renga.search._examples import example_tree
       >>> tree = example_tree(visits=[2, 1, 0], rewards=[3.0, 1.0, 0.0], value=2.0)
       >>> qtransform_by_parent_and_siblings(tree, 0)
       Array([1., 0., 0.], dtype=float32)
@@ -76,11 +78,11 @@ def qtransform_completed_by_mix_value(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    value_scale: float | Float[ArrayLike, ""] = 0.1,
-    maxvisit_init: float | Float[ArrayLike, ""] = 50.0,
+    value_scale: Shaped[ArrayLike, ""] = 0.1,
+    maxvisit_init: Shaped[ArrayLike, ""] = 50.0,
     rescale_values: bool = True,
     use_mixed_value: bool = True,
-    epsilon: float | Float[ArrayLike, ""] = 1e-8,
+    epsilon: Shaped[ArrayLike, ""] = 1e-8,
 ) -> Float[Array, " A"]:
     r"""Completes the Q-values of unvisited actions by an estimate of the node's value.
 
@@ -100,6 +102,7 @@ def qtransform_completed_by_mix_value(
       x(a), to be added to the logits of the prior.
 
     Example:
+      >>> from renga.search._examples import example_tree
       >>> tree = example_tree(visits=[2, 0], rewards=[3.0, 0.0], value=1.0)
       >>> qtransform_completed_by_mix_value(tree, 0, rescale_values=False).round(3)
       Array([15.6  , 12.133], dtype=float32)
@@ -134,8 +137,9 @@ def _mixed_value(raw_value: Any, qvalues: Any, visits: Any, prior: Any) -> Any:
 
 
 def prior_probs(tree: Any, node_index: Any) -> Any:
-    """The policy prior of a node. A packed tree has it ready."""
-    ready = getattr(tree, "children_prior_probs", None)
-    if ready is not None:
-        return ready[node_index]
+    """The policy prior of a node, computed where it is used.
+
+    A stored one would differ in the last bit from one that XLA fuses with what follows, and the
+    scaling of Q-values to [0, 1] can make a large difference of it.
+    """
     return jax.nn.softmax(tree.children_prior_logits[node_index])

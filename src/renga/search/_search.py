@@ -10,7 +10,7 @@ from renga._core.checks import check_shapes
 from renga.search._backward import backward
 from renga.search._expand import expand
 from renga.search._gradient import replay
-from renga.search._init import continue_tree, explicit_parts, init_tree
+from renga.search._init import check_root, continue_tree, explicit_parts, init_tree
 from renga.search._invariants import raise_on_violation
 from renga.search._keys import split_many
 from renga.search._packed import pack, unpack
@@ -98,6 +98,7 @@ def search(
       ValueError: if shapes do not fit, or options exclude each other.
 
     Example:
+      >>> from renga.search import RecurrentFnOutput, RootFnOutput
       >>> root = RootFnOutput(
       ...     prior_logits=jnp.zeros((1, 2)), value=jnp.zeros(1), embedding=jnp.zeros(1)
       ... )
@@ -125,6 +126,7 @@ def search(
         raise ValueError(f"search: num_parallel must divide num_simulations = {num_simulations}, got {num_parallel}")
     fresh = tree is None
     if fresh:
+        check_root(root, invalid_actions)
         lookahead = lax.fori_loop is loop_fn
         explicit = explicit_parts(params, rng_key, root, recurrent_fn, lookahead)
         num_nodes = num_simulations + 1 if capacity is None else capacity

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Int, Shaped
 
 from renga.search._halving import considered_visits
 from renga.search._keys import uniform_each
@@ -41,8 +41,8 @@ def muzero_action_selection(
     node_index: Int[ArrayLike, ""],
     depth: Int[ArrayLike, ""],
     *,
-    pb_c_init: float | Float[ArrayLike, ""] = 1.25,
-    pb_c_base: float | Float[ArrayLike, ""] = 19652.0,
+    pb_c_init: Shaped[ArrayLike, ""] = 1.25,
+    pb_c_base: Shaped[ArrayLike, ""] = 19652.0,
     qtransform: Any = qtransform_by_parent_and_siblings,
 ) -> Int[Array, ""]:
     r"""Selects by PUCT: the transformed value plus a bonus for promise and rarity.
@@ -64,6 +64,7 @@ def muzero_action_selection(
       The action.
 
     Example:
+      >>> from renga.search._examples import example_tree
       >>> tree = example_tree(visits=[1, 0], rewards=[0.0, 0.0])
       >>> muzero_action_selection(jax.random.key(0), tree, 0, 0)  # the rarer one
       Array(1, dtype=int32)
@@ -120,7 +121,9 @@ def gumbel_muzero_root_action_selection(
       The action.
 
     Example:
-      >>> tree = example_tree(visits=[1, 0], rewards=[9.0, 0.0], extra_data=zero_gumbel)
+      >>> from renga.search._examples import example_tree
+      >>> noise = GumbelMuZeroExtraData(root_gumbel=jnp.zeros(2))
+      >>> tree = example_tree(visits=[1, 0], rewards=[9.0, 0.0], extra_data=noise)
       >>> gumbel_muzero_root_action_selection(
       ...     jax.random.key(0), tree, 0, num_simulations=4, max_num_considered_actions=2
       ... )  # each gets its first visit before one gets a second
@@ -195,6 +198,7 @@ def gumbel_muzero_interior_action_selection(
       The action.
 
     Example:
+      >>> from renga.search._examples import example_tree
       >>> tree = example_tree(visits=[1, 0], rewards=[0.0, 0.0])
       >>> gumbel_muzero_interior_action_selection(jax.random.key(0), tree, 0, 1)
       Array(1, dtype=int32)

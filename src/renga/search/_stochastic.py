@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike, Float, Int, Shaped
+from jaxtyping import ArrayLike, Int, Shaped
 
 from renga.search._policies import (
     _add_dirichlet_noise,
@@ -56,14 +56,14 @@ def stochastic_muzero_policy(
     loop_fn: LoopFn = lax.fori_loop,
     *,
     qtransform: Any = qtransform_by_parent_and_siblings,
-    dirichlet_fraction: float | Float[ArrayLike, ""] = 0.25,
-    dirichlet_alpha: float | Float[ArrayLike, ""] = 0.3,
-    pb_c_init: float | Float[ArrayLike, ""] = 1.25,
-    pb_c_base: float | Float[ArrayLike, ""] = 19652,
-    temperature: float | Float[ArrayLike, ""] = 1.0,
+    dirichlet_fraction: Shaped[ArrayLike, ""] = 0.25,
+    dirichlet_alpha: Shaped[ArrayLike, ""] = 0.3,
+    pb_c_init: Shaped[ArrayLike, ""] = 1.25,
+    pb_c_base: Shaped[ArrayLike, ""] = 19652,
+    temperature: Shaped[ArrayLike, ""] = 1.0,
     gumbel: bool = False,
     max_num_considered_actions: int = 16,
-    gumbel_scale: float | Float[ArrayLike, ""] = 1.0,
+    gumbel_scale: Shaped[ArrayLike, ""] = 1.0,
     **search_options: Any,
 ) -> PolicyOutput:
     r"""Searches a game in which chance answers every decision.
@@ -105,6 +105,7 @@ def stochastic_muzero_policy(
       The action, its weights, and the tree with the edges of decisions only.
 
     Example:
+      >>> from renga.search import ChanceRecurrentFnOutput, DecisionRecurrentFnOutput, RootFnOutput
       >>> root = RootFnOutput(
       ...     prior_logits=jnp.zeros((1, 2)), value=jnp.zeros(1), embedding=jnp.zeros(1)
       ... )
@@ -119,7 +120,7 @@ def stochastic_muzero_policy(
       ...         reward=afterstate, discount=jnp.zeros(1),
       ...     ), afterstate
       >>> stochastic_muzero_policy(
-      ...     (), jax.random.key(0), root, decide, chance, num_simulations=16
+      ...     (), jax.random.key(0), root, decide, chance, 16, temperature=0.0
       ... ).action
       Array([1], dtype=int32)
 

@@ -58,6 +58,7 @@ class Tree(Struct):
       to_play: who moves at each node, [B, N]; None if the model does not tell.
 
     Example:
+      >>> from renga.search import RecurrentFnOutput, RootFnOutput, muzero_policy
       >>> root = RootFnOutput(
       ...     prior_logits=jnp.zeros((1, 2)), value=jnp.zeros(1), embedding=jnp.zeros(1)
       ... )

@@ -1,5 +1,186 @@
-"""`renga.search` in the conformance matrix."""
+"""One tiny call of every public function of `renga.search`."""
 
-CASES = {}
+import functools
 
-EXEMPT = {}
+import jax
+import jax.numpy as jnp
+
+from renga import search
+
+from . import Case
+
+LOGITS = jnp.array([[0.3, -0.2], [0.1, 0.4]])
+
+
+def _step(params, rng_key, action, state):
+    state = jnp.tanh(state * params + action[:, None])
+    return search.RecurrentFnOutput(
+        reward=state[:, 0],
+        discount=jnp.full(state.shape[:1], 0.9),
+        prior_logits=LOGITS * state,
+        value=state[:, 1],
+    ), state
+
+
+def _root(state):
+    return search.RootFnOutput(prior_logits=LOGITS, value=state[:, 1], embedding=state)
+
+
+def _tree(state):
+    return search.muzero_policy(
+        jnp.ones(2), jax.random.key(0), _root(state), _step, 3, dirichlet_fraction=0.0
+    ).search_tree
+
+
+def _one(state):
+    return jax.tree.map(lambda x: x[0], _tree(state))
+
+
+def _policy(policy, **options):
+    def call(params, state):
+        output = policy(params, jax.random.key(1), _root(state), _step, 3, **options)
+        return output.action_weights, output.search_tree.node_values
+
+    return call
+
+
+def _stochastic(params, state):
+    def decide(params, rng_key, action, state):
+        step, state = _step(params, rng_key, action, state)
+        return search.DecisionRecurrentFnOutput(chance_logits=step.prior_logits, afterstate_value=step.value), state
+
+    def chance(params, rng_key, outcome, state):
+        step, state = _step(params, rng_key, outcome, state)
+        return search.ChanceRecurrentFnOutput(
+            action_logits=step.prior_logits,
+            value=step.value,
+            reward=step.reward,
+            discount=step.discount,
+        ), state
+
+    return search.stochastic_muzero_policy(params, jax.random.key(1), _root(state), decide, chance, 3).action_weights
+
+
+def _sampled(params, state):
+    def model(params, rng_key, action, state):
+        step, state = _step(params, rng_key, action, state)
+        return search.SampledRecurrentFnOutput(
+            reward=step.reward,
+            discount=step.discount,
+            value=step.value,
+            actions=jnp.zeros((2, 2)),
+            prior_log_probs=LOGITS,
+            proposal_log_probs=LOGITS,
+        ), state
+
+    root = search.SampledRootFnOutput(
+        value=state[:, 1],
+        embedding=state,
+        actions=jnp.zeros((2, 2)),
+        prior_log_probs=LOGITS,
+        proposal_log_probs=LOGITS,
+    )
+    return search.sampled_muzero_policy(params, jax.random.key(1), root, model, 3).action_weights
+
+
+def _search(params, state):
+    select = lambda key, tree, node, depth=0: jnp.argmin(tree.children_visits[node])
+    return search.search(
+        params,
+        jax.random.key(0),
+        root=_root(state),
+        recurrent_fn=_step,
+        root_action_selection_fn=select,
+        interior_action_selection_fn=select,
+        num_simulations=3,
+    ).node_values
+
+
+def _first_edge(state):
+    return jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32)
+
+
+ARGS = (jnp.array([0.5, -0.3]), jnp.array([[0.2, 0.1], [-0.4, 0.3]]))
+STATE = (ARGS[1],)
+# A search decides by comparisons: its gradient is defined with `differentiable=True` only.
+decision = functools.partial(Case, differentiable=False)
+
+CASES = {
+    "backward": decision(lambda s: search.backward(_tree(s), jnp.array([1, 2])).node_values, STATE),
+    "expand": decision(
+        lambda p, s: (
+            search.expand(p, jax.random.key(0), _tree(s), _step, *_first_edge(s), jnp.array([1, 1])).raw_values
+        ),
+        ARGS,
+    ),
+    "gumbel_muzero_interior_action_selection": decision(
+        lambda s: search.gumbel_muzero_interior_action_selection(jax.random.key(0), _one(s), 0, 1), STATE
+    ),
+    "gumbel_muzero_policy": decision(_policy(search.gumbel_muzero_policy), ARGS),
+    "gumbel_muzero_root_action_selection": decision(
+        lambda s: search.gumbel_muzero_root_action_selection(
+            jax.random.key(0),
+            _one(s).replace(extra_data=search.GumbelMuZeroExtraData(root_gumbel=s[0])),
+            0,
+            num_simulations=4,
+            max_num_considered_actions=2,
+        ),
+        STATE,
+    ),
+    "invariants": decision(lambda s: search.invariants(_tree(s)), STATE),
+    "muzero_action_selection": decision(
+        lambda s: search.muzero_action_selection(jax.random.key(0), _one(s), 0, 0), STATE
+    ),
+    "muzero_policy": decision(_policy(search.muzero_policy), ARGS),
+    "qtransform_by_min_max": decision(
+        lambda s: search.qtransform_by_min_max(_one(s), 0, min_value=-1.0, max_value=1.0), STATE
+    ),
+    "qtransform_by_parent_and_siblings": decision(
+        lambda s: search.qtransform_by_parent_and_siblings(_one(s), 0), STATE
+    ),
+    "qtransform_completed_by_mix_value": decision(
+        lambda s: search.qtransform_completed_by_mix_value(_one(s), 0), STATE, rtol=1e-4
+    ),
+    "reroot": decision(lambda s: search.reroot(_tree(s), jnp.array([0, 1])).node_values, STATE),
+    "sampled_muzero_policy": decision(_sampled, ARGS),
+    "search": decision(_search, ARGS),
+    "simulate": decision(
+        lambda s: search.simulate(
+            jax.random.key(0),
+            _tree(s),
+            lambda key, tree, node, depth: jnp.argmin(tree.children_visits[node]),
+            3,
+        ),
+        STATE,
+    ),
+    "statistics": decision(lambda s: search.statistics(_tree(s)), STATE),
+    "stochastic_muzero_policy": decision(_stochastic, ARGS),
+}
+
+_RECORD = "a record of arrays"
+_ON_HOST = "reads concrete arrays and returns text or raises"
+_ALIAS = "a type, for annotations"
+EXEMPT = {
+    "ChanceRecurrentFnOutput": _RECORD,
+    "DecisionRecurrentFnOutput": _RECORD,
+    "GumbelMuZeroExtraData": _RECORD,
+    "InteriorActionSelectionFn": _ALIAS,
+    "LoopFn": _ALIAS,
+    "PolicyOutput": _RECORD,
+    "RecurrentFn": _ALIAS,
+    "RecurrentFnOutput": _RECORD,
+    "RootActionSelectionFn": _ALIAS,
+    "RootFnOutput": _RECORD,
+    "SampledPolicyOutput": _RECORD,
+    "SampledRecurrentFnOutput": _RECORD,
+    "SampledRootFnOutput": _RECORD,
+    "SearchSummary": _RECORD,
+    "StochasticRecurrentState": _RECORD,
+    "Tree": _RECORD,
+    "TreeStatistics": _RECORD,
+    "check_invariants": _ON_HOST,
+    "check_signs": _ON_HOST,
+    "describe": _ON_HOST,
+    "to_graphviz": _ON_HOST,
+    "to_json": _ON_HOST,
+}

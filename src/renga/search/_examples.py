@@ -1,0 +1,86 @@
+"""Small models and trees that the docstrings' examples use."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from renga.search._tree import Tree
+from renga.search._types import PolicyOutput, RecurrentFnOutput, RootFnOutput
+
+
+def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, Any]:
+    """One state in which each action ends the episode with a reward of its own.
+
+    Returns:
+      The root and the model.
+    """
+    table = jnp.asarray(rewards)
+    logits, zero = jnp.zeros((1, len(rewards))), jnp.zeros(1)
+
+    def step(params: Any, rng_key: Any, action: Any, state: Any) -> Any:
+        del params, rng_key
+        output = RecurrentFnOutput(reward=table[action], discount=zero, prior_logits=logits, value=zero)
+        return output, state
+
+    return RootFnOutput(prior_logits=logits, value=zero, embedding=zero), step
+
+
+def example_policy_output() -> PolicyOutput:
+    """Eight simulations, without noise, of a bandit with rewards 0 and 1."""
+    from renga.search._policies import muzero_policy
+
+    root, step = example_bandit([0.0, 1.0])
+    return muzero_policy((), jax.random.key(0), root, step, 8, dirichlet_fraction=0.0)
+
+
+def example_tree(visits: list[int], rewards: list[float], value: float = 0.0, extra_data: Any = None) -> Tree:
+    """One tree, without batch axis, with a root and the given visits and rewards of its actions."""
+    edges = lambda x: jnp.asarray(x)[None]
+    zeros = jnp.zeros((1, len(visits)))
+    return Tree(
+        node_visits=jnp.array([1 + sum(visits)]),
+        raw_values=jnp.array([value]),
+        node_values=jnp.array([value]),
+        parents=jnp.array([-1]),
+        action_from_parent=jnp.array([-1]),
+        children_index=jnp.full((1, len(visits)), -1),
+        children_prior_logits=zeros,
+        children_visits=edges(visits),
+        children_rewards=edges(rewards),
+        children_discounts=zeros,
+        children_values=zeros,
+        embeddings=None,
+        root_invalid_actions=zeros[0],
+        extra_data=extra_data,
+    )
+
+
+def example_sampled_model() -> tuple[Any, Any]:
+    """One state with real-valued actions x, eight samples, and the reward -(x - 0.5)²."""
+    from renga.search._sampled import SampledRecurrentFnOutput, SampledRootFnOutput
+
+    actions = jnp.linspace(-1.0, 1.0, 8)[None]
+    uniform = jnp.full((1, 8), -jnp.log(2.0))
+
+    def step(params: Any, rng_key: Any, action: Any, state: Any) -> Any:
+        del params, rng_key
+        zero = jnp.zeros_like(action)
+        output = SampledRecurrentFnOutput(
+            reward=-((action - 0.5) ** 2),
+            discount=zero,
+            value=zero,
+            actions=actions,
+            prior_log_probs=uniform,
+            proposal_log_probs=uniform,
+        )
+        return output, state
+
+    root = SampledRootFnOutput(
+        value=jnp.zeros(1),
+        embedding=jnp.zeros(1),
+        actions=actions,
+        prior_log_probs=uniform,
+        proposal_log_probs=uniform,
+    )
+    return root, step

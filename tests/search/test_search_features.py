@@ -1,0 +1,341 @@
+"""What goes beyond mctx: masks, players, kept trees, waves, gradients, budgets, inspection."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import search
+from renga.search._keys import split_each, split_many, uniform_each
+
+B, A = 3, 3
+muzero = functools.partial(search.muzero_policy, dirichlet_fraction=0.0, temperature=0.0)
+PARAMS = jnp.asarray(np.random.RandomState(0).normal(size=(A, 4, 4)), jnp.float32)
+
+
+def heads(state):
+    return 2 * state[:, :A], state[:, 3]
+
+
+def step(params, rng_key, action, state, **explicit):
+    state = jnp.tanh(jnp.einsum("bij,bj->bi", params[action], state))
+    logits, value = heads(state)
+    return search.RecurrentFnOutput(
+        reward=state[:, 0], discount=jnp.full(value.shape, 0.9),
+        prior_logits=logits, value=value, **explicit,
+    ), state  # fmt: skip
+
+
+def make_root(batch=B, **explicit):
+    state = jnp.asarray(np.random.RandomState(1).normal(size=(batch, 4)), jnp.float32)
+    logits, value = heads(state)
+    return search.RootFnOutput(prior_logits=logits, value=value, embedding=state, **explicit)
+
+
+def run(simulations, policy=muzero, root=None, model=step, **options):
+    root = make_root() if root is None else root
+    call = lambda params, root: policy(params, jax.random.key(3), root, model, simulations, **options)
+    return jax.jit(call)(PARAMS, root)
+
+
+def assert_same_tree(a, b, rtol=1e-5):
+    names = ("node_visits", "parents", "children_index", "children_visits")
+    for name in names:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name in ("node_values", "children_values", "children_rewards"):
+        np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def plain_tree():
+    return run(20).search_tree
+
+
+def test_keys_and_noise_are_bitwise_those_of_jax_random():
+    for keys in (jax.random.split(jax.random.key(1), 5), jax.random.split(jax.random.PRNGKey(2), 5)):
+        first, second = split_each(keys)
+        expected = jax.vmap(jax.random.split)(keys)
+        data = lambda k: jax.random.key_data(k)
+        np.testing.assert_array_equal(data(first), data(expected[:, 0]))
+        np.testing.assert_array_equal(data(second), data(expected[:, 1]))
+        np.testing.assert_array_equal(data(split_many(keys[0], 7)), data(jax.random.split(keys[0], 7)))
+        uniform = jax.vmap(lambda key: jax.random.uniform(key, (11,)))(keys)
+        np.testing.assert_array_equal(uniform_each(keys, 11), uniform)
+    other = jax.random.split(jax.random.key(1, impl="rbg"), 2)
+    assert uniform_each(other, 3).shape == (2, 3)
+
+
+def test_fast_and_plain_phases_make_the_same_tree(plain_tree):
+    plain = run(20, loop_fn=lambda *args: jax.lax.fori_loop(*args)).search_tree
+    assert_same_tree(plain_tree, plain)
+
+
+def test_replaced_phases_are_called():
+    called = []
+
+    def spy(name):
+        def phase(*args):
+            called.append(name)
+            return getattr(search, name)(*args)
+
+        return phase
+
+    tree = run(4, **{f"{name}_fn": spy(name) for name in ("simulate", "expand", "backward")}).search_tree
+    assert set(called) == {"simulate", "expand", "backward"}
+    assert_same_tree(tree, run(4).search_tree)
+
+
+def test_illegal_actions_are_never_selected_and_get_no_weight():
+    def masked(params, rng_key, action, state):
+        _, next_state = step(params, rng_key, action, state)
+        return step(params, rng_key, action, state, invalid_actions=next_state[:, :A] > 0.2)
+
+    root = make_root(invalid_actions=jnp.array([[True, False, False]] * B))
+    for policy in (muzero, search.gumbel_muzero_policy):
+        output = run(30, policy, root, masked)
+        tree = output.search_tree
+        visited = tree.children_visits > 0
+        legal_somewhere = ~tree.children_invalid.all(-1, keepdims=True)
+        assert not (visited & tree.children_invalid & legal_somewhere).any()
+        np.testing.assert_array_equal(output.action_weights[:, 0], 0)
+        assert (output.action != 0).all()
+
+
+def tic(params, rng_key, action, state, to_play=True, wrong=False):
+    """Take one or two of the rest; who takes the last wins. State: rest, player."""
+    rest, player = state[:, 0] - action - 1, state[:, 1]
+    over = rest <= 0
+    reward = jnp.where(over, 1.0, 0.0) * (-1 if wrong else 1)
+    extra = {"to_play": 1 - player, "terminal": over, "invalid_actions": jnp.stack([rest < 1, rest < 2], -1)}
+    discount = jnp.where(over, 0.0, 1.0 if to_play else -1.0)
+    return search.RecurrentFnOutput(
+        reward=reward, discount=discount, prior_logits=jnp.zeros((len(rest), 2)),
+        value=jnp.where(over & wrong, -1.0, 0.0), **(extra if to_play else {}),
+    ), jnp.stack([rest, 1 - player], -1)  # fmt: skip
+
+
+def nim_root(rest, to_play=True):
+    state = jnp.stack([jnp.asarray(rest), jnp.zeros_like(jnp.asarray(rest))], -1)
+    n = len(rest)
+    extra = {"to_play": jnp.zeros(n, jnp.int32), "terminal": jnp.zeros(n, bool)} if to_play else {}
+    return search.RootFnOutput(prior_logits=jnp.zeros((n, 2)), value=jnp.zeros(n), embedding=state, **extra)
+
+
+def test_explicit_players_and_ends_find_the_winning_move_and_stay_legal():
+    output = run(150, root=nim_root([4, 5, 7, 8]), model=tic, debug=True)
+    # Leave a multiple of three to the other player.
+    np.testing.assert_array_equal(output.action, [0, 1, 0, 1])
+    assert (output.search_tree.node_values[:, 0] > 0.3).all()
+    holds = search.invariants(output.search_tree)
+    assert all(bool(ok.all()) for ok in holds.values()), holds
+    assert output.search_tree.terminal.any()
+
+
+def test_check_signs_finds_planted_mistakes_and_passes_a_right_model():
+    key = jax.random.key(0)
+    root = nim_root([9] * 8)
+    assert search.check_signs((), key, root, tic) == []
+    twice = lambda *args: (lambda out, s: (out.replace(discount=-out.discount), s))(*tic(*args))
+    assert "turns it twice" in search.check_signs((), key, root, twice)[0]
+    implicit = nim_root([9] * 8, to_play=False)
+    never = lambda *args: (lambda out, s: (out.replace(discount=jnp.abs(out.discount)), s))(*tic(*args, to_play=False))
+    assert "never negative" in search.check_signs((), key, implicit, never)[-1]
+    view = functools.partial(tic, to_play=False, wrong=True)
+    assert any("same sign" in s for s in search.check_signs((), key, implicit, view))
+
+
+def test_a_kept_subtree_is_a_fresh_search_with_the_same_visits(plain_tree):
+    action = jnp.argmax(plain_tree.children_visits[:, 0], -1)
+    kept = jax.jit(search.reroot)(plain_tree, action)
+    visits = [int(v) for v in plain_tree.children_visits[jnp.arange(B), 0, action]]
+    child = plain_tree.children_index[jnp.arange(B), 0, action]
+    embedding = plain_tree.embeddings[jnp.arange(B), child]
+    logits, value = heads(embedding)
+    root = search.RootFnOutput(prior_logits=logits, value=value, embedding=embedding)
+    fresh = run(20, root=root, budgets=jnp.array(visits) - 1).search_tree
+    assert_same_tree(kept, fresh)
+    # And it goes on as if nothing had been between.
+    going = lambda tree: search.search(
+        PARAMS, jax.random.key(9), root=None, recurrent_fn=step, num_simulations=4, tree=tree,
+        root_action_selection_fn=functools.partial(search.muzero_action_selection, depth=0),
+        interior_action_selection_fn=search.muzero_action_selection,
+    )  # fmt: skip
+    more = jax.jit(going)(search.reroot(plain_tree, action, capacity=40))
+    full = run(30, root=root, budgets=jnp.array(visits) + 3).search_tree
+    np.testing.assert_array_equal(more.node_visits[:, :24], full.node_visits[:, :24])
+    assert all(bool(ok.all()) for ok in search.invariants(more).values())
+
+
+def test_uneven_budgets_equal_searches_of_each_size(plain_tree):
+    tree = run(20, budgets=jnp.array([20, 0, 7])).search_tree
+    short = run(7).search_tree
+    np.testing.assert_array_equal(tree.node_visits[0], plain_tree.node_visits[0])
+    np.testing.assert_array_equal(tree.node_visits[1], np.eye(21)[0])
+    np.testing.assert_array_equal(tree.node_visits[2, :8], short.node_visits[2])
+    assert tree.node_visits[2, 8:].sum() == 0
+
+
+def test_a_full_tree_leaves_simulations_out():
+    tree = run(20, capacity=9).search_tree
+    assert tree.node_visits.shape == (B, 9)
+    assert (tree.node_visits[:, 0] == 9).all()
+    assert all(bool(ok.all()) for ok in search.invariants(tree).values())
+
+
+@pytest.mark.parametrize("virtual_loss", [0.0, 1.0])
+def test_waves_spread_over_leaves_and_leave_no_trace_of_virtual_visits(virtual_loss):
+    sizes = []
+
+    def model(params, rng_key, action, state):
+        sizes.append(action.shape[0])
+        return step(params, rng_key, action, state)
+
+    output = run(24, model=model, num_parallel=4, virtual_loss=virtual_loss)
+    tree = output.search_tree
+    assert 4 * B in sizes
+    assert (tree.node_visits[:, 0] == 25).all()
+    assert all(bool(ok.all()) for ok in search.invariants(tree).values())
+    # Few simulations of a wave meet on the same edge.
+    assert (search.statistics(tree).num_nodes > 18).all()
+
+
+def test_leaves_of_one_tree_are_evaluated_on_all_devices():
+    mesh = jax.make_mesh((2,), ("leaf",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec
+
+    def sharded(params, rng_key, action, state):
+        if action.shape[0] % 2:
+            return step(params, rng_key, action, state)
+        return jax.shard_map(
+            lambda a, s: step(params, rng_key, a, s), mesh=mesh,
+            in_specs=spec("leaf"), out_specs=spec("leaf"), check_vma=False,
+        )(action, state)  # fmt: skip
+
+    root = make_root(1)
+    one = run(8, root=root, num_parallel=4).search_tree
+    assert_same_tree(run(8, root=root, model=sharded, num_parallel=4).search_tree, one)
+
+
+def test_gradients_through_the_search_are_those_of_finite_differences():
+    def value(params, root_shift, differentiable=True):
+        root = make_root()
+        root = root.replace(value=root.value + root_shift)
+        output = search.gumbel_muzero_policy(params, jax.random.key(3), root, step, 12, differentiable=differentiable)
+        return jnp.sum(output.search_tree.node_values[:, 0]) + jnp.sum(output.action_weights * jnp.arange(A)[None])
+
+    value_jit = jax.jit(value)
+    np.testing.assert_allclose(value_jit(PARAMS, 0.0), value(PARAMS, 0.0, differentiable=False), rtol=1e-5)
+    grad, root_grad = jax.jit(jax.grad(value, (0, 1)))(PARAMS, 0.0)
+    direction = jnp.asarray(np.random.RandomState(4).normal(size=PARAMS.shape), jnp.float32)
+    eps = 1e-3
+    numeric = (value_jit(PARAMS + eps * direction, 0.0) - value_jit(PARAMS - eps * direction, 0.0)) / (2 * eps)
+    np.testing.assert_allclose(jnp.sum(grad * direction), numeric, rtol=2e-2)
+    assert np.isfinite(root_grad)
+
+
+def test_chance_functions_see_valid_indices_only_and_run_only_when_needed():
+    seen = {"decision": [], "chance": []}
+
+    def decide(params, rng_key, action, state):
+        jax.debug.callback(lambda a: seen["decision"].append(np.array(a)), action)
+        return search.DecisionRecurrentFnOutput(
+            chance_logits=jnp.zeros((1, 2)), afterstate_value=state[:, 0]
+        ), state + action[:, None]
+
+    def chance(params, rng_key, outcome, state):
+        jax.debug.callback(lambda a: seen["chance"].append(np.array(a)), outcome)
+        return search.ChanceRecurrentFnOutput(
+            action_logits=jnp.zeros((1, 3)), value=state[:, 0], reward=state[:, 0] * (1.0 - outcome),
+            discount=jnp.full(1, 0.5),
+        ), 0 * state  # fmt: skip
+
+    root = search.RootFnOutput(prior_logits=jnp.zeros((1, 3)), value=jnp.zeros(1), embedding=jnp.zeros((1, 1)))
+    for gumbel in (False, True):
+        seen["decision"].clear(), seen["chance"].clear()
+        output = search.stochastic_muzero_policy(
+            (), jax.random.key(0), root, decide, chance, 40, temperature=0.0, gumbel=gumbel
+        )
+        jax.effects_barrier()
+        assert int(output.action[0]) == 2
+        assert len(seen["decision"]) + len(seen["chance"]) == 40
+        assert max(map(np.max, seen["decision"])) <= 2
+        assert max(map(np.max, seen["chance"])) <= 1
+        assert min(map(np.min, seen["chance"])) >= 0
+        np.testing.assert_allclose(output.action_weights.sum(), 1, rtol=1e-6)
+
+
+def test_sampled_actions_are_corrected_for_their_proposal():
+    from renga.search._examples import example_sampled_model
+
+    root, model = example_sampled_model()
+    root = root.replace(prior_log_probs=jnp.arange(8.0)[None], proposal_log_probs=jnp.arange(8.0)[None])
+    output = search.sampled_muzero_policy(
+        (), jax.random.key(0), root, model, 200, dirichlet_fraction=0.0, temperature=0.0
+    )
+    prior = jax.nn.softmax(output.search_tree.children_prior_logits[:, 0])
+    np.testing.assert_allclose(prior, 1 / 8, rtol=1e-5)
+    assert abs(float(output.action[0]) - 0.5) < 0.15
+    np.testing.assert_array_equal(output.action, root.actions[0, output.action_index])
+
+
+def test_statistics_text_json_and_graphviz_tell_the_same(plain_tree):
+    stats = jax.jit(search.statistics)(plain_tree)
+    np.testing.assert_array_equal(stats.num_nodes, 21)
+    np.testing.assert_allclose(stats.utilisation, 1.0)
+    names = ["a", 'b"', "c"]
+    top = json.loads(search.to_json(plain_tree, 1, action_names=names))
+
+    def count(node):
+        return 1 + sum(map(count, node["children"]))
+
+    def depth(node):
+        return 1 + max(map(depth, node["children"]), default=-1)
+
+    assert count(top) == 21
+    assert depth(top) == stats.max_depth[1]
+    assert top["visits"] == 21
+    dot = search.to_graphviz(plain_tree, 1, action_names=names)
+    assert dot.count("->") == 20
+    assert '\\"' in dot
+    text = search.describe(plain_tree, 1, action_names=names, max_depth=1)
+    assert text.splitlines()[0].startswith("root  N=21")
+    with pytest.raises(ValueError, match="batch_index"):
+        search.describe(plain_tree, 9)
+
+
+def test_broken_trees_are_told(plain_tree):
+    search.check_invariants(plain_tree)
+    broken = plain_tree.replace(node_visits=plain_tree.node_visits.at[1, 0].set(3))
+    with pytest.raises(ValueError, match=r"'visits' in trees \[1\]"):
+        search.check_invariants(broken)
+    nan = plain_tree.replace(node_values=plain_tree.node_values.at[0, 2].set(jnp.nan))
+    with pytest.raises(ValueError, match="'finite'"):
+        search.check_invariants(nan)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match=r"root.value must have shape \[B\] with B = 3"):
+        run(2, root=make_root().replace(value=jnp.zeros(4)))
+    with pytest.raises(ValueError, match=r"root.embedding.* first axis of size 3"):
+        run(2, root=make_root().replace(embedding=jnp.zeros((4, 1))))
+    with pytest.raises(ValueError, match="num_parallel must divide"):
+        run(5, num_parallel=2)
+    wide = lambda *args: (lambda out, s: (out.replace(value=jnp.zeros((B, 1))), s))(*step(*args))
+    with pytest.raises(ValueError, match="recurrent_fn: value"):
+        run(2, model=wide)
+    with pytest.raises(ValueError, match="num_simulations"):
+        run(0, search.gumbel_muzero_policy)
+    with pytest.raises(ValueError, match=r"root.to_play must be given"):
+        run(2, root=nim_root([4]).replace(to_play=None), model=tic)
+
+
+def test_search_composes_with_vmap_and_scan():
+    keys = jax.random.split(jax.random.key(0), 2)
+    policy = lambda key: search.muzero_policy(PARAMS, key, make_root(), step, 6).search_tree.node_visits
+    mapped = jax.jit(jax.vmap(policy))(keys)
+    scanned = jax.jit(lambda keys: jax.lax.scan(lambda c, k: (c, policy(k)), 0, keys)[1])(keys)
+    np.testing.assert_array_equal(mapped, scanned)
