@@ -38,6 +38,9 @@ class scale_by_adadelta(GradientTransformationExtraArgs):
         E[g²]ₜ = ρ E[g²]ₜ₋₁ + (1 - ρ) gₜ²,  uₜ = gₜ √(E[u²]ₜ₋₁ + ε) / √(E[g²]ₜ + ε)
         E[u²]ₜ = ρ E[u²]ₜ₋₁ + (1 - ρ) uₜ²
 
+    For complex g the squares are complex, as in Optax; for moduli take real and imaginary parts
+    as parameters of their own.
+
     Args:
       rho: ρ.
       eps: ε.

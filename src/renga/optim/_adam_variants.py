@@ -529,7 +529,7 @@ def _adan(g, m, v, n, last, first, b1, c1, b2, c2, b3, c3, fix1, fix2, fix3, eps
     diff = jnp.where(first, jnp.zeros_like(g), g - last)
     m_new = c1 * g + b1 * m
     v_new = c2 * diff + b2 * v
-    n_new = c3 * jnp.square(g + c2 * diff) + b3 * n
+    n_new = c3 * abs_sq(g + c2 * diff) + b3 * n
     u = (m_new / fix1 + c2 * (v_new / fix2)) / (sqrt(n_new / fix3 + eps_root) + eps)
     return u.astype(g.dtype), m_new.astype(m.dtype), v_new.astype(v.dtype), n_new.astype(n.dtype), g
 

@@ -445,12 +445,17 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
     param_dtype: Any = static(jnp.float32)
     global_scale: ArrayLike = 1.0
 
+    def _start(self, p: Any) -> Array:
+        own = jnp.result_type(p)
+        complex_too = jnp.issubdtype(own, jnp.complexfloating)
+        return jnp.asarray(p, jnp.promote_types(own, self.param_dtype) if complex_too else self.param_dtype)
+
     def init(self, params):
         """Remembers where the parameters start."""
         return ScaleByDistanceOverGradientsState(
             max_dist=jax.tree.map(lambda p: self.reps_rel * (1 + safe_norm(p, 0.0)), params),
             grad_sum_of_squares=jax.tree.map(lambda _: jnp.zeros(1, self.param_dtype), params),
-            init_params=jax.tree.map(lambda p: jnp.asarray(p, self.param_dtype), params),
+            init_params=jax.tree.map(self._start, params),
         )
 
     def update(self, updates, state, params=None, **extra_args):

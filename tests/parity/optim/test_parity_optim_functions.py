@@ -181,7 +181,7 @@ SCHEDULES = {
     "warmup cosine": lambda o: o.warmup_cosine_decay_schedule(0.1, 1.0, 10, 30, 0.2, 1.5),
     "warmup cosine no peak": lambda o: o.warmup_cosine_decay_schedule(0.1, 0.0, 10, 30),
     "warmup exponential": lambda o: o.warmup_exponential_decay_schedule(0.1, 1.0, 10, 5, 0.7, 3, True, 0.2),
-    "sgdr": lambda o: o.sgdr_schedule([dict(init_value=0.1, peak_value=p, warmup_steps=3, decay_steps=10) for p in (1.0, 0.5)]),
+    "sgdr": lambda o: o.sgdr_schedule([{"init_value": 0.1, "peak_value": p, "warmup_steps": 3, "decay_steps": 10} for p in (1.0, 0.5)]),
 }  # fmt: skip
 
 
