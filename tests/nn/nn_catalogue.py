@@ -154,6 +154,221 @@ EXAMPLES: dict[str, Example] = {
         lambda: (jnp.asarray(array(*X2)),),
     ),
     "nets.MLP/reverse": Example(lambda lib: lambda x: _autoencode(lib, x), lambda: (jnp.asarray(array(*X2)),)),
+    "nets.ResNet": Example(
+        lambda lib: (
+            lambda x: lib.nets.ResNet(
+                [2, 1, 1, 1],
+                5,
+                channels_per_group=[8, 8, 8, 8],
+                initial_conv_config={"output_channels": 4},
+                logits_config={"w_init": jnp.ones},
+            )(x, True)
+        ),
+        lambda: (jnp.asarray(array(4, 16, 16, 3)),),
+        atol=2e-2,  # batch norm over four numbers in the last group
+    ),
+    "nets.ResNet/v2": Example(
+        lambda lib: (
+            lambda x: lib.nets.ResNet(
+                [1, 1, 1, 1],
+                5,
+                resnet_v2=True,
+                bottleneck=False,
+                channels_per_group=[4, 4, 4, 4],
+                use_projection=[False, True, True, True],
+                initial_conv_config={"output_channels": 4},
+                logits_config={"w_init": jnp.ones},
+            )(x, lib.running_init())
+        ),
+        lambda: (jnp.asarray(array(4, 16, 16, 3)),),
+    ),
+    "nets.MobileNetV1": Example(
+        lambda lib: lambda x: lib.nets.MobileNetV1([1, 2], [4, 6], 3)(x, lib.running_init()),
+        lambda: (jnp.asarray(array(4, 10, 10, 3)),),
+    ),
+    "nets.MobileNetV1/bias": Example(
+        lambda lib: lambda x: lib.nets.MobileNetV1([1, 2], [4, 6], 3, use_bn=False)(x, True),
+        lambda: (jnp.asarray(array(4, 10, 10, 3)),),
+    ),
+    "nets.VectorQuantizer": Example(
+        lambda lib: lambda x: _floats(lib.nets.VectorQuantizer(3, 7, 0.25)(x, True)),
+        lambda: (jnp.asarray(array(4, 2, 3)),),
+    ),
+    "nets.VectorQuantizerEMA": Example(
+        lambda lib: lambda x: _floats(lib.nets.VectorQuantizerEMA(3, 7, 0.25, 0.9)(x, True)),
+        lambda: (jnp.asarray(array(4, 2, 3)),),
+        atol=1e-4,
+    ),
+    # Recurrent networks.
+    **{
+        name: Example(
+            lambda lib, make=make: lambda xs: _unroll(lib, make(lib), xs),
+            lambda: (jnp.asarray(array(5, 2, 3)),),
+        )
+        for name, make in {
+            "VanillaRNN": lambda lib: lib.VanillaRNN(4),
+            "VanillaRNN/single": lambda lib: lib.VanillaRNN(4, double_bias=False),
+            "LSTM": lambda lib: lib.LSTM(4),
+            "GRU": lambda lib: lib.GRU(4),
+            "IdentityCore": lambda lib: lib.IdentityCore(),
+            "DeepRNN": lambda lib: lib.DeepRNN([lib.LSTM(4), jnp.tanh, lib.GRU(3)]),
+            "deep_rnn_with_skip_connections": lambda lib: lib.deep_rnn_with_skip_connections([lib.LSTM(4), lib.GRU(3)]),
+        }.items()
+    },
+    "Conv1DLSTM": Example(
+        lambda lib: lambda x: _step(lib.Conv1DLSTM([4], 3, 2), x),
+        lambda: (jnp.asarray(array(2, 4, 3)),),
+    ),
+    "Conv2DLSTM": Example(
+        lambda lib: lambda x: _step(lib.Conv2DLSTM([4, 3], 2, 2), x),
+        lambda: (jnp.asarray(array(2, 4, 3, 2)),),
+    ),
+    "Conv3DLSTM": Example(
+        lambda lib: lambda x: _step(lib.Conv3DLSTM([2, 2, 2], 2, 2), x),
+        lambda: (jnp.asarray(array(2, 2, 2, 2, 2)),),
+    ),
+    "ResetCore": Example(lambda lib: lambda xs: _reset(lib, xs), lambda: (jnp.asarray(array(5, 2, 3)),)),
+    "static_unroll": Example(
+        lambda lib: lambda xs: lib.static_unroll(*_core_and_state(lib.GRU(4), xs, 2), time_major=False),
+        lambda: (jnp.asarray(array(2, 3, 3)),),
+    ),
+    "dynamic_unroll/states": Example(
+        lambda lib: (
+            lambda xs: lib.dynamic_unroll(
+                *_core_and_state(lib.LSTM(4), xs, 2), return_all_states=True, reverse=True, unroll=2
+            )
+        ),
+        lambda: (jnp.asarray(array(5, 2, 3)),),
+    ),
+    # Attention, pooling, embeddings.
+    "MultiHeadAttention": Example(
+        lambda lib: lambda q, k: lib.MultiHeadAttention(2, 4, 1.0)(q, k, k),
+        lambda: (jnp.asarray(array(2, 5, 6)), jnp.asarray(array(2, 3, 7))),
+    ),
+    "MultiHeadAttention/mask": Example(
+        lambda lib: (
+            lambda q: lib.MultiHeadAttention(
+                2,
+                4,
+                w_init=lib.initializers.RandomNormal(),
+                with_bias=False,
+                value_size=5,
+                model_size=3,
+            )(q, q, q, jnp.tril(jnp.ones((1, 1, 5, 5))))
+        ),
+        lambda: (jnp.asarray(array(2, 5, 6)),),
+    ),
+    "max_pool": Example(
+        lambda lib: (
+            lambda x: (
+                lib.max_pool(x, 2, 2, "SAME"),
+                lib.max_pool(x, (2, 3, 1), (1, 2, 1), "VALID"),
+                lib.max_pool(x, 2, 1, "VALID", channel_axis=None),
+            )
+        ),
+        lambda: (jnp.asarray(array(2, 5, 5, 3)),),
+    ),
+    "avg_pool": Example(
+        lambda lib: (
+            lambda x: (
+                lib.avg_pool(x, 2, 2, "SAME"),
+                lib.avg_pool(x, (1, 2, 3, 1), (1, 1, 2, 1), "VALID"),
+                lib.avg_pool(x, 3, 2, "SAME", channel_axis=1),
+            )
+        ),
+        lambda: (jnp.asarray(array(2, 5, 5, 3)),),
+    ),
+    "MaxPool": simple(lambda lib: lib.MaxPool(3, 2, "SAME"), X4),
+    "AvgPool": simple(lambda lib: lib.AvgPool(3, 2, "SAME"), X4),
+    "Embed": Example(
+        lambda lib: lambda x: lib.Embed(7, 4)((3 * x).astype(jnp.int32) % 7),
+        lambda: (jnp.asarray(array(2, 5)),),
+    ),
+    "Embed/one_hot": Example(
+        lambda lib: lambda x: lib.Embed(7, 4, lookup_style="ONE_HOT")((3 * x).astype(jnp.int32) % 7),
+        lambda: (jnp.asarray(array(2, 5)),),
+    ),
+    "Embed/matrix": Example(
+        lambda lib: lambda x: lib.Embed(embedding_matrix=array(7, 4))((3 * x).astype(jnp.int32) % 7),
+        lambda: (jnp.asarray(array(2, 5)),),
+    ),
+    "Deferred": Example(
+        lambda lib: lambda x: lib.Deferred(lambda: lib.Linear(x.shape[0]))(x),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    # Transformations.
+    "grad": Example(
+        lambda lib: lambda x: lib.grad(lambda y: jnp.sum(lib.Linear(3)(y) ** 2))(x),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "value_and_grad": Example(
+        lambda lib: lambda x: lib.value_and_grad(lambda y: (jnp.sum(_noisy(lib)(y) ** 2), y), has_aux=True)(x),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "remat": Example(
+        lambda lib: lambda x: (lib.remat(_noisy(lib))(x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "vmap": Example(
+        lambda lib: (
+            lambda x: (
+                lib.vmap(_noisy(lib), split_rng=not lib.running_init())(x),
+                _noisy(lib, "b")(x),
+            )
+        ),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "scan": Example(
+        lambda lib: lambda x: (_scan(lib, x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "map": Example(
+        lambda lib: lambda x: (lib.map(_noisy(lib), x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "fori_loop": Example(
+        lambda lib: lambda x: (_fori(lib, x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "cond": Example(
+        lambda lib: lambda x: (_cond(lib, x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "switch": Example(
+        lambda lib: lambda x: (_switch(lib, x), _noisy(lib, "b")(x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "while_loop": Example(
+        lambda lib: lambda x: jax.lax.stop_gradient(_while(lib, x)),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "lift": Example(lambda lib: lambda x: _ensemble(lib, x), lambda: (jnp.asarray(array(*X2)),)),
+    "transparent_lift": Example(lambda lib: lambda x: _lifted(lib, x), lambda: (jnp.asarray(array(*X2)),)),
+    "lift_with_state": Example(
+        lambda lib: lambda x: _lifted_with_state(lib, lib.lift_with_state, x),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "transparent_lift_with_state": Example(
+        lambda lib: lambda x: _lifted_with_state(lib, lib.transparent_lift_with_state, x),
+        lambda: (jnp.asarray(array(*X2)),),
+    ),
+    "layer_stack": Example(
+        lambda lib: (
+            lambda x: (
+                lib.layer_stack(3)(lambda h: lib.Linear(4, name="l")(h) + _rnd(lib))(x),
+                _noisy(lib, "b")(x),
+            )
+        ),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
+    "layer_stack/per_layer": Example(
+        lambda lib: (
+            lambda x: lib.layer_stack(3, with_per_layer_inputs=True, name="s")(
+                lambda h, y: (jnp.tanh(lib.Linear(4)(h)) + y, _count(lib) + h.sum())
+            )(x, jnp.arange(3.0))
+        ),
+        lambda: (jnp.asarray(array(5, 4)),),
+    ),
 }
 
 
@@ -168,3 +383,92 @@ def _autoencode(lib: Any, x: Any) -> Any:
     mlp = lib.nets.MLP([7, 3])
     y = mlp(x)
     return mlp.reverse()(y)
+
+
+def _floats(out: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in out.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+
+
+def _core_and_state(core: Any, xs: Any, batch: int) -> Any:
+    return core, xs, core.initial_state(batch)
+
+
+def _unroll(lib: Any, core: Any, xs: Any) -> Any:
+    return lib.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))
+
+
+def _step(core: Any, x: Any) -> Any:
+    return core(x, core.initial_state(x.shape[0]))
+
+
+def _reset(lib: Any, xs: Any) -> Any:
+    core = lib.ResetCore(lib.LSTM(4))
+    return lib.dynamic_unroll(core, (xs, xs[..., 0] > 0), core.initial_state(2))
+
+
+def _rnd(lib: Any) -> Any:
+    return jax.random.uniform(lib.next_rng_key(), ())
+
+
+def _count(lib: Any) -> Any:
+    count = lib.get_state("count", (), init=jnp.zeros)
+    lib.set_state("count", count + 1)
+    return count
+
+
+def _noisy(lib: Any, name: str = "a") -> Callable[..., Any]:
+    linear = lib.Linear(4, name=name)
+    return lambda x: linear(x) + _rnd(lib) + _count(lib)
+
+
+def _scan(lib: Any, x: Any) -> Any:
+    layer = _noisy(lib)
+    return lib.scan(lambda c, y: (jnp.tanh(layer(c) + y), c.sum()), x[0], x, reverse=True)
+
+
+def _fori(lib: Any, x: Any) -> Any:
+    layer = _noisy(lib)
+    return lib.fori_loop(0, 3, lambda i, v: jnp.tanh(layer(v) + i), x)
+
+
+def _cond(lib: Any, x: Any) -> Any:
+    a = _noisy(lib)
+    return lib.cond(x[0, 0] > 0, a, lambda y: 2 * a(a(y)), x)
+
+
+def _switch(lib: Any, x: Any) -> Any:
+    a = _noisy(lib)
+    return lib.switch(1, [a, lambda y: 2 * a(a(y)), lambda y: a(y) + y], x)
+
+
+def _while(lib: Any, x: Any) -> Any:
+    a = _noisy(lib)
+    if lib.running_init():
+        return a(x)
+    return lib.while_loop(lambda v: v[1] < 3, lambda v: (jnp.tanh(a(v[0])), v[1] + 1), (x, 0))[0]
+
+
+def _inner(lib: Any) -> Any:
+    return lib.transform(lambda x: lib.nets.MLP([4, 3])(x))
+
+
+def _ensemble(lib: Any, x: Any) -> Any:
+    f = _inner(lib)
+    init = lib.lift(jax.vmap(f.init, in_axes=(0, None)), name="ensemble")
+    params = init(lib.next_rng_keys(3) if lib.running_init() else None, x)
+    return jax.vmap(f.apply, in_axes=(0, None, None))(params, None, x)
+
+
+def _lifted(lib: Any, x: Any) -> Any:
+    f = _inner(lib)
+    params = lib.transparent_lift(f.init)(lib.maybe_next_rng_key(), x)
+    return f.apply(params, None, x)
+
+
+def _lifted_with_state(lib: Any, lift: Any, x: Any) -> Any:
+    f = lib.transform_with_state(lambda x: lib.Linear(3)(x) + _count(lib))
+    init, updater = lift(f.init)
+    params, state = init(lib.maybe_next_rng_key(), x)
+    out, state = f.apply(params, state, None, x)
+    updater.update(state)
+    return out

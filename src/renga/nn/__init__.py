@@ -14,6 +14,7 @@ from renga.nn import (
     data_structures,
     experimental,
     initializers,
+    interop,
     mixed_precision,
     nets,
     pad,
@@ -32,6 +33,7 @@ from renga.nn._basic import (
     to_module,
 )
 from renga.nn._batch_norm import BatchNorm
+from renga.nn._capture import Captured, capture, check_params, summary
 from renga.nn._control import cond, fori_loop, map, scan, switch, while_loop
 from renga.nn._conv import ConvND, ConvNDTranspose, get_channel_index
 from renga.nn._conv_fixed import (
@@ -65,6 +67,7 @@ from renga.nn._keys import (
     with_rng,
 )
 from renga.nn._layer_stack import LayerStackTransparencyMapping, layer_stack
+from renga.nn._layers_view import stack_layers, unstack_layers
 from renga.nn._lift import (
     LiftWithStateUpdater,
     lift,
@@ -118,6 +121,7 @@ from renga.nn._recurrent import (
     deep_rnn_with_skip_connections,
 )
 from renga.nn._rng import PRNGSequence
+from renga.nn._save import load, save
 from renga.nn._spectral import SNParamsTree, SpectralNorm
 from renga.nn._stateful import eval_shape, grad, remat, value_and_grad, vmap
 from renga.nn._transform import (
@@ -145,6 +149,7 @@ __all__ = [
     "BatchNorm",
     "Bias",
     "BidirectionalRNN",
+    "Captured",
     "Conv1D",
     "Conv1DLSTM",
     "Conv1DTranspose",
@@ -206,6 +211,8 @@ __all__ = [
     "TransformedWithState",
     "VanillaRNN",
     "avg_pool",
+    "capture",
+    "check_params",
     "cond",
     "config",
     "current_name",
@@ -230,9 +237,11 @@ __all__ = [
     "grad",
     "initializers",
     "intercept_methods",
+    "interop",
     "layer_stack",
     "lift",
     "lift_with_state",
+    "load",
     "map",
     "max_pool",
     "maybe_get_rng_sequence_state",
@@ -253,9 +262,12 @@ __all__ = [
     "reserve_rng_keys",
     "rotary_embedding",
     "running_init",
+    "save",
     "scan",
     "set_state",
+    "stack_layers",
     "static_unroll",
+    "summary",
     "switch",
     "testing",
     "to_dot",
@@ -265,6 +277,7 @@ __all__ = [
     "transparent",
     "transparent_lift",
     "transparent_lift_with_state",
+    "unstack_layers",
     "value_and_grad",
     "vmap",
     "while_loop",

@@ -60,7 +60,7 @@ class MultiHeadAttention(Module):
         self,
         num_heads: int,
         key_size: int,
-        w_init_scale: float | None = None,
+        w_init_scale: float | int | None = None,
         *,
         w_init: Initializer | None = None,
         with_bias: bool = True,
@@ -142,7 +142,7 @@ def rotary_embedding(
     x: Float[ArrayLike, "... time heads size"],
     positions: Shaped[ArrayLike, "..."] | None = None,
     *,
-    base: float = 10_000.0,
+    base: float | int = 10_000.0,
 ) -> Float[Array, "... time heads size"]:
     """Rotates pairs of elements by angles that grow with the position.
 
@@ -230,7 +230,7 @@ class GroupedQueryAttention(Module):
         num_kv_heads: int,
         key_size: int,
         *,
-        rotary_base: float | None = 10_000.0,
+        rotary_base: float | int | None = 10_000.0,
         cache_size: int | None = None,
         with_bias: bool = False,
         w_init: Initializer | None = None,

@@ -67,10 +67,11 @@ def _scan(frame: Frame, f: Any, init: Any, xs: Any, steps: int, reverse: bool, u
     before = frame.internal()
     pure = purify(frame, f, full=True)
 
-    def step(carry: tuple[Any, Internal], x: Any) -> tuple[Any, Any]:
+    def step(carry: tuple[Any, Any, Any], x: Any) -> tuple[Any, Any]:
         (carry, y), internal = pure(before._replace(state=carry[1], rng=carry[2]), carry[0], x)
         return (carry, internal.state, internal.rng), y
 
+    init = _vary_alike(init, (init, xs, before.params))
     # Parameters do not change: they are constants of the loop, not carried.
     loop = (init, before.state, before.rng)
     (carry, state, rng), ys = lax.scan(step, loop, xs, length=steps, reverse=reverse, unroll=unroll)
@@ -106,6 +107,20 @@ def _scan_from_second(
         return jnp.concatenate([ys, y] if reverse else [y, ys])
 
     return carry, jax.tree.map(join, y, ys)
+
+
+def _vary_alike(carry: Any, operands: Any) -> Any:
+    """Inside of shard_map, lets a constant carry vary over the axes that its operands vary over."""
+    leaves = [x for x in jax.tree.leaves(operands) if hasattr(x, "dtype")]
+    axes = frozenset().union(*(getattr(jax.typeof(x), "vma", ()) for x in leaves))
+    if not axes:
+        return carry
+
+    def vary(x: Any) -> Any:
+        missing = axes - jax.typeof(jnp.asarray(x)).vma
+        return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
+
+    return jax.tree.map(vary, carry)
 
 
 def _reserve(frame: Frame) -> int:

@@ -37,7 +37,7 @@ class SpectralNorm(Module):
       algorithm 1.
     """
 
-    def __init__(self, eps: float = 1e-4, n_steps: int = 1, name: str | None = None):
+    def __init__(self, eps: float | int = 1e-4, n_steps: int = 1, name: str | None = None):
         super().__init__(name=name)
         self.eps = eps
         self.n_steps = n_steps
@@ -120,7 +120,7 @@ class SNParamsTree(Module):
 
     def __init__(
         self,
-        eps: float = 1e-4,
+        eps: float | int = 1e-4,
         n_steps: int = 1,
         ignore_regex: str = "",
         name: str | None = None,

@@ -181,7 +181,7 @@ class VarianceScaling(Drawn):
 
     def __init__(
         self,
-        scale: float = 1.0,
+        scale: float | int = 1.0,
         mode: str = "fan_in",
         distribution: str = "truncated_normal",
         fan_in_axes: Sequence[int] | None = None,
@@ -230,7 +230,7 @@ class UniformScaling(Drawn):
       True
     """
 
-    def __init__(self, scale: float = 1.0):
+    def __init__(self, scale: float | int = 1.0):
         self.scale = scale
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
@@ -264,7 +264,7 @@ class Orthogonal:
       Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014.
     """
 
-    def __init__(self, scale: float = 1.0, axis: int = -1):
+    def __init__(self, scale: float | int = 1.0, axis: int = -1):
         self.scale = scale
         self.axis = axis
 
@@ -315,7 +315,7 @@ def _dtype(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
 
 
-def _fans(shape: Sequence[int], fan_in_axes: Sequence[int] | None) -> tuple[float, float]:
+def _fans(shape: Sequence[int], fan_in_axes: Sequence[int] | None) -> tuple[int, int]:
     """The number of inputs and of outputs of a unit."""
     if not shape:
         return 1, 1

@@ -128,7 +128,7 @@ class MobileNetV1(Module):
           is_training: as in `BatchNorm`.
           stats: as in `BatchNorm`.
         """
-        conv = Conv2D(32, 3, stride=2, padding=_PADDING, with_bias=not self.use_bn)
+        conv = Conv2D(32, 3, stride=2, padding="VALID", with_bias=not self.use_bn)
         out = conv(inputs)
         if self.use_bn:
             norm = BatchNorm(create_scale=True, create_offset=True, decay_rate=_BN_DECAY)

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 from renga.nn._batch_norm import BatchNorm
 from renga.nn._conv_fixed import Conv2D
 from renga.nn._linear import Linear
-from renga.nn._module import Module
+from renga.nn._module import Module, transparent
 from renga.nn._pool import max_pool
 
 _Config = Mapping[str, Any] | None
@@ -47,12 +47,15 @@ class _Block(Module):
             for i, (size, kernel, step) in enumerate(plan)
         )
 
+    @transparent
     def _conv(self, channels: int, kernel: int, stride: Any, name: str) -> Conv2D:
         return Conv2D(channels, kernel, stride=stride, with_bias=False, padding="SAME", name=name)
 
+    @transparent
     def _norm(self, i: int, last: bool) -> BatchNorm:
         return BatchNorm(name=f"batchnorm_{i}", **self.bn_config)
 
+    @transparent
     def _make_projection_norm(self) -> None:
         """Makes the shortcut's normalisation, if it has one."""
 
@@ -72,11 +75,13 @@ class _BlockV1(_Block):
       He et al., "Deep Residual Learning for Image Recognition", 2015, eq. 1 and figure 5.
     """
 
+    @transparent
     def _norm(self, i: int, last: bool) -> BatchNorm:
         # The branch starts at zero: at first the block is its shortcut.
         scale_init = {"scale_init": jnp.zeros} if last else {}
         return BatchNorm(name=f"batchnorm_{i}", **scale_init, **self.bn_config)
 
+    @transparent
     def _make_projection_norm(self) -> None:
         self.proj_batchnorm = BatchNorm(name="shortcut_batchnorm", **self.bn_config)
 

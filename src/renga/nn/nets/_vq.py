@@ -194,7 +194,7 @@ class VectorQuantizerEMA(_Quantizer):
         num_embeddings: int,
         commitment_cost: Any,
         decay: Any,
-        epsilon: float = 1e-5,
+        epsilon: float | int = 1e-5,
         dtype: Any = jnp.float32,
         cross_replica_axis: str | None = None,
         name: str | None = None,
