@@ -69,7 +69,22 @@ def _evaluation(files: RunDirectory) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text())
-    return f"<h2>Evaluation</h2><p class='note'>After step {found['step']}.</p>" + _table(found["measures"])
+    # A measure "x (y)" stands beside the measure "x", in a column headed y.
+    columns: dict[str, dict[str, float]] = {"": {}}
+    for name, value in found["measures"].items():
+        base, _, note = name.removesuffix(")").partition(" (")
+        columns.setdefault(note, {})[base] = value
+    head = "".join(f"<th>{html.escape(note)}</th>" for note in columns)
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th>" + "".join(_number(column.get(name)) for column in columns.values()) + "</tr>"
+        for name in dict.fromkeys(name for column in columns.values() for name in column)
+    )
+    note = f"<p class='note'>After step {found['step']}.</p>"
+    return f"<h2>Evaluation</h2>{note}<table><tr><td></td>{head}</tr>{body}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "<td></td>" if value is None else f"<td class='number'>{value:.4g}</td>"
 
 
 def _curves(rows: list[dict[str, Any]]) -> str:

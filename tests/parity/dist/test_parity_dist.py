@@ -35,9 +35,7 @@ def test_distribution_agrees_with_distrax(case, rank_promotion):
     assert ours.batch_shape == theirs.batch_shape
     assert ours.event_shape == theirs.event_shape
     assert ours.dtype == theirs.dtype
-    np.testing.assert_array_equal(
-        ours.sample(seed=KEY, sample_shape=(4,)), theirs.sample(seed=KEY, sample_shape=(4,))
-    )
+    np.testing.assert_array_equal(ours.sample(seed=KEY, sample_shape=(4,)), theirs.sample(seed=KEY, sample_shape=(4,)))
     for method in METHODS_OF_A_VALUE:
         np.testing.assert_allclose(
             getattr(ours, method)(value), getattr(theirs, method)(value), rtol=2e-5, atol=1e-6, err_msg=method

@@ -69,10 +69,10 @@ def make(config: Any, images: Images | None) -> Callable[[Any], dict[str, np.nda
         first, along = fake[: len(fixed)], fake[len(fixed) :]
         if images is None:
             return {"samples_over_time": scatter(first, config.data)}
-        scale = max(1, 24 // shape[0])
+        scale = max(1, 40 // shape[0])
         pairs = np.stack([images.test[:32], first[:32]], axis=1).reshape(-1, *shape)
         return {
-            "samples_over_time": grid(first[:16], 8, max(1, scale - 1)),
+            "samples_over_time": grid(first[:16], 8, max(1, scale // 2)),
             "samples": grid(first, 16, scale),
             "real_left_fake_right": grid(pairs, 16, scale),
             "interpolation": grid(along, 12, scale),
