@@ -46,6 +46,10 @@ def init_tree(
 
     if invalid_actions is None:
         invalid_actions = jnp.zeros_like(logits)
+    if getattr(root, "invalid_actions", None) is not None:
+        illegal = jnp.asarray(root.invalid_actions).astype(bool)
+        invalid_actions = jnp.asarray(invalid_actions)
+        invalid_actions = jnp.where(illegal, jnp.ones_like(invalid_actions), invalid_actions)
     masked, terminal, to_play = explicit
     if getattr(root, "invalid_actions", None) is not None:
         logits = mask_logits(logits, root.invalid_actions)

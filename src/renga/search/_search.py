@@ -82,8 +82,7 @@ def search(
       budgets: how many of the simulations each tree takes part in; None for all.
       num_parallel: how many leaves are collected before the model is called on all of them, as
         one batch of B · num_parallel. Divides `num_simulations`.
-      virtual_loss: what a leaf that is under way seems to lose on its path; with 0 only its
-        visits are counted.
+      virtual_loss: by how much a leaf that is under way seems worse than the nodes on its path.
       differentiable: whether values and logits in the tree are functions of `params` and `root`
         to `jax.grad`; the decisions are constants. The model is evaluated twice.
       debug: whether `invariants` are checked at the end, also under `jit`.

@@ -32,7 +32,7 @@ def wave(
 
         q'(n, a) = [N(n, a) q(n, a) + v(n) - virtual_loss] / [N(n, a) + 1]
 
-    (with virtual_loss = 0 only the visits are counted). When all leaves are known this is undone,
+    When all leaves are known this is undone,
     the model is evaluated on B · num_parallel edges, and the results are backed up in order.
 
     References:
@@ -85,8 +85,7 @@ def _pretend(tree: Tree, parent: Any, action: Any, virtual_loss: float) -> Tree:
         reward = tree.children_rewards[at_edge]
         value = tree.children_discounts[at_edge] * tree.children_values[at_edge]
         loss = tree.node_values[at_node] - virtual_loss
-        if virtual_loss:
-            reward = (visits * (reward + value) + loss) / (visits + 1) - value
+        reward = (visits * (reward + value) + loss) / (visits + 1) - value
         return *above, tree.replace(
             node_visits=tree.node_visits.at[at_node].add(1, mode="drop"),
             children_visits=tree.children_visits.at[at_edge].add(1, mode="drop"),
