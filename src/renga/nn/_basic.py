@@ -98,7 +98,7 @@ def expand_apply(f: Callable[..., Any], axis: int = 0) -> Callable[..., Any]:
       ValueError: on another axis.
 
     Example:
-      >>> expand_apply(lambda x: x.sum(axis=0))(jnp.arange(3))
+      >>> expand_apply(lambda x: x.sum(axis=1))(jnp.arange(3))
       Array(3, dtype=int32)
     """
     if axis not in (0, -1):
@@ -200,7 +200,7 @@ def dropout(
 
     Example:
       >>> dropout(jax.random.key(1), 0.5, jnp.ones(4))
-      Array([0., 2., 2., 2.], dtype=float32)
+      Array([2., 0., 2., 2.], dtype=float32)
 
     References:
       Srivastava et al., "Dropout", 2014, section 4.

@@ -345,9 +345,11 @@ def _make_branches(frame: Frame, index: Any, branches: Any, operands: Any) -> An
         put_back(frame, before)
         for scope, counters, used in names:
             scope.counters, scope.used = dict(counters), set(used)
-    for internal in after[:-1]:
+    params: dict[str, dict[str, Any]] = {}
+    for internal in after:
         for bundle, values in internal.params.items():
-            frame.params[bundle] = {**frame.params.get(bundle, {}), **values}
+            params[bundle] = {**values, **params.get(bundle, {})}
+    frame.params = params
     select = lambda *options: _select(index, options)
     made = [internal.state for internal in after]
     for bundle, states in frame.state.items():

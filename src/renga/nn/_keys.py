@@ -21,7 +21,7 @@ def next_rng_key() -> Any:
       >>> from renga import nn
       >>> f = nn.transform(lambda x: nn.dropout(nn.next_rng_key(), 0.5, x))
       >>> f.apply({}, jax.random.key(1), jnp.ones(4))
-      Array([0., 2., 2., 2.], dtype=float32)
+      Array([2., 0., 2., 2.], dtype=float32)
     """
     frame = current_frame("next_rng_key")
     keys = frame.keys()

@@ -291,10 +291,12 @@ class Module(metaclass=ModuleMetaclass):
     def __repr__(self) -> str:
         return auto_repr(self)
 
+    @transparent
     def params_dict(self) -> dict[str, Any]:
         """Returns the parameters of this module and those inside it: "linear/w" → array."""
         return _below(self, current_frame("params_dict").params)
 
+    @transparent
     def state_dict(self) -> dict[str, Any]:
         """Returns the states of this module and those inside it: "counter/count" → array."""
         state = current_frame("state_dict").state
