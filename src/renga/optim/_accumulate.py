@@ -109,9 +109,9 @@ class MultiSteps(GradientTransformationExtraArgs):
 
     opt: Any
     every_k_schedule: int | Callable[[Any], Any] = steps()
-    use_grad_mean: bool = static(True)
-    should_skip_update_fn: Any = static(None)
-    accumulator_dtype: Any = static(jnp.float32)
+    use_grad_mean: bool = static(default=True)
+    should_skip_update_fn: Any = static(default=None)
+    accumulator_dtype: Any = static(default=jnp.float32)
 
     def __post_init__(self):
         object.__setattr__(self, "opt", with_extra_args_support(self.opt))
@@ -285,7 +285,7 @@ class lookahead(GradientTransformationExtraArgs):
     fast_optimizer: Any
     sync_period: int = steps()
     slow_step_size: Any
-    reset_state: bool = static(False)
+    reset_state: bool = static(default=False)
 
     def __post_init__(self):
         if isinstance(self.sync_period, int) and self.sync_period < 1:
@@ -360,7 +360,7 @@ class conditionally_transform(GradientTransformationExtraArgs):
 
     inner: Any
     should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(False)
+    forward_extra_args: bool = static(default=False)
 
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
@@ -397,7 +397,7 @@ class conditionally_mask(GradientTransformationExtraArgs):
 
     inner: Any
     should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(False)
+    forward_extra_args: bool = static(default=False)
 
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))

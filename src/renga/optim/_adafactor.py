@@ -93,10 +93,10 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
       Shazeer & Stern, "Adafactor", https://arxiv.org/abs/1804.04235, algorithm 4.
     """
 
-    factored: bool = static(True)
+    factored: bool = static(default=True)
     decay_rate: ArrayLike = 0.8
-    step_offset: int = static(0)
-    min_dim_size_to_factor: int = static(128)
+    step_offset: int = static(default=0)
+    min_dim_size_to_factor: int = static(default=128)
     epsilon: ArrayLike = 1e-30
     decay_rate_fn: Callable[..., Any] = _decay_rate_pow
 

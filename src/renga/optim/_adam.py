@@ -74,9 +74,9 @@ class scale_by_adam(GradientTransformationExtraArgs):
     b2: ArrayLike = 0.999
     eps: ArrayLike = 1e-8
     eps_root: ArrayLike = 0.0
-    mu_dtype: Any = static(None)
+    mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
-    nesterov: bool = static(False)
+    nesterov: bool = static(default=False)
 
     def init(self, params):
         """Zero moments."""

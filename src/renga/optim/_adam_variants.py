@@ -169,9 +169,9 @@ class scale_by_amsgrad(GradientTransformationExtraArgs):
     b2: ArrayLike = 0.999
     eps: ArrayLike = 1e-8
     eps_root: ArrayLike = 0.0
-    mu_dtype: Any = static(None)
-    bias_correction_mu: bool = static(True)
-    bias_correction_nu: bool = static(True)
+    mu_dtype: Any = static(default=None)
+    bias_correction_mu: bool = static(default=True)
+    bias_correction_nu: bool = static(default=True)
 
     def init(self, params):
         """Zero moments."""
@@ -272,7 +272,7 @@ class scale_by_radam(GradientTransformationExtraArgs):
     eps_root: ArrayLike = 0.0
     threshold: ArrayLike = 5.0
     _: dataclasses.KW_ONLY
-    nesterov: bool = static(False)
+    nesterov: bool = static(default=False)
 
     def init(self, params):
         """Zero moments."""
@@ -462,7 +462,7 @@ class scale_by_belief(GradientTransformationExtraArgs):
     eps: ArrayLike = 1e-16
     eps_root: ArrayLike = 1e-16
     _: dataclasses.KW_ONLY
-    nesterov: bool = static(False)
+    nesterov: bool = static(default=False)
 
     def init(self, params):
         """Zero moments."""

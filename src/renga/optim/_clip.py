@@ -216,7 +216,7 @@ class adaptive_grad_clip(GradientTransformationExtraArgs):
 
     clipping: ArrayLike
     eps: ArrayLike = 1e-3
-    axis: Any = static(None)
+    axis: Any = static(default=None)
 
     def update(self, updates, state, params=None, **extra_args):
         """Clips."""

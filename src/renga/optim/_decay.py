@@ -53,7 +53,7 @@ class add_decayed_weights(GradientTransformationExtraArgs):
     """
 
     weight_decay: ScalarOrSchedule = 0.0
-    mask: Any = static(None)
+    mask: Any = static(default=None)
 
     def init(self, params):
         """Counts steps if the decay is a schedule."""

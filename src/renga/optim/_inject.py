@@ -96,7 +96,7 @@ class _injected(GradientTransformationExtraArgs):
     numbers: dict[str, Any]
     names: tuple[str, ...] = static()  # of the schedules
     schedules: tuple[Any, ...]
-    dtype: Any = static(None)
+    dtype: Any = static(default=None)
 
     def _cast(self, number: Any, params: Any) -> Any:
         array = jnp.asarray(number)

@@ -102,7 +102,7 @@ class masked(GradientTransformationExtraArgs):
     inner: Any
     mask: Any = static()
     _: dataclasses.KW_ONLY
-    mask_compatible_extra_args: bool = static(False)
+    mask_compatible_extra_args: bool = static(default=False)
 
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))

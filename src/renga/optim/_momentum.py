@@ -59,8 +59,8 @@ class trace(GradientTransformationExtraArgs):
     """
 
     decay: ArrayLike
-    nesterov: bool = static(False)
-    accumulator_dtype: Any = static(None)
+    nesterov: bool = static(default=False)
+    accumulator_dtype: Any = static(default=None)
 
     def init(self, params):
         """A zero sum."""
@@ -103,8 +103,8 @@ class ema(GradientTransformationExtraArgs):
     """
 
     decay: ArrayLike
-    debias: bool = static(True)
-    accumulator_dtype: Any = static(None)
+    debias: bool = static(default=True)
+    accumulator_dtype: Any = static(default=None)
 
     def init(self, params):
         """A zero average."""

@@ -348,7 +348,7 @@ class scale_by_novograd(GradientTransformationExtraArgs):
     eps: ArrayLike = 1e-8
     eps_root: ArrayLike = 0.0
     weight_decay: ArrayLike = 0.0
-    mu_dtype: Any = static(None)
+    mu_dtype: Any = static(default=None)
 
     def init(self, params):
         """Zero momentum; one number a leaf for the norm."""
@@ -442,7 +442,7 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
 
     reps_rel: ArrayLike = 1e-6
     eps: ArrayLike = 1e-8
-    param_dtype: Any = static(jnp.float32)
+    param_dtype: Any = static(default=jnp.float32)
     global_scale: ArrayLike = 1.0
 
     def _start(self, p: Any) -> Array:

@@ -119,8 +119,8 @@ class observe(GradientTransformationExtraArgs):
       {'norm': {'w': 0.141}, 'ratio': {'w': 0.028}}
     """
 
-    fn: Callable[..., Any] | Sequence[str] = static(MEASURES)
-    name: str | None = static(None)
+    fn: Callable[..., Any] | Sequence[str] = static(default=MEASURES)
+    name: str | None = static(default=None)
 
     def __post_init__(self):
         if not callable(self.fn):

@@ -216,7 +216,7 @@ class scale_by_polyak(GradientTransformationExtraArgs):
     f_min: ArrayLike = 0.0
     max_learning_rate: ArrayLike = 1.0
     eps: ArrayLike = 0.0
-    variant: str = static("sps")
+    variant: str = static(default="sps")
 
     def __post_init__(self):
         check_choice("scale_by_polyak", "variant", self.variant, ("sps", "sps+"))
@@ -304,9 +304,9 @@ class add_noise(GradientTransformationExtraArgs):
 
     eta: ArrayLike
     gamma: ArrayLike
-    key: Array | int | None = steps(None)
+    key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: int | None = steps(None)
+    seed: int | None = steps(default=None)
 
     def __post_init__(self):
         as_key("add_noise", self.key, self.seed)
@@ -387,7 +387,7 @@ class apply_every(GradientTransformationExtraArgs):
       (Array(0., dtype=float32, weak_type=True), Array(3., dtype=float32, weak_type=True))
     """
 
-    k: int = steps(1)
+    k: int = steps(default=1)
 
     def init(self, params):
         """A zero sum."""

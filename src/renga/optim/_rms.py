@@ -96,8 +96,8 @@ class scale_by_rms(GradientTransformationExtraArgs):
     decay: ArrayLike = 0.9
     eps: ArrayLike = 1e-8
     initial_scale: ArrayLike = 0.0
-    eps_in_sqrt: bool = static(True)
-    bias_correction: bool = static(False)
+    eps_in_sqrt: bool = static(default=True)
+    bias_correction: bool = static(default=False)
 
     def init(self, params):
         """Moments at v₀."""
@@ -161,8 +161,8 @@ class scale_by_stddev(GradientTransformationExtraArgs):
     decay: ArrayLike = 0.9
     eps: ArrayLike = 1e-8
     initial_scale: ArrayLike = 0.0
-    eps_in_sqrt: bool = static(True)
-    bias_correction: bool = static(False)
+    eps_in_sqrt: bool = static(default=True)
+    bias_correction: bool = static(default=False)
 
     def init(self, params):
         """Moments at 0 and v₀."""

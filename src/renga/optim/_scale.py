@@ -147,7 +147,7 @@ class scale_by_learning_rate(GradientTransformationExtraArgs):
 
     learning_rate: ScalarOrSchedule | None = None
     _: dataclasses.KW_ONLY
-    flip_sign: bool = static(True)
+    flip_sign: bool = static(default=True)
 
     def init(self, params):
         """Keeps the first learning rate."""

@@ -65,7 +65,7 @@ class polynomial_schedule(Value):
     end_value: ArrayLike
     power: ArrayLike = steps()
     transition_steps: ArrayLike = steps()
-    transition_begin: ArrayLike = steps(0)
+    transition_begin: ArrayLike = steps(default=0)
 
     def __call__(self, count: ArrayLike) -> Array | ArrayLike:
         """The value at step `count`."""
@@ -125,8 +125,8 @@ class exponential_decay(Value):
     init_value: ArrayLike
     transition_steps: ArrayLike = steps()
     decay_rate: ArrayLike
-    transition_begin: ArrayLike = steps(0)
-    staircase: bool = steps(False)
+    transition_begin: ArrayLike = steps(default=0)
+    staircase: bool = steps(default=False)
     end_value: ArrayLike | None = None
 
     def __call__(self, count: ArrayLike) -> Array | ArrayLike:

@@ -66,9 +66,9 @@ class scale_by_lion(GradientTransformationExtraArgs):
 
     b1: ArrayLike = 0.9
     b2: ArrayLike = 0.99
-    mu_dtype: Any = static(None)
+    mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
-    mode: str = static("hard")
+    mode: str = static(default="hard")
     smooth_beta: ArrayLike = 1.0
 
     def __post_init__(self):

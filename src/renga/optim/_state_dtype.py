@@ -98,8 +98,8 @@ rounding='stochastic' or a wider dtype
     inner: Any
     dtype: Any = static()
     _: dataclasses.KW_ONLY
-    rounding: str = static("stochastic")
-    seed: int = static(0)
+    rounding: str = static(default="stochastic")
+    seed: int = static(default=0)
 
     def __post_init__(self):
         check_choice("state_dtype", "rounding", self.rounding, ("stochastic", "nearest"))

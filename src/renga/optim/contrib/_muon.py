@@ -126,15 +126,15 @@ class scale_by_muon(GradientTransformationExtraArgs):
     """
 
     ns_coeffs: Any = (3.4445, -4.7750, 2.0315)
-    ns_steps: int = static(5)
+    ns_steps: int = static(default=5)
     beta: ArrayLike = 0.95
     eps: ArrayLike = 1e-8
-    mu_dtype: Any = static(None)
+    mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
-    nesterov: bool = static(True)
-    adaptive: bool = static(False)
-    preconditioning: str = static("frobenius")
-    weight_dimension_numbers: Any = static(None)
+    nesterov: bool = static(default=True)
+    adaptive: bool = static(default=False)
+    preconditioning: str = static(default="frobenius")
+    weight_dimension_numbers: Any = static(default=None)
 
     def __post_init__(self):
         check_choice("scale_by_muon", "preconditioning", self.preconditioning, PRECONDITIONINGS)

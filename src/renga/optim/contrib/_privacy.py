@@ -50,9 +50,9 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
 
     l2_norm_clip: ArrayLike
     noise_multiplier: ArrayLike
-    key: Array | int | None = steps(None)
+    key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: int | None = steps(None)
+    seed: int | None = steps(default=None)
 
     def __post_init__(self):
         as_key("differentially_private_aggregate", self.key, self.seed)

@@ -68,7 +68,7 @@ class prodigy(GradientTransformationExtraArgs):
     estim_lr0: ArrayLike = 1e-6
     estim_lr_coef: ArrayLike = 1.0
     weight_decay: ArrayLike = 0.0
-    safeguard_warmup: bool = static(False)
+    safeguard_warmup: bool = static(default=False)
 
     def init(self, params):
         """Remembers where the parameters start."""

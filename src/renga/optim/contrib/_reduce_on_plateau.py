@@ -52,11 +52,11 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
     """
 
     factor: ArrayLike = 0.1
-    patience: int = steps(10)
+    patience: int = steps(default=10)
     rtol: ArrayLike = 1e-4
     atol: ArrayLike = 0.0
-    cooldown: int = steps(0)
-    accumulation_size: int = steps(1)
+    cooldown: int = steps(default=0)
+    accumulation_size: int = steps(default=1)
     min_scale: ArrayLike = 0.0
 
     def __post_init__(self):

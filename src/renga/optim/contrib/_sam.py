@@ -77,10 +77,10 @@ class sam(GradientTransformationExtraArgs):
 
     optimizer: Any
     adv_optimizer: Any
-    sync_period: int = steps(2)
-    reset_state: bool = static(True)
-    opaque_mode: bool = static(False)
-    batch_axis_name: str | None = static(None)
+    sync_period: int = steps(default=2)
+    reset_state: bool = static(default=True)
+    opaque_mode: bool = static(default=False)
+    batch_axis_name: str | None = static(default=None)
 
     def __post_init__(self):
         if isinstance(self.sync_period, int) and self.sync_period < 1:

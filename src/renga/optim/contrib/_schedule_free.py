@@ -99,7 +99,7 @@ class schedule_free(GradientTransformationExtraArgs):
     learning_rate: ScalarOrSchedule
     b1: ArrayLike = 0.9
     weight_lr_power: ArrayLike = 2.0
-    state_dtype: Any = static(None)
+    state_dtype: Any = static(default=None)
 
     def __post_init__(self):
         object.__setattr__(self, "base_optimizer", with_extra_args_support(self.base_optimizer))
