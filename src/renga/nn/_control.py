@@ -283,7 +283,7 @@ def cond(
     index = jnp.asarray(pred)
     if index.ndim:
         raise TypeError(f"cond: pred must be a scalar, got shape {index.shape}")
-    return switch((index != 0).astype(jnp.int32), [false_fun, true_fun], *operands)
+    return switch((index == 0).astype(jnp.int32), [true_fun, false_fun], *operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:

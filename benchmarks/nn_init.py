@@ -1,0 +1,63 @@
+"""How long does `init` take, against Haiku's eager `init`, in one process?
+
+python benchmarks/nn_init.py [resnet50|mlp]
+"""
+
+import json
+import pathlib
+import platform
+import sys
+import time
+from importlib.metadata import version
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from renga import nn
+
+MODELS = {
+    "mlp": (lambda lib: lambda x: lib.nets.MLP([300, 100, 10])(x), (32, 784)),
+    "resnet50": (lambda lib: lambda x: lib.nets.ResNet50(1000)(x, True), (1, 224, 224, 3)),
+}
+
+
+def seconds(init, *args):
+    start = time.perf_counter()
+    out = jax.block_until_ready(init(*args))
+    return time.perf_counter() - start, out
+
+
+def main(name: str) -> None:
+    build, shape = MODELS[name]
+    x, key = jnp.ones(shape), jax.random.key(0)
+    jax.block_until_ready(jax.random.split(key))  # the backend has started
+    ours = nn.transform_with_state(build(nn)).init
+    theirs = hk.transform_with_state(build(hk)).init
+    # First calls, as in a fresh program: compilation is part of the time.
+    first, mine = seconds(ours, key, x)
+    upstream, other = seconds(theirs, key, x)
+    again, _ = seconds(ours, key, x)
+    upstream_again, _ = seconds(theirs, key, x)
+    same = jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.allclose(a, b)), mine[0], other[0]))
+    result = {
+        "question": "seconds of init, first and second call",
+        "model": name,
+        "renga_first": first,
+        "haiku_first": upstream,
+        "ratio_first": first / upstream,
+        "renga_second": again,
+        "haiku_second": upstream_again,
+        "same_parameters": same,
+        "versions": {p: version(p) for p in ("jax", "jaxlib", "dm-haiku")},
+        "python": platform.python_version(),
+        "device": str(jax.devices()[0]),
+        "command": f"python benchmarks/nn_init.py {name}",
+    }
+    print(json.dumps(result, indent=1))
+    path = pathlib.Path(__file__).parent / "results" / f"nn_init_{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "resnet50")
