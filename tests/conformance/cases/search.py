@@ -168,6 +168,7 @@ EXEMPT = {
     "LoopFn": _ALIAS,
     "PolicyOutput": _RECORD,
     "RecurrentFn": _ALIAS,
+    "RecurrentState": _ALIAS,
     "RecurrentFnOutput": _RECORD,
     "RootActionSelectionFn": _ALIAS,
     "RootFnOutput": _RECORD,
