@@ -1,0 +1,108 @@
+"""The same arguments through rlax: values and gradients with respect to every floating argument must agree."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import rl as ours
+
+rlax = pytest.importorskip("rlax")
+
+pytestmark = pytest.mark.usefixtures("rank_promotion")
+
+_rng = np.random.RandomState(0)
+N = lambda *shape: jnp.asarray(_rng.normal(size=shape), jnp.float32)
+U = lambda *shape: jnp.asarray(_rng.uniform(0.05, 0.95, size=shape), jnp.float32)
+P = lambda *shape: jax.nn.softmax(N(*shape), axis=-1)  # probabilities
+I = lambda high, *shape: jnp.asarray(_rng.randint(high, size=shape), jnp.int32)
+D = lambda *shape: jnp.asarray(_rng.uniform(size=shape) > 0.3, jnp.float32) * 0.9  # discounts with terminations
+
+# name or name/variant -> arguments; a dict at the end holds keyword arguments that stay static.
+ONE_STEP = {
+    "td_learning": (N(), N(), D(), N()),
+    "sarsa": (N(3), I(3), N(), D(), N(3), I(3)),
+    "expected_sarsa": (N(3), I(3), N(), D(), N(3), P(3)),
+    "q_learning": (N(3), I(3), N(), D(), N(3)),
+    "q_learning/ties": (N(3), I(3), N(), jnp.float32(0.9), jnp.ones(3)),
+    "q_learning/one_action": (N(1), I(1), N(), jnp.float32(0.9), N(1)),
+    "double_q_learning": (N(3), I(3), N(), D(), N(3), N(3)),
+    "persistent_q_learning": (N(3), I(3), N(), jnp.float32(0.9), N(3), jnp.float32(0.3)),
+    "qv_learning": (N(3), I(3), N(), D(), N()),
+    "qv_max": (N(), N(), D(), N(3)),
+}
+PLAIN = {
+    "batched_index": (N(4, 3), I(3, 4)),
+    "batched_index/keepdims": (N(4, 3), I(3, 4), {"keepdims": True}),
+    "batched_index/out_of_range": (N(3, 3), jnp.array([-1, 2, 7])),
+    "one_hot": (jnp.array([0, 2, 5, -1]), {"num_classes": 3}),
+    "lhs_broadcast": (N(4), N(4, 3)),
+    "l2_loss": (N(3), N(3)),
+    "l2_loss/no_targets": (N(3),),
+    "huber_loss": (jnp.array([0.3, -2.0, 1.0, -1.0, 0.0]), {"delta": 1.0}),
+    "likelihood": (U(3), U(3)),
+    "log_loss": (U(3), U(3)),
+    "expectile_loss": (N(5), N(5), {"expectile": 0.3}),
+}
+TABLE = ONE_STEP | PLAIN
+
+
+def call(library, name, args, dtype):
+    """Value and gradient of a random projection, with the target's gradient stopped and not."""
+    function = getattr(library, name.split("/")[0])
+    keywords = args[-1] if args and isinstance(args[-1], dict) else {}
+    args = [x for x in args if not isinstance(x, dict)]
+    cast = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    args = [jax.tree.map(cast, x) if not isinstance(x, float | int | type(None)) else x for x in args]
+    floating = [i for i, x in enumerate(args) if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
+    stop = [k for k in inspect.signature(function).parameters if k in ("stop_target_gradients", "use_stop_gradient")]
+    flags = [{stop[0]: flag} for flag in (True, False)] if stop else [{}]
+
+    def both(*inputs):
+        results = []
+        for flag in flags:
+
+            def scalar(given, flag=flag):
+                full = list(args)
+                for i, x in zip(floating, given, strict=True):
+                    full[i] = x
+                value = function(*full, **keywords, **flag)
+                leaves = [x for x in jax.tree.leaves(value) if jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+                weigh = lambda x: jnp.sum(jnp.cos(jnp.arange(x.size)).reshape(x.shape).astype(x.dtype) * x)
+                return sum((weigh(x) for x in leaves), jnp.zeros((), dtype)), value
+
+            results.append(jax.value_and_grad(scalar, has_aux=True)(inputs))
+        return results
+
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(both, compiler_options=options)(*[args[i] for i in floating])
+
+
+def assert_equal_to_rlax(name, dtype, rtol, atol):
+    args = TABLE[name]
+    got, expected = (call(library, name, args, dtype) for library in (ours, rlax))
+    got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+    assert len(got) == len(expected)
+    for x, y in zip(got, expected, strict=True):
+        assert x.shape == y.shape
+        assert x.dtype == y.dtype
+        np.testing.assert_allclose(np.asarray(x, np.float64), np.asarray(y, np.float64), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_values_and_gradients_are_those_of_rlax(name):
+    assert_equal_to_rlax(name, jnp.float32, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted({name.split("/")[0] for name in TABLE}))
+def test_parameters_and_defaults_are_those_of_rlax(name):
+    simple = lambda p: p.default if isinstance(p.default, int | float | str | type(None)) else p.default is p.empty
+    expected = [(p.name, simple(p)) for p in inspect.signature(getattr(rlax, name)).parameters.values()]
+    mine = [
+        (p.name, simple(p))
+        for p in inspect.signature(getattr(ours, name)).parameters.values()
+        if p.kind is not p.KEYWORD_ONLY
+    ]
+    assert mine == expected
