@@ -14,7 +14,7 @@ _ACCUMULATE = {jnp.dtype(jnp.bfloat16): jnp.float32, jnp.dtype(jnp.float16): jnp
 
 def spread(x: Any, shape: Sequence[int]) -> jax.Array:
     """Broadcasts an array to a shape, aligned at the last axis; no rank promotion is left to do."""
-    x = jnp.asarray(x)
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     shape = tuple(shape)
     if x.shape == shape:
         return x
@@ -36,19 +36,19 @@ def _without_ones(
 def mean(x: Any, axes: Sequence[int]) -> jax.Array:
     """The mean over axes, which stay with size 1; computed in float32 at least."""
     x = jnp.asarray(x)
-    wide = x.astype(_ACCUMULATE.get(x.dtype, x.dtype))
+    wide = lax.convert_element_type(x, _ACCUMULATE.get(x.dtype, x.dtype))
     size = np.prod([x.shape[axis] for axis in axes], dtype=np.float64)
     total = lax.reduce_sum(wide, tuple(axes))
-    total = total / jnp.asarray(size, total.dtype)
-    return total.reshape([1 if i in axes else n for i, n in enumerate(x.shape)])
+    total = lax.div(total, np.asarray(size, total.dtype))
+    return lax.reshape(total, [1 if i in axes else n for i, n in enumerate(x.shape)])
 
 
 def moments(x: Any, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and variance over axes, which stay with size 1; in two passes, in float32 at least."""
     x = jnp.asarray(x)
-    x = x.astype(_ACCUMULATE.get(x.dtype, x.dtype))
+    x = lax.convert_element_type(x, _ACCUMULATE.get(x.dtype, x.dtype))
     center = mean(x, axes)
-    deviation = x - spread(center, x.shape)
+    deviation = lax.sub(x, spread(center, x.shape))
     return center, mean(lax.real(deviation * deviation.conj()) if is_complex(x) else lax.square(deviation), axes)
 
 

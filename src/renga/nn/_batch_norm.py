@@ -145,7 +145,7 @@ class BatchNorm(Module):
         center, variance = self._statistics(inputs, sorted(axes), stats)
         shape = [1 if i in axes else n for i, n in enumerate(inputs.shape)]
         eps = jnp.asarray(self.eps, variance.dtype)
-        factor = lax.rsqrt(variance + eps)
+        factor = lax.rsqrt(lax.add(variance, spread(eps, variance.shape)))
         if self.create_scale:
             scale = get_parameter("scale", shape, inputs.dtype, self.scale_init)
         if self.create_offset:
@@ -213,12 +213,12 @@ def affine(inputs: Array, center: Array | None, factor: Array, scale: Any, offse
     if scale is not None:
         scale = jnp.asarray(scale, inputs.dtype)
         if scale.size == factor.size and scale.ndim == factor.ndim:
-            factor = scale * factor  # of the channels only: one product less
+            factor = lax.mul(scale.reshape(factor.shape), factor)  # of the channels only: one product less
         else:
             factor = spread(scale, shape) * spread(factor, shape)
     if center is not None:
-        inputs = inputs - spread(center, shape)
-    out = inputs * spread(factor, shape)
+        inputs = lax.sub(inputs, spread(center, shape))
+    out = lax.mul(inputs, spread(factor, shape))
     if offset is not None:
-        out = out + spread(jnp.asarray(offset, out.dtype), shape)
+        out = lax.add(out, spread(jnp.asarray(offset, out.dtype), shape))
     return out

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from renga.nn._arrays import spread
@@ -96,15 +97,17 @@ class ExponentialMovingAverage(Module):
         if self.warmup_length > 0:
             decay = jnp.where(spread(counter <= 0, decay.shape), 0.0, decay)
             decay = decay.astype(value.dtype)
-        decay = spread(decay, value.shape) if decay.ndim else decay
         hidden = get_state("hidden", value.shape, value.dtype, init=jnp.zeros)
-        hidden = hidden * decay + value * (1 - decay)
+        # Operations of `lax`: this is traced twice in every batch norm.
+        one = jnp.ones((), value.dtype)
+        keep, take = (spread(x, value.shape) for x in (decay, lax.sub(spread(one, decay.shape), decay)))
+        hidden = lax.add(lax.mul(hidden, keep), lax.mul(value, take))
         average = hidden
         if self.initial_average is not None:
             shape, dtype, init = value.shape, value.dtype, self.initial_average
             get_state("average", shape, dtype, init=init)
         if self.zero_debias:
-            average = average / (spread(debias, value.shape) if debias.ndim else debias)
+            average = lax.div(average, spread(debias, value.shape))
         if update_stats:
             set_state("counter", counter)
             set_state("hidden", hidden)
