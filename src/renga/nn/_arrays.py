@@ -33,6 +33,12 @@ def _without_ones(
     return x, shape, tuple(range(lead, len(shape)))
 
 
+def add_bias(x: jax.Array, b: Any) -> jax.Array:
+    """Adds b, broadcast from the last axes; without the dispatch of the operator if dtypes agree."""
+    b = spread(b, x.shape)
+    return lax.add(x, b) if x.dtype == b.dtype else x + b
+
+
 def mean(x: Any, axes: Sequence[int]) -> jax.Array:
     """The mean over axes, which stay with size 1; computed in float32 at least."""
     x = jnp.asarray(x)

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga.nn import pad
-from renga.nn._arrays import spread
+from renga.nn._arrays import add_bias
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
@@ -117,7 +117,7 @@ class _Conv(Module):
             if self.channel_index == 1:
                 shape += (1,) * self.num_spatial_dims
             b = get_parameter("b", shape, dtype, init=self.b_init)
-            out = out + spread(b, out.shape)
+            out = add_bias(out, b)
         return out if batched else lax.squeeze(out, (0,))
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga.nn._arrays import spread
+from renga.nn._arrays import add_bias, spread
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
@@ -73,7 +73,7 @@ class Linear(Module):
         out = jnp.dot(inputs, w, precision=precision)
         if self.with_bias:
             b = get_parameter("b", [self.output_size], dtype, init=self.b_init)
-            out = out + spread(b, out.shape)
+            out = add_bias(out, b)
         return out
 
 
