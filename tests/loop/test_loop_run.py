@@ -101,6 +101,13 @@ def test_how_steps_are_cut_into_chunks_does_not_change_a_bit(whole):
         assert updates[-1].step == 12
 
 
+def test_the_state_that_went_in_stays_valid_and_may_share_arrays():
+    w = jnp.arange(3.0)
+    (update,) = loop.iterate(lambda s: ((s[0] + 1, s[1]), {}), (w, w), steps=2, window=2)
+    np.testing.assert_array_equal(update.state[0], [2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(w, [0.0, 1.0, 2.0])
+
+
 def test_the_step_is_traced_once_however_many_chunks_there_are():
     traces = []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -98,6 +99,8 @@ def iterate(
       [(2, 2, [(2, {'n': 0.5})]), (4, 4, [(4, {'n': 2.5})])]
     """
     chunk = make_chunk(step, donate)
+    if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
+        state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
     ends = sorted({min(-(-mark // window) * window, steps) for mark in marks if mark > start} | {steps})
     num_windows = 1
     while start < steps:
