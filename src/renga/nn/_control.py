@@ -112,15 +112,22 @@ def _scan_from_second(
 def _vary_alike(carry: Any, operands: Any) -> Any:
     """Inside of shard_map, lets a constant carry vary over the axes that its operands vary over."""
     leaves = [x for x in jax.tree.leaves(operands) if hasattr(x, "dtype")]
-    axes = frozenset().union(*(getattr(jax.typeof(x), "vma", ()) for x in leaves))
+    axes = frozenset().union(*(_varying(x) for x in leaves))
     if not axes:
         return carry
 
     def vary(x: Any) -> Any:
-        missing = axes - jax.typeof(jnp.asarray(x)).vma
+        missing = axes - _varying(jnp.asarray(x))
         return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
 
     return jax.tree.map(vary, carry)
+
+
+def _varying(x: Any) -> frozenset[Any]:
+    """The manual axes that an array varies over."""
+    kind = jax.typeof(x)
+    manual = getattr(kind, "manual_axis_type", None)
+    return frozenset(manual.varying if manual is not None else getattr(kind, "vma", ()))
 
 
 def _reserve(frame: Frame) -> int:
