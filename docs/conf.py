@@ -13,5 +13,6 @@ html_theme = "furo"
 html_title = "Renga"
 autodoc_typehints = "none"
 napoleon_google_docstring = True
+napoleon_use_ivar = True  # attributes of NamedTuples are documented once
 nitpicky = False
 suppress_warnings = ["docutils", "ref.python", "myst.xref_missing", "toc.not_included"]

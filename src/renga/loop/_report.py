@@ -75,10 +75,10 @@ def _evaluation(files: RunDirectory) -> str:
         base, _, note = name.removesuffix(")").partition(" (")
         columns.setdefault(note, {})[base] = value
     head = "".join(f"<th>{html.escape(note)}</th>" for note in columns)
-    body = "".join(
-        f"<tr><th>{html.escape(name)}</th>" + "".join(_number(column.get(name)) for column in columns.values()) + "</tr>"
-        for name in dict.fromkeys(name for column in columns.values() for name in column)
-    )
+    body = ""
+    for name in dict.fromkeys(name for column in columns.values() for name in column):
+        cells = "".join(_number(column.get(name)) for column in columns.values())
+        body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
     note = f"<p class='note'>After step {found['step']}.</p>"
     return f"<h2>Evaluation</h2>{note}<table><tr><td></td>{head}</tr>{body}</table>"
 
