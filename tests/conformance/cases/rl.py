@@ -12,6 +12,9 @@ Q, NEXT = jnp.array([1.0, 2.0, 4.0]), jnp.array([3.0, 1.0, 0.5])
 PROBS = jnp.array([0.2, 0.5, 0.3])
 A, R, G, V, W = jnp.int32(1), jnp.float32(0.7), jnp.float32(0.9), jnp.float32(1.5), jnp.float32(-0.5)
 SIX = jnp.array([0.2, 0.6, 0.9])
+R3, G3, V3, W3 = Q - 2, jnp.array([0.9, 0.0, 0.8]), NEXT, jnp.array([0.3, -0.4, 0.1])
+Q3, PI3, A3 = jnp.stack([Q, NEXT, PROBS]), jnp.stack([PROBS, PROBS[::-1], PROBS]), jnp.array([0, 2, 1])
+RHO = jnp.array([0.5, 1.7, 0.8])
 
 CASES = {
     "batched_index": Case(rl.batched_index, (Q[None], jnp.array([1]))),
@@ -31,5 +34,29 @@ CASES = {
     "persistent_q_learning": Case(rl.persistent_q_learning, (Q, A, R, G, NEXT, jnp.float32(0.3))),
     "qv_learning": Case(rl.qv_learning, (Q, A, R, G, V)),
     "qv_max": Case(rl.qv_max, (V, R, G, Q)),
+    "discounted_returns": Case(rl.discounted_returns, (R3, G3, V3)),
+    "lambda_returns": Case(rl.lambda_returns, (R3, G3, V3, jnp.float32(0.8))),
+    "n_step_bootstrapped_returns": Case(functools.partial(rl.n_step_bootstrapped_returns, n=2), (R3, G3, V3)),
+    "truncated_generalized_advantage_estimation": Case(
+        functools.partial(rl.truncated_generalized_advantage_estimation, method="parallel"),
+        (R3, G3, jnp.float32(0.8), jnp.append(0.5, V3)),
+    ),
+    "td_lambda": Case(rl.td_lambda, (V3, R3, G3, W3, jnp.float32(0.8))),
+    "sarsa_lambda": Case(rl.sarsa_lambda, (Q3, A3, R3, G3, Q3 + 1, A3, jnp.float32(0.8))),
+    "q_lambda": Case(rl.q_lambda, (Q3, A3, R3, G3, Q3 + 1, jnp.float32(0.8))),
+    "general_off_policy_returns_from_q_and_v": Case(
+        rl.general_off_policy_returns_from_q_and_v, (V3[1:], W3, R3, G3, SIX[1:])
+    ),
+    "general_off_policy_returns_from_action_values": Case(
+        rl.general_off_policy_returns_from_action_values, (Q3, A3, R3, G3, SIX, PI3)
+    ),
+    "retrace": Case(rl.retrace, (Q3, Q3 + 1, A3, A3, R3, G3, PI3, SIX, jnp.float32(0.8))),
+    "retrace_continuous": Case(rl.retrace_continuous, (V3, W3[1:], V3, R3, G3, W3[1:], jnp.float32(0.8))),
+    "vtrace": Case(rl.vtrace, (V3, W3, R3, G3, RHO)),
+    "leaky_vtrace": Case(functools.partial(rl.leaky_vtrace, alpha_=0.3), (V3, W3, R3, G3, RHO)),
+    "vtrace_td_error_and_advantage": Case(rl.vtrace_td_error_and_advantage, (V3, W3, R3, G3, RHO)),
+    "leaky_vtrace_td_error_and_advantage": Case(
+        functools.partial(rl.leaky_vtrace_td_error_and_advantage, alpha=0.3), (V3, W3, R3, G3, RHO)
+    ),
 }
-EXEMPT: dict[str, str] = {}
+EXEMPT: dict[str, str] = {"VTraceOutput": "a tuple of results"}

@@ -46,7 +46,48 @@ PLAIN = {
     "log_loss": (U(3), U(3)),
     "expectile_loss": (N(5), N(5), {"expectile": 0.3}),
 }
-TABLE = ONE_STEP | PLAIN
+R = lambda T: (N(T), D(T))  # rewards and discounts
+RHO = lambda T: jnp.exp(N(T))
+MULTISTEP = {
+    "discounted_returns": (*R(7), N(7)),
+    "discounted_returns/scalar": (*R(7), N()),
+    "lambda_returns": (*R(7), N(7), jnp.float32(0.8)),
+    "lambda_returns/default": (*R(7), N(7)),
+    "lambda_returns/sequence": (*R(7), N(7), U(7)),
+    "lambda_returns/one_step": (*R(1), N(1), U(1)),
+    "n_step_bootstrapped_returns": (*R(7), N(7), {"n": 3}),
+    "n_step_bootstrapped_returns/lambda": (*R(7), N(7), {"n": 4, "lambda_t": 0.7}),
+    "n_step_bootstrapped_returns/one": (*R(7), N(7), {"n": 1}),
+    "n_step_bootstrapped_returns/long": (*R(7), N(7), {"n": 12}),
+    "truncated_generalized_advantage_estimation": (*R(7), jnp.float32(0.8), N(8)),
+    "truncated_generalized_advantage_estimation/sequence": (*R(7), U(7), N(8)),
+    "truncated_generalized_advantage_estimation/one_step": (*R(1), U(1), N(2)),
+    "td_lambda": (N(7), *R(7), N(7), jnp.float32(0.8)),
+    "td_lambda/one_step": (N(1), *R(1), N(1), jnp.float32(0.8)),
+    "sarsa_lambda": (N(7, 3), I(3, 7), *R(7), N(7, 3), I(3, 7), U(7)),
+    "q_lambda": (N(7, 3), I(3, 7), *R(7), N(7, 3), jnp.float32(0.8)),
+    "q_lambda/sequence": (N(7, 3), I(3, 7), *R(7), N(7, 3), U(7)),
+    "general_off_policy_returns_from_q_and_v": (N(6), N(7), *R(7), U(6)),
+    "general_off_policy_returns_from_q_and_v/one_step": (N(0), N(1), *R(1), U(0)),
+    "general_off_policy_returns_from_action_values": (N(7, 3), I(3, 7), *R(7), U(7), P(7, 3)),
+    "retrace": (N(7, 3), N(7, 3), I(3, 7), I(3, 7), *R(7), P(7, 3), U(7), jnp.float32(0.9)),
+    "retrace/one_step": (N(1, 3), N(1, 3), I(3, 1), I(3, 1), *R(1), P(1, 3), U(1), jnp.float32(0.9)),
+    "retrace_continuous": (N(7), N(6), N(7), *R(7), N(6), jnp.float32(0.9)),
+    "vtrace": (N(7), N(7), *R(7), RHO(7)),
+    "vtrace/lambda": (N(7), N(7), *R(7), RHO(7), U(7), {"clip_rho_threshold": 1.4}),
+    "vtrace/mask": (N(7), N(7), *R(7), RHO(7), {"sample_mask": jnp.array([1, 0, 1, 1, 0, 1, 0], bool)}),
+    "vtrace/one_step": (N(1), N(1), *R(1), RHO(1)),
+    "leaky_vtrace": (N(7), N(7), *R(7), RHO(7), {"alpha_": 0.3, "lambda_": 0.7}),
+    "vtrace_td_error_and_advantage": (N(7), N(7), *R(7), RHO(7)),
+    "vtrace_td_error_and_advantage/lambda": (N(7), N(7), *R(7), RHO(7), U(7), {"clip_pg_rho_threshold": 1.4}),
+    "vtrace_td_error_and_advantage/mask": (
+        *(N(7), N(7), *R(7), RHO(7)),
+        {"sample_mask": jnp.array([1, 0, 1, 1, 0, 1, 0], bool), "lambda_": 0.8},
+    ),
+    "vtrace_td_error_and_advantage/one_step": (N(1), N(1), *R(1), RHO(1)),
+    "leaky_vtrace_td_error_and_advantage": (N(7), N(7), *R(7), RHO(7), {"alpha": 0.3, "lambda_": 0.7}),
+}
+TABLE = ONE_STEP | PLAIN | MULTISTEP
 
 
 def call(library, name, args, dtype):

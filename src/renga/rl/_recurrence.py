@@ -1,0 +1,107 @@
+"""The one linear recurrence behind every multistep return, sequential or parallel in time."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from renga._core.checks import check_choice
+
+Method = Literal["sequential", "parallel"]
+
+# The length from which the parallel form is faster, by platform (`benchmarks/rl_returns.py`).
+CROSSOVER = {"cpu": 256, "gpu": 16, "tpu": 16}
+
+
+def choose(function: str, method: Method | None, length: int) -> Method:
+    """Chooses how to run a recurrence of this length on the default platform."""
+    if method is None:
+        return "parallel" if length >= CROSSOVER.get(jax.default_backend(), 16) else "sequential"
+    check_choice(function, "method", method, ("sequential", "parallel"))
+    return method
+
+
+def widen(*arrays: Any) -> tuple[Array, ...]:
+    """Brings floating arrays to at least 32 bits, in which sums are taken."""
+    wide = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+    return tuple(jnp.asarray(x).astype(wide) for x in arrays)
+
+
+def backwards(
+    function: str,
+    decay_t: Float[Array, " T"],
+    increment_t: Float[Array, " T"],
+    last: Float[Array, ""],
+    method: Method | None = None,
+) -> Float[Array, " T"]:
+    r"""Solves xₜ = bₜ + aₜ xₜ₊₁ backwards from x_T.
+
+    The parallel form composes the maps x ↦ bₜ + aₜ x, which is associative:
+
+        (a, b) ∘ (a′, b′) = (a a′, b + a b′)
+
+    Args:
+      function: name of the public function, for messages.
+      decay_t: aₜ for t in [0, T-1].
+      increment_t: bₜ for t in [0, T-1].
+      last: x_T.
+      method: "sequential" or "parallel"; None chooses by platform and length.
+
+    Returns:
+      xₜ for t in [0, T-1].
+
+    Example:
+      >>> backwards("f", jnp.array([0.5, 0.5]), jnp.array([1.0, 2.0]), jnp.array(4.0))
+      Array([3., 4.], dtype=float32)
+
+    References:
+      Blelloch, "Prefix sums and their applications", 1990, section 1.4.
+    """
+    if choose(function, method, decay_t.shape[0]) == "parallel":
+        decay, increment = jax.lax.associative_scan(_compose_later, (decay_t, increment_t), reverse=True)
+        return increment + decay * last
+
+    def step(later: Array, maps: tuple[Array, Array]) -> tuple[Array, Array]:
+        decay, increment = maps
+        now = increment + decay * later
+        return now, now
+
+    return jax.lax.scan(step, last, (decay_t, increment_t), reverse=True, unroll=8)[1]
+
+
+def windowed(
+    decay_t: Float[Array, " T"], increment_t: Float[Array, " T"], steps: int
+) -> tuple[Float[Array, " T"], Float[Array, " T"]]:
+    r"""Composes `steps` maps x ↦ bₜ + aₜ x from every t on, in about 2 log₂(steps) operations.
+
+    Maps beyond the end are the identity.
+
+    Example:
+      >>> windowed(jnp.array([2.0, 3.0, 4.0]), jnp.ones(3), 2)
+      (Array([ 6., 12.,  4.], dtype=float32), Array([3., 4., 1.], dtype=float32))
+    """
+    result = jnp.ones_like(decay_t), jnp.zeros_like(increment_t)
+    power, width, offset = (decay_t, increment_t), 1, 0
+    while steps:
+        if steps & 1:
+            result = _compose(result, _shift(power, offset))
+            offset += width
+        power = _compose(power, _shift(power, width))
+        width, steps = 2 * width, steps >> 1
+    return result
+
+
+def _compose(outer: tuple[Array, Array], inner: tuple[Array, Array]) -> tuple[Array, Array]:
+    return outer[0] * inner[0], outer[1] + outer[0] * inner[1]
+
+
+def _compose_later(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:
+    return _compose(earlier, later)
+
+
+def _shift(maps: tuple[Array, Array], by: int) -> tuple[Array, Array]:
+    """Moves maps `by` steps towards the start; the identity follows."""
+    by = min(by, maps[0].shape[0])
+    fill = lambda x, value: jnp.concatenate([x[by:], jnp.full(by, value, x.dtype)])
+    return fill(maps[0], 1), fill(maps[1], 0)

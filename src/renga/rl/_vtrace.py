@@ -1,0 +1,342 @@
+"""V-trace: state values and policy-gradient advantages from trajectories of another policy."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from renga._core.checks import check_shapes
+from renga.rl._base import Flag, check, constant_if
+from renga.rl._recurrence import Method, backwards, widen
+
+
+class VTraceOutput(NamedTuple):
+    """Errors of the values, advantages for the policy gradient, and the action values behind them."""
+
+    errors: Float[Array, " T"]
+    pg_advantage: Float[Array, " T"]
+    q_estimate: Float[Array, " T"]
+
+
+def _leak(rho: Array, threshold: Any, alpha: Any) -> Array:
+    """Clips importance weights, and lets a share of 1 − α through unclipped."""
+    clipped = jnp.minimum(threshold, rho)
+    if isinstance(alpha, float | int) and alpha == 1:
+        return clipped
+    return alpha * clipped + (1.0 - alpha) * rho
+
+
+def _lambda(lambda_: Any, like: Any) -> Any:
+    return jnp.broadcast_to(lambda_, jnp.shape(like)) if not jnp.ndim(lambda_) else lambda_
+
+
+def _leaky(
+    function: str,
+    trajectory: tuple[Any, ...],
+    alpha: Any,
+    lambda_: Any,
+    clip_rho_threshold: Any,
+    stop_target_gradients: Flag,
+    sample_mask: Any,
+    method: Method | None,
+) -> Array:
+    v_tm1, v_t, r_t, discount_t, rho_tm1 = trajectory
+    lambda_ = _lambda(lambda_, r_t)
+    check(
+        function,
+        v_tm1=(v_tm1, "T"),
+        v_t=(v_t, "T"),
+        r_t=(r_t, "T"),
+        discount_t=(discount_t, "T"),
+        rho_tm1=(rho_tm1, "T"),
+        lambda_=(lambda_, "T"),
+    )
+    check_shapes(function, r_t=(r_t, "T"), sample_mask=(sample_mask, "T"))
+    if not jnp.shape(r_t)[0]:
+        raise ValueError(f"{function}: r_t must have at least one step, got length 0")
+    dtype = jnp.result_type(*trajectory)
+    v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, lambda_)
+    delta_t = _leak(rho_tm1, clip_rho_threshold, alpha) * (r_t + discount_t * v_t - v_tm1)
+    decay_t = discount_t * _leak(rho_tm1, 1.0, alpha) * lambda_
+    if sample_mask is not None:
+        delta_t = jnp.where(jnp.asarray(sample_mask), delta_t, 0.0)
+        decay_t = jnp.where(jnp.asarray(sample_mask), decay_t, 1.0)
+    errors = backwards(function, decay_t, delta_t, jnp.zeros_like(delta_t[0]), method)
+    # The target is the error plus the value; only the value outside of it carries the gradient.
+    errors = constant_if(stop_target_gradients, errors + v_tm1) - v_tm1
+    return errors.astype(dtype)
+
+
+def _with_advantage(
+    function: str,
+    trajectory: tuple[Any, ...],
+    alpha: Any,
+    lambda_: Any,
+    clip_rho_threshold: Any,
+    clip_pg_rho_threshold: Any,
+    stop_target_gradients: Flag,
+    sample_mask: Any,
+    method: Method | None,
+) -> VTraceOutput:
+    lambda_ = jnp.asarray(_lambda(lambda_, trajectory[2]))
+    errors = _leaky(
+        function, trajectory, alpha, lambda_, clip_rho_threshold, stop_target_gradients, sample_mask, method
+    )
+    v_tm1, v_t, r_t, discount_t, rho_tm1 = map(jnp.asarray, trajectory)
+    targets_tm1 = errors + v_tm1
+    bootstrap = lambda_[:-1] * targets_tm1[1:] + (1.0 - lambda_[:-1]) * v_tm1[1:]
+    q_estimate = r_t + discount_t * jnp.concatenate([bootstrap, v_t[-1:]])
+    pg_advantage = _leak(rho_tm1, clip_pg_rho_threshold, alpha) * (q_estimate - v_tm1)
+    return VTraceOutput(errors, pg_advantage, q_estimate)
+
+
+def vtrace(
+    v_tm1: Float[ArrayLike, " T"],
+    v_t: Float[ArrayLike, " T"],
+    r_t: Float[ArrayLike, " T"],
+    discount_t: Float[ArrayLike, " T"],
+    rho_tm1: Float[ArrayLike, " T"],
+    lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""] = 1.0,
+    clip_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    stop_target_gradients: Flag = True,
+    sample_mask: Bool[ArrayLike, " T"] | None = None,
+    *,
+    method: Method | None = None,
+) -> Float[Array, " T"]:
+    r"""The errors of state values against V-trace targets, from trajectories of another policy.
+
+    Computed backwards from e_T+1 = 0:
+
+        eₜ = ρ̂ₜ₋₁ [rₜ + γₜ v(sₜ) − v(sₜ₋₁)] + γₜ cₜ₋₁ eₜ₊₁
+        ρ̂ₜ₋₁ = min(ρ̄, ρₜ₋₁)
+        cₜ₋₁ = λₜ min(1, ρₜ₋₁)
+
+    Args:
+      v_tm1: v(sₜ₋₁) for t in [1, T].
+      v_t: v(sₜ).
+      r_t: rewards rₜ.
+      discount_t: discounts γₜ; 0 at a terminal step.
+      rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
+      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      clip_rho_threshold: ρ̄.
+      stop_target_gradients: whether the targets are constants to `grad`.
+      sample_mask: where false, the step adds no error and the later error passes unchanged.
+      method: "sequential" or "parallel" in time; None chooses by platform and length.
+
+    Returns:
+      eₜ for t in [1, T], target minus prediction.
+
+    Raises:
+      ValueError: if the sequences differ in length.
+
+    Example:
+      >>> v, r, γ, ρ = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0]), jnp.array([0.5, 0.5]), jnp.array([0.5, 2.0])
+      >>> vtrace(v[:-1], v[1:], r, γ, ρ)
+      Array([0.75, 1.  ], dtype=float32)
+
+    References:
+      Espeholt et al., "IMPALA", 2018, eq. 1.
+    """
+    return _leaky(
+        "vtrace",
+        (v_tm1, v_t, r_t, discount_t, rho_tm1),
+        1.0,
+        lambda_,
+        clip_rho_threshold,
+        stop_target_gradients,
+        sample_mask,
+        method,
+    )
+
+
+def leaky_vtrace(
+    v_tm1: Float[ArrayLike, " T"],
+    v_t: Float[ArrayLike, " T"],
+    r_t: Float[ArrayLike, " T"],
+    discount_t: Float[ArrayLike, " T"],
+    rho_tm1: Float[ArrayLike, " T"],
+    alpha_: Float[ArrayLike, ""] = 1.0,
+    lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""] = 1.0,
+    clip_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    stop_target_gradients: Flag = True,
+    sample_mask: Bool[ArrayLike, " T"] | None = None,
+    *,
+    method: Method | None = None,
+) -> Float[Array, " T"]:
+    r"""V-trace whose clipping lets a share of the importance weights through.
+
+    Computed backwards from e_T+1 = 0:
+
+        eₜ = ρ̂ₜ₋₁ [rₜ + γₜ v(sₜ) − v(sₜ₋₁)] + γₜ cₜ₋₁ eₜ₊₁
+        ρ̂ₜ₋₁ = α min(ρ̄, ρₜ₋₁) + (1 − α) ρₜ₋₁
+        cₜ₋₁ = λₜ [α min(1, ρₜ₋₁) + (1 − α) ρₜ₋₁]
+
+    Args:
+      v_tm1: v(sₜ₋₁) for t in [1, T].
+      v_t: v(sₜ).
+      r_t: rewards rₜ.
+      discount_t: discounts γₜ; 0 at a terminal step.
+      rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
+      alpha_: α in [0, 1]; 1 is V-trace, 0 does not clip.
+      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      clip_rho_threshold: ρ̄.
+      stop_target_gradients: whether the targets are constants to `grad`.
+      sample_mask: where false, the step adds no error and the later error passes unchanged.
+      method: "sequential" or "parallel" in time; None chooses by platform and length.
+
+    Returns:
+      eₜ for t in [1, T], target minus prediction.
+
+    Raises:
+      ValueError: if the sequences differ in length.
+
+    Example:
+      >>> v, r, γ, ρ = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0]), jnp.array([0.5, 0.5]), jnp.array([0.5, 2.0])
+      >>> leaky_vtrace(v[:-1], v[1:], r, γ, ρ, 0.5)
+      Array([0.875, 1.5  ], dtype=float32)
+
+    References:
+      Espeholt et al., "IMPALA", 2018, eq. 1.
+      Zahavy et al., "A self-tuning actor-critic algorithm", 2020, eq. 6 (leaky V-trace).
+    """
+    return _leaky(
+        "leaky_vtrace",
+        (v_tm1, v_t, r_t, discount_t, rho_tm1),
+        alpha_,
+        lambda_,
+        clip_rho_threshold,
+        stop_target_gradients,
+        sample_mask,
+        method,
+    )
+
+
+def vtrace_td_error_and_advantage(
+    v_tm1: Float[ArrayLike, " T"],
+    v_t: Float[ArrayLike, " T"],
+    r_t: Float[ArrayLike, " T"],
+    discount_t: Float[ArrayLike, " T"],
+    rho_tm1: Float[ArrayLike, " T"],
+    lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""] = 1.0,
+    clip_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    clip_pg_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    stop_target_gradients: Flag = True,
+    sample_mask: Bool[ArrayLike, " T"] | None = None,
+    *,
+    method: Method | None = None,
+) -> VTraceOutput:
+    r"""V-trace errors for the values, and advantages for the policy gradient.
+
+    Computed backwards from e_T+1 = 0:
+
+        eₜ = ρ̂ₜ₋₁ [rₜ + γₜ v(sₜ) − v(sₜ₋₁)] + γₜ cₜ₋₁ eₜ₊₁
+        ρ̂ₜ₋₁ = min(ρ̄, ρₜ₋₁)
+        cₜ₋₁ = λₜ min(1, ρₜ₋₁)
+        q̂ₜ₋₁ = rₜ + γₜ [λₜ (eₜ₊₁ + v(sₜ)) + (1 − λₜ) v(sₜ)],   the last one bootstraps from v_T
+        Âₜ₋₁ = ρ̂ᵖᵍₜ₋₁ [q̂ₜ₋₁ − v(sₜ₋₁)],   ρ̂ᵖᵍ clipped as ρ̂, at its own threshold
+
+    Args:
+      v_tm1: v(sₜ₋₁) for t in [1, T].
+      v_t: v(sₜ).
+      r_t: rewards rₜ.
+      discount_t: discounts γₜ; 0 at a terminal step.
+      rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
+      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      clip_rho_threshold: ρ̄.
+      clip_pg_rho_threshold: the threshold of the advantages.
+      stop_target_gradients: whether the targets are constants to `grad`.
+      sample_mask: where false, the step adds no error and the later error passes unchanged.
+      method: "sequential" or "parallel" in time; None chooses by platform and length.
+
+    Returns:
+      `VTraceOutput(errors, pg_advantage, q_estimate)`, each for t in [1, T].
+
+    Raises:
+      ValueError: if the sequences differ in length.
+
+    Example:
+      >>> v, r, γ, ρ = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0]), jnp.array([0.5, 0.5]), jnp.array([0.5, 2.0])
+      >>> vtrace_td_error_and_advantage(v[:-1], v[1:], r, γ, ρ).pg_advantage
+      Array([0.75, 1.  ], dtype=float32)
+
+    References:
+      Espeholt et al., "IMPALA", 2018, eq. 1 and section 4.2.
+    """
+    return _with_advantage(
+        "vtrace_td_error_and_advantage",
+        (v_tm1, v_t, r_t, discount_t, rho_tm1),
+        1.0,
+        lambda_,
+        clip_rho_threshold,
+        clip_pg_rho_threshold,
+        stop_target_gradients,
+        sample_mask,
+        method,
+    )
+
+
+def leaky_vtrace_td_error_and_advantage(
+    v_tm1: Float[ArrayLike, " T"],
+    v_t: Float[ArrayLike, " T"],
+    r_t: Float[ArrayLike, " T"],
+    discount_t: Float[ArrayLike, " T"],
+    rho_tm1: Float[ArrayLike, " T"],
+    alpha: Float[ArrayLike, ""] = 1.0,
+    lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""] = 1.0,
+    clip_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    clip_pg_rho_threshold: Float[ArrayLike, ""] = 1.0,
+    stop_target_gradients: Flag = True,
+    sample_mask: Bool[ArrayLike, " T"] | None = None,
+    *,
+    method: Method | None = None,
+) -> VTraceOutput:
+    r"""Leaky V-trace errors for the values, and advantages for the policy gradient.
+
+    Computed backwards from e_T+1 = 0:
+
+        eₜ = ρ̂ₜ₋₁ [rₜ + γₜ v(sₜ) − v(sₜ₋₁)] + γₜ cₜ₋₁ eₜ₊₁
+        ρ̂ₜ₋₁ = α min(ρ̄, ρₜ₋₁) + (1 − α) ρₜ₋₁
+        cₜ₋₁ = λₜ [α min(1, ρₜ₋₁) + (1 − α) ρₜ₋₁]
+        q̂ₜ₋₁ = rₜ + γₜ [λₜ (eₜ₊₁ + v(sₜ)) + (1 − λₜ) v(sₜ)],   the last one bootstraps from v_T
+        Âₜ₋₁ = ρ̂ᵖᵍₜ₋₁ [q̂ₜ₋₁ − v(sₜ₋₁)],   ρ̂ᵖᵍ clipped as ρ̂, at its own threshold
+
+    Args:
+      v_tm1: v(sₜ₋₁) for t in [1, T].
+      v_t: v(sₜ).
+      r_t: rewards rₜ.
+      discount_t: discounts γₜ; 0 at a terminal step.
+      rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
+      alpha: α in [0, 1]; 1 is V-trace, 0 does not clip.
+      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      clip_rho_threshold: ρ̄.
+      clip_pg_rho_threshold: the threshold of the advantages.
+      stop_target_gradients: whether the targets are constants to `grad`.
+      sample_mask: where false, the step adds no error and the later error passes unchanged.
+      method: "sequential" or "parallel" in time; None chooses by platform and length.
+
+    Returns:
+      `VTraceOutput(errors, pg_advantage, q_estimate)`, each for t in [1, T].
+
+    Raises:
+      ValueError: if the sequences differ in length.
+
+    Example:
+      >>> v, r, γ, ρ = jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 1.0]), jnp.array([0.5, 0.5]), jnp.array([0.5, 2.0])
+      >>> leaky_vtrace_td_error_and_advantage(v[:-1], v[1:], r, γ, ρ, 0.5).pg_advantage
+      Array([0.875, 1.5  ], dtype=float32)
+
+    References:
+      Espeholt et al., "IMPALA", 2018, eq. 1 and section 4.2.
+      Zahavy et al., "A self-tuning actor-critic algorithm", 2020, eq. 6 (leaky V-trace).
+    """
+    return _with_advantage(
+        "leaky_vtrace_td_error_and_advantage",
+        (v_tm1, v_t, r_t, discount_t, rho_tm1),
+        alpha,
+        lambda_,
+        clip_rho_threshold,
+        clip_pg_rho_threshold,
+        stop_target_gradients,
+        sample_mask,
+        method,
+    )
