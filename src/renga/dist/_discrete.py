@@ -174,11 +174,13 @@ class Categorical(Distribution):
     ) -> None:
         _one_of("Categorical", logits, probs)
         name, given = ("logits", logits) if probs is None else ("probs", probs)
+        # pyrefly: ignore[bad-argument-type]
         if np.ndim(given) == 0:
             raise ValueError(f"Categorical: {name} must have shape [..., A], got a scalar")
         if logits is not None:
             logits = jax.nn.log_softmax(as_float(logits))
         else:
+            # pyrefly: ignore[bad-argument-type]
             probs = as_float(probs)
             probs = probs / probs.sum(-1, keepdims=True)
         self._set(_logits=logits, _probs=probs, _dtype=_check_sample_dtype("Categorical", dtype))

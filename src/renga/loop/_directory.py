@@ -143,6 +143,7 @@ class RunDirectory:
 
     def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
         """Appends one line a window."""
+        # pyrefly: ignore[missing-module-attribute]
         from tensorboardX.proto.summary_pb2 import Summary
 
         now = time.perf_counter() - self._started

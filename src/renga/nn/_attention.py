@@ -79,6 +79,7 @@ class MultiHeadAttention(Module):
         self.key_size = key_size
         self.value_size = value_size or key_size
         self.model_size = model_size or key_size * num_heads
+        # pyrefly: ignore[bad-argument-type]
         self.w_init = VarianceScaling(w_init_scale) if w_init is None else w_init
         self.with_bias = with_bias
         self.b_init = b_init
@@ -298,6 +299,7 @@ class GroupedQueryAttention(Module):
         shape = (batch, self.cache_size, self.num_kv_heads, self.key_size)
         filled = []
         for name, new in (("key", k), ("value", v)):
+            # pyrefly: ignore[bad-argument-type]
             cache = get_state(name, shape, new.dtype, init=jnp.zeros)
             cache = jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=1)
             set_state(name, cache)

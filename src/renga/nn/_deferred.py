@@ -33,6 +33,7 @@ class Deferred(Generic[T]):
         if self._target is None:
             object.__setattr__(self, "_target", self._factory())
             object.__setattr__(self, "_factory", None)
+        # pyrefly: ignore[bad-return]
         return self._target
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -86,6 +86,7 @@ class Embed(Module):
     def embeddings(self) -> Array:
         """The matrix."""
         shape = [self.vocab_size, self.embed_dim]
+        # pyrefly: ignore[bad-argument-type]
         return get_parameter("embeddings", shape, init=self.w_init)
 
     def __call__(
@@ -111,6 +112,7 @@ class Embed(Module):
         embeddings = self.embeddings
         if style is EmbedLookupStyle.ARRAY_INDEX:
             return jnp.asarray(embeddings)[ids]
+        # pyrefly: ignore[bad-argument-type]
         one_hot = jax.nn.one_hot(ids, self.vocab_size, dtype=embeddings.dtype)
         precision = self.precision if precision is None else precision
         return jnp.dot(one_hot, embeddings, precision=precision)

@@ -175,6 +175,7 @@ _NO_SUPER = (
 # --- the class -----------------------------------------------------------------------------------
 
 
+# pyrefly: ignore[invalid-inheritance]
 class ModuleMetaclass(type(Protocol)):  # so that modules may also implement protocols
     """Wraps the methods of a class, and names its instances."""
 
@@ -188,6 +189,7 @@ class ModuleMetaclass(type(Protocol)):  # so that modules may also implement pro
         for key, value in namespace.items():
             if isinstance(value, property):
                 accessors = (f and _wrap_method(key, f, cls) for f in (value.fget, value.fset, value.fdel))
+                # pyrefly: ignore[bad-argument-type]
                 setattr(cls, key, property(*accessors, doc=value.__doc__))
             elif inspect.isfunction(value) and (key == "__call__" or not (key.startswith("__") and key.endswith("__"))):
                 setattr(cls, key, _wrap_method(key, value, cls))

@@ -322,6 +322,7 @@ def vmap(
             keys = jax.random.split(key, size + 1)
             later = (keys[0], stock)
             internal, rng_axis = internal._replace(rng=(keys[1:], ())), 0
+        # pyrefly: ignore[bad-argument-type]
         axes = Internal(None, None, rng_axis)
         arg_axes = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
         mapped = jax.vmap(

@@ -68,6 +68,7 @@ def skip_large_updates(
     del gradient_step, params
     squared = global_norm(updates) ** 2
     skip = ~(squared < max_squared_norm)  # also where it is NaN
+    # pyrefly: ignore[bad-return]
     return skip, {"should_skip": skip, "norm_squared": squared}
 
 

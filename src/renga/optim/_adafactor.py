@@ -178,13 +178,18 @@ def adafactor(
     """
     members = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
+        # pyrefly: ignore[bad-argument-type]
         members.append(clip_by_block_rms(clipping_threshold))
     if learning_rate is not None:
+        # pyrefly: ignore[bad-argument-type]
         members.append(scale_by_learning_rate(learning_rate, flip_sign=False))
     if multiply_by_parameter_scale:
+        # pyrefly: ignore[bad-argument-type]
         members.append(scale_by_param_block_rms())
     if momentum is not None:
+        # pyrefly: ignore[bad-argument-type]
         members.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
+        # pyrefly: ignore[bad-argument-type]
         members.append(add_decayed_weights(weight_decay_rate, mask=weight_decay_mask))
     return chain(*members, scale(-1))

@@ -224,6 +224,7 @@ class adaptive_grad_clip(GradientTransformationExtraArgs):
 
         def leaf(g, p):
             bound = self.clipping * jnp.maximum(unitwise_norm(p, self.axis), self.eps)
+            # pyrefly: ignore[bad-argument-type]
             return unitwise_clip(unitwise_norm(g, self.axis), bound, g)
 
         updates = jax.tree.map(jnp.asarray, updates)
@@ -254,6 +255,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
     """
     _check_examples("per_example_global_norm_clip", grads)
     norms = jax.vmap(global_norm)(grads)
+    # pyrefly: ignore[bad-argument-type]
     factors = _clip_factor(norms, l2_norm_clip)
     clipped = jax.tree.map(lambda g: _weighted_sum(g, factors), grads)
     return clipped, jnp.sum(norms > l2_norm_clip)
@@ -293,6 +295,7 @@ def per_example_layer_norm_clip(
     shares = [1 / len(leaves) if uniform else n / sum(sizes) for n in sizes]
     bounds = [global_l2_norm_clip * share**0.5 for share in shares]
     norms = [jax.vmap(global_norm)(g) for g in leaves]
+    # pyrefly: ignore[bad-argument-type]
     sums = [_weighted_sum(g, _clip_factor(n, c)) for g, n, c in zip(leaves, norms, bounds, strict=True)]
     counts = [jnp.sum(n > c) for n, c in zip(norms, bounds, strict=True)]
     return treedef.unflatten(sums), treedef.unflatten(counts)

@@ -83,4 +83,5 @@ def minimize(
     start = (jnp.zeros([], jnp.int32), x0, tx.init(x0), *evaluate(x0))
     step, x, state, value, gradient, aux = jax.lax.while_loop(goes_on, body, start)
     norm = global_norm(gradient)
+    # pyrefly: ignore[bad-argument-type]
     return MinimizeResult(x, value, norm, step, norm <= tol, state, aux)

@@ -108,6 +108,7 @@ class partition(GradientTransformationExtraArgs):
         if isinstance(params, ParamsMarker):
             return params
         if self.param_labels is None:
+            # pyrefly: ignore[bad-argument-type]
             return _label_by_path(self.labels, params)
         labels = self.param_labels(params) if callable(self.param_labels) else self.param_labels
         unknown = {label: None for label in jax.tree.leaves(labels) if label not in self.labels}

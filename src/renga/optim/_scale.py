@@ -45,6 +45,7 @@ class ScheduledLearningRateState(ScaleByScheduleState):
     @property
     def effective_learning_rate(self) -> Any:
         """The learning rate of the last step; before the first, of the first."""
+        # pyrefly: ignore[bad-index]
         return self[1]
 
     @classmethod

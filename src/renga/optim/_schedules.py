@@ -187,6 +187,7 @@ class cosine_decay_schedule(Value):
         """The value at step `count`."""
         passed = jnp.minimum(count, self.decay_steps) / self.decay_steps
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * passed))
+        # pyrefly: ignore[bad-return]
         return self.init_value * ((1 - self.alpha) * cosine**self.exponent + self.alpha)
 
 

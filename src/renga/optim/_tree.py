@@ -238,7 +238,9 @@ def norm(tree: PyTree, ord: int | str | float | None = None, squared: bool = Fal
     if ord is None or ord == 2:
         value = global_norm(tree)
         if squared:
+            # pyrefly: ignore[bad-return]
             return sum(jax.tree.map(_abs_sq, tree))
+        # pyrefly: ignore[bad-return]
         return value
     if ord == 1:
         value = sum(jax.tree.map(jnp.abs, tree))
@@ -246,6 +248,7 @@ def norm(tree: PyTree, ord: int | str | float | None = None, squared: bool = Fal
         value = max(jax.tree.map(jnp.abs, tree))
     else:
         raise ValueError(f"norm: ord must be one of None, 1, 2, inf, got {ord!r}")
+    # pyrefly: ignore[bad-return]
     return value**2 if squared else value
 
 

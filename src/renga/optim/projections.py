@@ -238,6 +238,7 @@ def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
 
 def _along(x: PyTree, a: PyTree, excess: Callable[[Array], Array]) -> PyTree:
     """X - a excess(a · x) / ‖a‖²."""
+    # pyrefly: ignore[bad-argument-type]
     step = excess(_tree.vdot(a, x)) / _tree.vdot(a, a)
     return jax.tree.map(lambda x, a: x - step * a, x, a)
 

@@ -108,12 +108,14 @@ def explicit_parts(params: Any, rng_key: Any, root: Any, recurrent_fn: Any, look
     names = ("invalid_actions", "terminal", "to_play")
     in_root = [getattr(root, name, None) is not None for name in names]
     if not lookahead or all(in_root):
+        # pyrefly: ignore[bad-return]
         return tuple(in_root)
     action = jnp.zeros(jnp.shape(root.value), jnp.int32)
     step, _ = jax.eval_shape(recurrent_fn, params, rng_key, action, root.embedding)
     in_step = [getattr(step, name, None) is not None for name in names]
     if in_step[2] and not in_root[2]:
         raise ValueError("search: root.to_play must be given, because the model gives to_play")
+    # pyrefly: ignore[bad-return]
     return tuple(a or b for a, b in zip(in_root, in_step, strict=True))
 
 

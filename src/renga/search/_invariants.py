@@ -95,6 +95,7 @@ def check_invariants(tree: Tree) -> None:
 
 def raise_on_violation(tree: Tree) -> None:
     """Checks `invariants` when the program runs, also under `jit`."""
+    # pyrefly: ignore[bad-argument-type]
     jax.debug.callback(_raise, **invariants(tree))
 
 

@@ -121,6 +121,7 @@ def qtransform_completed_by_mix_value(
         low = jnp.min(completed, axis=-1, keepdims=True)
         high = jnp.max(completed, axis=-1, keepdims=True)
         completed = (completed - low) / jnp.maximum(high - low, epsilon)
+    # pyrefly: ignore[bad-return]
     return (maxvisit_init + jnp.max(visits, axis=-1)) * value_scale * completed
 
 

@@ -174,9 +174,11 @@ def search(
                     backward_fn,
                 )
             if budgets is None:
+                # pyrefly: ignore[bad-argument-type]
                 parent, action = simulate_fn(simulate_key, tree, select, max_depth)
             else:
                 active = sim < jnp.asarray(budgets)
+                # pyrefly: ignore[bad-argument-type]
                 parent, action = simulate_fn(simulate_key, tree, select, max_depth, active)
             child = tree.children_index[batch, parent, action]
             free = sim + 1 if used is None else _first_free(tree)

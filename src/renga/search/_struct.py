@@ -28,6 +28,7 @@ class Struct(Mapping[str, Any]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        # pyrefly: ignore[bad-argument-type]
         names = sorted(field.name for field in dataclasses.fields(cls))
 
         def flatten_with_keys(struct: Any) -> tuple[Any, None]:
@@ -46,6 +47,7 @@ class Struct(Mapping[str, Any]):
 
     @classmethod
     def _fields(cls) -> tuple[Any, ...]:
+        # pyrefly: ignore[bad-argument-type]
         return dataclasses.fields(cls)
 
     @classmethod

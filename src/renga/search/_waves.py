@@ -109,6 +109,7 @@ def _undo(ahead: Tree, tree: Tree, parents: Any, actions: Any) -> Tree:
                 children_rewards=now.children_rewards.at[at_edge].set(reward, mode="drop"),
             )
 
+        # pyrefly: ignore[bad-argument-count]
         return _climb(climb, *edge, now), None
 
     return lax.scan(back, ahead, (parents, actions))[0]

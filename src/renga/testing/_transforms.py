@@ -88,6 +88,7 @@ def _check(name, programs, args, plain, rtol, atol, compiler_options) -> None:
     outputs = _run(name, programs, args, compiler_options)
     for (transformation, (_, lanes)), output in zip(programs.items(), outputs, strict=True):
         if transformation == "grad":
+            # pyrefly: ignore[bad-argument-count]
             _check_gradient(name, *output, rtol, atol)
             _compare(name, "grad's value", output[0], plain, 0, rtol, atol)
         else:
@@ -157,6 +158,7 @@ def _value_and_derivatives(fn: Callable, *args: PyTree, forward_mode: bool) -> t
     gradient, value = jax.grad(scalar, has_aux=True)(x)
     reverse = sum(jnp.sum((g * t).real) for g, t in zip(gradient, v, strict=True))
     forward = jax.jvp(lambda x: scalar(x)[0], (x,), (v,))[1] if forward_mode else jnp.full_like(reverse, jnp.nan)
+    # pyrefly: ignore[bad-return]
     return value, reverse, forward, gradient
 
 

@@ -96,6 +96,7 @@ class MLP(Module):
                 if dropout_rate is not None and keys is not None:
                     out = dropout(next(keys), dropout_rate, out)
                 out = self.activation(out)
+        # pyrefly: ignore[bad-return]
         return out
 
     def reverse(self, activate_final: bool | None = None, name: str | None = None) -> "MLP":

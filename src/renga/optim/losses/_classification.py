@@ -77,6 +77,7 @@ def sigmoid_focal_loss(
     loss = weight * sigmoid_binary_cross_entropy(logits, labels)
     if alpha is None:
         return loss
+    # pyrefly: ignore[bad-return]
     return (alpha * labels + (1 - alpha) * (1 - labels)) * loss
 
 
@@ -437,4 +438,5 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     labels = jnp.asarray(labels)
     check_dtype("smooth_labels", jnp.floating, labels=labels)
     classes = jnp.sum(jnp.ones_like(labels), axis=axis, where=where, keepdims=True)
+    # pyrefly: ignore[bad-return]
     return (1.0 - alpha) * labels + alpha / classes

@@ -120,7 +120,7 @@ def _learning_rate(initial: float, config: Config) -> Any:
     return optim.cosine_decay_schedule(initial, config.decay_steps) if config.decay_steps else initial
 
 
-def _norms(grads: PyTree) -> dict[str, Array]:
+def _norms(grads: PyTree) -> dict[str, Any]:
     """‖g‖ of each layer."""
     return {layer: optim.global_norm(grads[layer]) for layer in grads}
 
