@@ -1,6 +1,7 @@
 """The mathematics of reinforcement learning, on one trajectory or transition a call."""
 
 from renga.rl._base import batched_index, lhs_broadcast, one_hot
+from renga.rl._categorical import categorical_cross_entropy, categorical_importance_sampling_ratios
 from renga.rl._lambda_learning import q_lambda, sarsa_lambda, td_lambda
 from renga.rl._losses import expectile_loss, huber_loss, l2_loss, likelihood, log_loss
 from renga.rl._multistep import (
@@ -15,6 +16,34 @@ from renga.rl._off_policy import (
     retrace,
     retrace_continuous,
 )
+from renga.rl._policy_gradients import (
+    clipped_surrogate_pg_loss,
+    dpg_loss,
+    entropy_loss,
+    policy_gradient_loss,
+    qpg_loss,
+    rm_loss,
+    rpg_loss,
+)
+from renga.rl._transforms import (
+    DISCOUNT_TRANSFORM_PAIR,
+    HYPERBOLIC_SIN_PAIR,
+    IDENTITY_PAIR,
+    SIGNED_HYPERBOLIC_PAIR,
+    SIGNED_LOGP1_PAIR,
+    TxPair,
+    compose_tx,
+    identity,
+    logit,
+    power,
+    sigmoid,
+    signed_expm1,
+    signed_hyperbolic,
+    signed_logp1,
+    signed_parabolic,
+)
+from renga.rl._two_hot import muzero_pair, transform_from_2hot, transform_to_2hot, twohot_pair
+from renga.rl._update import conditional_update, periodic_update
 from renga.rl._value_learning import (
     double_q_learning,
     expected_sarsa,
@@ -34,15 +63,29 @@ from renga.rl._vtrace import (
 )
 
 __all__ = [
+    "DISCOUNT_TRANSFORM_PAIR",
+    "HYPERBOLIC_SIN_PAIR",
+    "IDENTITY_PAIR",
+    "SIGNED_HYPERBOLIC_PAIR",
+    "SIGNED_LOGP1_PAIR",
+    "TxPair",
     "VTraceOutput",
     "batched_index",
+    "categorical_cross_entropy",
+    "categorical_importance_sampling_ratios",
+    "clipped_surrogate_pg_loss",
+    "compose_tx",
+    "conditional_update",
     "discounted_returns",
     "double_q_learning",
+    "dpg_loss",
+    "entropy_loss",
     "expected_sarsa",
     "expectile_loss",
     "general_off_policy_returns_from_action_values",
     "general_off_policy_returns_from_q_and_v",
     "huber_loss",
+    "identity",
     "l2_loss",
     "lambda_returns",
     "leaky_vtrace",
@@ -50,20 +93,36 @@ __all__ = [
     "lhs_broadcast",
     "likelihood",
     "log_loss",
+    "logit",
+    "muzero_pair",
     "n_step_bootstrapped_returns",
     "one_hot",
+    "periodic_update",
     "persistent_q_learning",
+    "policy_gradient_loss",
+    "power",
     "q_lambda",
     "q_learning",
+    "qpg_loss",
     "qv_learning",
     "qv_max",
     "retrace",
     "retrace_continuous",
+    "rm_loss",
+    "rpg_loss",
     "sarsa",
     "sarsa_lambda",
+    "sigmoid",
+    "signed_expm1",
+    "signed_hyperbolic",
+    "signed_logp1",
+    "signed_parabolic",
     "td_lambda",
     "td_learning",
+    "transform_from_2hot",
+    "transform_to_2hot",
     "truncated_generalized_advantage_estimation",
+    "twohot_pair",
     "vtrace",
     "vtrace_td_error_and_advantage",
 ]

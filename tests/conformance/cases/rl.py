@@ -15,6 +15,7 @@ SIX = jnp.array([0.2, 0.6, 0.9])
 R3, G3, V3, W3 = Q - 2, jnp.array([0.9, 0.0, 0.8]), NEXT, jnp.array([0.3, -0.4, 0.1])
 Q3, PI3, A3 = jnp.stack([Q, NEXT, PROBS]), jnp.stack([PROBS, PROBS[::-1], PROBS]), jnp.array([0, 2, 1])
 RHO = jnp.array([0.5, 1.7, 0.8])
+BINS = {"min_value": -1.0, "max_value": 1.0, "num_bins": 3}
 
 CASES = {
     "batched_index": Case(rl.batched_index, (Q[None], jnp.array([1]))),
@@ -58,5 +59,29 @@ CASES = {
     "leaky_vtrace_td_error_and_advantage": Case(
         functools.partial(rl.leaky_vtrace_td_error_and_advantage, alpha=0.3), (V3, W3, R3, G3, RHO)
     ),
+    "policy_gradient_loss": Case(rl.policy_gradient_loss, (Q3, A3, V3, SIX)),
+    "entropy_loss": Case(rl.entropy_loss, (Q3, SIX)),
+    "clipped_surrogate_pg_loss": Case(functools.partial(rl.clipped_surrogate_pg_loss, epsilon=0.2), (RHO, W3)),
+    "dpg_loss": Case(functools.partial(rl.dpg_loss, dqda_clipping=1.0), (V3, W3 * 5)),
+    "qpg_loss": Case(rl.qpg_loss, (Q3, PI3)),
+    "rm_loss": Case(rl.rm_loss, (Q3, PI3)),
+    "rpg_loss": Case(rl.rpg_loss, (Q3, PI3)),
+    "categorical_importance_sampling_ratios": Case(rl.categorical_importance_sampling_ratios, (Q3, PI3, A3)),
+    "categorical_cross_entropy": Case(rl.categorical_cross_entropy, (PI3, Q3)),
+    "conditional_update": Case(rl.conditional_update, (Q, NEXT, jnp.array(True))),
+    "periodic_update": Case(rl.periodic_update, (Q, NEXT, jnp.array(6), jnp.array(3))),
+    "identity": Case(rl.identity, (W3,)),
+    "sigmoid": Case(rl.sigmoid, (W3,)),
+    "logit": Case(rl.logit, (PROBS,)),
+    "signed_logp1": Case(rl.signed_logp1, (W3,)),
+    "signed_expm1": Case(rl.signed_expm1, (W3,)),
+    "signed_hyperbolic": Case(rl.signed_hyperbolic, (W3,)),
+    "signed_parabolic": Case(rl.signed_parabolic, (W3,), rtol=1e-4),
+    "power": Case(functools.partial(rl.power, p=2.0), (W3,)),
+    "compose_tx": Case(rl.compose_tx(rl.SIGNED_LOGP1_PAIR, rl.SIGNED_HYPERBOLIC_PAIR).apply, (W3,)),
+    "transform_to_2hot": Case(functools.partial(rl.transform_to_2hot, **BINS), (W3,)),
+    "transform_from_2hot": Case(functools.partial(rl.transform_from_2hot, **BINS), (PI3,)),
+    "twohot_pair": Case(rl.twohot_pair(**BINS).apply, (W3,)),
+    "muzero_pair": Case(rl.muzero_pair(**BINS, tx=rl.SIGNED_LOGP1_PAIR).apply, (W3,)),
 }
-EXEMPT: dict[str, str] = {"VTraceOutput": "a tuple of results"}
+EXEMPT: dict[str, str] = {"VTraceOutput": "a tuple of results", "TxPair": "a pair of functions"}

@@ -1,0 +1,132 @@
+"""Scalars as distributions over two neighbouring bins."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from renga.rl._transforms import TxPair, compose_tx
+
+
+def _check_bins(function: str, num_bins: int, min_value: ArrayLike, max_value: ArrayLike) -> None:
+    if num_bins < 2:
+        raise ValueError(f"{function}: num_bins must be at least 2, got {num_bins}")
+    if isinstance(min_value, float | int) and isinstance(max_value, float | int) and min_value >= max_value:
+        raise ValueError(f"{function}: min_value must be less than max_value, got {min_value} and {max_value}")
+
+
+def transform_to_2hot(
+    scalar: Float[ArrayLike, "*B"],
+    min_value: float,
+    max_value: float,
+    num_bins: int,
+) -> Float[Array, "*B K"]:
+    r"""Spreads a number over its two neighbouring bins, so that their mean is the number.
+
+        pₖ = max(0, 1 − |x − zₖ| / Δ),   zₖ = min + k Δ,   Δ = (max − min) / (K − 1)
+
+    Args:
+      scalar: x; beyond the range it counts as the nearest end, with gradient zero.
+      min_value: the first bin's value.
+      max_value: the last bin's value.
+      num_bins: K, the number of bins.
+
+    Returns:
+      p, with a new last axis.
+
+    Raises:
+      ValueError: if there are fewer than two bins, or the range is empty.
+
+    Example:
+      >>> transform_to_2hot(0.25, min_value=-1.0, max_value=1.0, num_bins=3)
+      Array([0.  , 0.75, 0.25], dtype=float32)
+
+    References:
+      Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model", 2020,
+      appendix F.
+    """
+    _check_bins("transform_to_2hot", num_bins, min_value, max_value)
+    scalar = jnp.clip(jnp.asarray(scalar), min_value, max_value)
+    position = (scalar - min_value) * ((num_bins - 1) / (max_value - min_value))
+    bins = jax.lax.expand_dims(jnp.arange(num_bins, dtype=position.dtype), range(position.ndim))
+    return jax.nn.relu(1.0 - jnp.abs(position[..., None] - bins))
+
+
+def transform_from_2hot(
+    probs: Float[ArrayLike, "*B K"],
+    min_value: float,
+    max_value: float,
+    num_bins: int,
+) -> Float[Array, "*B"]:
+    r"""Takes the mean of a distribution over evenly spaced bins.
+
+        x = Σₖ pₖ zₖ
+
+    Args:
+      probs: p.
+      min_value: the first bin's value.
+      max_value: the last bin's value.
+      num_bins: K, the number of bins.
+
+    Returns:
+      x.
+
+    Raises:
+      ValueError: if the last axis is not `num_bins` long.
+
+    Example:
+      >>> transform_from_2hot(jnp.array([0.0, 0.75, 0.25]), min_value=-1.0, max_value=1.0, num_bins=3)
+      Array(0.25, dtype=float32)
+    """
+    _check_bins("transform_from_2hot", num_bins, min_value, max_value)
+    probs = jnp.asarray(probs)
+    if probs.shape[-1:] != (num_bins,):
+        raise ValueError(f"transform_from_2hot: probs must have shape [..., {num_bins}], got {probs.shape}")
+    return jnp.matmul(probs, jnp.linspace(min_value, max_value, num_bins, dtype=probs.dtype))
+
+
+def twohot_pair(min_value: float, max_value: float, num_bins: int) -> TxPair:
+    r"""The pair of `transform_to_2hot` and `transform_from_2hot`.
+
+    Args:
+      min_value: the first bin's value.
+      max_value: the last bin's value.
+      num_bins: the number of bins.
+
+    Returns:
+      The pair.
+
+    Example:
+      >>> pair = twohot_pair(-1.0, 1.0, 3)
+      >>> pair.apply_inv(pair.apply(0.25))
+      Array(0.25, dtype=float32)
+    """
+    _check_bins("twohot_pair", num_bins, min_value, max_value)
+    bins = {"min_value": min_value, "max_value": max_value, "num_bins": num_bins}
+    return TxPair(functools.partial(transform_to_2hot, **bins), functools.partial(transform_from_2hot, **bins))
+
+
+def muzero_pair(min_value: float, max_value: float, num_bins: int, tx: TxPair) -> TxPair:
+    r"""Transforms a value, then spreads it over two bins.
+
+    Args:
+      min_value: the first bin's value, after the transform.
+      max_value: the last bin's value, after the transform.
+      num_bins: the number of bins.
+      tx: the transform, such as `SIGNED_HYPERBOLIC_PAIR`.
+
+    Returns:
+      The pair.
+
+    Example:
+      >>> from renga.rl import SIGNED_HYPERBOLIC_PAIR
+      >>> pair = muzero_pair(-3.0, 3.0, 7, SIGNED_HYPERBOLIC_PAIR)
+      >>> pair.apply_inv(pair.apply(5.0)).round(2)
+      Array(5., dtype=float32)
+
+    References:
+      Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model", 2020,
+      appendix F.
+    """
+    return compose_tx(tx, twohot_pair(min_value, max_value, num_bins))
