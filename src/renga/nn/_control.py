@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from renga._core.varying import vary_like
 from renga.nn._frame import Frame, Internal, copy_tree, current_frame
 from renga.nn._stateful import create_first, purify, put_back, settle
 
@@ -71,7 +72,7 @@ def _scan(frame: Frame, f: Any, init: Any, xs: Any, steps: int, reverse: bool, u
         (carry, y), internal = pure(before._replace(state=carry[1], rng=carry[2]), carry[0], x)
         return (carry, internal.state, internal.rng), y
 
-    init = _vary_alike(init, (init, xs, before.params))
+    init = vary_like(init, (init, xs, before.params))
     # Parameters do not change: they are constants of the loop, not carried.
     loop = (init, before.state, before.rng)
     (carry, state, rng), ys = lax.scan(step, loop, xs, length=steps, reverse=reverse, unroll=unroll)
@@ -107,27 +108,6 @@ def _scan_from_second(
         return jnp.concatenate([ys, y] if reverse else [y, ys])
 
     return carry, jax.tree.map(join, y, ys)
-
-
-def _vary_alike(carry: Any, operands: Any) -> Any:
-    """Inside of shard_map, lets a constant carry vary over the axes that its operands vary over."""
-    leaves = [x for x in jax.tree.leaves(operands) if hasattr(x, "dtype")]
-    axes = frozenset().union(*(_varying(x) for x in leaves))
-    if not axes:
-        return carry
-
-    def vary(x: Any) -> Any:
-        missing = axes - _varying(jnp.asarray(x))
-        return lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
-
-    return jax.tree.map(vary, carry)
-
-
-def _varying(x: Any) -> frozenset[Any]:
-    """The manual axes that an array varies over."""
-    kind = jax.typeof(x)
-    manual = getattr(kind, "manual_axis_type", None)
-    return frozenset(manual.varying if manual is not None else getattr(kind, "vma", ()))
 
 
 def _reserve(frame: Frame) -> int:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from renga._core.varying import vary_like
 from renga.search._tree import NO_PARENT, Tree
 
 
@@ -63,7 +64,7 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
     _, _, _, stats = lax.while_loop(
         lambda state: jnp.any(state[1] != NO_PARENT),
         climb,
-        (index, parent, value, stats),
+        vary_like((index, parent, value, stats), tree),
     )
     return tree.replace(
         node_visits=stats[0],

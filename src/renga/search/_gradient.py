@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from renga._core.varying import vary_like
 from renga.search._expand import check_step, write_nodes
 from renga.search._keys import split_many
 from renga.search._tree import ROOT_INDEX, Tree
@@ -49,7 +50,9 @@ def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any
         grown = write_nodes(grown, (batch, parent, action), leaf, step, embedding)
         return (rng_key, index + 1, grown), None
 
-    (_, _, grown), _ = lax.scan(grow, (rng_key, first, start), None, length=num_nodes - 1)
+    (_, _, grown), _ = lax.scan(
+        grow, vary_like((rng_key, first, start), params, tree, start), None, length=num_nodes - 1
+    )
     return _collect(tree, grown)
 
 
@@ -75,7 +78,7 @@ def _collect(tree: Tree, grown: Tree) -> Tree:
         return totals, (value, edge)
 
     totals = own_visits * grown.raw_values
-    _, (values, edges) = lax.scan(up, totals, jnp.arange(num_nodes), reverse=True)
+    _, (values, edges) = lax.scan(up, vary_like(totals, tree, grown), jnp.arange(num_nodes), reverse=True)
     children_values = grown.children_values
     children_values = children_values.at[edges].set(values, mode="drop")
     return tree.replace(

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from renga._core.varying import vary_like
 from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
 
 
@@ -69,7 +70,7 @@ def node_depths(tree: Tree) -> Int[Array, "B N"]:
         return depth.at[:, node].set(own), None
 
     depth = jnp.zeros(tree.parents.shape, jnp.int32)
-    return lax.scan(below, depth, jnp.arange(tree.parents.shape[1]))[0]
+    return lax.scan(below, vary_like(depth, tree), jnp.arange(tree.parents.shape[1]))[0]
 
 
 def describe(

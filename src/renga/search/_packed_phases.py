@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from renga._core.varying import vary_like
 from renga.search._expand import check_step
 from renga.search._keys import split_each, split_many, uniform_each
 from renga.search._packed import (
@@ -63,7 +64,7 @@ def simulate_packed(
         chosen = _noisy_choice(rule, rows_at(tree, batch, node), selection_keys)
         tied = child == UNDECIDED
         child = jnp.where(tied, tree.children_index[batch, node, chosen], child)
-        return child, jnp.where(tied, chosen, action), (keys, jnp.int32(0))
+        return child, jnp.where(tied, chosen, action), (keys, vary_like(jnp.int32(0), ties))
 
     def pass_on(node: Any, child: Any, action: Any, ties: Any) -> Any:
         del node
@@ -75,7 +76,7 @@ def simulate_packed(
     child = tree.children_index[:, ROOT_INDEX][batch, root_action]
     state = (jnp.int32(1), root, child, root_action, tree.path, (keys, jnp.int32(1)))
     depth, node, child, action, path, _ = lax.while_loop(
-        lambda state: (state[0] < max_depth) & jnp.any(state[2] >= 0), descend, state
+        lambda state: (state[0] < max_depth) & jnp.any(state[2] >= 0), descend, vary_like(state, tree, rng_key)
     )
     # A path that the depth limit ended has its leaf in the last row too.
     end = jnp.where(child >= 0, LEAF, child)
@@ -199,7 +200,7 @@ def backward_packed(tree: PackedTree, leaf_index: Int[Array, " B"], rule: Rule) 
         return start, value, mean[0], tree
 
     state = (tree.path_length + 1, leaf_value, leaf_value, tree)
-    return lax.while_loop(lambda state: state[0] > 0, climb, state)[-1]
+    return lax.while_loop(lambda state: state[0] > 0, climb, vary_like(state, tree))[-1]
 
 
 def _put(array: Any, index: Any, value: Any) -> Any:

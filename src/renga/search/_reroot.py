@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from renga._core.checks import check_shapes
+from renga._core.varying import vary_like
 from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
 
 
@@ -54,7 +55,7 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
         below = (parent != NO_PARENT) & kept[jnp.maximum(parent, 0)]
         return kept.at[node].set((node == top) | below), None
 
-    kept, _ = lax.scan(mark, jnp.zeros(num_nodes, bool), jnp.arange(num_nodes))
+    kept, _ = lax.scan(mark, vary_like(jnp.zeros(num_nodes, bool), tree, action), jnp.arange(num_nodes))
     new_index = jnp.cumsum(kept) - 1
     kept &= new_index < capacity
     target = jnp.where(kept, new_index, capacity)

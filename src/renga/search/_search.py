@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
 from renga._core.checks import check_shapes
+from renga._core.varying import vary_like
 from renga.search._backward import backward
 from renga.search._expand import expand
 from renga.search._gradient import replay
@@ -132,6 +133,7 @@ def search(
         tree = init_tree(root, num_nodes, invalid_actions, extra_data, explicit)
     else:
         tree = continue_tree(tree, root, invalid_actions, extra_data)
+    rng_key, tree = vary_like((rng_key, tree), rng_key, tree, params, budgets)
     check_shapes("search", budgets=(budgets, f"{tree.node_visits.shape[0]}"))
     roomy = fresh and capacity is None
     limited = max_depth is not None or budgets is not None or not roomy
@@ -146,7 +148,8 @@ def search(
     rules = None if plain else as_rules(root_action_selection_fn, interior_action_selection_fn)
     if rules is not None:
         step = _packed_step(params, recurrent_fn, rules, max_depth, limited)
-        _, packed = loop_fn(0, num_simulations, step, (rng_key, pack(tree, rules[1], fresh=True)))
+        packed = vary_like(pack(tree, rules[1], fresh=True), tree)
+        _, packed = loop_fn(0, num_simulations, step, (rng_key, packed))
         tree = unpack(packed)
     else:
         select = _by_depth(root_action_selection_fn, interior_action_selection_fn)
@@ -219,10 +222,13 @@ def _by_depth(root_fn: Any, interior_fn: Any) -> Any:
     """One selection out of two: the first at the root, the second below."""
 
     def select(rng_key: Any, tree: Any, node_index: Any, depth: Any) -> Any:
+        def chosen(action: Any) -> Any:
+            return vary_like(jnp.asarray(action).astype(jnp.int32), rng_key, tree)
+
         return lax.cond(
             depth == 0,
-            lambda: jnp.asarray(root_fn(rng_key, tree, node_index)).astype(jnp.int32),
-            lambda: jnp.asarray(interior_fn(rng_key, tree, node_index, depth)).astype(jnp.int32),
+            lambda: chosen(root_fn(rng_key, tree, node_index)),
+            lambda: chosen(interior_fn(rng_key, tree, node_index, depth)),
         )
 
     return select

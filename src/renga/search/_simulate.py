@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from renga._core.varying import vary_like
 from renga.search._keys import split_each, split_many
 from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
 
@@ -62,5 +63,7 @@ def simulate(
         root,
         descends,
     )
-    _, _, node, action, _, _ = lax.while_loop(lambda state: jnp.any(state[-1]), descend, state)
+    _, _, node, action, _, _ = lax.while_loop(
+        lambda state: jnp.any(state[-1]), descend, vary_like(state, tree, rng_key)
+    )
     return node, action

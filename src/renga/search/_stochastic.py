@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
+from renga._core.varying import vary_like
 from renga.search._policies import (
     _add_dirichlet_noise,
     _masked,
@@ -239,7 +240,7 @@ def _recurrent_fn(decision_fn: Any, chance_fn: Any, num_actions: int, num_outcom
 def _if_any(needed: Any, fn: Any, *args: Any) -> Any:
     """fn(*args), or zeros of its shape where nobody needs it."""
     shape = jax.eval_shape(fn, *args)
-    return lax.cond(jnp.any(needed), fn, lambda *_: _zeros(shape), *args)
+    return lax.cond(jnp.any(needed), lambda *a: vary_like(fn(*a), a), lambda *a: vary_like(_zeros(shape), a), *args)
 
 
 def _zeros(shapes: Any) -> Any:

@@ -13,7 +13,7 @@ LOGITS = jnp.array([[0.3, -0.2], [0.1, 0.4]])
 
 
 def _step(params, rng_key, action, state):
-    state = jnp.tanh(state * params + action[:, None])
+    state = jnp.tanh(state * params[None] + action[:, None])
     return search.RecurrentFnOutput(
         reward=state[:, 0],
         discount=jnp.full(state.shape[:1], 0.9),
@@ -26,14 +26,25 @@ def _root(state):
     return search.RootFnOutput(prior_logits=LOGITS, value=state[:, 1], embedding=state)
 
 
-def _tree(state):
-    return search.muzero_policy(
-        jnp.ones(2), jax.random.key(0), _root(state), _step, 3, dirichlet_fraction=0.0
-    ).search_tree
+@functools.cache
+def _tree():
+    """One searched tree of two elements: built once, an argument of the functions that read trees."""
+    search_once = jax.jit(
+        lambda state: (
+            search.muzero_policy(
+                jnp.ones(2), jax.random.key(0), _root(state), _step, 3, dirichlet_fraction=0.0
+            ).search_tree
+        )
+    )
+    return search_once(ARGS[1])
 
 
-def _one(state):
-    return jax.tree.map(lambda x: x[0], _tree(state))
+def TREE():
+    return (_tree(),)
+
+
+def ONE():
+    return (jax.tree.map(lambda x: x[0], _tree()),)
 
 
 def _policy(policy, **options):
@@ -101,59 +112,50 @@ def _first_edge(state):
 
 
 ARGS = (jnp.array([0.5, -0.3]), jnp.array([[0.2, 0.1], [-0.4, 0.3]]))
-STATE = (ARGS[1],)
 # A search decides by comparisons: its gradient is defined with `differentiable=True` only.
 decision = functools.partial(Case, differentiable=False)
 
 CASES = {
-    "backward": decision(lambda s: search.backward(_tree(s), jnp.array([1, 2])).node_values, STATE),
+    "backward": decision(lambda t: search.backward(t, jnp.array([1, 2])).node_values, TREE),
     "expand": decision(
-        lambda p, s: (
-            search.expand(p, jax.random.key(0), _tree(s), _step, *_first_edge(s), jnp.array([1, 1])).raw_values
-        ),
-        ARGS,
+        lambda p, t: search.expand(p, jax.random.key(0), t, _step, *_first_edge(t), jnp.array([1, 1])).raw_values,
+        lambda: (ARGS[0], _tree()),
     ),
     "gumbel_muzero_interior_action_selection": decision(
-        lambda s: search.gumbel_muzero_interior_action_selection(jax.random.key(0), _one(s), 0, 1), STATE
+        lambda t: search.gumbel_muzero_interior_action_selection(jax.random.key(0), t, 0, 1), ONE
     ),
     "gumbel_muzero_policy": decision(_policy(search.gumbel_muzero_policy), ARGS),
     "gumbel_muzero_root_action_selection": decision(
-        lambda s: search.gumbel_muzero_root_action_selection(
+        lambda t: search.gumbel_muzero_root_action_selection(
             jax.random.key(0),
-            _one(s).replace(extra_data=search.GumbelMuZeroExtraData(root_gumbel=s[0])),
+            t.replace(extra_data=search.GumbelMuZeroExtraData(root_gumbel=jnp.array([0.2, 0.1]))),
             0,
             num_simulations=4,
             max_num_considered_actions=2,
         ),
-        STATE,
+        ONE,
     ),
-    "invariants": decision(lambda s: search.invariants(_tree(s)), STATE),
-    "muzero_action_selection": decision(
-        lambda s: search.muzero_action_selection(jax.random.key(0), _one(s), 0, 0), STATE
-    ),
+    "invariants": decision(lambda t: search.invariants(t), TREE),
+    "muzero_action_selection": decision(lambda t: search.muzero_action_selection(jax.random.key(0), t, 0, 0), ONE),
     "muzero_policy": decision(_policy(search.muzero_policy), ARGS),
-    "qtransform_by_min_max": decision(
-        lambda s: search.qtransform_by_min_max(_one(s), 0, min_value=-1.0, max_value=1.0), STATE
-    ),
-    "qtransform_by_parent_and_siblings": decision(
-        lambda s: search.qtransform_by_parent_and_siblings(_one(s), 0), STATE
-    ),
+    "qtransform_by_min_max": decision(lambda t: search.qtransform_by_min_max(t, 0, min_value=-1.0, max_value=1.0), ONE),
+    "qtransform_by_parent_and_siblings": decision(lambda t: search.qtransform_by_parent_and_siblings(t, 0), ONE),
     "qtransform_completed_by_mix_value": decision(
-        lambda s: search.qtransform_completed_by_mix_value(_one(s), 0), STATE, rtol=1e-4
+        lambda t: search.qtransform_completed_by_mix_value(t, 0), ONE, rtol=1e-4
     ),
-    "reroot": decision(lambda s: search.reroot(_tree(s), jnp.array([0, 1])).node_values, STATE),
+    "reroot": decision(lambda t: search.reroot(t, jnp.array([0, 1])).node_values, TREE),
     "sampled_muzero_policy": decision(_sampled, ARGS),
     "search": decision(_search, ARGS),
     "simulate": decision(
-        lambda s: search.simulate(
+        lambda t: search.simulate(
             jax.random.key(0),
-            _tree(s),
+            t,
             lambda key, tree, node, depth: jnp.argmin(tree.children_visits[node]),
             3,
         ),
-        STATE,
+        TREE,
     ),
-    "statistics": decision(lambda s: search.statistics(_tree(s)), STATE),
+    "statistics": decision(lambda t: search.statistics(t), TREE),
     "stochastic_muzero_policy": decision(_stochastic, ARGS),
 }
 

@@ -81,9 +81,11 @@ def test_a_hundred_steps_are_those_of_optax(name):
             trajectory.append(p)
         return trajectory
 
+    # Newton–Schulz on singular values near zero, and the spectral norm's random start, magnify rounding.
+    atol = 5e-4 if name == "muon spectral" else 1e-4 if "muon" in name else 1e-5
     for ours, theirs in zip(run(optim), run(optax), strict=True):
         for key in theirs:
-            np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, atol=1e-4 if "muon" in name else 1e-5)
+            np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-4, atol=atol)
 
 
 def test_lookahead_is_that_of_optax():
