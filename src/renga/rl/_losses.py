@@ -119,6 +119,7 @@ def log_loss(predictions: Float[ArrayLike, "..."], targets: Float[ArrayLike, "..
 def _times_log(y: ArrayLike, p: ArrayLike) -> Array:
     """Computes y log p, with 0 log 0 = 0 and a gradient of zero there."""
     safe = jnp.where((jnp.asarray(y) == 0) & (jnp.asarray(p) == 0), 1.0, p)
+    # pyrefly: ignore[bad-return]
     return y * jnp.log(safe)
 
 

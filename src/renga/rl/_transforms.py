@@ -234,11 +234,13 @@ def compose_tx(*tx_list: TxPair) -> TxPair:
     def apply(x: ArrayLike) -> Array:
         for tx in tx_list:
             x = tx.apply(x)
+        # pyrefly: ignore[bad-return]
         return x
 
     def apply_inv(x: ArrayLike) -> Array:
         for tx in reversed(tx_list):
             x = tx.apply_inv(x)
+        # pyrefly: ignore[bad-return]
         return x
 
     return TxPair(apply, apply_inv)
