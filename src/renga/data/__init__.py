@@ -1,5 +1,30 @@
-"""Data for systems: labelled images from packages and files."""
+"""Data for systems: replay on the device, feeding devices from iterators, labelled images from packages and files."""
 
+from renga.data._feed import Feed, feed
 from renga.data._images import DataError, Images, load_images
+from renga.data._replay import (
+    PrioritisedReplay,
+    PrioritisedState,
+    ReplayState,
+    Sample,
+    UniformReplay,
+    importance_weights,
+)
+from renga.data._sequences import SequenceReplay, Sequences, SequenceState
 
-__all__ = ["DataError", "Images", "load_images"]
+__all__ = [
+    "DataError",
+    "Feed",
+    "Images",
+    "PrioritisedReplay",
+    "PrioritisedState",
+    "ReplayState",
+    "Sample",
+    "SequenceReplay",
+    "SequenceState",
+    "Sequences",
+    "UniformReplay",
+    "feed",
+    "importance_weights",
+    "load_images",
+]

@@ -1,0 +1,245 @@
+"""Replay on the device: what has happened, kept in arrays, as pure functions of one state."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+
+from renga.data import _sum_tree
+
+
+class ReplayState(NamedTuple):
+    """What is kept.
+
+    Attributes:
+      items: a tree of arrays `[capacity, ...]`.
+      count: how many items have ever been added; the newest overwrite the oldest.
+    """
+
+    items: PyTree
+    count: Int[Array, ""]
+
+
+class Sample(NamedTuple):
+    """What was drawn.
+
+    Attributes:
+      items: a tree of arrays `[batch_size, ...]`.
+      indices: where they stand.
+      probabilities: of drawing each, P(i).
+    """
+
+    items: PyTree
+    indices: Int[Array, " B"]
+    probabilities: Float[Array, " B"]
+
+
+def _check_positive(function: str, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{function}: {name} must be at least 1, got {number}")
+
+
+def _zeros(example: PyTree, capacity: int) -> PyTree:
+    return jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.result_type(x)), example)
+
+
+def _slots(function: str, buffer: PyTree, items: PyTree, count: Array, capacity: int) -> Int[Array, " N"]:
+    """Returns where the next items go, after a look at whether they fit."""
+    if jax.tree.structure(items) != jax.tree.structure(buffer):
+        raise ValueError(
+            f"{function}: items must have the structure {jax.tree.structure(buffer)}, got {jax.tree.structure(items)}"
+        )
+    sizes = {jnp.shape(x)[:1] for x in jax.tree.leaves(items)}
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(f"{function}: all arrays in items must have one leading axis of one size, got {sorted(sizes)}")
+    for (path, kept), new in zip(jax.tree.leaves_with_path(buffer), jax.tree.leaves(items), strict=True):
+        if jnp.shape(new)[1:] != kept.shape[1:] or jnp.result_type(new) != kept.dtype:
+            want = f"{kept.dtype}[N, {', '.join(map(str, kept.shape[1:]))}]".replace(", ]", "]")
+            got = f"{jnp.result_type(new)}{list(jnp.shape(new))}"
+            raise ValueError(f"{function}: items{jax.tree_util.keystr(path)} must be {want}, got {got}")
+    (size,) = sizes.pop()
+    if size > capacity:
+        raise ValueError(f"{function}: items must be at most {capacity}, the capacity, got {size}")
+    return (count + jnp.arange(size, dtype=jnp.int32)) % capacity
+
+
+def _write(buffer: PyTree, items: PyTree, slots: Int[Array, " N"]) -> PyTree:
+    return jax.tree.map(
+        lambda kept, new: kept.at[slots].set(new, unique_indices=True, mode="promise_in_bounds"), buffer, items
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformReplay:
+    """Keeps the last `capacity` items and draws evenly from them, with replacement.
+
+    All methods are pure. Give the state's memory away, and adding copies nothing: `jax.jit(replay.add,
+    donate_argnums=0)`, or inside a step whose state is donated. On several devices, give each its own: call the methods
+    in `jax.shard_map` with a state that has a device axis.
+
+    Args:
+      capacity: items kept.
+
+    Raises:
+      ValueError: if the capacity is not positive.
+
+    Example:
+      >>> replay = UniformReplay(capacity=4)
+      >>> state = replay.init(jnp.float32(0))
+      >>> state = replay.add(state, jnp.array([1.0, 2.0, 3.0]))
+      >>> state = replay.add(state, jnp.array([4.0, 5.0, 6.0]))
+      >>> state.items, int(replay.size(state))
+      (Array([5., 6., 3., 4.], dtype=float32), 4)
+      >>> replay.sample(state, jax.random.key(0), 2).probabilities
+      Array([0.25, 0.25], dtype=float32)
+
+    References:
+      Lin, "Self-Improving Reactive Agents Based On Reinforcement Learning, Planning and Teaching", 1992, section 2.3.
+    """
+
+    capacity: int
+
+    def __post_init__(self) -> None:
+        """Checks the capacity."""
+        _check_positive("UniformReplay", capacity=self.capacity)
+
+    def init(self, example: PyTree) -> ReplayState:
+        """Returns an empty state for items like `example`, a tree of arrays or of shapes."""
+        return ReplayState(_zeros(example, self.capacity), jnp.int32(0))
+
+    def size(self, state: ReplayState) -> Int[Array, ""]:
+        """Returns how many items are kept."""
+        return jnp.minimum(state.count, self.capacity)
+
+    def add(self, state: ReplayState, items: PyTree) -> ReplayState:
+        """Adds N items, arrays `[N, ...]`, in place of the oldest.
+
+        Raises:
+          ValueError: if they are not like the example, or more than the capacity.
+        """
+        slots = _slots("UniformReplay.add", state.items, items, state.count, self.capacity)
+        return ReplayState(_write(state.items, items, slots), state.count + slots.shape[0])
+
+    def sample(self, state: ReplayState, key: PRNGKeyArray, batch_size: int) -> Sample:
+        """Draws items; there must be at least one."""
+        size = jnp.maximum(self.size(state), 1)
+        indices = jax.random.randint(key, (batch_size,), 0, size, jnp.int32)
+        probabilities = jnp.ones(batch_size, jnp.float32) / size
+        return Sample(jax.tree.map(lambda x: x[indices], state.items), indices, probabilities)
+
+
+class PrioritisedState(NamedTuple):
+    """What is kept, and how much each item counts.
+
+    Attributes:
+      items: a tree of arrays `[capacity, ...]`.
+      count: how many items have ever been added.
+      tree: sums of p^α; the leaves are the items.
+      most: the largest p^α there has been: what new items get, so that each is drawn soon.
+    """
+
+    items: PyTree
+    count: Int[Array, ""]
+    tree: Float[Array, " P"]
+    most: Float[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class PrioritisedReplay:
+    """Keeps the last `capacity` items and draws item i with probability P(i) = pᵢ^α / Σₖ pₖ^α.
+
+    The range of running sums is cut into `batch_size` equal parts and one item drawn from each. New items have the
+    largest priority that there has been. `add`, `sample` and `update_priorities` take log₂ capacity steps.
+
+    Args:
+      capacity: items kept.
+      exponent: α; 0 draws evenly.
+
+    Raises:
+      ValueError: if the capacity is not positive, or α negative.
+
+    Example:
+      >>> replay = PrioritisedReplay(capacity=4, exponent=1.0)
+      >>> state = replay.add(replay.init(jnp.float32(0)), jnp.array([1.0, 2.0]))
+      >>> state = replay.update_priorities(state, jnp.array([0, 1]), jnp.array([3.0, 1.0]))
+      >>> sample = replay.sample(state, jax.random.key(0), 4)
+      >>> sample.items, sample.probabilities
+      (Array([1., 1., 1., 2.], dtype=float32), Array([0.75, 0.75, 0.75, 0.25], dtype=float32))
+
+    References:
+      Schaul et al., "Prioritized Experience Replay", 2016, eq. 1 and appendix B.2.1.
+    """
+
+    capacity: int
+    exponent: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        _check_positive("PrioritisedReplay", capacity=self.capacity)
+        if self.exponent < 0:
+            raise ValueError(f"PrioritisedReplay: exponent must be 0 or positive, got {self.exponent}")
+
+    def init(self, example: PyTree) -> PrioritisedState:
+        """Returns an empty state for items like `example`, a tree of arrays or of shapes."""
+        return PrioritisedState(
+            _zeros(example, self.capacity), jnp.int32(0), _sum_tree.make(self.capacity), jnp.float32(1.0)
+        )
+
+    def size(self, state: PrioritisedState) -> Int[Array, ""]:
+        """Returns how many items are kept."""
+        return jnp.minimum(state.count, self.capacity)
+
+    def add(self, state: PrioritisedState, items: PyTree) -> PrioritisedState:
+        """Adds N items, arrays `[N, ...]`, in place of the oldest.
+
+        Raises:
+          ValueError: if they are not like the example, or more than the capacity.
+        """
+        slots = _slots("PrioritisedReplay.add", state.items, items, state.count, self.capacity)
+        tree = _sum_tree.put(state.tree, slots, jnp.broadcast_to(state.most, slots.shape))
+        return state._replace(items=_write(state.items, items, slots), count=state.count + slots.shape[0], tree=tree)
+
+    def sample(self, state: PrioritisedState, key: PRNGKeyArray, batch_size: int) -> Sample:
+        """Draws items; there must be at least one."""
+        total = _sum_tree.total(state.tree)
+        u = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
+        indices = _sum_tree.find(state.tree, u * total)
+        probabilities = _sum_tree.get(state.tree, indices) / total
+        return Sample(jax.tree.map(lambda x: x[indices], state.items), indices, probabilities)
+
+    def update_priorities(
+        self, state: PrioritisedState, indices: Int[Array, " B"], priorities: Float[Array, " B"]
+    ) -> PrioritisedState:
+        """Sets priorities pᵢ > 0, such as |δ| + ε; where an item comes twice, the larger one."""
+        powers = jnp.asarray(priorities, jnp.float32) ** self.exponent
+        tree = _sum_tree.put(state.tree, indices, powers)
+        return state._replace(tree=tree, most=jnp.maximum(state.most, jnp.max(powers)))
+
+
+def importance_weights(
+    probabilities: Float[Array, " B"], size: Int[ArrayLike, ""] | int, exponent: Float[ArrayLike, ""] | float
+) -> Float[Array, " B"]:
+    """Weighs what was drawn unevenly as if it had been drawn evenly, the largest weight scaled to 1.
+
+        wᵢ = (N P(i))^−β / maxⱼ wⱼ
+
+    Args:
+      probabilities: P(i) of what was drawn.
+      size: N, how many items there were.
+      exponent: β; 1 corrects fully.
+
+    Returns:
+      wᵢ.
+
+    Example:
+      >>> importance_weights(jnp.array([0.5, 0.25]), size=4, exponent=1.0)
+      Array([0.5, 1. ], dtype=float32)
+
+    References:
+      Schaul et al., "Prioritized Experience Replay", 2016, section 3.4.
+    """
+    weights = (size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
+    return weights / jnp.max(weights)

@@ -1,0 +1,33 @@
+"""Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
+
+from renga.envs._cart_pole import CartPole, CartPoleState
+from renga.envs._catch import Catch, CatchState
+from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
+from renga.envs._grid import Grid, GridState, grid_level
+from renga.envs._grid_worlds import grid_world
+from renga.envs._gymnax import Gymnax
+from renga.envs._pgx import Pgx
+from renga.envs._registry import make, names
+
+__all__ = [
+    "AutoReset",
+    "Batch",
+    "Box",
+    "CartPole",
+    "CartPoleState",
+    "Catch",
+    "CatchState",
+    "Discrete",
+    "Environment",
+    "Grid",
+    "GridState",
+    "Gymnax",
+    "Pgx",
+    "Running",
+    "Step",
+    "grid_level",
+    "grid_world",
+    "make",
+    "names",
+    "num_actions",
+]

@@ -1,0 +1,82 @@
+"""Catch: a ball falls, a paddle moves below it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from renga._core.values import static, value
+from renga.envs._environment import Box, Discrete, Environment, Step
+
+
+class CatchState(NamedTuple):
+    """Where ball and paddle are."""
+
+    ball_row: Int[Array, ""]
+    ball_column: Int[Array, ""]
+    paddle: Int[Array, ""]
+
+
+@value
+class Catch(Environment[CatchState]):
+    """A ball falls one row a step from a random column; the paddle in the last row goes left, stays, or goes right.
+
+    The reward is 1 when the ball is caught, −1 when it is not, and 0 on the way. An episode takes `rows − 1` steps.
+    Observations are `[rows, columns]`, 1 where the ball and the paddle are.
+
+    Example:
+      >>> env = Catch(rows=4, columns=3)
+      >>> env.observe(env.reset(jax.random.key(1)))
+      Array([[0., 1., 0.],
+             [0., 0., 0.],
+             [0., 0., 0.],
+             [0., 1., 0.]], dtype=float32)
+
+    References:
+      Mnih et al., "Recurrent Models of Visual Attention", 2014, section 4.4; Osband et al., "Behaviour Suite for
+      Reinforcement Learning", 2020.
+    """
+
+    rows: int = static(default=10)
+    columns: int = static(default=5)
+
+    def __post_init__(self) -> None:
+        """Checks the size."""
+        if self.rows < 2 or self.columns < 1:
+            raise ValueError(
+                f"Catch: rows must be at least 2 and columns at least 1, got {self.rows} and {self.columns}"
+            )
+
+    @property
+    def observation_spec(self) -> Box:
+        """The board."""
+        return Box((self.rows, self.columns), 0.0, 1.0)
+
+    @property
+    def action_spec(self) -> Discrete:
+        """Left, stay, right."""
+        return Discrete(3)
+
+    def reset(self, key: PRNGKeyArray) -> CatchState:
+        """Drops a ball above a random column, with the paddle in the middle."""
+        return CatchState(
+            jnp.int32(0), jax.random.randint(key, (), 0, self.columns, jnp.int32), jnp.int32(self.columns // 2)
+        )
+
+    def step(self, key: PRNGKeyArray, state: CatchState, action: Any) -> tuple[CatchState, Step]:
+        """Moves the paddle, then the ball."""
+        del key
+        paddle = jnp.clip(state.paddle + jnp.asarray(action, jnp.int32) - 1, 0, self.columns - 1)
+        state = CatchState(state.ball_row + 1, state.ball_column, paddle)
+        terminated = state.ball_row == self.rows - 1
+        reward: Float[Array, ""] = jnp.where(terminated, jnp.where(paddle == state.ball_column, 1.0, -1.0), 0.0)
+        never: Bool[Array, ""] = jnp.zeros((), bool)
+        return state, Step(self.observe(state), reward, terminated, never)
+
+    def observe(self, state: CatchState) -> Float[Array, "rows columns"]:
+        """The board, 1 where the ball and the paddle are."""
+        row, column = jnp.arange(self.rows)[:, None], jnp.arange(self.columns)[None, :]
+        ball = (row == state.ball_row) & (column == state.ball_column)
+        paddle = (row == self.rows - 1) & (column == state.paddle)
+        return (ball | paddle).astype(jnp.float32)

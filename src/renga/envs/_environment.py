@@ -1,0 +1,262 @@
+"""What an environment is: a value with `reset`, `step` and `observe`, all pure, one environment a call."""
+
+import abc
+import dataclasses
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from renga._core.values import static, value
+
+S = TypeVar("S")
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete:
+    """The integers 0 … num − 1."""
+
+    num: int
+
+    shape: tuple[int, ...] = ()
+    dtype: Any = np.int32
+
+    def contains(self, x: Any) -> bool:
+        """Whether a value lies in it."""
+        x = np.asarray(x)
+        return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= 0) & (x < self.num)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Arrays of one shape and dtype, with all elements in [low, high]."""
+
+    shape: tuple[int, ...]
+    low: float = -np.inf
+    high: float = np.inf
+    dtype: Any = np.float32
+
+    def contains(self, x: Any) -> bool:
+        """Whether a value lies in it."""
+        x = np.asarray(x)
+        return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= self.low) & (x <= self.high)))
+
+
+class Step(NamedTuple):
+    """What one step of an environment gives.
+
+    An episode that ended has no future: its last value is 0. One that was cut by a time limit has one that nobody will
+    see, and its value still counts: γ v(s_t). Both may be true at once; then the episode has ended.
+
+    Attributes:
+      observation: of the state reached, s_t, and never of the next episode's first.
+      reward: r_t.
+      terminated: whether the episode has ended.
+      truncated: whether it was cut.
+    """
+
+    observation: PyTree
+    reward: Float[Array, "*B"]
+    terminated: Bool[Array, "*B"]
+    truncated: Bool[Array, "*B"]
+
+    @property
+    def last(self) -> Bool[Array, "*B"]:
+        """Whether nothing follows in this episode: it ended, or was cut."""
+        return self.terminated | self.truncated
+
+
+class Environment(abc.ABC, Generic[S]):
+    """An environment: the rules, not the state.
+
+    It is a value: a frozen dataclass and a pytree whose leaves are what a level is made of, so that a batch of levels
+    is one environment with a leading axis, and `jax.vmap` steps them all. Its methods are pure and take one environment
+    each.
+
+    To write one, give the two specs and the three methods:
+
+      * `reset(key) -> state` begins an episode;
+      * `step(key, state, action) -> (state, Step)` goes on; the caller does not step past the end of an episode;
+      * `observe(state) -> observation` is what the agent sees in a state.
+
+    Games for several players also say whose turn it is (`to_play`) and what may be done (`legal_actions`); rewards then
+    are those of the player who moved.
+    """
+
+    @property
+    @abc.abstractmethod
+    def observation_spec(self) -> Discrete | Box:
+        """What observations are."""
+
+    @property
+    @abc.abstractmethod
+    def action_spec(self) -> Discrete | Box:
+        """What actions are."""
+
+    @abc.abstractmethod
+    def reset(self, key: PRNGKeyArray) -> S:
+        """Begins an episode."""
+
+    @abc.abstractmethod
+    def step(self, key: PRNGKeyArray, state: S, action: Any) -> tuple[S, Step]:
+        """Takes an action."""
+
+    @abc.abstractmethod
+    def observe(self, state: S) -> Any:
+        """What the agent sees."""
+
+    def legal_actions(self, state: S) -> Bool[Array, " A"]:
+        """Which actions may be taken: all, if the environment does not say."""
+        return jnp.ones(num_actions(self), bool)
+
+    def to_play(self, state: S) -> Int[Array, ""]:
+        """Which player moves next: always 0 with one player."""
+        return jnp.int32(0)
+
+
+def num_actions(env: Environment) -> int:
+    """Returns how many actions an environment has.
+
+    Raises:
+      ValueError: if its actions are not discrete.
+
+    Example:
+      >>> from renga import envs
+      >>> envs.num_actions(envs.Catch())
+      3
+    """
+    spec = env.action_spec
+    if not isinstance(spec, Discrete):
+        raise ValueError(f"num_actions: {type(env).__name__} must have discrete actions, got {spec}")
+    return spec.num
+
+
+class Running(NamedTuple):
+    """An environment's state, and what its episodes have come to.
+
+    Attributes:
+      state: the state of the episode at hand.
+      episode_return: sum of its rewards so far.
+      episode_length: its steps so far.
+      last_return: sum of the rewards of the last finished episode; 0 before there was one.
+      last_length: its steps.
+      num_episodes: how many episodes have finished.
+    """
+
+    state: PyTree
+    episode_return: Float[Array, "*B"]
+    episode_length: Int[Array, "*B"]
+    last_return: Float[Array, "*B"]
+    last_length: Int[Array, "*B"]
+    num_episodes: Int[Array, "*B"]
+
+
+@value
+class AutoReset(Environment[Running]):
+    """An environment whose next episode begins by itself, and that keeps count.
+
+    `step` returns the observation that the episode ended with; `observe` of the new state is the next one's first.
+
+    Example:
+      >>> from renga import envs
+      >>> env = AutoReset(envs.Catch(rows=3))
+      >>> state = env.reset(jax.random.key(0))
+      >>> for i in range(2):  # the ball falls two rows
+      ...     state, step = env.step(jax.random.key(i), state, 1)
+      >>> bool(step.terminated), int(state.num_episodes), int(state.last_length), int(state.episode_length)
+      (True, 1, 2, 0)
+    """
+
+    env: Environment
+
+    @property
+    def observation_spec(self) -> Discrete | Box:
+        """That of the environment."""
+        return self.env.observation_spec
+
+    @property
+    def action_spec(self) -> Discrete | Box:
+        """That of the environment."""
+        return self.env.action_spec
+
+    def reset(self, key: PRNGKeyArray) -> Running:
+        """Begins the first episode."""
+        return Running(self.env.reset(key), *(jnp.float32(0), jnp.int32(0)) * 2, jnp.int32(0))
+
+    def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
+        """Takes an action, and begins the next episode where this one is over."""
+        key_step, key_reset = jax.random.split(key)
+        inner, step = self.env.step(key_step, state.state, action)
+        last = step.last
+        total, length = state.episode_return + step.reward, state.episode_length + 1
+        fresh = self.env.reset(key_reset)
+        running = Running(
+            state=jax.tree.map(lambda new, old: jnp.where(last, new, old), fresh, inner),
+            episode_return=jnp.where(last, 0.0, total),
+            episode_length=jnp.where(last, 0, length),
+            last_return=jnp.where(last, total, state.last_return),
+            last_length=jnp.where(last, length, state.last_length),
+            num_episodes=state.num_episodes + last,
+        )
+        return running, step
+
+    def observe(self, state: Running) -> Any:
+        """What the agent sees."""
+        return self.env.observe(state.state)
+
+    def legal_actions(self, state: Running) -> Bool[Array, " A"]:
+        """Which actions may be taken."""
+        return self.env.legal_actions(state.state)
+
+    def to_play(self, state: Running) -> Int[Array, ""]:
+        """Which player moves next."""
+        return self.env.to_play(state.state)
+
+
+@value
+class Batch:
+    """Several copies of an environment that step together and reset by themselves.
+
+    Every array has a leading axis `[num_envs]`.
+
+    Example:
+      >>> from renga import envs
+      >>> env = Batch(envs.Catch(), num_envs=4)
+      >>> state = env.reset(jax.random.key(0))
+      >>> env.observe(state).shape
+      (4, 10, 5)
+      >>> state, step = env.step(jax.random.key(1), state, jnp.ones(4, jnp.int32))
+      >>> step.reward.shape
+      (4,)
+    """
+
+    env: Environment
+    num_envs: int = static()
+
+    @property
+    def observation_spec(self) -> Discrete | Box:
+        """That of one environment."""
+        return self.env.observation_spec
+
+    @property
+    def action_spec(self) -> Discrete | Box:
+        """That of one environment."""
+        return self.env.action_spec
+
+    def reset(self, key: PRNGKeyArray) -> Running:
+        """Begins an episode in each."""
+        return jax.vmap(AutoReset(self.env).reset)(jax.random.split(key, self.num_envs))
+
+    def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
+        """Takes an action in each."""
+        return jax.vmap(AutoReset(self.env).step)(jax.random.split(key, self.num_envs), state, action)
+
+    def observe(self, state: Running) -> Any:
+        """What each agent sees."""
+        return jax.vmap(AutoReset(self.env).observe)(state)
+
+    def legal_actions(self, state: Running) -> Bool[Array, "B A"]:
+        """Which actions may be taken in each."""
+        return jax.vmap(AutoReset(self.env).legal_actions)(state)

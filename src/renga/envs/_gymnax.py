@@ -1,0 +1,107 @@
+"""Environments of gymnax (Lange 2022), through this package's interface."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from renga._core.values import static, value
+from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._import import import_package
+
+
+class _Loaded(NamedTuple):
+    env: Any
+    params: Any
+    observation: jax.ShapeDtypeStruct
+
+
+@functools.cache
+def _load(name: str, options: tuple[tuple[str, Any], ...]) -> _Loaded:
+    gymnax = import_package("gymnax")
+    if name not in gymnax.registered_envs:
+        raise ValueError(f"Gymnax: name must be one of {', '.join(gymnax.registered_envs)}, got {name!r}")
+    env, params = gymnax.make(name)
+    known = [field.name for field in dataclasses.fields(params)]
+    unknown = [option for option, _ in options if option not in known]
+    if unknown:
+        raise ValueError(f"Gymnax: options of {name} must be among {', '.join(known)}, got {', '.join(unknown)}")
+    params = params.replace(**dict(options))
+    observation = jax.eval_shape(lambda: env.get_obs(env.reset_env(jax.random.key(0), params)[1], params))
+    return _Loaded(env, params, observation)
+
+
+@value
+class Gymnax(Environment[Any]):
+    """An environment of gymnax: classic control, MinAtar, and others.
+
+    Its episodes are cut where gymnax cuts them (`max_steps_in_episode` of its parameters), told apart from their end.
+
+    Args:
+      name: its name in gymnax.
+      options: fields of gymnax's parameters to replace, as pairs of name and value.
+
+    Raises:
+      ImportError: if gymnax is not installed.
+      ValueError: if gymnax has no environment, or the environment no parameter, of that name.
+
+    Example:
+      >>> env = Gymnax("Breakout-MinAtar")
+      >>> env.observe(env.reset(jax.random.key(0))).shape
+      (10, 10, 4)
+    """
+
+    name: str = static()
+    options: tuple[tuple[str, Any], ...] = static(default=())
+
+    def __post_init__(self) -> None:
+        """Finds the environment."""
+        _load(self.name, self.options)
+
+    @property
+    def _loaded(self) -> _Loaded:
+        return _load(self.name, self.options)
+
+    @property
+    def observation_spec(self) -> Box:
+        """The shape and dtype of its observations; bounds where gymnax's hold."""
+        env, params, observation = self._loaded
+        space = env.observation_space(params)
+        low, high = getattr(space, "low", -np.inf), getattr(space, "high", np.inf)
+        dtype = np.dtype(observation.dtype)
+        return Box(observation.shape, float(np.min(low)), float(np.max(high)), dtype)
+
+    @property
+    def action_spec(self) -> Discrete | Box:
+        """Its actions."""
+        env, params, _ = self._loaded
+        space = env.action_space(params)
+        if hasattr(space, "n"):
+            return Discrete(int(space.n))
+        return Box(tuple(space.shape), float(np.min(space.low)), float(np.max(space.high)))
+
+    def reset(self, key: PRNGKeyArray) -> Any:
+        """Begins an episode."""
+        env, params, _ = self._loaded
+        state = env.reset_env(key, params)[1]
+        # Python numbers and weak types would change the state's type at the first step.
+        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
+
+    def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
+        """Takes an action."""
+        env, params, _ = self._loaded
+        _, after, reward, _, _ = env.step_env(key, state, action, params)
+        after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
+        terminated = jnp.asarray(env.is_terminated(after, params), bool)
+        truncated = jnp.asarray(env.is_truncated(after, params), bool)
+        reward = jnp.asarray(reward, jnp.float32).reshape(())
+        return after, Step(self.observe(after), reward, terminated, truncated)
+
+    def observe(self, state: Any) -> Any:
+        """What the agent sees."""
+        env, params, _ = self._loaded
+        return env.get_obs(state, params)

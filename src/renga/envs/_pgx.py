@@ -1,0 +1,88 @@
+"""Games of pgx (Koyamada et al. 2023), through this package's interface."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from renga._core.values import static, value
+from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._import import import_package
+
+
+@functools.cache
+def _load(name: str) -> Any:
+    pgx = import_package("pgx")
+    if name not in pgx.available_envs():
+        raise ValueError(f"Pgx: name must be one of {', '.join(pgx.available_envs())}, got {name!r}")
+    env = pgx.make(name)
+    return env, jax.eval_shape(lambda: env.init(jax.random.key(0)))
+
+
+@value
+class Pgx(Environment[Any]):
+    """A game of pgx: board games, card games, MinAtar.
+
+    The observation is that of the player who moves next, and the reward that of the player who moved. An action that is
+    not legal loses the game, as in pgx.
+
+    Args:
+      name: its name in pgx.
+
+    Raises:
+      ImportError: if pgx is not installed.
+      ValueError: if pgx has no game of that name.
+
+    Example:
+      >>> env = Pgx("tic_tac_toe")
+      >>> state, step = env.step(jax.random.key(1), env.reset(jax.random.key(0)), 4)
+      >>> env.legal_actions(state)
+      Array([ True,  True,  True,  True, False,  True,  True,  True,  True],      dtype=bool)
+    """
+
+    name: str = static()
+
+    def __post_init__(self) -> None:
+        """Finds the game."""
+        _load(self.name)
+
+    @property
+    def observation_spec(self) -> Box:
+        """The shape of its observations; flags are given as 0 and 1."""
+        observation = _load(self.name)[1].observation
+        is_flag = observation.dtype == bool
+        low, high = (0.0, 1.0) if is_flag else (-np.inf, np.inf)
+        return Box(observation.shape, low, high, np.dtype(np.float32 if is_flag else observation.dtype))
+
+    @property
+    def action_spec(self) -> Discrete:
+        """Its actions, legal or not."""
+        return Discrete(_load(self.name)[1].legal_action_mask.shape[-1])
+
+    def reset(self, key: PRNGKeyArray) -> Any:
+        """Begins a game."""
+        state = _load(self.name)[0].init(key)
+        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
+
+    def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
+        """Makes a move."""
+        after = _load(self.name)[0].step(state, jnp.asarray(action, jnp.int32), key)
+        after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
+        reward = jnp.asarray(after.rewards[state.current_player], jnp.float32)
+        return after, Step(self.observe(after), reward, after.terminated, after.truncated)
+
+    def observe(self, state: Any) -> Any:
+        """What the player who moves next sees."""
+        observation = state.observation
+        return observation.astype(jnp.float32) if observation.dtype == bool else observation
+
+    def legal_actions(self, state: Any) -> Bool[Array, " A"]:
+        """Which moves are legal."""
+        return state.legal_action_mask
+
+    def to_play(self, state: Any) -> Int[Array, ""]:
+        """Which player moves next."""
+        return state.current_player
