@@ -1,7 +1,34 @@
 """The mathematics of reinforcement learning, on one trajectory or transition a call."""
 
 from renga.rl._base import batched_index, lhs_broadcast, one_hot
-from renga.rl._categorical import categorical_cross_entropy, categorical_importance_sampling_ratios
+from renga.rl._categorical import (
+    categorical_cross_entropy,
+    categorical_importance_sampling_ratios,
+    categorical_kl_divergence,
+    categorical_l2_project,
+)
+from renga.rl._distributional import (
+    categorical_double_q_learning,
+    categorical_q_learning,
+    categorical_td_learning,
+    quantile_expected_sarsa,
+    quantile_q_learning,
+    quantile_regression_loss,
+)
+from renga.rl._distributions import (
+    DiscreteDistribution,
+    categorical_sample,
+    clipped_entropy_softmax,
+    epsilon_greedy,
+    greedy,
+    softmax,
+)
+from renga.rl._gaussians import (
+    ContinuousDistribution,
+    gaussian_diagonal,
+    multivariate_normal_kl_divergence,
+    squashed_gaussian,
+)
 from renga.rl._lambda_learning import q_lambda, sarsa_lambda, td_lambda
 from renga.rl._losses import expectile_loss, huber_loss, l2_loss, likelihood, log_loss
 from renga.rl._multistep import (
@@ -68,11 +95,20 @@ __all__ = [
     "IDENTITY_PAIR",
     "SIGNED_HYPERBOLIC_PAIR",
     "SIGNED_LOGP1_PAIR",
+    "ContinuousDistribution",
+    "DiscreteDistribution",
     "TxPair",
     "VTraceOutput",
     "batched_index",
     "categorical_cross_entropy",
+    "categorical_double_q_learning",
     "categorical_importance_sampling_ratios",
+    "categorical_kl_divergence",
+    "categorical_l2_project",
+    "categorical_q_learning",
+    "categorical_sample",
+    "categorical_td_learning",
+    "clipped_entropy_softmax",
     "clipped_surrogate_pg_loss",
     "compose_tx",
     "conditional_update",
@@ -80,10 +116,13 @@ __all__ = [
     "double_q_learning",
     "dpg_loss",
     "entropy_loss",
+    "epsilon_greedy",
     "expected_sarsa",
     "expectile_loss",
+    "gaussian_diagonal",
     "general_off_policy_returns_from_action_values",
     "general_off_policy_returns_from_q_and_v",
+    "greedy",
     "huber_loss",
     "identity",
     "l2_loss",
@@ -94,6 +133,7 @@ __all__ = [
     "likelihood",
     "log_loss",
     "logit",
+    "multivariate_normal_kl_divergence",
     "muzero_pair",
     "n_step_bootstrapped_returns",
     "one_hot",
@@ -104,6 +144,9 @@ __all__ = [
     "q_lambda",
     "q_learning",
     "qpg_loss",
+    "quantile_expected_sarsa",
+    "quantile_q_learning",
+    "quantile_regression_loss",
     "qv_learning",
     "qv_max",
     "retrace",
@@ -117,6 +160,8 @@ __all__ = [
     "signed_hyperbolic",
     "signed_logp1",
     "signed_parabolic",
+    "softmax",
+    "squashed_gaussian",
     "td_lambda",
     "td_learning",
     "transform_from_2hot",

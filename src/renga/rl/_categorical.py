@@ -70,3 +70,76 @@ def categorical_cross_entropy(
     labels = jnp.asarray(labels)
     probs = labels / jnp.sum(labels, axis=-1, keepdims=True)
     return -jnp.sum(probs * jax.nn.log_softmax(logits), axis=-1)
+
+
+def categorical_kl_divergence(
+    p_logits: Float[ArrayLike, "... A"],
+    q_logits: Float[ArrayLike, "... A"],
+    temperature: Float[ArrayLike, ""] = 1.0,
+) -> Float[Array, "..."]:
+    r"""The divergence of one categorical distribution from another.
+
+        KL(p ‖ q) = Σₐ p(a) [log p(a) − log q(a)]
+
+    Args:
+      p_logits: logits of p.
+      q_logits: logits of q.
+      temperature: a number that divides all logits.
+
+    Returns:
+      The divergence, zero where the two are the same.
+
+    Raises:
+      ValueError: if the last axes differ.
+
+    Example:
+      >>> categorical_kl_divergence(jnp.array([0.0, -jnp.inf]), jnp.zeros(2))  # log 2
+      Array(0.6931472, dtype=float32)
+
+    References:
+      Kullback & Leibler, "On information and sufficiency", 1951, eq. 2.4.
+    """
+    check("categorical_kl_divergence", p_logits=(p_logits, "... A"), q_logits=(q_logits, "... A"))
+    log_p = jax.nn.log_softmax(jnp.asarray(p_logits) / temperature)
+    log_q = jax.nn.log_softmax(jnp.asarray(q_logits) / temperature)
+    p = jnp.exp(log_p)
+    return jnp.sum(p * jnp.where(p > 0, log_p - log_q, 0.0), axis=-1)
+
+
+def categorical_l2_project(
+    z_p: Float[ArrayLike, " K"], probs: Float[ArrayLike, " K"], z_q: Float[ArrayLike, " L"]
+) -> Float[Array, " L"]:
+    r"""Moves a distribution to another support, such that the distance of the distribution functions is least.
+
+    Each atom is shared between its two neighbours on the new support, in proportion to how near they are:
+
+        qₗ = Σₖ pₖ hₗ(clip(zₖ, z′₁, z′_L)),   hₗ the hat that is 1 at z′ₗ and 0 at z′ₗ₋₁ and z′ₗ₊₁
+
+    Args:
+      z_p: the atoms zₖ, in any order.
+      probs: their probabilities pₖ.
+      z_q: the new atoms z′ₗ, ascending.
+
+    Returns:
+      The probabilities qₗ of the new atoms. The mean is kept where no atom lies outside of the new support.
+
+    Raises:
+      ValueError: if the shapes do not fit.
+
+    Example:
+      >>> z_p, p = jnp.array([0.25, 2.0]), jnp.array([0.5, 0.5])
+      >>> categorical_l2_project(z_p, p, jnp.array([0.0, 1.0]))  # [½·¾, ½·¼ + ½]
+      Array([0.375, 0.625], dtype=float32)
+
+    References:
+      Bellemare et al., "A distributional perspective on reinforcement learning", 2017, eq. 7.
+      Rowland et al., "An analysis of categorical distributional reinforcement learning", 2018, proposition 1.
+    """
+    check("categorical_l2_project", z_p=(z_p, "K"), probs=(probs, "K"), z_q=(z_q, "L"))
+    probs, z_q = jnp.asarray(probs), jnp.asarray(z_q)
+    gaps = jnp.diff(z_q)
+    slope = jnp.where(gaps > 0, 1.0 / jnp.where(gaps > 0, gaps, 1.0), 0.0)
+    rise, fall = jnp.pad(slope, (1, 0)), jnp.pad(slope, (0, 1))
+    offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
+    hat = jnp.clip(jnp.where(offset < 0, 1.0 + offset * rise[:, None], 1.0 - offset * fall[:, None]), 0.0, 1.0)
+    return jnp.sum(hat * probs[None, :], axis=-1)

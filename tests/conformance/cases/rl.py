@@ -1,7 +1,9 @@
 """One tiny call of every public function of `renga.rl`."""
 
 import functools
+import types
 
+import jax
 import jax.numpy as jnp
 
 from renga import rl
@@ -15,6 +17,9 @@ SIX = jnp.array([0.2, 0.6, 0.9])
 R3, G3, V3, W3 = Q - 2, jnp.array([0.9, 0.0, 0.8]), NEXT, jnp.array([0.3, -0.4, 0.1])
 Q3, PI3, A3 = jnp.stack([Q, NEXT, PROBS]), jnp.stack([PROBS, PROBS[::-1], PROBS]), jnp.array([0, 2, 1])
 RHO = jnp.array([0.5, 1.7, 0.8])
+KEY = jax.random.key(0)
+TAU = jnp.array([0.2, 0.5, 0.9])
+BOX = types.SimpleNamespace(minimum=-2.0, maximum=2.0)
 BINS = {"min_value": -1.0, "max_value": 1.0, "num_bins": 3}
 
 CASES = {
@@ -83,5 +88,47 @@ CASES = {
     "transform_from_2hot": Case(functools.partial(rl.transform_from_2hot, **BINS), (PI3,)),
     "twohot_pair": Case(rl.twohot_pair(**BINS).apply, (W3,)),
     "muzero_pair": Case(rl.muzero_pair(**BINS, tx=rl.SIGNED_LOGP1_PAIR).apply, (W3,)),
+    "categorical_sample": Case(
+        lambda p, key: rl.categorical_sample(key, p), (PI3, KEY), differentiable=False
+    ),  # indices
+    "softmax": Case(
+        lambda z, a, key: (rl.softmax(0.7).logprob(a, z), rl.softmax(0.7).entropy(z), rl.softmax().sample(key, z)),
+        (Q3, A3, KEY),
+    ),
+    "clipped_entropy_softmax": Case(lambda z: rl.clipped_entropy_softmax(1.0, 0.9).entropy(z), (Q3,)),
+    # Piecewise constant in the preferences.
+    "epsilon_greedy": Case(
+        lambda q, e, key: (rl.epsilon_greedy().probs(q, e), rl.epsilon_greedy(0.3).sample(key, q)),
+        (Q3, SIX, KEY),
+        differentiable=False,
+    ),
+    "greedy": Case(lambda q, key: rl.greedy().sample(key, q), (Q3, KEY), differentiable=False),  # as above
+    "gaussian_diagonal": Case(
+        lambda a, mu, key: (rl.gaussian_diagonal(0.3).logprob(a, mu), rl.gaussian_diagonal(0.3).sample(key, mu)),
+        (V3, W3, KEY),
+    ),
+    "squashed_gaussian": Case(
+        lambda a, mu, s, key: (
+            rl.squashed_gaussian().logprob(a, mu, s, BOX),
+            rl.squashed_gaussian().sample(key, mu, s, BOX),
+        ),
+        (W3, SIX, SIX, KEY),
+    ),
+    "multivariate_normal_kl_divergence": Case(rl.multivariate_normal_kl_divergence, (V3, SIX, W3, RHO)),
+    "categorical_kl_divergence": Case(rl.categorical_kl_divergence, (Q3, PI3)),
+    "categorical_l2_project": Case(rl.categorical_l2_project, (V3, PROBS, W3.sort())),
+    "categorical_td_learning": Case(rl.categorical_td_learning, (Q, V3, R, G, Q, W3)),
+    "categorical_q_learning": Case(rl.categorical_q_learning, (Q, Q3, A, R, G, Q, PI3)),
+    "categorical_double_q_learning": Case(rl.categorical_double_q_learning, (Q, Q3, A, R, G, Q, PI3, V3)),
+    "quantile_regression_loss": Case(rl.quantile_regression_loss, (V3, TAU, W3)),
+    "quantile_q_learning": Case(
+        functools.partial(rl.quantile_q_learning, huber_param=1.0), (Q3, TAU, A, R, G, PI3, PI3)
+    ),
+    "quantile_expected_sarsa": Case(rl.quantile_expected_sarsa, (Q3, TAU, A, R, G, PI3, PROBS)),
 }
-EXEMPT: dict[str, str] = {"VTraceOutput": "a tuple of results", "TxPair": "a pair of functions"}
+EXEMPT: dict[str, str] = {
+    "ContinuousDistribution": "a tuple of functions",
+    "DiscreteDistribution": "a tuple of functions",
+    "TxPair": "a pair of functions",
+    "VTraceOutput": "a tuple of results",
+}
