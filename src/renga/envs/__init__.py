@@ -3,6 +3,7 @@
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
+from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
 from renga.envs._gymnax import Gymnax
@@ -25,6 +26,7 @@ __all__ = [
     "Pgx",
     "Running",
     "Step",
+    "episode_returns",
     "grid_level",
     "grid_world",
     "make",

@@ -1,0 +1,58 @@
+"""Plays whole episodes, to see how good a policy is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from renga._core.varying import vary_like
+from renga.envs._environment import Environment
+
+Act = Callable[[PRNGKeyArray, Any, PyTree], tuple[Array, PyTree]]
+
+
+def episode_returns(
+    env: Environment, act: Act, key: PRNGKeyArray, num_episodes: int, *, memory: PyTree = (), max_steps: int = 10_000
+) -> Float[Array, " N"]:
+    """Plays episodes side by side, each from its beginning to its end.
+
+    Args:
+      env: the environment.
+      act: the policy: `act(key, observation, memory) -> (action, memory)` for a batch of observations.
+      key: a key.
+      num_episodes: N.
+      memory: what the policy remembers at the beginning, arrays `[N, ...]`; nothing by default.
+      max_steps: steps after which an episode counts as it stands.
+
+    Returns:
+      The undiscounted return of each episode. No episode is left out for being long, as it would be if the first N to
+      finish were taken.
+
+    Example:
+      >>> from renga import envs
+      >>> def follow(key, board, memory):  # go where the ball is
+      ...     ball, paddle = jnp.argmax(jnp.max(board[:, :-1], axis=1), axis=1), jnp.argmax(board[:, -1], axis=1)
+      ...     return 1 + jnp.sign(ball - paddle), memory
+      >>> float(episode_returns(envs.Catch(), follow, jax.random.key(0), 8).mean())
+      1.0
+    """
+    key_reset, key = jax.random.split(key)
+    state = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
+    playing, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes)
+
+    def unfinished(carry):
+        time, _, playing, *_ = carry
+        return jnp.any(playing) & (time < max_steps)
+
+    def step(carry):
+        time, key, playing, returns, state, memory = carry
+        key, key_act, key_env = jax.random.split(key, 3)
+        action, memory = act(key_act, jax.vmap(env.observe)(state), memory)
+        state, outcome = jax.vmap(env.step)(jax.random.split(key_env, num_episodes), state, action)
+        returns = returns + jnp.where(playing, outcome.reward, 0.0)
+        return time + 1, key, playing & ~outcome.last, returns, state, memory
+
+    carry = vary_like((jnp.int32(0), key, playing, returns, state, memory), key)
+    return jax.lax.while_loop(unfinished, step, carry)[3]
