@@ -1,0 +1,318 @@
+"""Actor-critic: A2C, PPO or V-trace, feed-forward or with an LSTM, by argument.
+
+One file, top to bottom in the order data flows: Config, State, network, acting, targets, loss, step. One step lets every
+environment go on for `rollout_length` steps and then learns from what they did.
+
+Differs from Mnih et al. 2016 (A2C, https://arxiv.org/abs/1602.01783), Schulman et al. 2017 (PPO,
+https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561):
+  * all three share the network, the advantage's λ, Adam, and the clipping of gradients by their global norm;
+  * the value's loss is not clipped in PPO;
+  * an episode that is cut keeps its bootstrap: γ v of its last state is added to its last reward;
+  * environments step inside the compiled update, so V-trace corrects only for what epochs and minibatches change.
+"""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from renga import envs, nn, optim, rl
+from renga.loop import RunError
+
+STEPS = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters; `renga train actor_critic --help` is made from these comments."""
+
+    env: str = "cartpole"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
+    algorithm: Literal["a2c", "ppo", "vtrace"] = "ppo"
+    memory: Literal["none", "lstm"] = "none"  # what the agent remembers of earlier observations
+    num_envs: int = 16  # environments stepped in parallel
+    rollout_length: int = 64  # steps of each environment in an update
+    epochs: int = 4  # how often an update goes through its rollout; 1 for A2C
+    minibatches: int = 4  # parts that a rollout is cut into, a gradient step each; of environments if V-trace or LSTM
+    units: tuple[int, ...] = (64, 64)  # of the network's layers
+    lstm_units: int = 64
+    activation: Literal["tanh", "relu"] = "tanh"
+    learning_rate: float = 1e-3
+    decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a line; 0 keeps it
+    max_gradient_norm: float = 0.5
+    discount: float = 0.99  # γ
+    trace_decay: float = 0.95  # λ of the advantages
+    clip: float = 0.2  # ε of PPO's ratios
+    value_cost: float = 0.5  # weight of the value's loss
+    entropy_cost: float = 0.01  # weight of the policy's entropy
+    normalise_advantages: bool = True  # to mean 0 and deviation 1, in each minibatch
+
+
+class Rollout(NamedTuple):
+    """What the environments went through, `[T, B, ...]`, in RLax's names."""
+
+    s_tm1: Array
+    first_tm1: Array  # whether s_tm1 is the first of its episode: what was remembered is forgotten
+    a_tm1: Array
+    log_mu_a: Array  # log-probability of a_tm1 when it was chosen
+    r_t: Array  # where the episode was cut, γ v(s_t) is added
+    discount_t: Array  # 0 where s_t ends an episode or was cut off from what follows
+    adv_t: Array
+    target_tm1: Array  # for the value of s_tm1
+
+
+class State(NamedTuple):
+    """All that training needs to go on: saving this is a checkpoint."""
+
+    key: PRNGKeyArray
+    step: Array
+    params: PyTree
+    opt: PyTree
+    env: envs.Running
+    first: Array
+    memory: PyTree
+
+
+def _check(config: Config) -> None:
+    def require(condition: bool, field: str, expected: str) -> None:
+        if not condition:
+            raise RunError(f"actor_critic: {field} must be {expected}, got {getattr(config, field)!r}")
+
+    for field in ("num_envs", "rollout_length", "epochs", "minibatches", "lstm_units"):
+        require(getattr(config, field) >= 1, field, "at least 1")
+    for field in ("learning_rate", "max_gradient_norm", "clip"):
+        require(getattr(config, field) > 0, field, "positive")
+    for field in ("discount", "trace_decay"):
+        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
+    for field in ("decay_steps", "value_cost", "entropy_cost"):
+        require(getattr(config, field) >= 0, field, "0 or positive")
+    require(config.units and min(config.units) >= 1, "units", "one or more positive numbers")
+    require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
+    require(config.memory in ("none", "lstm"), "memory", "none or lstm")
+    require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
+    count, what = (
+        (config.num_envs, "num_envs")
+        if _in_sequences(config)
+        else (config.num_envs * config.rollout_length, "num_envs · rollout_length")
+    )
+    require(count % config.minibatches == 0, "minibatches", f"a divisor of {what} = {count}")
+
+
+def _in_sequences(config: Config) -> bool:
+    """Whether learning needs steps in their order, so that minibatches are of environments and not of single steps."""
+    return config.memory != "none" or config.algorithm == "vtrace"
+
+
+# ---------------------------------------------------------------- network
+
+
+def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array:
+    """A table for a number, convolutions for an image, a plain network for the rest: [N, ...] to [N, units[-1]]."""
+    activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[config.activation]
+    w_init = nn.initializers.Orthogonal(np.sqrt(2.0))
+    if isinstance(spec, envs.Discrete):
+        x = nn.Embed(spec.num, config.units[0])(s)
+        sizes = config.units[1:]
+    elif len(spec.shape) == 3:
+        x = nn.Flatten()(jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s)))
+        sizes = config.units
+    else:
+        x, sizes = nn.Flatten()(s), config.units
+    return nn.nets.MLP(sizes, w_init=w_init, activation=activation, activate_final=True)(x) if sizes else x
+
+
+def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
+    """Returns `init(key, s, first, memory)` and `apply = (unroll, initial_memory)`.
+
+    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns logits `[T, B, A]`, values `[T, B]` and what
+    is remembered after the last of them.
+    """
+    num_actions, spec = envs.num_actions(env), env.observation_spec
+
+    def build():
+        def heads(x_policy: Array, x_value: Array) -> tuple[Array, Array]:
+            logits = nn.Linear(num_actions, w_init=nn.initializers.Orthogonal(0.01), name="policy")(x_policy)
+            v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")(x_value)
+            return logits, v[..., 0]
+
+        def unroll(s: Array, first: Array, memory: PyTree) -> tuple[Array, Array, PyTree]:
+            T, B = first.shape
+            flat = s.reshape(T * B, *s.shape[2:])
+            if config.memory == "none":
+                with nn.name_scope("actor"):
+                    x_policy = _features(spec, config, flat)
+                with nn.name_scope("critic"):
+                    x_value = _features(spec, config, flat)
+                logits, v = heads(x_policy, x_value)
+                return logits.reshape(T, B, -1), v.reshape(T, B), memory
+            x = _features(spec, config, flat).reshape(T, B, -1)
+            core = nn.ResetCore(nn.LSTM(config.lstm_units))
+            x, memory = nn.dynamic_unroll(core, (x, first), memory)
+            return *heads(x, x), memory
+
+        def initial_memory(batch_size: int) -> PyTree:
+            return () if config.memory == "none" else nn.LSTM(config.lstm_units).initial_state(batch_size)
+
+        return unroll, (unroll, initial_memory)
+
+    return nn.without_apply_rng(nn.multi_transform(build))
+
+
+# ---------------------------------------------------------------- learning
+
+
+def make(config: Config):
+    """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
+    _check(config)
+    env = envs.Batch(envs.make(config.env), config.num_envs)
+    network = _network(config, env.env)
+    unroll, initial_memory = network.apply
+    num_updates = config.decay_steps * config.epochs * config.minibatches
+    rate = config.learning_rate
+    schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
+    optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
+
+    def act(params: PyTree, key: PRNGKeyArray, s: Array, first: Array, memory: PyTree):
+        """One step of the policy in every environment."""
+        logits, v, memory = unroll(params, s[None], first[None], memory)
+        a = jax.random.categorical(key, logits[0])
+        return a, _log_prob(logits[0], a), v[0], memory
+
+    def interact(state: State, key: PRNGKeyArray):
+        """Goes on for one step; returns also what `Rollout` is made of."""
+        key_act, key_env = jax.random.split(key)
+        s = env.observe(state.env)
+        a, log_mu_a, v, memory = act(state.params, key_act, s, state.first, state.memory)
+        env_state, step = env.step(key_env, state.env, a)
+        after = state._replace(env=env_state, first=step.last, memory=memory)
+        return after, (s, state.first, a, log_mu_a, v, step, memory)
+
+    def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
+        """Goes on for T steps; returns also the value of the state after them."""
+        state, (s, first, a, log_mu_a, v, step, memories) = jax.lax.scan(
+            interact, state, jax.random.split(key, config.rollout_length)
+        )
+        v_last = unroll(state.params, env.observe(state.env)[None], state.first[None], state.memory)[1][0]
+
+        def values_of_ends() -> Float[Array, "T B"]:
+            """v of the states that steps ended in, each by itself: most steps need none, so it is rarely run."""
+            one = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), step.observation)
+            memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), memories)
+            return unroll(state.params, one, jnp.zeros((1, v.size), bool), memory)[1].reshape(v.shape)
+
+        cut = step.truncated & ~step.terminated
+        v_end = jax.lax.cond(jnp.any(cut), values_of_ends, lambda: jnp.zeros_like(v))
+        r_t = step.reward + jnp.where(cut, config.discount * v_end, 0.0)
+        discount_t = config.discount * (1.0 - step.last)
+        values = jnp.concatenate([v, v_last[None]])
+        adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
+            r_t, discount_t, config.trace_decay, values
+        )
+        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v), v_last
+
+    def loss_fn(params: PyTree, batch: Rollout, memory: PyTree, v_last: Array) -> tuple[Array, dict[str, Array]]:
+        """The mean over environments of each one's loss. `batch` is `[T, B, ...]`."""
+        logits, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
+        ratios = jnp.exp(_log_prob(logits, batch.a_tm1) - batch.log_mu_a)
+        adv = batch.adv_t
+        if config.algorithm == "vtrace":
+            v_t = jnp.concatenate([v[1:], v_last[None]])
+            out = jax.vmap(rl.vtrace_td_error_and_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)(
+                v, jax.lax.stop_gradient(v_t), batch.r_t, batch.discount_t, ratios, config.trace_decay
+            )
+            td, adv = out.errors, out.pg_advantage
+        else:
+            td = batch.target_tm1 - v
+        if config.normalise_advantages:
+            adv = (adv - jnp.mean(adv)) / (jnp.std(adv) + 1e-8)
+        ones = jnp.ones(adv.shape)
+        if config.algorithm == "ppo":
+            surrogate = jax.vmap(rl.clipped_surrogate_pg_loss, in_axes=(1, 1, None))
+            policy_loss = jnp.mean(surrogate(ratios, adv, config.clip))
+        else:
+            policy_loss = jnp.mean(jax.vmap(rl.policy_gradient_loss, in_axes=1)(logits, batch.a_tm1, adv, ones))
+        value_loss = jnp.mean(rl.l2_loss(td))
+        entropy = -jnp.mean(jax.vmap(rl.entropy_loss, in_axes=1)(logits, ones))
+        loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
+        return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+
+    def minibatches(key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array) -> PyTree:
+        """Cuts a rollout in random parts: of single steps, or of environments where their order counts."""
+        m = config.minibatches
+        if _in_sequences(config):
+            order = jax.random.permutation(key, config.num_envs)
+            cut = lambda x: x[order].reshape(m, -1, *x.shape[1:])
+            # [T, B, ...] to [m, T, B/m, ...]
+            parts = jax.tree.map(lambda x: jnp.moveaxis(cut(jnp.moveaxis(x, 0, 1)), 1, 2), rollout)
+            return parts, jax.tree.map(cut, memory), cut(v_last)
+        order = jax.random.permutation(key, rollout.r_t.size)
+        parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(m, -1, 1, *x.shape[2:]), rollout)
+        return parts, (), jnp.zeros((m, 1))
+
+    def learn(state: State, key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array):
+        """Takes one gradient step a minibatch, in each epoch."""
+
+        def update(carry, part):
+            params, opt = carry
+            (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, *part)
+            updates, opt = optimiser.update(grads, opt, params)
+            metrics["gradient_norm"] = optim.global_norm(grads)
+            return (optim.apply_updates(params, updates), opt), metrics
+
+        def epoch(carry, key):
+            return jax.lax.scan(update, carry, minibatches(key, rollout, memory, v_last))
+
+        carry, metrics = jax.lax.scan(epoch, (state.params, state.opt), jax.random.split(key, config.epochs))
+        return state._replace(params=carry[0], opt=carry[1]), jax.tree.map(jnp.mean, metrics)
+
+    def init(key: PRNGKeyArray) -> State:
+        key, key_params, key_env = jax.random.split(key, 3)
+        env_state = env.reset(key_env)
+        memory = initial_memory({}, config.num_envs)
+        first = jnp.ones(config.num_envs, bool)
+        params = network.init(key_params, env.observe(env_state)[None], first[None], memory)
+        return State(key, jnp.int32(0), params, optimiser.init(params), env_state, first, memory)
+
+    def step(state: State) -> tuple[State, dict[str, Any]]:
+        key, key_rollout, key_learn = jax.random.split(state.key, 3)
+        memory = state.memory
+        state, rollout, v_last = roll_out(state._replace(key=key), key_rollout)
+        state, metrics = learn(state, key_learn, rollout, memory, v_last)
+        metrics = {
+            "episode_return": jnp.mean(state.env.last_return),
+            "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
+            **metrics,
+        }
+        return state._replace(step=state.step + 1), metrics
+
+    return init, step
+
+
+def _log_prob(logits: Float[Array, "*B A"], a: Array) -> Float[Array, "*B"]:
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], axis=-1)[..., 0]
+
+
+def evaluate(config: Config, state: State) -> dict[str, float]:
+    """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
+    env, num_episodes = envs.make(config.env), 100
+    unroll, initial_memory = _network(config, env).apply
+    memory = initial_memory({}, num_episodes)
+
+    def play(key: PRNGKeyArray, greedy: bool) -> Array:
+        def act(key: PRNGKeyArray, s: Array, memory: PyTree) -> tuple[Array, PyTree]:
+            never = jnp.zeros((1, num_episodes), bool)
+            logits, _, memory = unroll(state.params, s[None], never, memory)
+            a = jnp.argmax(logits[0], axis=-1) if greedy else jax.random.categorical(key, logits[0])
+            return a, memory
+
+        return envs.episode_returns(env, act, key, num_episodes, memory=memory)
+
+    key = jax.random.key(20_201_207)
+    greedy, sampled = jax.jit(lambda key: (play(key, True), play(key, False)))(key)
+    return {
+        "greedy return": float(greedy.mean()),
+        "greedy return, least of 100": float(greedy.min()),
+        "return of the policy": float(sampled.mean()),
+    }
