@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Shaped
 from renga._core.checks import check_choice
 from renga.nn._arrays import moments, spread
 from renga.nn._conv import get_channel_index
-from renga.nn._module import Module
+from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
 from renga.nn._params import get_parameter, running_init
 from renga.nn.initializers import Initializer
@@ -121,7 +121,7 @@ class BatchNorm(Module):
           inputs: [batch, ..., channels] or as `data_format` says.
           is_training: True is stats="update", False is stats="use".
           test_local_stats: with is_training=False, whether to normalise by the batch all the same
-            (stats="freeze").
+            (stats="freeze"). In `init` it makes no averages.
           scale: the scale, if the module does not create one.
           offset: the offset, if the module does not create one.
           stats: "update", "freeze" or "use", see above; takes precedence over both flags.
@@ -130,6 +130,7 @@ class BatchNorm(Module):
           An array of the shape of `inputs`.
         """
         inputs = jnp.asarray(inputs)
+        keep = stats is not None or not test_local_stats
         if stats is None:
             if is_training:
                 stats = "update"
@@ -142,7 +143,7 @@ class BatchNorm(Module):
             axes = {axis % inputs.ndim for axis in self.axis}
         else:
             axes = {axis for axis in range(inputs.ndim) if axis != channel}
-        center, variance = self._statistics(inputs, sorted(axes), stats)
+        center, variance = self._statistics(inputs, sorted(axes), stats, keep)
         shape = [1 if i in axes else n for i, n in enumerate(inputs.shape)]
         eps = jnp.asarray(self.eps, variance.dtype)
         factor = lax.rsqrt(lax.add(variance, spread(eps, variance.shape)))
@@ -152,9 +153,10 @@ class BatchNorm(Module):
             offset = get_parameter("offset", shape, inputs.dtype, self.offset_init)
         return affine(inputs, center, factor, scale, offset)
 
-    def _statistics(self, inputs: Array, axes: Sequence[int], stats: str) -> tuple[Array, Array]:
-        """Mean and variance to normalise by; moves the averages."""
-        first = running_init() and stats != "update"
+    @transparent
+    def _statistics(self, inputs: Array, axes: Sequence[int], stats: str, keep: bool) -> tuple[Array, Array]:
+        """Mean and variance to normalise by; moves the averages, and in `init` makes them if `keep`."""
+        first = running_init() and keep and stats != "update"
         if stats == "use" and not first:
             average = self.mean_ema.average, self.var_ema.average
             return tuple(a.astype(inputs.dtype) for a in average)  # type: ignore[return-value]
@@ -167,6 +169,7 @@ class BatchNorm(Module):
             self.var_ema(variance)
         return center, variance
 
+    @transparent
     def _across(self, center: Array, variance: Array) -> tuple[Array, Array]:
         """Mean and variance over all replicas.
 

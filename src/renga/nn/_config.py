@@ -26,6 +26,13 @@ def set_globally(**settings: Any) -> None:
     _globals.update(settings)
 
 
+def exchange(name: str, value: Any) -> Any:
+    """Sets a value for the process; returns the one so far."""
+    before = get(name)
+    set_globally(**{name: value})
+    return before
+
+
 @contextlib.contextmanager
 def local(**settings: Any) -> Iterator[None]:
     """Sets values inside a `with` block, in this thread or task only."""

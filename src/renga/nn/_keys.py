@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
+
 from renga.nn import _config
 from renga.nn._frame import current_frame
 from renga.nn._rng import InternalState, PRNGSequence
@@ -42,13 +44,9 @@ def next_rng_keys(num: int) -> Any:
     keys = frame.keys()
     frame.check_trace("nn.next_rng_keys() was called")
     with frame.eager():
-        return _stack(keys.take(num), keys)
-
-
-def _stack(keys: tuple[Any, ...], sequence: PRNGSequence) -> Any:
-    import jax.numpy as jnp
-
-    return jnp.stack(keys) if keys else jnp.stack([sequence.internal_state[0]])[:0]
+        taken = keys.take(num)
+    # Not in `eager`: a concrete array of typed keys cannot be iterated over while JAX traces.
+    return jnp.stack(taken) if taken else jnp.stack([keys.internal_state[0]])[:0]
 
 
 def maybe_next_rng_key() -> Any:
@@ -135,16 +133,21 @@ def with_rng(key: Any) -> Iterator[None]:
         frame.rng = before
 
 
-@contextlib.contextmanager
-def rng_reserve_size(size: int) -> Iterator[None]:
-    """Sets how many keys are split off at a time inside of a `with` block.
+def rng_reserve_size(size: int) -> int:
+    """Sets how many keys are split off at a time, in the process; `nn.config.context` does for a block.
 
     Another number gives other keys from the same seed.
 
+    Returns:
+      The number so far.
+
     Raises:
       ValueError: if size is less than 1.
+
+    Example:
+      >>> rng_reserve_size(1)
+      1
     """
     if size < 1:
         raise ValueError(f"rng_reserve_size: size must be at least 1, got {size}")
-    with _config.local(rng_reserve_size=size):
-        yield
+    return _config.exchange("rng_reserve_size", size)

@@ -67,12 +67,14 @@ _collector: ContextVar[Collector | None] = ContextVar("renga.nn lazy", default=N
 
 # What the function raises if it looks at the value of an abstract array. AttributeError: concrete
 # arrays have methods that tracers have not. NameError: an initialiser uses a named axis.
+# AssertionError: JAX's, of typed keys that are iterated over.
 _NOT_ABSTRACT = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
     jax.errors.UnexpectedTracerError,
+    AssertionError,
     AttributeError,
     NameError,
 )

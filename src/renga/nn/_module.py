@@ -9,6 +9,7 @@ import abc
 import contextlib
 import functools
 import inspect
+import pprint
 import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -47,7 +48,7 @@ def intercept_methods(interceptor: Callable[..., Any]) -> Iterator[None]:
 
     Args:
       interceptor: called as `interceptor(next_f, args, kwargs, context)` with a `MethodContext`;
-        returns the result, mostly that of `next_f(*args, **kwargs)`. The innermost interceptor is
+        returns the result, mostly that of `next_f(*args, **kwargs)`. The outermost interceptor is
         called first.
 
     Example:
@@ -77,7 +78,7 @@ def _intercepted(module: "Module", method_name: str, method: Callable[..., Any],
     bound = functools.partial(method, module)
     context = MethodContext(module, method_name, bound, owner)
     call: Callable[..., Any] = bound
-    for interceptor in interceptors:
+    for interceptor in reversed(interceptors):
         call = _around(interceptor, call, context)
     return call
 
@@ -411,7 +412,7 @@ def snake_case(name: str) -> str:
 
 
 def auto_repr(module: Module) -> str:
-    """The call that made the module, without arguments that have their default."""
+    """The call that made the module, without arguments that have their default; in lines if it is long."""
     if not _config.get("module_auto_repr"):
         return object.__repr__(module)
     args, kwargs = getattr(module, "_auto_repr", ((), {}))
@@ -425,12 +426,20 @@ def auto_repr(module: Module) -> str:
     for key, value in list(bound.items())[1:]:
         parameter = signature.parameters[key]
         if parameter.kind is parameter.VAR_POSITIONAL:
-            shown += map(repr, value)
+            shown += [("", v) for v in value]
         elif parameter.kind is parameter.VAR_KEYWORD:
-            shown += [f"{k}={v!r}" for k, v in value.items()]
+            shown += [(f"{k}=", v) for k, v in value.items()]
         elif not _same(value, parameter.default):
-            shown.append(f"{key}={value!r}")
-    return f"{cls.__name__}({', '.join(shown)})"
+            shown.append((f"{key}=", value))
+    line = f"{cls.__name__}({', '.join(label + repr(v) for label, v in shown)})"
+    if len(line) <= 80:
+        return line
+    return "\n".join([f"{cls.__name__}(", *(_indented(f"    {label}", v) for label, v in shown), ")"])
+
+
+def _indented(label: str, value: Any) -> str:
+    text = pprint.pformat(value, width=max(80 - len(label), 1))
+    return label + text.replace("\n", "\n" + " " * len(label)) + ","
 
 
 def _same(a: Any, b: Any) -> bool:

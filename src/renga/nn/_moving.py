@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
 from renga.nn._arrays import spread
 from renga.nn._module import Module
-from renga.nn._params import get_state, set_state
+from renga.nn._params import get_state, running_init, set_state
 from renga.nn.initializers import Constant, Initializer
 
 
@@ -103,7 +103,7 @@ class ExponentialMovingAverage(Module):
         keep, take = (spread(x, value.shape) for x in (decay, lax.sub(spread(one, decay.shape), decay)))
         hidden = lax.add(lax.mul(hidden, keep), lax.mul(value, take))
         average = hidden
-        if self.initial_average is not None:
+        if self.initial_average is not None and running_init():
             shape, dtype, init = value.shape, value.dtype, self.initial_average
             get_state("average", shape, dtype, init=init)
         if self.zero_debias:

@@ -179,9 +179,9 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
 
 
 def _chain(hooks: tuple[Hook, ...], last: Hook, context: Any) -> Hook:
-    """Calls the hooks from the innermost `with` to the outermost, and `last` at the end."""
+    """Calls the hooks from the outermost `with` to the innermost, and `last` at the end."""
     function = last
-    for hook in hooks:
+    for hook in reversed(hooks):
         function = _link(hook, function, context)
     return function
 

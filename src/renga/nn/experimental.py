@@ -1,8 +1,7 @@
 """Summaries of models, and settings; and older names of what is now in `renga.nn` itself."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,25 +52,28 @@ from renga.nn._summarise import (
 ParamContext = GetterContext
 
 
-@contextlib.contextmanager
-def check_jax_usage(enabled: bool = True) -> Iterator[None]:
-    """Does nothing: JAX transformations inside of modules are always checked here.
+def check_jax_usage(enabled: bool = True) -> bool:
+    """Changes nothing: JAX transformations inside of modules are always checked here.
+
+    Returns:
+      What was set so far.
 
     Example:
-      >>> from renga import nn
-      >>> with nn.experimental.check_jax_usage():
-      ...     nn.transform(lambda x: 2 * x).apply({}, None, 1)
-      2
+      >>> check_jax_usage()
+      True
     """
-    with _config.local(check_jax_usage=enabled):
-        yield
+    return _config.exchange("check_jax_usage", enabled)
 
 
-@contextlib.contextmanager
-def module_auto_repr(enabled: bool) -> Iterator[None]:
-    """Sets whether a module's repr shows its arguments, inside of a `with` block.
+def module_auto_repr(enabled: bool) -> bool:
+    """Sets whether a module's repr shows its arguments, in the process.
+
+    Returns:
+      What was set so far.
 
     Example:
+      >>> module_auto_repr(True)
+      True
       >>> from renga import nn
       >>> nn.transform(lambda: repr(nn.Linear(3))).apply({}, None)
       'Linear(output_size=3)'

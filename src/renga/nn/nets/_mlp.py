@@ -62,7 +62,8 @@ class MLP(Module):
         self.activation = activation
         self.activate_final = activate_final
         self.layers = tuple(
-            Linear(size, with_bias, w_init, b_init, name=f"linear_{i}") for i, size in enumerate(self.output_sizes)
+            Linear(output_size=size, with_bias=with_bias, w_init=w_init, b_init=b_init, name=f"linear_{i}")
+            for i, size in enumerate(self.output_sizes)
         )
 
     def __call__(

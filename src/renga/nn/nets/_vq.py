@@ -206,10 +206,6 @@ class VectorQuantizerEMA(_Quantizer):
         self.epsilon = epsilon
         self.ema_cluster_size = ExponentialMovingAverage(decay, name="ema_cluster_size")
         self.ema_dw = ExponentialMovingAverage(decay, name="ema_dw")
-        shape = [embedding_dim, num_embeddings]
-        get_state("embeddings", shape, dtype, init=_INIT)
-        self.ema_cluster_size.initialize([num_embeddings], dtype)
-        self.ema_dw.initialize(shape, dtype)
 
     @property
     def embeddings(self) -> Array:
@@ -247,6 +243,8 @@ class VectorQuantizerEMA(_Quantizer):
         sizes, sums = jnp.sum(encodings, axis=0), flat.T @ encodings
         if self.cross_replica_axis is not None:
             sizes, sums = lax.psum((sizes, sums), self.cross_replica_axis)
+        self.ema_cluster_size.initialize(sizes.shape, self.dtype)
+        self.ema_dw.initialize(sums.shape, self.dtype)
         size, dw = self.ema_cluster_size(sizes), self.ema_dw(sums)
         n = jnp.sum(size)
         smoothed = (size + self.epsilon) / (n + self.num_embeddings * self.epsilon) * n
