@@ -30,49 +30,36 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
     batch = jnp.arange(leaf_index.shape[0])
 
     def climb(state: Any) -> Any:
-        index, parent, value, stats = state
+        node, parent, (visits, mean), value, child_value, stats = state
         node_visits, node_values, children_visits, children_values = stats
-        action = tree.action_from_parent[batch, index]
+        action = tree.action_from_parent[batch, node]
         reward = tree.children_rewards[batch, parent, action]
-        value = reward + tree.children_discounts[batch, parent, action] * value
-        count = node_visits[batch, parent]
-        mean = (node_values[batch, parent] * count + value) / (count + 1.0)
-        child_value = node_values[batch, index]
+        value = (reward + tree.children_discounts[batch, parent, action] * value).astype(value.dtype)
+        mean = ((mean * visits + value) / (visits + 1.0)).astype(mean.dtype)
         # Trees that have arrived at the root write out of bounds, which is dropped.
         climbs = parent != NO_PARENT
         at_node = (batch, jnp.where(climbs, parent, num_nodes))
         at_edge = (*at_node, action)
-        stats = (
-            node_visits.at[at_node].set(count + 1, mode="drop", unique_indices=True),
-            _write(node_values, at_node, mean),
-            children_visits.at[at_edge].add(1, mode="drop", unique_indices=True),
-            _write(children_values, at_edge, child_value),
-        )
-        index = jnp.where(climbs, parent, index)
+        node_visits = node_visits.at[at_node].set(visits + 1, mode="drop", unique_indices=True)
+        node_values = node_values.at[at_node].set(mean, mode="drop", unique_indices=True)
+        children_visits = children_visits.at[at_edge].add(1, mode="drop", unique_indices=True)
+        children_values = children_values.at[at_edge].set(child_value, mode="drop", unique_indices=True)
+        node = jnp.where(climbs, parent, node)
         parent = jnp.where(climbs, tree.parents[batch, parent], NO_PARENT)
-        return index, parent, value, stats
+        # Read after writing: in the other order XLA would copy the arrays.
+        known = node_visits[batch, parent], node_values[batch, parent]
+        return node, parent, known, value, mean, (node_visits, node_values, children_visits, children_values)
 
-    index = jnp.minimum(leaf_index, num_nodes - 1)
-    parent = jnp.where(leaf_index < num_nodes, tree.parents[batch, index], NO_PARENT)
-    value = tree.node_values[batch, index]
-    stats = (
-        tree.node_visits,
-        tree.node_values,
-        tree.children_visits,
-        tree.children_values,
-    )
-    _, _, _, stats = lax.while_loop(
-        lambda state: jnp.any(state[1] != NO_PARENT),
-        climb,
-        vary_like((index, parent, value, stats), tree),
-    )
+    node = jnp.minimum(leaf_index, num_nodes - 1)
+    parent = jnp.where(leaf_index < num_nodes, tree.parents[batch, node], NO_PARENT)
+    value = tree.node_values[batch, node]
+    known = tree.node_visits[batch, parent], tree.node_values[batch, parent]
+    stats = (tree.node_visits, tree.node_values, tree.children_visits, tree.children_values)
+    state = vary_like((node, parent, known, value, value, stats), tree, leaf_index)
+    stats = lax.while_loop(lambda state: jnp.any(state[1] != NO_PARENT), climb, state)[-1]
     return tree.replace(
         node_visits=stats[0],
         node_values=stats[1],
         children_visits=stats[2],
         children_values=stats[3],
     )
-
-
-def _write(array: Any, index: Any, value: Any) -> Any:
-    return array.at[index].set(value.astype(array.dtype), mode="drop", unique_indices=True)

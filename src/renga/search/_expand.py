@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 from renga._core.checks import check_shapes
 from renga.search._explicit import explicit_step
 from renga.search._tree import Tree
+from renga.search._types import RecurrentFnOutput
 
 
 def expand(
@@ -37,7 +38,7 @@ def expand(
     batch = jnp.arange(parent_index.shape[0])
     embedding = jax.tree.map(lambda x: x[batch, parent_index], tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, action, embedding)
-    check_step(step, batch.shape[0], tree.num_actions)
+    step = checked_step(step, tree, batch, parent_index)
     edge = (batch, parent_index, action)
     return write_nodes(tree, edge, next_node_index, step, embedding)
 
@@ -49,14 +50,13 @@ def write_nodes(tree: Tree, edge: Any, next_node_index: Any, step: Any, embeddin
       tree: the trees.
       edge: tree, node and action of each edge, [M] each.
       next_node_index: where to write the children, [M].
-      step: what the model said, [M].
+      step: what the model said, [M], from `checked_step`.
       embedding: the model's new states, [M, ...].
 
     Returns:
       The trees with the children.
     """
     batch, parent_index, action = edge
-    step = explicit_step(step, tree, batch, parent_index)
     at_child = (batch, next_node_index)
     # A tree that writes no child must not get an edge to one.
     absent = next_node_index >= tree.node_visits.shape[1]
@@ -88,16 +88,17 @@ def write_nodes(tree: Tree, edge: Any, next_node_index: Any, step: Any, embeddin
     return tree
 
 
-def check_step(step: Any, batch_size: int, num_actions: int) -> None:
-    """Checks the shapes that came from the model."""
-    B, A = batch_size, num_actions
+def checked_step(step: Any, tree: Tree, batch: Any, parent_index: Any) -> RecurrentFnOutput:
+    """Checks what came from the model, and turns its explicit parts into numbers."""
+    M, A = batch.shape[0], tree.num_actions
     check_shapes(
         "recurrent_fn",
-        reward=(step.reward, f"{B}"),
-        discount=(step.discount, f"{B}"),
-        value=(step.value, f"{B}"),
-        prior_logits=(step.prior_logits, f"{B} {A}"),
-        invalid_actions=(getattr(step, "invalid_actions", None), f"{B} {A}"),
-        terminal=(getattr(step, "terminal", None), f"{B}"),
-        to_play=(getattr(step, "to_play", None), f"{B}"),
+        reward=(step.reward, f"{M}"),
+        discount=(step.discount, f"{M}"),
+        value=(step.value, f"{M}"),
+        prior_logits=(step.prior_logits, f"{M} {A}"),
+        invalid_actions=(getattr(step, "invalid_actions", None), f"{M} {A}"),
+        terminal=(getattr(step, "terminal", None), f"{M}"),
+        to_play=(getattr(step, "to_play", None), f"{M}"),
     )
+    return explicit_step(step, tree, batch, parent_index)

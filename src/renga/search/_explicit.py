@@ -7,26 +7,24 @@ import jax.numpy as jnp
 from renga.search._types import RecurrentFnOutput
 
 
-def explicit_step(step: Any, tree: Any, batch: Any, parent_index: Any) -> Any:
+def explicit_step(step: Any, tree: Any, batch: Any, parent_index: Any) -> RecurrentFnOutput:
     """Turns the explicit parts of a step into the numbers that the search works with.
 
     A terminal state has value 0, an illegal action the lowest logit, and the discount is negative
-    where the player changes. A step without explicit parts is returned as it came.
+    where the player changes.
     """
     invalid = getattr(step, "invalid_actions", None)
     terminal = getattr(step, "terminal", None)
     to_play = getattr(step, "to_play", None)
     given = (invalid, terminal, to_play)
     kept = (tree.children_invalid, tree.terminal, tree.to_play)
-    if all(part is None for part in (*given, *kept)):
-        return step
     for name, came, seen in zip(("invalid_actions", "terminal", "to_play"), given, kept, strict=True):
         if (came is None) != (seen is None):
             raise ValueError(
                 f"recurrent_fn: {name} must come in every step or in none; the search "
                 f"{'does not expect' if seen is None else 'expects'} it here"
             )
-    value, discount, logits = step.value, step.discount, step.prior_logits
+    value, discount, logits = (jnp.asarray(x) for x in (step.value, step.discount, step.prior_logits))
     if invalid is not None:
         invalid = invalid.astype(bool)
         logits = mask_logits(logits, invalid)
@@ -37,7 +35,7 @@ def explicit_step(step: Any, tree: Any, batch: Any, parent_index: Any) -> Any:
         mover = tree.to_play[batch, parent_index]
         discount = jnp.where(to_play == mover, jnp.abs(discount), -jnp.abs(discount))
     return RecurrentFnOutput(
-        reward=step.reward,
+        reward=jnp.asarray(step.reward),
         discount=discount,
         prior_logits=logits,
         value=value,

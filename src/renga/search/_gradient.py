@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
-from renga.search._expand import check_step, write_nodes
+from renga.search._expand import checked_step, write_nodes
 from renga.search._keys import split_many
 from renga.search._tree import ROOT_INDEX, Tree
 
@@ -45,7 +45,7 @@ def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any
         action = jnp.maximum(tree.action_from_parent[batch, index], 0)
         embedding = jax.tree.map(lambda x: x[batch, parent], grown.embeddings)
         step, embedding = recurrent_fn(params, expand_key, action, embedding)
-        check_step(step, batch_size, tree.num_actions)
+        step = checked_step(step, grown, batch, parent)
         leaf = jnp.where(exists, index, num_nodes)
         grown = write_nodes(grown, (batch, parent, action), leaf, step, embedding)
         return (rng_key, index + 1, grown), None

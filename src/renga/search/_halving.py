@@ -1,51 +1,50 @@
 """Sequential halving: which of the considered actions comes next."""
 
-import functools
 import math
+from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Int
 
 
-@functools.lru_cache(maxsize=256)
-def considered_visits(max_num_considered: int, num_simulations: int) -> np.ndarray:
-    r"""Visits that an action must have to be simulated next, for each number of candidates.
+def considered_visits(
+    num_considered: Int[ArrayLike, ""],
+    num_simulations: Int[ArrayLike, ""],
+    simulation: Int[ArrayLike, ""],
+    *,
+    max_num_considered: int,
+) -> Int[Array, ""]:
+    r"""Visits that an action must have to be simulated next.
 
-    With m candidates and n simulations there are ⌈log₂ m⌉ phases. A phase visits each of its
-    candidates max(1, ⌊n / (⌈log₂ m⌉ · candidates)⌋) times in turn, then the better half goes on;
-    two candidates stay till the end.
+    With m candidates and n simulations there are ⌈log₂ m⌉ phases. A phase visits each of its c
+    candidates max(1, ⌊n / (⌈log₂ m⌉ c)⌋) times in turn, then the better half goes on; two
+    candidates stay till the end.
 
     Args:
+      num_considered: m, how many candidates there are.
+      num_simulations: n, how many simulations are spread over them.
+      simulation: number of the simulation that comes next, from 0.
       max_num_considered: the largest m.
-      num_simulations: n.
 
     Returns:
-      An array [max_num_considered + 1, n]: row m holds for simulation t the number of visits,
-      so that one of the actions with exactly so many is taken.
+      The number of visits: one of the actions with exactly so many is taken.
 
     Example:
-      >>> considered_visits(4, 8)[4]
-      array([0, 0, 0, 0, 1, 1, 2, 2], dtype=int32)
+      >>> [int(considered_visits(4, 8, t, max_num_considered=4)) for t in range(8)]
+      [0, 0, 0, 0, 1, 1, 2, 2]
 
     References:
       Karnin et al., "Almost optimal exploration in multi-armed bandits", 2013.
       Danihelka et al., "Policy improvement by planning with Gumbel", 2022, algorithm 1.
     """
-    rows = [_sequence(m, num_simulations) for m in range(max_num_considered + 1)]
-    table = np.array(rows, dtype=np.int32).reshape(len(rows), num_simulations)
-    table.flags.writeable = False
-    return table
-
-
-def _sequence(num_considered: int, num_simulations: int) -> list[int]:
-    if num_considered <= 1:
-        return list(range(num_simulations))
-    phases = math.ceil(math.log2(num_considered))
-    sequence: list[int] = []
-    candidates, level = num_considered, 0
-    while len(sequence) < num_simulations:
-        rounds = max(1, num_simulations // (phases * candidates))
-        for visits in range(level, level + rounds):
-            sequence += [visits] * candidates
-        level += rounds
-        candidates = max(2, candidates // 2)
-    return sequence[:num_simulations]
+    m, n, t = (jnp.asarray(x, jnp.int32) for x in (num_considered, num_simulations, simulation))
+    max_phases = math.ceil(math.log2(max(max_num_considered, 2)))
+    phases = sum((m > 2**k).astype(jnp.int32) for k in range(max_phases))
+    candidates, start, level = jnp.maximum(m, 1), jnp.zeros_like(t), jnp.zeros_like(t)
+    visits: Any = t
+    for _ in range(max_phases + 1):
+        rounds = jnp.maximum(1, n // jnp.maximum(phases * candidates, 1))
+        visits = jnp.where(t >= start, level + (t - start) // candidates, visits)
+        start, level = start + rounds * candidates, level + rounds
+        candidates = jnp.maximum(2, candidates // 2)
+    return jnp.where(m <= 1, t, visits)

@@ -53,14 +53,18 @@ def uniform_each(keys: Any, num: int) -> Any:
     Returns:
       Numbers [B, num].
     """
-    single = jnp.result_type(float) == jnp.float32
-    if not (single and _is_plain_threefry(keys)):
+    if not draws_alike(keys):
         return jax.vmap(lambda key: jax.random.uniform(key, (num,)))(keys)
     k0, k1 = (jnp.expand_dims(word, -1) for word in _words(keys))
     counts = lax.broadcasted_iota(np.uint32, (*k0.shape[:-1], num), k0.ndim - 1)
     x0, x1 = _threefry(k0, k1, counts)
     mantissa = ((x0 ^ x1) >> np.uint32(9)) | np.uint32(0x3F800000)
     return lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)
+
+
+def draws_alike(keys: Any) -> bool:
+    """Whether numbers are drawn here from such keys, and not by `jax.random`."""
+    return jnp.result_type(float) == jnp.float32 and _is_plain_threefry(keys)
 
 
 def _is_plain_threefry(keys: Any) -> bool:

@@ -171,6 +171,12 @@ def gumbel_muzero_policy(
     logits = jnp.asarray(root.prior_logits)
     noise = jax.random.gumbel(gumbel_key, logits.shape, logits.dtype)
     gumbel = gumbel_scale * noise
+    before, budget = search_options.get("tree"), search_options.get("budgets")
+    extra_data = GumbelMuZeroExtraData(
+        root_gumbel=gumbel,
+        budget=None if budget is None else jnp.asarray(budget, jnp.int32),
+        visits_before=None if before is None else before.children_visits[:, ROOT_INDEX],
+    )
     tree = search(
         params,
         search_key,
@@ -186,7 +192,7 @@ def gumbel_muzero_policy(
         num_simulations=num_simulations,
         max_depth=max_depth,
         invalid_actions=invalid_actions,
-        extra_data=GumbelMuZeroExtraData(root_gumbel=gumbel),
+        extra_data=extra_data,
         loop_fn=loop_fn,
         **search_options,
     )

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from renga.search._rows import row_max, row_min, row_softmax, row_sum
 from renga.search._tree import Tree
 
 
@@ -68,8 +68,8 @@ def qtransform_by_parent_and_siblings(
     qvalues, visits = tree.qvalues(node_index), tree.children_visits[node_index]
     value = tree.node_values[node_index]
     family = jnp.where(visits > 0, qvalues, value)
-    low = jnp.minimum(value, jnp.min(family, axis=-1))
-    high = jnp.maximum(value, jnp.max(family, axis=-1))
+    low = jnp.minimum(value, row_min(family))
+    high = jnp.maximum(value, row_max(family))
     completed = jnp.where(visits > 0, qvalues, low)
     return (completed - low) / jnp.maximum(high - low, epsilon)
 
@@ -118,11 +118,11 @@ def qtransform_completed_by_mix_value(
         value = _mixed_value(value, qvalues, visits, prior)
     completed = jnp.where(visited, qvalues, value)
     if rescale_values:
-        low = jnp.min(completed, axis=-1, keepdims=True)
-        high = jnp.max(completed, axis=-1, keepdims=True)
+        low = row_min(completed)
+        high = row_max(completed)
         completed = (completed - low) / jnp.maximum(high - low, epsilon)
     # pyrefly: ignore[bad-return]
-    return (maxvisit_init + jnp.max(visits, axis=-1)) * value_scale * completed
+    return (maxvisit_init + row_max(visits)) * value_scale * completed
 
 
 def _mixed_value(raw_value: Any, qvalues: Any, visits: Any, prior: Any) -> Any:
@@ -130,10 +130,10 @@ def _mixed_value(raw_value: Any, qvalues: Any, visits: Any, prior: Any) -> Any:
     visited = visits > 0
     # A visited action counts, even one whose probability underflowed.
     prior = jnp.maximum(jnp.finfo(prior.dtype).tiny, prior)
-    total = jnp.sum(jnp.where(visited, prior, 0.0), axis=-1)
+    total = row_sum(jnp.where(visited, prior, 0.0))
     weighted = prior * qvalues / jnp.where(visited, total, 1.0)
-    mean = jnp.sum(jnp.where(visited, weighted, 0.0), axis=-1)
-    num_visits = jnp.sum(visits, axis=-1)
+    mean = row_sum(jnp.where(visited, weighted, 0.0))
+    num_visits = row_sum(visits)
     return (raw_value + num_visits * mean) / (num_visits + 1)
 
 
@@ -143,4 +143,4 @@ def prior_probs(tree: Any, node_index: Any) -> Any:
     A stored one would differ in the last bit from one that XLA fuses with what follows, and the
     scaling of Q-values to [0, 1] can make a large difference of it.
     """
-    return jax.nn.softmax(tree.children_prior_logits[node_index])
+    return row_softmax(tree.children_prior_logits[node_index])

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
@@ -13,6 +12,7 @@ from renga.search._qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
+from renga.search._rows import row_max, row_softmax, row_sum
 from renga.search._struct import Struct
 from renga.search._tree import Tree
 
@@ -26,6 +26,8 @@ class GumbelMuZeroExtraData(Struct):
 
     Attributes:
       root_gumbel: Gumbel noise for the actions at the root, [B, A].
+      budget: how many simulations each tree may spend, [B]; None for the number given.
+      visits_before: visits of the root's actions before this search, [B, A]; None for none.
 
     Example:
       >>> GumbelMuZeroExtraData(root_gumbel=jnp.zeros((1, 2))).root_gumbel
@@ -33,6 +35,8 @@ class GumbelMuZeroExtraData(Struct):
     """
 
     root_gumbel: Any
+    budget: Any = None
+    visits_before: Any = None
 
 
 def muzero_action_selection(
@@ -154,22 +158,30 @@ def gumbel_root_scores(
     """Scores [A] of the root's actions; -inf for those that the halving passes over."""
     visits = tree.children_visits[node_index]
     logits = tree.children_prior_logits[node_index]
-    table = jnp.asarray(considered_visits(max_num_considered_actions, num_simulations))
-    num_valid = jnp.sum(tree.root_invalid_actions == 0).astype(jnp.int32)
-    num_considered = jnp.minimum(max_num_considered_actions, num_valid)
-    step = jnp.minimum(jnp.sum(visits), num_simulations - 1)
+    # Halving goes by the visits of this search, and by what each tree may spend.
+    budget = getattr(tree.extra_data, "budget", None)
+    num_simulations = num_simulations if budget is None else budget
+    visits_before = getattr(tree.extra_data, "visits_before", None)
+    new_visits = visits if visits_before is None else visits - visits_before
+    num_valid = row_sum((tree.root_invalid_actions == 0).astype(jnp.int32))
+    considered = considered_visits(
+        jnp.minimum(max_num_considered_actions, num_valid),
+        num_simulations,
+        jnp.minimum(row_sum(new_visits), num_simulations - 1),
+        max_num_considered=max_num_considered_actions,
+    )
     return considered_scores(
-        table[num_considered, step],
+        considered,
         tree.extra_data.root_gumbel,
         logits,
         qtransform(tree, node_index),
-        visits,
+        new_visits,
     )
 
 
 def considered_scores(considered_visit: Any, gumbel: Any, logits: Any, qvalues: Any, visits: Any) -> Any:
     """G + logits + x for the actions with `considered_visit` visits, -inf for all others."""
-    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    logits = logits - row_max(logits)[..., None]
     # Bounded below, so that a masked action is still better than one out of turn.
     scores = jnp.maximum(_LOWEST_LOGIT, gumbel + logits + qvalues)
     return scores + jnp.where(visits == considered_visit, 0.0, -jnp.inf)
@@ -216,8 +228,8 @@ def gumbel_interior_scores(tree: Any, node_index: Any, *, qtransform: Any) -> An
     """How much more often each action [A] should have been visited."""
     visits = tree.children_visits[node_index]
     logits = tree.children_prior_logits[node_index]
-    improved = jax.nn.softmax(logits + qtransform(tree, node_index))
-    return improved - visits / (1 + jnp.sum(visits, axis=-1))
+    improved = row_softmax(logits + qtransform(tree, node_index))
+    return improved - visits / (1 + row_sum(visits))
 
 
 def invalid_actions_at(tree: Any, node_index: Any, depth: Any) -> Any:

@@ -35,16 +35,22 @@ def simulate(
     Returns:
       The last node of each path, and the action selected there.
     """
+    keys = split_many(rng_key, tree.node_visits.shape[0])
+    return walk(keys, tree, action_selection_fn, max_depth, active, tree)
+
+
+def walk(keys: Any, tree: Tree, select: Callable[..., Any], max_depth: Any, active: Any, seen: Any) -> tuple[Any, Any]:
+    """Descends with a key for each tree; `seen`, of which `select` gets its part, is mostly the tree."""
     batch_size = tree.node_visits.shape[0]
     batch = jnp.arange(batch_size)
     # Selections see one tree at a time; the depth is the same for all that still descend.
-    select = jax.vmap(action_selection_fn, in_axes=(0, 0, 0, None))
+    select = jax.vmap(select, in_axes=(0, 0, 0, None))
 
     def descend(state: Any) -> Any:
         depth, keys, node, action, child, descends = state
         keys, selection_keys = split_each(keys)
         node = jnp.where(descends, child, node)
-        selected = select(selection_keys, tree, node, depth)
+        selected = select(selection_keys, seen, node, depth)
         action = jnp.where(descends, selected.astype(jnp.int32), action)
         child = tree.children_index[batch, node, action]
         depth = depth + 1
@@ -55,15 +61,7 @@ def simulate(
 
     root = jnp.full(batch_size, ROOT_INDEX, jnp.int32)
     descends = jnp.ones(batch_size, bool) if active is None else active
-    state = (
-        jnp.int32(0),
-        split_many(rng_key, batch_size),
-        root,
-        jnp.zeros_like(root),
-        root,
-        descends,
-    )
-    _, _, node, action, _, _ = lax.while_loop(
-        lambda state: jnp.any(state[-1]), descend, vary_like(state, tree, rng_key)
-    )
+    state = (jnp.int32(0), keys, root, jnp.zeros_like(root), root, descends)
+    state = vary_like(state, seen, keys)
+    _, _, node, action, _, _ = lax.while_loop(lambda state: jnp.any(state[-1]), descend, state)
     return node, action

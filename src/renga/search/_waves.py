@@ -6,76 +6,120 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from renga.search._expand import check_step, write_nodes
+from renga._core.varying import vary_like
+from renga.search._expand import checked_step, write_nodes
 from renga.search._keys import split_many
-from renga.search._tree import NO_PARENT, UNVISITED, Tree
+from renga.search._step import State, Step, leaf_index
+from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
 
 
-def wave(
+def wave_step(
     params: Any,
-    simulate_key: Any,
-    expand_key: Any,
-    tree: Tree,
     recurrent_fn: Any,
     action_selection_fn: Any,
     max_depth: Any,
+    budgets: Any,
     num_parallel: int,
     virtual_loss: float,
-    active: Any,
     simulate_fn: Any,
     backward_fn: Any,
-) -> Tree:
-    r"""Runs `num_parallel` simulations of every tree with one call of the model.
+) -> Step:
+    r"""`num_parallel` simulations of every tree with one call of the model.
 
     Leaves are selected one after the other. Each path counts as visited at once, and the Q-value
     of its edges falls as if a return of v(n) - virtual_loss had come:
 
         q'(n, a) = [N(n, a) q(n, a) + v(n) - virtual_loss] / [N(n, a) + 1]
 
-    When all leaves are known this is undone,
-    the model is evaluated on B · num_parallel edges, and the results are backed up in order.
+    When all leaves are known this is undone, the model is evaluated on B · num_parallel edges, and
+    the results are backed up in order.
 
     References:
       Chaslot et al., "Parallel Monte-Carlo tree search", 2008; Liu et al., "Watch the unobserved",
       2020.
     """
+
+    def step(sim: Any, state: State) -> State:
+        rng_key, simulate_key, expand_key = split_many(state.rng_key, 3)
+        tree = state.tree
+        limit = tree.node_visits.shape[1] if max_depth is None else max_depth
+        keys = split_many(simulate_key, num_parallel)
+        # A tree whose budget ends within the wave takes part in the first of its simulations.
+        numbers = sim * num_parallel + jnp.arange(num_parallel)
+        active = None if budgets is None else numbers[:, None] < budgets
+        ahead, parents, actions = _collect(
+            keys, tree, active, action_selection_fn, limit, virtual_loss, simulate_fn
+        )
+        leaves = _allot(tree, parents, actions, active)
+        tree = _evaluate(
+            params, expand_key, _undo(ahead, tree, parents, actions, active), recurrent_fn, parents, actions, leaves
+        )
+        tree = lax.scan(lambda tree, leaf: (backward_fn(tree, leaf), None), tree, leaves)[0]
+        return State(rng_key, tree, None, state.used)
+
+    return step
+
+
+def _collect(
+    keys: Any, tree: Tree, active: Any, select: Any, max_depth: Any, virtual_loss: float, simulate_fn: Any
+) -> tuple[Tree, Any, Any]:
+    """Selects one leaf after the other; [K, B] parents and actions."""
+    batch = jnp.arange(tree.node_visits.shape[0])
+    legal = jnp.ones(tree.children_index.shape, bool) if tree.children_invalid is None else ~tree.children_invalid
+    legal = legal.at[:, ROOT_INDEX].set(legal[:, ROOT_INDEX] & (tree.root_invalid_actions == 0))
+
+    def collect(state: Any, inputs: Any) -> tuple[Any, Any]:
+        ahead, free = state
+        key, active = inputs
+        some = () if active is None else (active,)
+        parent, action = simulate_fn(key, ahead.replace(children_invalid=~free), select, max_depth, *some)
+        # An edge that is under way is left out, until there is nothing else at its node.
+        under_way = ahead.children_index[batch, parent, action] == UNVISITED
+        rest = free[batch, parent] & ~(under_way[:, None] & (jnp.arange(tree.num_actions) == action[:, None]))
+        rest = jnp.where(jnp.any(rest, axis=-1, keepdims=True), rest, legal[batch, parent])
+        ahead = _pretend(ahead, parent, action, virtual_loss, active)
+        return (ahead, free.at[batch, parent].set(rest)), (parent, action)
+
+    state = vary_like((tree, legal), tree, keys, active)
+    (ahead, _), (parents, actions) = lax.scan(collect, state, (keys, active))
+    return ahead, parents, actions
+
+
+def _allot(tree: Tree, parents: Any, actions: Any, active: Any) -> Any:
+    """A slot for each leaf, [K, B]: two leaves at the same edge share one."""
     batch_size, num_nodes = tree.node_visits.shape
     batch = jnp.arange(batch_size)
-    keys = split_many(simulate_key, num_parallel)
 
-    def collect(ahead: Tree, key: Any) -> tuple[Tree, Any]:
-        parent, action = simulate_fn(key, ahead, action_selection_fn, max_depth, active)
-        return _pretend(ahead, parent, action, virtual_loss), (parent, action)
-
-    ahead, (parents, actions) = lax.scan(collect, tree, keys)
-
-    def allot(state: Any, edge: Any) -> Any:
+    def allot(state: Any, inputs: Any) -> Any:
         children_index, free = state
-        parent, action = edge
-        child = children_index[batch, parent, action]
-        leaf = jnp.where(child == UNVISITED, free, child)
-        leaf = leaf if active is None else jnp.where(active, leaf, num_nodes)
-        placed = (leaf < num_nodes, free + (leaf == free))
-        at_edge = (batch, jnp.where(placed[0], parent, num_nodes), action)
+        parent, action, active = inputs
+        leaf = leaf_index(children_index[batch, parent, action], free, active, num_nodes)
+        placed = leaf < num_nodes
+        at_edge = (batch, jnp.where(placed, parent, num_nodes), action)
         children_index = children_index.at[at_edge].set(leaf, mode="drop")
-        return (children_index, placed[1]), leaf
+        return (children_index, free + (placed & (leaf == free))), leaf
 
     free = jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
-    _, leaves = lax.scan(allot, (tree.children_index, free), (parents, actions))
-    tree = _undo(ahead, tree, parents, actions)
+    return lax.scan(allot, (tree.children_index, free), (parents, actions, active))[1]
+
+
+def _evaluate(
+    params: Any, rng_key: Any, tree: Tree, recurrent_fn: Any, parents: Any, actions: Any, leaves: Any
+) -> Tree:
+    """Asks the model about all leaves at once, and writes them."""
 
     def together(x: Any) -> Any:  # [K, B] -> [B · K]
         return x.T.reshape(-1)
 
-    edge = (jnp.repeat(batch, num_parallel), together(parents), together(actions))
+    batch = jnp.repeat(jnp.arange(leaves.shape[1]), leaves.shape[0])
+    edge = (batch, together(parents), together(actions))
     embedding = jax.tree.map(lambda x: x[edge[0], edge[1]], tree.embeddings)
-    step, embedding = recurrent_fn(params, expand_key, edge[2], embedding)
-    check_step(step, batch_size * num_parallel, tree.num_actions)
-    tree = write_nodes(tree, edge, together(leaves), step, embedding)
-    return lax.scan(lambda tree, leaf: (backward_fn(tree, leaf), None), tree, leaves)[0]
+    step, embedding = lax.stop_gradient(recurrent_fn(params, rng_key, edge[2], embedding))
+    step = checked_step(step, tree, edge[0], edge[1])
+    return write_nodes(tree, edge, together(leaves), step, embedding)
 
 
-def _pretend(tree: Tree, parent: Any, action: Any, virtual_loss: float) -> Tree:
+def _pretend(tree: Tree, parent: Any, action: Any, virtual_loss: float, active: Any) -> Tree:
     """Counts a visit, and a loss, on every edge from the root to (parent, action)."""
 
     def climb(state: Any) -> Any:
@@ -92,10 +136,11 @@ def _pretend(tree: Tree, parent: Any, action: Any, virtual_loss: float) -> Tree:
             children_rewards=tree.children_rewards.at[at_edge].set(reward, mode="drop"),
         )
 
+    parent = parent if active is None else jnp.where(active, parent, NO_PARENT)
     return _climb(climb, parent, action, tree)
 
 
-def _undo(ahead: Tree, tree: Tree, parents: Any, actions: Any) -> Tree:
+def _undo(ahead: Tree, tree: Tree, parents: Any, actions: Any, active: Any) -> Tree:
     """Takes back what `_pretend` did on all paths; exactly, for counts are integers."""
 
     def back(now: Tree, edge: Any) -> tuple[Tree, None]:
@@ -112,6 +157,7 @@ def _undo(ahead: Tree, tree: Tree, parents: Any, actions: Any) -> Tree:
         # pyrefly: ignore[bad-argument-count]
         return _climb(climb, *edge, now), None
 
+    parents = parents if active is None else jnp.where(active, parents, NO_PARENT)
     return lax.scan(back, ahead, (parents, actions))[0]
 
 

@@ -1,0 +1,176 @@
+"""`expand` and `backward` in one: writes new nodes, carries their values up, and chooses anew on the path."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from renga._core.varying import vary_like
+from renga.search._backward import backward
+from renga.search._choices import UNDECIDED, Choices, Row, read, write
+from renga.search._expand import write_nodes
+from renga.search._kernel import for_each_tree, one_kernel
+from renga.search._tree import ROOT_INDEX, Tree
+
+
+class Leaves(NamedTuple):
+    """One new leaf of each tree.
+
+    Attributes:
+      parent: the node it hangs on, [B].
+      action: the edge, [B].
+      index: where it is written, [B]; N or more for trees that stay as they are.
+      step: what the model said, a `RecurrentFnOutput`.
+    """
+
+    parent: Any
+    action: Any
+    index: Any
+    step: Any
+
+
+def back_up(
+    tree: Tree, choices: Choices | None, leaves: Leaves, rules: Any, all_written: bool
+) -> tuple[Tree, Choices | None]:
+    """Writes the leaves and adds their values along the paths; see `expand` and `backward`.
+
+    Args:
+      tree: the trees; embeddings are left as they are.
+      choices: what is known at their nodes; None if selections are a user's own.
+      leaves: the new leaves.
+      rules: the selection at the root, and below; None if `choices` is.
+      all_written: whether no index is N or more.
+
+    Returns:
+      The trees with new nodes and statistics, and the choices at their nodes.
+    """
+    bare = tree.replace(embeddings=None)
+    numbers = None if rules is None else _for_each_tree(rules, tree)
+
+    def by_tree(*args: Any) -> Any:
+        return _by_tree(rules, all_written, *args)
+
+    bare, choices = one_kernel(by_tree, _together)(bare, choices, leaves, numbers)
+    return bare.replace(embeddings=tree.embeddings), choices
+
+
+def _for_each_tree(rules: Any, tree: Tree) -> Any:
+    batch = tree.node_visits.shape[:1]
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, batch), tuple(rule.numbers for rule in rules))
+
+
+class _Path(NamedTuple):
+    """A path that has been backed up from its leaf to `node`.
+
+    What is known of `parent` is read after the last write: XLA would copy whole arrays if one
+    round of a loop read an entry before it writes another.
+    """
+
+    node: Any
+    action: Any
+    parent: Any
+    visits: Any
+    value: Any
+    returned: Any
+    child_value: Any
+    tree: Any
+    choices: Any
+
+
+def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
+    num_nodes = tree.node_visits.shape[1]
+
+    def one(b: Any, state: Any) -> Any:
+        leaf, parent, action = (read(x, b) for x in (leaves.index, leaves.parent, leaves.action))
+        own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
+
+        def up(path: _Path, at: int) -> _Path:
+            """One step towards the root; `at` tells which rule is for the parent."""
+            tree, node, action = path.tree, path.parent, path.action
+            reward, discount = (read(x, b, node, action) for x in (tree.children_rewards, tree.children_discounts))
+            returned = (reward + discount * path.returned).astype(path.returned.dtype)
+            mean = (path.value * path.visits + returned) / (path.visits + 1.0)
+            mean = mean.astype(path.value.dtype)
+            count = read(tree.children_visits, b, node, action) + 1
+            tree = tree.replace(
+                node_visits=write(tree.node_visits, path.visits + 1, b, node),
+                node_values=write(tree.node_values, mean, b, node),
+                children_visits=write(tree.children_visits, count, b, node, action),
+                children_values=write(tree.children_values, path.child_value, b, node, action),
+            )
+            choices = path.choices
+            if rules is not None:
+                row = Row(tree, b, node, node_visits=path.visits + 1, node_values=mean)
+                choice, tied = rules[at].choose(row, 0, own_numbers[at])
+                follow = jnp.where(tied, UNDECIDED, read(tree.children_index, b, node, choice))
+                choices = Choices(write(choices.action, choice, b, node), write(choices.follow, follow, b, node))
+            return _stand(tree, choices, b, node, returned, mean)
+
+        def everything(_: Any, state: Any) -> Any:
+            tree, choices = _write_leaf(*state, b, leaf, parent, action, leaves.step)
+            value = read(tree.node_values, b, leaf)
+            path = _stand(tree, choices, b, leaf, value, value)
+            path = lax.while_loop(lambda path: path.parent > ROOT_INDEX, lambda path: up(path, 1), path)
+            path = up(path, 0)
+            return path.tree, path.choices
+
+        if all_written:
+            return everything(0, state)
+        return lax.fori_loop(0, (leaf < num_nodes).astype(jnp.int32), everything, state)
+
+    state = vary_like((tree, choices), tree, leaves)
+    return for_each_tree(tree.node_visits.shape[0], one, state)
+
+
+def _stand(tree: Tree, choices: Any, b: Any, node: Any, returned: Any, child_value: Any) -> _Path:
+    parent = read(tree.parents, b, node)
+    return _Path(
+        node=node,
+        action=read(tree.action_from_parent, b, node),
+        parent=parent,
+        visits=read(tree.node_visits, b, jnp.maximum(parent, 0)),
+        value=read(tree.node_values, b, jnp.maximum(parent, 0)),
+        returned=returned,
+        child_value=child_value,
+        tree=tree,
+        choices=choices,
+    )
+
+
+def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, parent: Any, action: Any, step: Any) -> Any:
+    def node(name: str, value: Any) -> Any:
+        array = getattr(tree, name)
+        return array if array is None else write(array, value, b, leaf)
+
+    def edge(name: str, value: Any) -> Any:
+        return write(getattr(tree, name), value, b, parent, action)
+
+    def said(name: str) -> Any:
+        value = getattr(step, name)
+        return None if value is None else read(value, b)
+
+    tree = tree.replace(
+        node_visits=node("node_visits", read(tree.node_visits, b, leaf) + 1),
+        raw_values=node("raw_values", said("value")),
+        node_values=node("node_values", said("value")),
+        parents=node("parents", parent),
+        action_from_parent=node("action_from_parent", action),
+        children_index=edge("children_index", leaf),
+        children_prior_logits=node("children_prior_logits", said("prior_logits")),
+        children_rewards=edge("children_rewards", said("reward")),
+        children_discounts=edge("children_discounts", said("discount")),
+        children_invalid=node("children_invalid", said("invalid_actions")),
+        terminal=node("terminal", said("terminal")),
+        to_play=node("to_play", said("to_play")),
+    )
+    if choices is not None:  # most leaves are never seen again: what to do there is decided then
+        choices = choices._replace(follow=write(choices.follow, UNDECIDED, b, leaf))
+    return tree, choices
+
+
+def _together(tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
+    del numbers
+    edge = (jnp.arange(leaves.index.shape[0]), leaves.parent, leaves.action)
+    tree = write_nodes(tree, edge, leaves.index, leaves.step, None)
+    return backward(tree, leaves.index), choices

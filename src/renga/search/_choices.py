@@ -1,0 +1,81 @@
+"""What each node will select next: known since the last path went through it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from renga.search._tree import Tree
+
+# `follow` of a node where noise decides, or where nobody has asked yet.
+UNDECIDED = -2
+
+
+class Choices(NamedTuple):
+    """The next selection at every node of a batch of trees.
+
+    The library's own selections depend on the statistics of the node they stand at, and these
+    change only when a path through it is backed up.
+
+    Attributes:
+      action: the action that is selected next, [B, N].
+      follow: the child that it leads to, -1 for none yet; -2 where `action` is not known, [B, N].
+    """
+
+    action: Any
+    follow: Any
+
+
+def undecided(tree: Tree) -> Choices:
+    """No choice is made at any node."""
+    shape = tree.node_visits.shape
+    return Choices(jnp.zeros(shape, jnp.int32), jnp.full(shape, UNDECIDED, jnp.int32))
+
+
+class Row:
+    """One node of one tree, in the shape of a tree with that node only.
+
+    Selections and Q-transforms read it as they read a `Tree`, at node 0. A field is read from the
+    tree when it is asked for.
+
+    Args:
+      tree: the trees.
+      tree_index: which of them.
+      node: the node.
+      **known: fields that need not be read, without axes.
+    """
+
+    def __init__(self, tree: Tree, tree_index: Any, node: Any, **known: Any):
+        self._tree, self._index = tree, (tree_index, node)
+        self._known = {name: jnp.expand_dims(value, 0) for name, value in known.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._known:
+            return self._known[name]
+        array = getattr(self._tree, name)
+        if array is None:
+            return None
+        if name in ("root_invalid_actions", "extra_data"):  # one of a tree, not of a node
+            value = jax.tree.map(lambda x: read(x, self._index[0]), array)
+        else:
+            value = jnp.expand_dims(read(array, *self._index), 0)
+        return self._known.setdefault(name, value)
+
+    def qvalues(self, index: Any) -> Any:
+        """Values of all actions."""
+        return self.children_rewards[index] + self.children_discounts[index] * self.children_values[index]
+
+
+def read(array: Any, *index: Any) -> Any:
+    """array[index] as a slice, for indices that are known to be in range."""
+    start = (*index, *[0] * (array.ndim - len(index)))
+    sizes = (*[1] * len(index), *array.shape[len(index) :])
+    return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False).reshape(sizes[len(index) :])
+
+
+def write(array: Any, value: Any, *index: Any) -> Any:
+    """The array with array[index] = value, in place within a loop that does not read it before."""
+    value = jnp.asarray(value).astype(array.dtype).reshape((*[1] * len(index), *array.shape[len(index) :]))
+    start = (*index, *[0] * (array.ndim - len(index)))
+    return lax.dynamic_update_slice(array, value, start, allow_negative_indices=False)

@@ -1,0 +1,129 @@
+"""`simulate` for the library's own selections: follows the choices that are known already."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from renga._core.varying import vary_like
+from renga.search._choices import UNDECIDED, Choices, Row, read, write
+from renga.search._kernel import for_each_tree, one_kernel
+from renga.search._keys import split_each
+from renga.search._rules import Rule
+from renga.search._simulate import walk
+from renga.search._tree import ROOT_INDEX, Tree
+
+Rules = tuple[Rule, Rule]
+
+
+def descend(
+    key_words: Any, tree: Tree, choices: Choices, rules: Rules, max_depth: Any, active: Any
+) -> tuple[Any, Any, Any]:
+    """Descends in every tree of a batch until it leaves the tree; see `simulate`.
+
+    One number is read a level. Only where the next action is not known, scores are computed, and
+    noise is drawn from the key that this level of this simulation has in `simulate`.
+
+    Args:
+      key_words: an old-style key for each tree, [B, 2].
+      tree: the trees; embeddings are not read.
+      choices: what is known at their nodes.
+      rules: the selection at the root, and below.
+      max_depth: the longest path, a number for each tree; None for no limit.
+      active: False for trees that stay out of this simulation, [B]; None if there are none.
+
+    Returns:
+      The last node of each path, the action selected there, and the child it has there or -1.
+    """
+    numbers = _for_each_tree(rules, tree)
+
+    def by_tree(*args: Any) -> Any:
+        return _by_tree(rules, *args)
+
+    def together(*args: Any) -> Any:
+        return _together(rules, *args)
+
+    return one_kernel(by_tree, together)(key_words, tree, choices, numbers, max_depth, active)
+
+
+def _for_each_tree(rules: Rules, tree: Tree) -> Any:
+    """The numbers of both rules, once for each tree."""
+    batch = tree.node_visits.shape[:1]
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, batch), tuple(rule.numbers for rule in rules))
+
+
+def _by_tree(
+    rules: Rules, key_words: Any, tree: Tree, choices: Choices, numbers: Any, max_depth: Any, active: Any
+) -> Any:
+    def one(b: Any, results: Any) -> Any:
+        limit = None if max_depth is None else read(max_depth, b)
+        own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
+
+        def select(rule: Rule, numbers: Any, node: Any, ties: Any) -> Any:
+            """The action at a node and its child; decides now if nobody has."""
+            follow = read(choices.follow, b, node)
+
+            def decide() -> Any:
+                # Keys are split once a level; catch up with the levels that needed none.
+                words, behind = ties
+                words = lax.fori_loop(0, behind, lambda _, words: split_each(words[None])[0][0], words)
+                words, selection = (x[0] for x in split_each(words[None]))
+                action = rule.choose_with(selection, Row(tree, b, node), 0, numbers)
+                return action, read(tree.children_index, b, node, action), words, jnp.zeros_like(behind)
+
+            def known() -> Any:
+                return read(choices.action, b, node), follow, ties[0], ties[1] + 1
+
+            action, child, *ties = lax.cond(follow == UNDECIDED, decide, known)
+            return action, child, tuple(ties)
+
+        def goes_on(state: Any) -> Any:
+            depth, _, _, child, _ = state
+            on = child >= 0
+            if limit is not None:
+                on &= depth < limit
+            if tree.terminal is not None:
+                on &= ~read(tree.terminal, b, jnp.maximum(child, 0))
+            return on
+
+        def down(state: Any) -> Any:
+            depth, _, _, node, ties = state
+            action, child, ties = select(rules[1], own_numbers[1], node, ties)
+            return depth + 1, node, action, child, ties
+
+        def path() -> Any:
+            zero = vary_like(jnp.int32(0), key_words, tree)
+            ties = (read(key_words, b), zero)
+            action, child, ties = select(rules[0], own_numbers[0], jnp.int32(ROOT_INDEX), ties)
+            _, node, action, child, _ = lax.while_loop(goes_on, down, (zero + 1, zero, action, child, ties))
+            return node, action, child
+
+        def nothing() -> Any:
+            return tuple(vary_like(jnp.int32(0), key_words, tree) for _ in results)
+
+        found = path() if active is None else lax.cond(read(active, b), path, nothing)
+        return tuple(write(x, value, b) for x, value in zip(results, found, strict=True))
+
+    batch_size = tree.node_visits.shape[0]
+    results = tuple(jnp.zeros(batch_size, jnp.int32) for _ in range(3))
+    return for_each_tree(batch_size, one, vary_like(results, key_words, tree, choices))
+
+
+def _together(
+    rules: Rules, key_words: Any, tree: Tree, choices: Choices, numbers: Any, max_depth: Any, active: Any
+) -> Any:
+    del choices
+    tree_and_numbers = (tree, numbers)
+
+    def select(words: Any, tree_and_numbers: Any, node: Any, depth: Any) -> Any:
+        tree, numbers = tree_and_numbers
+        choose = [
+            lambda rule=rule, own=own: rule.choose_with(words, tree, node, own)
+            for rule, own in zip(rules, numbers, strict=True)
+        ]
+        return lax.cond(depth == 0, *choose)
+
+    max_depth = tree.node_visits.shape[1] if max_depth is None else max_depth
+    node, action = walk(key_words, tree, select, max_depth, active, tree_and_numbers)
+    return node, action, tree.children_index[jnp.arange(node.shape[0]), node, action]

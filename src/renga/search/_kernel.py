@@ -1,0 +1,87 @@
+"""A function over a batch of trees as one kernel of the CPU.
+
+A search consists of very many very small operations. XLA starts each of them by itself on the CPU, which costs more
+than the operation. A call that is marked as small is compiled to one function of machine code instead, loops and
+all: then trees can be walked one after the other, without lock step, as one would in C. The mark is a hint: where
+XLA does not know it, results are the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import jaxpr_as_fun
+
+from renga._core.varying import vary_like
+
+
+def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function that runs as one kernel on the CPU, and as `together` on other devices.
+
+    Args:
+      by_tree: a function of arrays with a leading batch axis that handles one tree after the other.
+      together: a function of the same arrays with the same results, in operations over the batch.
+
+    Returns:
+      A function of such arrays. Under `vmap`, the new axis becomes a part of the batch.
+    """
+
+    @custom_vmap
+    def call(*args: Any) -> Any:
+        return lax.platform_dependent(*args, cpu=_small(by_tree), default=together)
+
+    @call.def_vmap
+    def fold(size: int, batched: Any, *args: Any) -> Any:
+        def flat(x: Any, has_axis: bool) -> Any:
+            x = x if has_axis else jnp.broadcast_to(x, (size, *x.shape))
+            return x.reshape(size * x.shape[1], *x.shape[2:])
+
+        results = call(*jax.tree.map(flat, args, tuple(batched)))
+        results = jax.tree.map(lambda x: x.reshape(size, x.shape[0] // size, *x.shape[1:]), results)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return call
+
+
+def for_each_tree(batch_size: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
+    """`lax.fori_loop(0, batch_size, body, state)` within a kernel.
+
+    A loop with a constant number of rounds is lowered in a way that would hand the mark of the
+    kernel on to calls inside of it, and keep XLA from seeing through them.
+    """
+
+    def one(carry: Any) -> Any:
+        b, state = carry
+        return b + 1, body(b, state)
+
+    first = vary_like(jnp.int32(0), state)
+    return lax.while_loop(lambda carry: carry[0] < batch_size, one, (first, state))[1]
+
+
+def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a marked call of what it uses: XLA cannot compile one with an argument that it does not use."""
+
+    def call(*args: Any) -> Any:
+        leaves, structure = jax.tree.flatten(args)
+        closed, shape = jax.make_jaxpr(lambda *xs: fn(*structure.unflatten(xs)), return_shape=True)(*leaves)
+        read = {id(x) for equation in closed.jaxpr.eqns for x in equation.invars}
+        read |= {id(x) for x in closed.jaxpr.outvars}
+        used = [id(x) in read for x in closed.jaxpr.invars]
+        unused = [None if is_used else x for is_used, x in zip(used, leaves, strict=True)]
+
+        def unmarked(*some: Any) -> Any:
+            some = iter(some)
+            xs = [next(some) if is_used else x for is_used, x in zip(used, unused, strict=True)]
+            with set_xla_metadata(xla_cpu_small_call=None, inlineable=None):
+                return jaxpr_as_fun(closed)(*xs)
+
+        compiled = jax.jit(unmarked)
+        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+            results = compiled(*[x for is_used, x in zip(used, leaves, strict=True) if is_used])
+        return jax.tree.unflatten(jax.tree.structure(shape), results)
+
+    return call
