@@ -47,7 +47,7 @@ def scan(
       >>> f.apply(params, None, jnp.ones([7, 3])).shape
       (7, 4)
     """
-    frame = current_frame("scan")
+    frame = current_frame("scan", "jax.lax.scan")
     leaves = jax.tree.leaves(xs)
     steps = length if length is not None else (leaves[0].shape[0] if leaves else None)
     if steps is None:
@@ -136,6 +136,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
       >>> f.apply(params, None, jnp.ones([5, 2])).shape
       (5, 3)
     """
+    current_frame("map", "jax.lax.map")
     return scan(lambda _, x: ((), f(x)), (), xs)[1]
 
 
@@ -161,7 +162,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
       >>> f.apply(params, None, jnp.ones(3)).shape
       (3,)
     """
-    frame = current_frame("fori_loop")
+    frame = current_frame("fori_loop", "jax.lax.fori_loop")
     if isinstance(lower, int) and isinstance(upper, int):
         indices = jnp.arange(lower, max(lower, upper))
         steps = max(upper - lower, 0)
@@ -207,7 +208,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
       >>> f.apply(params, None, jnp.ones(3))
       Array([1., 1., 1.], dtype=float32)
     """
-    frame = current_frame("while_loop")
+    frame = current_frame("while_loop", "jax.lax.while_loop")
     if not frame.settled:
         create_first(frame, cond_fun, init_val)
         return body_fun(init_val)
@@ -258,7 +259,7 @@ def cond(
       >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(2)))
       ['linear', 'linear_1']
     """
-    current_frame("cond")
+    current_frame("cond", "jax.lax.cond")
     if operand is not _NO_OPERAND:
         if operands:
             raise ValueError("cond: operand cannot be given beside other operands")
@@ -294,7 +295,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
       >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(2)))
       ['linear', 'linear_1']
     """
-    frame = current_frame("switch")
+    frame = current_frame("switch", "jax.lax.switch")
     if not branches:
         raise ValueError("switch: branches must not be empty")
     index = jnp.clip(jnp.asarray(index, jnp.int32), 0, len(branches) - 1)

@@ -54,16 +54,15 @@ class Draw(NamedTuple):
         if self.kind == "constant":
             return jnp.broadcast_to(jnp.asarray(self.mean, self.dtype), self.shape)
         dtype, shape = self.dtype, self.shape
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            dtype, shape = jnp.finfo(dtype).dtype, (2, *shape)
         if self.kind == "uniform":
-            return jax.random.uniform(key, shape, self.dtype, self.low, self.high)
+            return jax.random.uniform(key, shape, dtype, self.low, self.high)
         if self.kind == "normal":
             x = jax.random.normal(key, shape, dtype)
+        elif jnp.issubdtype(dtype, jnp.complexfloating):  # both parts are cut
+            real = jnp.finfo(dtype).dtype
+            x = jax.lax.complex(*jax.random.truncated_normal(key, self.low, self.high, (2, *shape), real))
         else:
             x = jax.random.truncated_normal(key, self.low, self.high, shape, dtype)
-        if dtype != self.dtype:
-            x = jax.lax.complex(x[0], x[1])
         scale, mean = (jnp.asarray(v, self.dtype) for v in (self.scale, self.mean))
         return jnp.broadcast_to(scale, x.shape) * x + jnp.broadcast_to(mean, x.shape)
 

@@ -78,7 +78,8 @@ class Embed(Module):
             vocab_size, embed_dim = matrix.shape
         self.vocab_size = vocab_size
         self.embed_dim = embed_dim
-        self.lookup_style = _style(lookup_style)
+        _style(lookup_style)
+        self.lookup_style = lookup_style
         self.precision = precision
         self.w_init = w_init or TruncatedNormal()
 
@@ -108,7 +109,7 @@ class Embed(Module):
         ids = jnp.asarray(ids)
         if not jnp.issubdtype(ids.dtype, jnp.integer):
             raise ValueError(f"Embed: ids must have an integer dtype, got {ids.dtype}")
-        style = self.lookup_style if lookup_style is None else _style(lookup_style)
+        style = _style(self.lookup_style if lookup_style is None else lookup_style)
         embeddings = self.embeddings
         if style is EmbedLookupStyle.ARRAY_INDEX:
             return jnp.asarray(embeddings)[ids]

@@ -84,6 +84,7 @@ class Frame:
       lazy: the collector of initial values, if `init` runs abstractly.
       settled: whether all that is asked for here was made already: in `apply`, and in `init` when
         a function is run a second time, inside a JAX transformation.
+      split: whether each element of an `nn.vmap` has its own keys, so that no parameter can be made.
       scopes: the module methods being executed, the innermost last.
       lifting: the prefix of the lifted function whose `init` is being run, if any.
       updaters: of lifted functions with state, to check that they were used.
@@ -110,6 +111,7 @@ class Frame:
         self.lifting: str | None = None
         self.updaters: list[Any] = []
         self.settled = not creating
+        self.split = False
         self.scopes: list[Scope] = [Scope(None, "")]
         self.trace = current_trace()
 
@@ -262,8 +264,12 @@ def maybe_frame() -> Frame | None:
     return _current.get()
 
 
-def current_frame(who: str) -> Frame:
+def current_frame(who: str, twin: str | None = None) -> Frame:
     """The frame in force.
+
+    Args:
+      who: the function that needs it.
+      twin: what to use instead outside of a transformed function, if there is such.
 
     Raises:
       ValueError: outside of a transformed function, naming the function that needs one.
@@ -272,7 +278,7 @@ def current_frame(who: str) -> Frame:
     if frame is None:
         raise ValueError(
             f"`nn.{who}` must be used inside of a transformed function: f = nn.transform(fn), "
-            "then f.init(key, ...) and f.apply(params, key, ...)"
+            "then f.init(key, ...) and f.apply(params, key, ...)" + (f". Outside, use {twin}" if twin else "")
         )
     return frame
 

@@ -158,22 +158,31 @@ _EMPTY: dict[str, Any] = {}
 
 
 def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
-    if not frame.creating:
-        raise MissingParameterError(
-            f"Unable to retrieve parameter {name!r} for module {bundle!r}: all parameters must be "
-            "created by init, and params passed to apply must hold them"
-        )
-    if context.original_init is None:
-        raise ValueError(f"get_parameter: init must be specified to create {context.full_name!r}")
-    frame.check_trace(f"The parameter {context.full_name!r} was created")
+    missing = MissingParameterError(
+        f"Unable to retrieve parameter {name!r} for module {bundle!r}: all parameters must be "
+        "created by init, and params passed to apply must hold them"
+    )
+    if frame.creating:
+        if frame.split:
+            raise ValueError(
+                f"The parameter {context.full_name!r} was created inside of nn.vmap(..., split_rng=True), but "
+                "parameters are shared by all elements: write split_rng=(not nn.running_init())"
+            )
+        if context.original_init is None:
+            raise ValueError(f"get_parameter: init must be specified to create {context.full_name!r}")
+        frame.check_trace(f"The parameter {context.full_name!r} was created")
 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
+        if not frame.creating:
+            raise missing
         return _lazy.create(frame, shape, dtype, init)
 
     creator = _chain(hooks.param_creators, create, context)
     dtype = _precision.param_dtype(context.original_dtype)
     value = creator(context.original_shape, dtype, context.original_init)
-    if value is not DO_NOT_STORE:
+    if value is not DO_NOT_STORE:  # in apply, too, a creator may leave the value to a getter
+        if not frame.creating:
+            raise missing
         frame.params.setdefault(bundle, {})[name] = value
     return value
 

@@ -118,6 +118,7 @@ def grad(
       >>> f.apply(f.init(None, 3.0), None, 3.0)
       Array(6., dtype=float32, weak_type=True)
     """
+    current_frame("grad", "jax.grad")
     value_and_gradient = value_and_grad(fun, argnums, has_aux, holomorphic)
 
     @functools.wraps(fun)
@@ -151,11 +152,11 @@ def value_and_grad(
       >>> f.apply({}, None, 3.0)
       (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
-    current_frame("value_and_grad")
+    current_frame("value_and_grad", "jax.value_and_grad")
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        frame = current_frame("value_and_grad")
+        frame = current_frame("value_and_grad", "jax.value_and_grad")
         after = create_first(frame, fun, *args, **kwargs)
         pure = purify(frame, fun)
 
@@ -211,11 +212,11 @@ def remat(
       (1,)
     """
     del concrete
-    current_frame("remat")
+    current_frame("remat", "jax.checkpoint")
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        frame = current_frame("remat")
+        frame = current_frame("remat", "jax.checkpoint")
         after = create_first(frame, fun, *args, **kwargs)
         static = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
         checkpointed = jax.checkpoint(
@@ -248,7 +249,7 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
       >>> f.apply({}, None, jnp.ones(3))
       ()
     """
-    frame = current_frame("eval_shape")
+    frame = current_frame("eval_shape", "jax.eval_shape")
     pure = purify(frame, fun)
     names = frame.names()
     try:
@@ -283,12 +284,13 @@ def vmap(
       out_axes: the axes of the results.
       axis_name: a name for the axis, for `jax.lax.pmean` and the like.
       axis_size: its size, if no argument is mapped.
-      split_rng: whether each element draws keys of its own. Must be False in `init`.
+      split_rng: whether each element draws keys of its own. Then no parameters can be made inside:
+        write `split_rng=not nn.running_init()`, or make them before.
       spmd_axis_name: as in `jax.vmap`.
 
     Raises:
       TypeError: if `split_rng` is missing.
-      ValueError: if `split_rng` is True in `init`, or nothing is mapped.
+      ValueError: if a parameter is made where keys are split, or nothing is mapped.
 
     Example:
       >>> from renga import nn
@@ -300,18 +302,13 @@ def vmap(
       >>> f.apply(params, None, jnp.ones([4, 2])).shape
       (4, 3)
     """
-    frame = current_frame("vmap")
+    frame = current_frame("vmap", "jax.vmap")
     if not jax.tree.leaves(in_axes) and axis_size is None:
         raise ValueError(f"vmap: at least one value of in_axes must not be None, got {in_axes!r}")
-    if split_rng and frame.creating:
-        raise ValueError(
-            "vmap: split_rng must be False in init, because parameters are shared by all "
-            "elements: write split_rng=(not nn.running_init())"
-        )
 
     @functools.wraps(fun)
     def wrapped(*args: Any) -> Any:
-        frame = current_frame("vmap")
+        frame = current_frame("vmap", "jax.vmap")
         pure = purify(frame, fun, settled=frame.settled)
         internal = frame.internal()
         split = split_rng and frame.rng is not None
@@ -319,7 +316,8 @@ def vmap(
         if split:
             size = _axis_size(args, in_axes) if axis_size is None else axis_size
             key, stock = frame.rng.internal_state
-            keys = jax.random.split(key, size + 1)
+            with frame.eager():
+                keys = jax.random.split(key, size + 1)
             later = (keys[0], stock)
             internal, rng_axis = internal._replace(rng=(keys[1:], ())), 0
         # pyrefly: ignore[bad-argument-type]
@@ -333,7 +331,11 @@ def vmap(
             axis_size=axis_size,
             spmd_axis_name=spmd_axis_name,
         )
-        out, internal = mapped(internal, *args)
+        before, frame.split = frame.split, frame.split or split
+        try:
+            out, internal = mapped(internal, *args)
+        finally:
+            frame.split = before
         if split:
             internal = internal._replace(rng=later)
         frame.replace_internal(internal)

@@ -70,7 +70,14 @@ class ModuleDetails:
     @classmethod
     def of(cls, module: Module, method_name: str) -> "ModuleDetails":
         """The details of a module now, inside of a transformed function."""
-        return cls(module, method_name, _specs(module.params_dict()), _specs(module.state_dict()))
+        params, state = module.params_dict(), module.state_dict()
+        # Each by itself: jax.tree.map would sort them.
+        return cls(
+            module,
+            method_name,
+            {name: _specs(value) for name, value in params.items()},
+            {name: _specs(value) for name, value in state.items()},
+        )
 
 
 @dataclasses.dataclass(frozen=True)

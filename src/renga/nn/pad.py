@@ -95,7 +95,7 @@ def create(padding: Any, kernel: int | Sequence[int], rate: int | Sequence[int],
 
     Example:
       >>> create(same, kernel=3, rate=2, n=2)
-      [(2, 2), (2, 2)]
+      ((2, 2), (2, 2))
     """
     if is_padfn(padding):
         return create_from_padfn(padding, kernel, rate, n)
@@ -117,12 +117,12 @@ def create_from_padfn(
 
     Example:
       >>> create_from_padfn([same, causal], kernel=3, rate=1, n=2)
-      [(1, 1), (2, 0)]
+      ((1, 1), (2, 0))
     """
     functions = replicate(padding, n, "padding")
     kernels = replicate(kernel, n, "kernel_shape")
     rates = replicate(rate, n, "rate")
-    return [tuple(f((k - 1) * r + 1)) for f, k, r in zip(functions, kernels, rates, strict=True)]
+    return tuple(tuple(f((k - 1) * r + 1)) for f, k, r in zip(functions, kernels, rates, strict=True))
 
 
 def create_from_tuple(padding: Any, n: int) -> Sequence[tuple[int, int]]:
