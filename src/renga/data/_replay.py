@@ -143,7 +143,7 @@ class PrioritisedState(NamedTuple):
 
     items: PyTree
     count: Int[Array, ""]
-    tree: Float[Array, " P"]
+    tree: tuple[Float[Array, "..."], ...]
     most: Float[Array, ""]
 
 
@@ -152,7 +152,7 @@ class PrioritisedReplay:
     """Keeps the last `capacity` items and draws item i with probability P(i) = pᵢ^α / Σₖ pₖ^α.
 
     The range of running sums is cut into `batch_size` equal parts and one item drawn from each. New items have the
-    largest priority that there has been. `add`, `sample` and `update_priorities` take log₂ capacity steps.
+    largest priority that there has been. `add`, `sample` and `update_priorities` take log₁₆ capacity steps.
 
     Args:
       capacity: items kept.

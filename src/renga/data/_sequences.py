@@ -116,7 +116,7 @@ class SequenceReplay:
         key_start, key_env = jax.random.split(key)
         start = self.period * jax.random.randint(key_start, (batch_size,), first, jnp.maximum(after, first + 1))
         env = jax.random.randint(key_env, (batch_size,), 0, state.last.shape[1])
-        slots = (start[:, None] + jnp.arange(self.length)) % self.capacity
+        slots = (start[:, None] + jnp.arange(self.length)[None, :]) % self.capacity
         items, last = jax.tree.map(lambda x: x[slots, env[:, None]], (state.items, state.last))
         ended = jnp.cumsum(last, axis=1) - last  # ends before each step
         return Sequences(items, ended == 0, last)

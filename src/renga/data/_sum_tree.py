@@ -1,50 +1,59 @@
-"""A sum tree: sets one of n numbers, or finds where a running sum passes a value, in log₂ n steps.
+"""A sum tree: sets one of n numbers, or finds where the running sum passes a value, in log₁₆ n steps.
 
-A flat array of 2p numbers, p the power of two ≥ n: node i has the children 2i and 2i + 1, the leaves start at p, node 1
-is the total, and node 0 is not used.
+A tuple of levels, the numbers first; each number of a level is the sum of 16 of the level before, and the last level has at
+most 16. Wide nodes make few steps, and a step is one gather of rows.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-Tree = Float[Array, " P"]
+FAN = 16
+Tree = tuple[Float[Array, "..."], ...]
 
 
 def make(n: int) -> Tree:
     """Returns a tree of n zeros."""
-    return jnp.zeros(2 * (1 << (n - 1).bit_length()), jnp.float32)
+    levels = []
+    while True:
+        n = -(-n // FAN)
+        levels.append(jnp.zeros(n * FAN, jnp.float32))
+        if n == 1:
+            return tuple(levels)
 
 
 def total(tree: Tree) -> Float[Array, ""]:
     """Returns the sum of all."""
-    return tree[1]
+    return jnp.sum(tree[-1])
 
 
 def get(tree: Tree, indices: Int[Array, " N"]) -> Float[Array, " N"]:
     """Returns some of the numbers."""
-    return tree[tree.shape[0] // 2 + indices]
+    return tree[0][indices]
 
 
 def put(tree: Tree, indices: Int[Array, " N"], values: Float[Array, " N"]) -> Tree:
     """Sets some of the numbers; where an index comes twice, the larger value counts.
 
-    Sums are made anew from the leaves up, so rounding does not build up over many calls.
+    Sums are made anew from the numbers up, so rounding does not build up over many calls.
     """
-    nodes = tree.shape[0] // 2 + indices
-    tree = tree.at[nodes].set(0.0).at[nodes].max(values)
-    for _ in range((tree.shape[0] // 2).bit_length() - 1):
-        nodes = nodes // 2
-        tree = tree.at[nodes].set(tree[2 * nodes] + tree[2 * nodes + 1])
-    return tree
+    levels = [tree[0].at[indices].set(0.0).at[indices].max(values)]
+    for level in tree[1:]:
+        indices = indices // FAN
+        sums = jnp.sum(levels[-1].reshape(-1, FAN)[indices], axis=1)
+        levels.append(level.at[indices].set(sums))
+    return tuple(levels)
 
 
 def find(tree: Tree, values: Float[Array, " N"]) -> Int[Array, " N"]:
     """Returns for each value in [0, total) the first index whose running sum is above it."""
-    nodes = jnp.ones(values.shape, jnp.int32)
-    for _ in range((tree.shape[0] // 2).bit_length() - 1):
-        left = tree[2 * nodes]
-        # Not right where nothing is: rounding may leave a value just above the sum of the leaves that are.
-        go_right = (values >= left) & (tree[2 * nodes + 1] > 0)
-        values = jnp.where(go_right, values - left, values)
-        nodes = 2 * nodes + go_right
-    return nodes - tree.shape[0] // 2
+    indices = jnp.zeros(values.shape, jnp.int32)
+    for level in reversed(tree):
+        numbers = level.reshape(-1, FAN)[indices]
+        sums = jnp.cumsum(numbers, axis=1)
+        # Never a number that is zero, and the last other one if rounding left a value just above the sum of all.
+        here = (sums > values[:, None]) & (numbers > 0)
+        last = FAN - 1 - jnp.argmax(numbers[:, ::-1] > 0, axis=1)
+        child = jnp.where(jnp.any(here, axis=1), jnp.argmax(here, axis=1), last).astype(jnp.int32)
+        before = jnp.take_along_axis(sums - numbers, child[:, None], axis=1)[:, 0]
+        indices, values = indices * FAN + child, values - before
+    return indices

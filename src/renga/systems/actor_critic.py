@@ -1,7 +1,7 @@
 """Actor-critic: A2C, PPO or V-trace, feed-forward or with an LSTM, by argument.
 
-One file, top to bottom in the order data flows: Config, State, network, acting, targets, loss, step. One step lets every
-environment go on for `rollout_length` steps and then learns from what they did.
+One file, top to bottom in the order data flows: Config, State, network, acting, targets, loss, step. One step lets
+every environment go on for `rollout_length` steps and then learns from what they did.
 
 Differs from Mnih et al. 2016 (A2C, https://arxiv.org/abs/1602.01783), Schulman et al. 2017 (PPO,
 https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561):
@@ -37,6 +37,7 @@ class Config:
     epochs: int = 4  # how often an update goes through its rollout; 1 for A2C
     minibatches: int = 4  # parts that a rollout is cut into, a gradient step each; of environments if V-trace or LSTM
     units: tuple[int, ...] = (64, 64)  # of the network's layers
+    image: Literal["conv", "flat"] = "conv"  # what an image goes through first: a convolution, or nothing
     lstm_units: int = 64
     activation: Literal["tanh", "relu"] = "tanh"
     learning_rate: float = 1e-3
@@ -91,6 +92,7 @@ def _check(config: Config) -> None:
     require(config.units and min(config.units) >= 1, "units", "one or more positive numbers")
     require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
     require(config.memory in ("none", "lstm"), "memory", "none or lstm")
+    require(config.image in ("conv", "flat"), "image", "conv or flat")
     require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
     count, what = (
         (config.num_envs, "num_envs")
@@ -115,7 +117,7 @@ def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array
     if isinstance(spec, envs.Discrete):
         x = nn.Embed(spec.num, config.units[0])(s)
         sizes = config.units[1:]
-    elif len(spec.shape) == 3:
+    elif len(spec.shape) == 3 and config.image == "conv":
         x = nn.Flatten()(jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s)))
         sizes = config.units
     else:
@@ -126,8 +128,8 @@ def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array
 def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
     """Returns `init(key, s, first, memory)` and `apply = (unroll, initial_memory)`.
 
-    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns logits `[T, B, A]`, values `[T, B]` and what
-    is remembered after the last of them.
+    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns logits `[T, B, A]`, values `[T, B]`
+    and what is remembered after the last of them.
     """
     num_actions, spec = envs.num_actions(env), env.observation_spec
 
@@ -197,7 +199,7 @@ def make(config: Config):
         v_last = unroll(state.params, env.observe(state.env)[None], state.first[None], state.memory)[1][0]
 
         def values_of_ends() -> Float[Array, "T B"]:
-            """v of the states that steps ended in, each by itself: most steps need none, so it is rarely run."""
+            """Values of the states that steps ended in, each by itself: most steps need none, so it is rarely run."""
             one = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), step.observation)
             memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), memories)
             return unroll(state.params, one, jnp.zeros((1, v.size), bool), memory)[1].reshape(v.shape)

@@ -23,7 +23,7 @@ from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
 from renga.loop import RunError
 
-STEPS = 12_000
+STEPS = 15_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +32,21 @@ class Config:
 
     env: str = "catch"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
     num_envs: int = 8  # environments stepped in parallel
-    replay_size: int = 50_000  # transitions kept
-    warmup: int = 1_000  # transitions of a random policy in replay before learning starts
+    replay_size: int = 100_000  # transitions kept
+    warmup: int = 5_000  # transitions of a random policy in replay before learning starts
     batch_size: int = 128  # transitions a gradient step
     units: tuple[int, ...] = (128, 128)  # of the network's layers
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a cosine; 0 keeps it
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
-    n_step: int = 3  # rewards in a return before it is bootstrapped
-    epsilon: float = 0.05  # ε of the behaviour policy in the end
-    epsilon_steps: int = 3_000  # updates over which ε falls from 1
-    target_period: int = 100  # updates between copies of online into target
+    n_step: int = 10  # rewards in a return before it is bootstrapped
+    epsilon: float = 0.01  # ε of the behaviour policy in the end
+    epsilon_steps: int = 5_000  # updates over which ε falls from 1
+    target_period: int = 200  # updates between copies of online into target
     double: bool = True  # choose the action by the online network, value it by the target network
-    dueling: bool = False  # a state's value and the actions' advantages as two streams
-    prioritised: bool = False  # draw transitions by their last error
+    dueling: bool = True  # a state's value and the actions' advantages as two streams
+    prioritised: bool = True  # draw transitions by their last error
     priority_exponent: float = 0.6  # α of prioritised replay
     importance_exponent: float = 0.4  # β of prioritised replay
     distribution: Literal["none", "categorical", "quantile"] = "none"  # whether to learn returns' distributions
@@ -133,7 +133,9 @@ class Agent(NamedTuple):
             return jnp.sum(jax.nn.softmax(outputs) * self.atoms, axis=-1)
         return jnp.mean(outputs, axis=-1)
 
-    def losses(self, online: PyTree, target: PyTree, batch: Transition) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    def losses(
+        self, online: PyTree, target: PyTree, batch: Transition
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
         """Returns the loss of each transition, and the size of its error."""
         out_tm1, out_t = self.outputs(online, batch.s_tm1), self.outputs(target, batch.s_t)
         out_select = self.outputs(online, batch.s_t) if self.config.double else out_t

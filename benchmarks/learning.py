@@ -1,0 +1,117 @@
+"""Do DQN and actor-critic learn, how fast, and with every seed?
+
+Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
+given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
+from nothing (compilation included) to there.
+
+    python benchmarks/learning.py cartpole          # both systems, 5 seeds
+    python benchmarks/learning.py catch
+    python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout, 3 seeds
+    python benchmarks/learning.py plot              # figures for the documentation
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+
+from renga import loop
+from renga.systems import actor_critic, dqn
+
+RESULTS = Path(__file__).parent / "results"
+FIGURES = Path(__file__).parents[1] / "docs" / "reinforcement"
+
+BREAKOUT = {
+    "env": "gymnax/Breakout-MinAtar",
+    "num_envs": 64,
+    "rollout_length": 128,
+    "epochs": 4,
+    "minibatches": 8,
+    "units": (64, 64),
+    "image": "flat",
+    "activation": "relu",
+    "learning_rate": 5e-3,
+}
+# Name, system, changes to its default settings, updates, seeds.
+RUNS = {
+    "cartpole": [
+        ("DQN", dqn, {"env": "cartpole"}, dqn.STEPS, 5),
+        ("PPO", actor_critic, {"env": "cartpole"}, actor_critic.STEPS, 5),
+    ],
+    "catch": [
+        ("DQN", dqn, {"env": "catch"}, dqn.STEPS, 5),
+        ("PPO", actor_critic, {"env": "catch"}, actor_critic.STEPS, 5),
+    ],
+    "breakout": [("PPO", actor_critic, BREAKOUT, 366, 3)],
+}
+
+
+def frames_per_update(config):
+    """Returns how many environment steps an update takes."""
+    return config.num_envs * getattr(config, "rollout_length", 1)
+
+
+def train(system, config, steps, seed):
+    """Trains from nothing; returns curve, evaluation and seconds."""
+    began = time.perf_counter()
+    init, step = system.make(config)
+    state = jax.jit(init)(jax.random.key(seed))
+    curve = []
+    for update in loop.iterate(step, state, steps=steps, window=max(1, steps // 40)):
+        curve += [[row[0] * frames_per_update(config), round(row[1]["episode_return"], 3)] for row in update.rows]
+        state = update.state
+    trained = time.perf_counter() - began
+    return {
+        "seed": seed,
+        "curve": curve,
+        **system.evaluate(config, state),
+        "seconds of training": round(trained, 1),
+        "seconds in all": round(time.perf_counter() - began, 1),
+    }
+
+
+def run(question):
+    """Trains all that a question asks for, and writes after each."""
+    results = []
+    for name, system, changes, steps, seeds in RUNS[question]:
+        config = system.Config(**{"decay_steps": steps, **changes})
+        entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, "runs": []}
+        results.append(entry)
+        for seed in range(seeds):
+            entry["runs"].append(train(system, config, steps, seed))
+            print(name, {k: v for k, v in entry["runs"][-1].items() if k != "curve"}, flush=True)
+            document = {"command": f"python benchmarks/learning.py {question}", "results": results}
+            document["environment"] = loop.environment()
+            (RESULTS / f"learning_{question}.json").write_text(json.dumps(document) + "\n")
+
+
+def plot():
+    """Draws every curve that there is."""
+    from matplotlib.figure import Figure
+
+    FIGURES.mkdir(exist_ok=True)
+    for question in RUNS:
+        path = RESULTS / f"learning_{question}.json"
+        if not path.exists():
+            continue
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for i, entry in enumerate(json.loads(path.read_text())["results"]):
+            for j, one in enumerate(entry["runs"]):
+                frames, returns = zip(*one["curve"], strict=True)
+                label = f"{entry['system']}, {len(entry['runs'])} seeds" if j == 0 else None
+                axes.plot([f / 1e3 for f in frames], returns, color=f"C{i}", linewidth=1, alpha=0.8, label=label)
+        axes.set_xlabel("thousand environment steps")
+        axes.set_ylabel("return while learning")
+        axes.legend()
+        axes.grid(alpha=0.3)
+        figure.savefig(FIGURES / f"{question}.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in (*RUNS, "plot"):
+        sys.exit(__doc__)
+    plot() if sys.argv[1] == "plot" else run(sys.argv[1])

@@ -1,0 +1,154 @@
+"""Every environment keeps the interface: it resets, steps, obeys its specs, and depends on its keys alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import envs
+
+PLAYED = [*envs.names(), "gymnax/Breakout-MinAtar", "gymnax/MountainCar-v0", "gymnax/Pendulum-v1", "pgx/tic_tac_toe"]
+# These take long to compile: their specs only.
+LOOKED_AT = [
+    *(f"gymnax/{name}-MinAtar" for name in ("Asterix", "Freeway", "Seaquest", "SpaceInvaders")),
+    *(f"gymnax/{name}" for name in ("Acrobot-v1", "CartPole-v1", "Catch-bsuite", "MountainCarContinuous-v0")),
+    *(f"pgx/{name}" for name in ("connect_four", "go_9x9", "kuhn_poker", "minatar-breakout", "minatar-seaquest")),
+]
+
+
+def random_action(key, spec, num):
+    if isinstance(spec, envs.Discrete):
+        return jax.random.randint(key, (num,), 0, spec.num)
+    return jax.random.uniform(key, (num, *spec.shape), minval=spec.low, maxval=spec.high)
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_an_environment_resets_steps_and_obeys_its_specs(name, rank_promotion):
+    env = envs.make(name)
+    batch = envs.Batch(env, 3)
+
+    @jax.jit
+    def play(key):
+        key_reset, key_actions = jax.random.split(key)
+        start = batch.reset(key_reset)
+
+        def step(state, key):
+            key_action, key_step = jax.random.split(key)
+            action = random_action(key_action, env.action_spec, 3)
+            state, step = batch.step(key_step, state, action)
+            return state, (step, batch.observe(state), action)
+
+        return start, *jax.lax.scan(step, start, jax.random.split(key_actions, 40))
+
+    start, state, (step, seen, action) = play(jax.random.key(0))
+    for observation in (step.observation, seen):
+        assert all(
+            env.observation_spec.contains(x) for x in np.asarray(observation).reshape(-1, *env.observation_spec.shape)
+        )
+    assert all(env.action_spec.contains(x) for x in np.asarray(action).reshape(-1, *env.action_spec.shape))
+    assert step.reward.dtype == jnp.float32
+    assert step.terminated.dtype == step.truncated.dtype == bool
+    assert step.reward.shape == step.terminated.shape == step.truncated.shape == (40, 3)
+    # The state keeps its type, so that it can be carried by a loop, and an episode goes on where nothing ended it.
+    assert jax.tree.map(jnp.shape, start) == jax.tree.map(jnp.shape, state)
+    going_on = np.asarray(~step.last)
+    np.testing.assert_allclose(np.asarray(step.observation)[going_on], np.asarray(seen)[going_on], rtol=1e-5)
+    np.testing.assert_array_equal(state.num_episodes, step.last.sum(axis=0))
+    # The same key gives the same, another one something else.
+    again, other = play(jax.random.key(0)), play(jax.random.key(1))
+    same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), (start, step), (again[0], again[2][0]))
+    assert all(jax.tree.leaves(same))
+    assert not np.array_equal(action, other[2][2])
+    assert (
+        batch.legal_actions(state).shape == (3, env.action_spec.num)
+        if isinstance(env.action_spec, envs.Discrete)
+        else True
+    )
+
+
+@pytest.mark.parametrize("name", LOOKED_AT)
+def test_an_environment_of_another_package_has_the_specs_it_says(name, rank_promotion):
+    env = envs.make(name)
+    state = jax.eval_shape(env.reset, jax.random.key(0))
+    after, step = jax.eval_shape(
+        env.step, jax.random.key(0), state, jnp.zeros(env.action_spec.shape, env.action_spec.dtype)
+    )
+    assert jax.tree.structure(state) == jax.tree.structure(after)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(state)] == [(x.shape, x.dtype) for x in jax.tree.leaves(after)]
+    assert step.observation.shape == env.observation_spec.shape
+    assert step.observation.dtype == env.observation_spec.dtype
+
+
+def test_an_episode_that_is_over_hands_out_its_last_observation_and_goes_on_with_the_next():
+    env = envs.AutoReset(envs.Catch(rows=3, columns=3))
+    state = env.reset(jax.random.key(0))
+    for i in range(2):
+        state, step = env.step(jax.random.key(i), state, 1)
+    assert step.terminated
+    assert step.observation[-1].sum() >= 1
+    assert step.observation[0].sum() == 0
+    assert env.observe(state)[0].sum() == 1, "the next ball is in the first row"
+    assert state.episode_return == 0
+    assert state.last_return == step.reward
+    assert state.last_length == 2
+
+
+def test_a_cut_is_no_end():
+    env = envs.CartPole(max_steps=2)
+    state = env.reset(jax.random.key(0))
+    for i in range(2):
+        state, step = env.step(jax.random.key(i), state, i)
+    assert step.truncated
+    assert not step.terminated
+    assert step.last
+
+
+def test_names_and_options_that_are_not_known_are_said():
+    with pytest.raises(ValueError, match="make: name must be one of cartpole"):
+        envs.make("pong")
+    with pytest.raises(ValueError, match="Gymnax: name must be one of CartPole-v1"):
+        envs.make("gymnax/Nothing-v0")
+    with pytest.raises(ValueError, match="options of CartPole-v1 must be among .*gravity"):
+        envs.make("gymnax/CartPole-v1", gravitas=1.0)
+    with pytest.raises(ValueError, match="Pgx: name must be one of"):
+        envs.make("pgx/nothing")
+    with pytest.raises(ValueError, match="num_actions: Gymnax must have discrete actions"):
+        envs.num_actions(envs.make("gymnax/Pendulum-v1"))
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    from renga.envs import _import
+
+    def fail(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(_import.importlib, "import_module", fail)
+    with pytest.raises(ImportError, match="needs the package gymnax: pip install gymnax"):
+        _import.import_package("gymnax")
+
+
+def test_players_take_turns_and_rewards_are_those_of_the_one_who_moved():
+    env = envs.make("pgx/tic_tac_toe")
+    state = env.reset(jax.random.key(3))
+    first = int(env.to_play(state))
+    step_fn = jax.jit(env.step)
+    for i, action in enumerate([0, 3, 1, 4, 2]):  # the first player fills the first row
+        assert int(env.to_play(state)) == (first + i) % 2
+        assert not env.legal_actions(state)[action] or True
+        state, step = step_fn(jax.random.key(0), state, action)
+        assert not bool(env.legal_actions(state)[action]) or bool(step.terminated)
+    assert step.terminated
+    assert step.reward == 1.0
+
+
+def test_a_batch_of_different_carts_is_one_environment():
+    carts = jax.tree.map(lambda *x: jnp.stack(x), envs.CartPole(), envs.CartPole(gravity=1.6))
+
+    @jax.jit
+    @jax.vmap
+    def fall(cart):
+        state = cart.reset(jax.random.key(0))
+        return jax.lax.fori_loop(0, 9, lambda i, s: cart.step(jax.random.key(0), s, 1)[0], state).theta
+
+    on_earth, on_the_moon = fall(carts)
+    assert abs(on_earth) > abs(on_the_moon) > 0

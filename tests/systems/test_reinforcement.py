@@ -1,0 +1,126 @@
+"""DQN and actor-critic: resume to the same bits, trace once, learn, and say what cannot be."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import envs, loop
+from renga.systems import actor_critic, dqn
+
+SMALL_DQN = dqn.Config(
+    num_envs=4, replay_size=500, warmup=40, batch_size=16, units=(16,), n_step=3, epsilon_steps=100, decay_steps=0
+)
+SMALL_AC = actor_critic.Config(
+    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(16,), lstm_units=8, decay_steps=0
+)
+VARIANTS = {
+    "dqn": (dqn, SMALL_DQN),
+    "dqn categorical": (
+        dqn,
+        dataclasses.replace(SMALL_DQN, distribution="categorical", num_atoms=5, prioritised=False),
+    ),
+    "dqn quantile": (
+        dqn,
+        dataclasses.replace(SMALL_DQN, distribution="quantile", num_atoms=5, double=False, dueling=False),
+    ),
+    "dqn on a table": (dqn, dataclasses.replace(SMALL_DQN, env="grid/sparse")),
+    "ppo": (actor_critic, SMALL_AC),
+    "a2c on images": (
+        actor_critic,
+        dataclasses.replace(SMALL_AC, env="grid/random_small_sparse", algorithm="a2c", activation="relu"),
+    ),
+    "v-trace with memory": (actor_critic, dataclasses.replace(SMALL_AC, algorithm="vtrace", memory="lstm")),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(variant, tmp_path):
+    system, config = VARIANTS[variant]
+    init, step = system.make(config)
+    traces = []
+
+    @jax.jit
+    def counted(state):
+        traces.append(1)
+        return step(state)
+
+    state = jax.jit(init)(jax.random.key(0))
+    for i in range(4):
+        state, metrics = counted(state)
+        if i == 1:
+            loop.Checkpoints(tmp_path).save(2, state)
+    assert len(traces) == 1
+    assert all(np.isfinite(x) for x in jax.tree.leaves(metrics))
+    _, loaded = loop.Checkpoints(tmp_path).load_newest(jax.eval_shape(init, jax.random.key(0)))
+    for _ in range(2):
+        loaded, _ = counted(loaded)
+    data = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(loaded), strict=True):
+        np.testing.assert_array_equal(data(a), data(b))
+
+
+def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
+    step = envs.Step(
+        observation=jnp.arange(1.0, 4.0)[:, None] * jnp.ones(4),
+        reward=jnp.array([[1.0] * 4, [2.0] * 4, [4.0] * 4]),
+        terminated=jnp.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool),
+        truncated=jnp.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool),
+    )
+    recent = dqn.Recent(jnp.zeros((3, 4)), jnp.zeros((3, 4), jnp.int32), step)
+    out = dqn._n_step(recent, 0.5)
+    #                                   goes on      ended at once  cut after two  ended after three
+    np.testing.assert_allclose(out.r_t, [1 + 1 + 1, 1.0, 1 + 1, 1 + 1 + 1])
+    np.testing.assert_allclose(out.discount_t, [0.125, 0.0, 0.25, 0.0])
+    np.testing.assert_allclose(out.s_t, [3.0, 1.0, 2.0, 3.0])
+
+
+def test_ppo_with_one_epoch_and_no_clipping_in_reach_follows_the_policy_gradient():
+    """Before the first update all ratios are 1, and the gradients of the surrogate and of A2C agree."""
+    one = dataclasses.replace(SMALL_AC, epochs=1, minibatches=1, learning_rate=1e-6, max_gradient_norm=1e9)
+    states = []
+    for algorithm in ("ppo", "a2c", "vtrace"):
+        config = dataclasses.replace(one, algorithm=algorithm, trace_decay=1.0, normalise_advantages=False)
+        init, step = actor_critic.make(config)
+        states.append(jax.jit(lambda key, init=init, step=step: step(init(key)))(jax.random.key(1)))
+    for name in ("gradient_norm", "entropy", "value_loss"):
+        np.testing.assert_allclose(states[0][1][name], states[1][1][name], rtol=2e-4)
+    np.testing.assert_allclose(states[2][1]["value_loss"], states[1][1]["value_loss"], rtol=2e-4)
+
+
+def test_dqn_learns_catch():
+    config = dqn.Config(env="catch", units=(64,), warmup=1000, epsilon_steps=500, decay_steps=1500, batch_size=64)
+    init, step = dqn.make(config)
+    state = jax.jit(lambda key: jax.lax.fori_loop(0, 1500, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
+    assert dqn.evaluate(config, state)["greedy return"] >= 0.9
+
+
+@pytest.mark.parametrize(("algorithm", "memory"), [("ppo", "none"), ("vtrace", "lstm")])
+def test_actor_critic_learns_catch(algorithm, memory):
+    config = actor_critic.Config(
+        env="catch", algorithm=algorithm, memory=memory, num_envs=32, rollout_length=18, decay_steps=120, minibatches=2,
+        learning_rate=2e-3,
+    )  # fmt: skip
+    init, step = actor_critic.make(config)
+    state = jax.jit(lambda key: jax.lax.fori_loop(0, 120, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
+    assert actor_critic.evaluate(config, state)["greedy return"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("system", "changes", "message"),
+    [
+        (dqn, {"n_step": 0}, "dqn: n_step must be at least 1, got 0"),
+        (dqn, {"replay_size": 10}, "dqn: replay_size must be at least warmup = 40, got 10"),
+        (dqn, {"discount": 1.5}, "dqn: discount must be in"),
+        (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
+        (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
+        (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),
+        (actor_critic, {"units": ()}, "units must be one or more positive numbers"),
+    ],
+)
+def test_a_config_that_cannot_be_is_said(system, changes, message):
+    small = SMALL_DQN if system is dqn else SMALL_AC
+    with pytest.raises(loop.RunError, match=message):
+        system.make(dataclasses.replace(small, **changes))
