@@ -7,6 +7,8 @@ from renga.rl._categorical import (
     categorical_kl_divergence,
     categorical_l2_project,
 )
+from renga.rl._clip_gradient import clip_gradient
+from renga.rl._control import feature_control_rewards, pixel_control_loss, pixel_control_rewards
 from renga.rl._distributional import (
     categorical_double_q_learning,
     categorical_q_learning,
@@ -23,19 +25,42 @@ from renga.rl._distributions import (
     greedy,
     softmax,
 )
+from renga.rl._episodic_memory import (
+    IntrinsicRewardState,
+    KNNQueryResult,
+    episodic_memory_intrinsic_rewards,
+    knn_query,
+)
+from renga.rl._exploration import (
+    add_dirichlet_noise,
+    add_gaussian_noise,
+    add_ornstein_uhlenbeck_noise,
+    embed_oar,
+)
 from renga.rl._gaussians import (
     ContinuousDistribution,
     gaussian_diagonal,
     multivariate_normal_kl_divergence,
     squashed_gaussian,
 )
+from renga.rl._lagrange import LagrangePenalty, MpoOutputs, compute_parametric_kl_penalty_and_dual_loss
 from renga.rl._lambda_learning import q_lambda, sarsa_lambda, td_lambda
 from renga.rl._losses import expectile_loss, huber_loss, l2_loss, likelihood, log_loss
+from renga.rl._moving_averages import AllSum, EmaMoments, EmaState, create_ema
+from renga.rl._mpo import mpo_compute_weights_and_temperature_loss, mpo_loss
 from renga.rl._multistep import (
     discounted_returns,
     lambda_returns,
     n_step_bootstrapped_returns,
     truncated_generalized_advantage_estimation,
+)
+from renga.rl._nonlinear_bellman import (
+    transformed_general_off_policy_returns_from_action_values,
+    transformed_lambda_returns,
+    transformed_n_step_q_learning,
+    transformed_n_step_returns,
+    transformed_q_lambda,
+    transformed_retrace,
 )
 from renga.rl._off_policy import (
     general_off_policy_returns_from_action_values,
@@ -52,6 +77,23 @@ from renga.rl._policy_gradients import (
     rm_loss,
     rpg_loss,
 )
+from renga.rl._policy_targets import (
+    PolicyTarget,
+    constant_policy_targets,
+    sampled_policy_distillation_loss,
+    zero_policy_targets,
+)
+from renga.rl._pop_art import (
+    PopArtOutput,
+    PopArtState,
+    art,
+    normalize,
+    pop,
+    popart,
+    unnormalize,
+    unnormalize_linear,
+)
+from renga.rl._sequences import extract_subsequences, fix_step_type_on_interruptions, sample_start_indices
 from renga.rl._transforms import (
     DISCOUNT_TRANSFORM_PAIR,
     HYPERBOLIC_SIN_PAIR,
@@ -69,7 +111,19 @@ from renga.rl._transforms import (
     signed_logp1,
     signed_parabolic,
 )
-from renga.rl._two_hot import muzero_pair, transform_from_2hot, transform_to_2hot, twohot_pair
+from renga.rl._tree import (
+    replace_masked,
+    transpose_first_axis_to_last,
+    transpose_last_axis_to_first,
+    tree_fn,
+    tree_map_zipped,
+    tree_replace_masked,
+    tree_select,
+    tree_split_key,
+    tree_split_leaves,
+)
+from renga.rl._two_hot import muzero_pair, transform_from_2hot, transform_to_2hot, twohot_pair, unbiased_transform_pair
+from renga.rl._two_hot_code import TwoHot
 from renga.rl._update import conditional_update, periodic_update
 from renga.rl._value_learning import (
     double_q_learning,
@@ -81,6 +135,7 @@ from renga.rl._value_learning import (
     sarsa,
     td_learning,
 )
+from renga.rl._vmpo import vmpo_compute_weights_and_temperature_loss, vmpo_loss
 from renga.rl._vtrace import (
     VTraceOutput,
     leaky_vtrace,
@@ -95,10 +150,25 @@ __all__ = [
     "IDENTITY_PAIR",
     "SIGNED_HYPERBOLIC_PAIR",
     "SIGNED_LOGP1_PAIR",
+    "AllSum",
     "ContinuousDistribution",
     "DiscreteDistribution",
+    "EmaMoments",
+    "EmaState",
+    "IntrinsicRewardState",
+    "KNNQueryResult",
+    "LagrangePenalty",
+    "MpoOutputs",
+    "PolicyTarget",
+    "PopArtOutput",
+    "PopArtState",
+    "TwoHot",
     "TxPair",
     "VTraceOutput",
+    "add_dirichlet_noise",
+    "add_gaussian_noise",
+    "add_ornstein_uhlenbeck_noise",
+    "art",
     "batched_index",
     "categorical_cross_entropy",
     "categorical_double_q_learning",
@@ -108,23 +178,33 @@ __all__ = [
     "categorical_q_learning",
     "categorical_sample",
     "categorical_td_learning",
+    "clip_gradient",
     "clipped_entropy_softmax",
     "clipped_surrogate_pg_loss",
     "compose_tx",
+    "compute_parametric_kl_penalty_and_dual_loss",
     "conditional_update",
+    "constant_policy_targets",
+    "create_ema",
     "discounted_returns",
     "double_q_learning",
     "dpg_loss",
+    "embed_oar",
     "entropy_loss",
+    "episodic_memory_intrinsic_rewards",
     "epsilon_greedy",
     "expected_sarsa",
     "expectile_loss",
+    "extract_subsequences",
+    "feature_control_rewards",
+    "fix_step_type_on_interruptions",
     "gaussian_diagonal",
     "general_off_policy_returns_from_action_values",
     "general_off_policy_returns_from_q_and_v",
     "greedy",
     "huber_loss",
     "identity",
+    "knn_query",
     "l2_loss",
     "lambda_returns",
     "leaky_vtrace",
@@ -133,13 +213,20 @@ __all__ = [
     "likelihood",
     "log_loss",
     "logit",
+    "mpo_compute_weights_and_temperature_loss",
+    "mpo_loss",
     "multivariate_normal_kl_divergence",
     "muzero_pair",
     "n_step_bootstrapped_returns",
+    "normalize",
     "one_hot",
     "periodic_update",
     "persistent_q_learning",
+    "pixel_control_loss",
+    "pixel_control_rewards",
     "policy_gradient_loss",
+    "pop",
+    "popart",
     "power",
     "q_lambda",
     "q_learning",
@@ -149,10 +236,13 @@ __all__ = [
     "quantile_regression_loss",
     "qv_learning",
     "qv_max",
+    "replace_masked",
     "retrace",
     "retrace_continuous",
     "rm_loss",
     "rpg_loss",
+    "sample_start_indices",
+    "sampled_policy_distillation_loss",
     "sarsa",
     "sarsa_lambda",
     "sigmoid",
@@ -166,8 +256,28 @@ __all__ = [
     "td_learning",
     "transform_from_2hot",
     "transform_to_2hot",
+    "transformed_general_off_policy_returns_from_action_values",
+    "transformed_lambda_returns",
+    "transformed_n_step_q_learning",
+    "transformed_n_step_returns",
+    "transformed_q_lambda",
+    "transformed_retrace",
+    "transpose_first_axis_to_last",
+    "transpose_last_axis_to_first",
+    "tree_fn",
+    "tree_map_zipped",
+    "tree_replace_masked",
+    "tree_select",
+    "tree_split_key",
+    "tree_split_leaves",
     "truncated_generalized_advantage_estimation",
     "twohot_pair",
+    "unbiased_transform_pair",
+    "unnormalize",
+    "unnormalize_linear",
+    "vmpo_compute_weights_and_temperature_loss",
+    "vmpo_loss",
     "vtrace",
     "vtrace_td_error_and_advantage",
+    "zero_policy_targets",
 ]

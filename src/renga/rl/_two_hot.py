@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga.rl._transforms import TxPair, compose_tx
+from renga.rl._two_hot_code import between_bins
 
 
 def _check_bins(function: str, num_bins: int, min_value: ArrayLike, max_value: ArrayLike) -> None:
@@ -130,3 +131,42 @@ def muzero_pair(min_value: float, max_value: float, num_bins: int, tx: TxPair) -
       appendix F.
     """
     return compose_tx(tx, twohot_pair(min_value, max_value, num_bins))
+
+
+def unbiased_transform_pair(min_value: float, max_value: float, num_bins: int, tx: TxPair) -> TxPair:
+    r"""Spreads a value over two bins that are evenly spaced after a transform, but mixes them before it.
+
+        zₖ = h⁻¹(min + k Δ),   pₖ with Σₖ pₖ zₖ = x,   x = Σₖ pₖ zₖ
+
+    so that the mean of predicted distributions is the mean of their values: `muzero_pair` takes the mean of
+    transformed values, which is less than that for a concave h.
+
+    Args:
+      min_value: the first bin's value, after the transform.
+      max_value: the last bin's value, after the transform.
+      num_bins: the number of bins.
+      tx: the transform h, increasing, such as `SIGNED_HYPERBOLIC_PAIR`.
+
+    Returns:
+      The pair.
+
+    Example:
+      >>> from renga.rl import SIGNED_HYPERBOLIC_PAIR
+      >>> pair = unbiased_transform_pair(-3.0, 3.0, 7, SIGNED_HYPERBOLIC_PAIR)
+      >>> pair.apply_inv(0.5 * pair.apply(0.0) + 0.5 * pair.apply(8.0)).round(3)
+      Array(4., dtype=float32)
+    """
+    _check_bins("unbiased_transform_pair", num_bins, min_value, max_value)
+
+    def atoms(dtype: jnp.dtype) -> Array:
+        return tx.apply_inv(jnp.linspace(min_value, max_value, num_bins, dtype=dtype))
+
+    def apply(x: ArrayLike) -> Array:
+        x = jnp.asarray(x)
+        return between_bins(x, atoms(x.dtype))
+
+    def apply_inv(probs: ArrayLike) -> Array:
+        probs = jnp.asarray(probs)
+        return jnp.matmul(probs, atoms(probs.dtype))
+
+    return TxPair(apply, apply_inv)

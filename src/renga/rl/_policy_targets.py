@@ -1,0 +1,82 @@
+"""Policies as sampled actions with weights: targets for distillation."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from renga.rl._base import Flag, constant_if
+from renga.rl._records import Record, record
+
+
+@record
+class PolicyTarget(Record):
+    """Actions `[N, *batch, *event]` and their weights `[N, *batch]`.
+
+    Example:
+      >>> PolicyTarget(actions=jnp.array([0, 2]), weights=jnp.array([1.0, 0.5])).weights
+      Array([1. , 0.5], dtype=float32)
+    """
+
+    actions: Any
+    weights: Float[ArrayLike, "..."]
+
+
+def constant_policy_targets(
+    distribution: Any, rng_key: PRNGKeyArray, num_samples: int, weights_scale: Float[ArrayLike, ""] = 1.0
+) -> PolicyTarget:
+    r"""Draws actions that all have the same weight.
+
+        aᵢ ~ π,   wᵢ = c
+
+    Args:
+      distribution: π, with `sample(seed=, sample_shape=)` and `log_prob`.
+      rng_key: a random key.
+      num_samples: N, the number of actions.
+      weights_scale: c.
+
+    Returns:
+      The actions and weights, with a leading axis of N.
+
+    Example:
+      >>> from renga.dist import Categorical
+      >>> policy = Categorical(logits=jnp.array([0.0, -jnp.inf]))
+      >>> constant_policy_targets(policy, jax.random.key(0), 2)
+      PolicyTarget(actions=Array([0, 0], dtype=int32), weights=Array([1., 1.], dtype=float32))
+    """
+    actions = distribution.sample(seed=rng_key, sample_shape=(num_samples,))
+    shape = jax.eval_shape(distribution.log_prob, actions).shape
+    return PolicyTarget(actions=actions, weights=weights_scale * jnp.ones(shape))
+
+
+zero_policy_targets = functools.partial(constant_policy_targets, weights_scale=0.0)
+
+
+def sampled_policy_distillation_loss(
+    distribution: Any, policy_targets: PolicyTarget, stop_target_gradients: Flag = True
+) -> Float[Array, ""]:
+    r"""Raises the likelihood of weighted actions.
+
+        L = −meanᵢ wᵢ log π(aᵢ)
+
+    Args:
+      distribution: π, with `log_prob`.
+      policy_targets: the actions a and weights w.
+      stop_target_gradients: whether these are constants to `grad`.
+
+    Returns:
+      L.
+
+    Example:
+      >>> from renga.dist import Categorical
+      >>> target = PolicyTarget(actions=jnp.array([0, 1]), weights=jnp.array([1.0, 0.0]))
+      >>> sampled_policy_distillation_loss(Categorical(logits=jnp.zeros(2)), target)  # ½ log 2
+      Array(0.3465736, dtype=float32)
+
+    References:
+      Hessel et al., "Muesli: combining improvements in policy optimization", 2021, section 4.1 (for its use).
+    """
+    targets = jax.tree.map(lambda x: constant_if(stop_target_gradients, x), policy_targets)
+    return -jnp.mean(distribution.log_prob(targets.actions) * targets.weights)
