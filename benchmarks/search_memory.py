@@ -5,11 +5,9 @@
 Output and temporary buffers in bytes. The results are kept in benchmarks/results/search_memory.json.
 """
 
-import json
-
 import jax
 import mctx
-from search_speed import RESULTS, SIZES, make_model
+from search_speed import POLICIES, SIZES, make_model, save
 
 from renga import search
 
@@ -23,12 +21,12 @@ def analysis(library, policy, batch, simulations, num_actions):
 
 def main():
     rows = []
-    for policy in ("muzero_policy", "gumbel_muzero_policy"):
+    for policy in ("muzero", "gumbel"):
         for size in SIZES:
-            theirs, ours = (analysis(library, policy, *size) for library in (mctx, search))
+            theirs, ours = (analysis(library, POLICIES[policy][0], *size) for library in (mctx, search))
             rows.append({"policy": policy, "size": str(size), "mctx": theirs, "renga": ours, "ratio": ours / theirs})
-            print(f"{policy:22} {size!s:>16}  mctx {theirs:11}  renga {ours:11}  ratio {ours / theirs:.3f}", flush=True)
-    (RESULTS / "search_memory.json").write_text(json.dumps(rows, indent=2) + "\n")
+            print(f"{policy:8} {size!s:>16}  mctx {theirs:11}  renga {ours:11}  ratio {ours / theirs:.3f}", flush=True)
+    save("search_memory", rows, "python benchmarks/search_memory.py")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
 
     python benchmarks/search_speed.py [--policy muzero|gumbel] [--rounds 5] [--sizes 0 1 2 3 4 5]
 
-Medians in milliseconds. The results are kept in benchmarks/results/search_speed_<policy>.json.
+Medians in milliseconds; one call of each comes first and is compared. "own" is MuZero with a Q-transform of the
+user's, which the library cannot prepare. Results are kept in benchmarks/results/search_speed_<policy>.json.
 """
 
 import argparse
+import functools
 import json
+import os
 import pathlib
 import time
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -43,22 +47,53 @@ def make_model(library, batch, num_actions, width=16):
 
 
 def compiled(library, policy, batch, simulations, num_actions):
+    """A call of a policy without arguments."""
     root, step = make_model(library, batch, num_actions)
-    fn = jax.jit(lambda key, root: getattr(library, policy)((), key, root, step, simulations))
+    name, options = POLICIES[policy]
+    policy = functools.partial(getattr(library, name), **options)
+    fn = jax.jit(lambda key, root: policy((), key, root, step, simulations))
     return lambda: jax.block_until_ready(fn(jax.random.key(1), root))
+
+
+def own_qtransform(tree, node):
+    return jnp.tanh(tree.qvalues(node))
+
+
+POLICIES = {
+    "muzero": ("muzero_policy", {}),
+    "gumbel": ("gumbel_muzero_policy", {}),
+    "own": ("muzero_policy", {"qtransform": own_qtransform}),
+}
+
+
+def save(name, rows, command):
+    """Rows of results with what they were measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, shared"
+    out = {
+        "command": command,
+        "device": device,
+        "versions": {p: version(p) for p in ("jax", "jaxlib", "mctx")},
+        "rows": rows,
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(out, indent=1) + "\n")
+
+
+def load(name):
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--policy", choices=["muzero", "gumbel"], default="muzero")
+    parser.add_argument("--policy", choices=list(POLICIES), default="muzero")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
     args = parser.parse_args()
-    policy = {"muzero": "muzero_policy", "gumbel": "gumbel_muzero_policy"}[args.policy]
-    path = RESULTS / f"search_speed_{args.policy}.json"
-    rows = {row["size"]: row for row in json.loads(path.read_text())} if path.exists() else {}
+    name = f"search_speed_{args.policy}"
+    rows = {row["size"]: row for row in load(name)}
     for size in (SIZES[i] for i in args.sizes):
-        runs = {m.__name__: compiled(m, policy, *size) for m in (mctx, search)}
+        runs = {m.__name__: compiled(m, args.policy, *size) for m in (mctx, search)}
         outputs = [run() for run in runs.values()]
         names = ("node_visits", "children_visits", "children_index", "action_from_parent")
         same = all(bool(jnp.all(outputs[0].search_tree[n] == outputs[1].search_tree[n])) for n in names)
@@ -70,15 +105,16 @@ def main():
                 times[name].append(1e3 * (time.perf_counter() - start))
         theirs, ours = (float(np.median(t)) for t in times.values())
         row = {
-            "size": str(size), "mctx_ms": theirs, "renga_ms": ours, "ratio": theirs / ours, "identical": same,
+            "size": str(size), "mctx_ms": theirs, "renga_ms": ours, "ratio": theirs / ours,
+            "rounds": args.rounds, "identical": same,
         }  # fmt: skip
         rows[str(size)] = row
         print(
             f"{size!s:>16}  mctx {theirs:9.2f}  renga {ours:8.2f}  ratio {theirs / ours:5.1f}  identical {same}",
             flush=True,
         )
-        RESULTS.mkdir(exist_ok=True)
-        path.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
+        in_order = [rows[str(s)] for s in SIZES if str(s) in rows]
+        save(name, in_order, f"python benchmarks/search_speed.py --policy {args.policy}")
 
 
 if __name__ == "__main__":

@@ -69,13 +69,16 @@ class Row:
 
 def read(array: Any, *index: Any) -> Any:
     """array[index] as a slice, for indices that are known to be in range."""
-    start = (*index, *[0] * (array.ndim - len(index)))
     sizes = (*[1] * len(index), *array.shape[len(index) :])
-    return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False).reshape(sizes[len(index) :])
+    piece = lax.dynamic_slice(array, _start(array, index), sizes, allow_negative_indices=False)
+    return piece.reshape(sizes[len(index) :])
 
 
 def write(array: Any, value: Any, *index: Any) -> Any:
     """The array with array[index] = value, in place within a loop that does not read it before."""
     value = jnp.asarray(value).astype(array.dtype).reshape((*[1] * len(index), *array.shape[len(index) :]))
-    start = (*index, *[0] * (array.ndim - len(index)))
-    return lax.dynamic_update_slice(array, value, start, allow_negative_indices=False)
+    return lax.dynamic_update_slice(array, value, _start(array, index), allow_negative_indices=False)
+
+
+def _start(array: Any, index: tuple[Any, ...]) -> list[Any]:
+    return [jnp.asarray(i, jnp.int32) for i in (*index, *[0] * (array.ndim - len(index)))]

@@ -27,7 +27,7 @@ def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any
       rng_key: the key of the search; the model sees the same keys again.
       start: the tree before the search.
       tree: the tree after it.
-      recurrent_fn: the model; deterministic, where a depth limit made it repeat an edge.
+      recurrent_fn: the model; deterministic, unless every simulation added a node to every tree.
 
     Returns:
       The tree with values, rewards, discounts, logits and embeddings that have gradients.

@@ -23,7 +23,7 @@ from renga.search._selection import (
     muzero_action_selection,
 )
 from renga.search._tree import ROOT_INDEX, Tree
-from renga.search._types import LoopFn, PolicyOutput, RecurrentFn
+from renga.search._types import LoopFn, PolicyOutput, RecurrentFn, RootFnOutput
 
 
 def muzero_policy(
@@ -54,7 +54,7 @@ def muzero_policy(
     Args:
       params: parameters, handed to `recurrent_fn`.
       rng_key: key, typed or old.
-      root: a `RootFnOutput` for a batch of states.
+      root: a `RootFnOutput` for a batch of states; None to go on with `tree` as it is.
       recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
         a `RecurrentFnOutput` and the next embedding.
       num_simulations: how many simulations.
@@ -84,6 +84,7 @@ def muzero_policy(
       Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned
       model", 2020, appendix B.
     """
+    root = _root_of("muzero_policy", root, search_options.get("tree"))
     action_key, dirichlet_key, search_key = jax.random.split(rng_key, 3)
     noisy = _add_dirichlet_noise(dirichlet_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha)
     root = root.replace(prior_logits=_masked(noisy, invalid_actions))
@@ -137,7 +138,7 @@ def gumbel_muzero_policy(
     Args:
       params: parameters, handed to `recurrent_fn`.
       rng_key: key, typed or old.
-      root: a `RootFnOutput` for a batch of states.
+      root: a `RootFnOutput` for a batch of states; None to go on with `tree` as it is.
       recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
         a `RecurrentFnOutput` and the next embedding.
       num_simulations: how many simulations.
@@ -166,6 +167,7 @@ def gumbel_muzero_policy(
     """
     if num_simulations < 1:
         raise ValueError(f"gumbel_muzero_policy: num_simulations must be at least 1, got {num_simulations}")
+    root = _root_of("gumbel_muzero_policy", root, search_options.get("tree"))
     root = root.replace(prior_logits=_masked(root.prior_logits, invalid_actions))
     search_key, gumbel_key = jax.random.split(rng_key)
     logits = jnp.asarray(root.prior_logits)
@@ -202,6 +204,8 @@ def gumbel_muzero_policy(
 def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any) -> PolicyOutput:
     """The action and the improved policy at the root of a finished search."""
     visits = tree.summary().visit_counts
+    if tree.extra_data.visits_before is not None:
+        visits = visits - tree.extra_data.visits_before
     logits = tree.children_prior_logits[:, ROOT_INDEX]
     completed = jax.vmap(qtransform, in_axes=(0, None))(tree, ROOT_INDEX)
     most_visits = jnp.max(visits, axis=-1, keepdims=True)
@@ -211,6 +215,17 @@ def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any
         action=masked_argmax(scores, invalid),
         action_weights=jax.nn.softmax(logits + completed),
         search_tree=tree,
+    )
+
+
+def _root_of(function: str, root: Any, tree: Tree | None) -> Any:
+    """The root as given, or that of a tree to go on with."""
+    if root is not None:
+        return root
+    if tree is None:
+        raise ValueError(f"{function}: root must be given, unless there is a tree to go on with; got None")
+    return RootFnOutput(
+        prior_logits=tree.children_prior_logits[:, ROOT_INDEX], value=tree.raw_values[:, ROOT_INDEX], embedding=None
     )
 
 

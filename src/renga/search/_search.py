@@ -81,7 +81,7 @@ def search(
       virtual_loss: by how much a leaf that is under way seems worse than the nodes on its path.
       differentiable: whether values and logits in the tree are functions of `params` and `root`
         to `jax.grad`; the decisions are constants. The model is evaluated twice. Otherwise the
-        whole tree is a constant to it.
+        whole tree is a constant to it. Not with `num_parallel` above 1.
       debug: whether `invariants` are checked at the end, also under `jit`.
       simulate_fn: in place of `simulate`.
       expand_fn: in place of `expand`.
@@ -131,21 +131,26 @@ def search(
     budgets = None if budgets is None else jnp.asarray(budgets)
     rng_key, tree = vary_like((rng_key, tree), rng_key, tree, params, budgets)
     start, tree = tree, lax.stop_gradient(tree)
-    # Every simulation adds a node to every tree, unless something can keep it from that.
-    steady = fresh and capacity is None and max_depth is None and budgets is None and tree.terminal is None
-    used = None if steady else jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
+
+    def constant_fn(*args: Any) -> Any:
+        return lax.stop_gradient(recurrent_fn(*args))
+
+    # In a fresh tree the slot of a simulation is its number; a path that ends at an old node leaves it free.
+    fresh &= capacity is None
+    used = None if fresh else jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
+    steady = fresh and max_depth is None and budgets is None and tree.terminal is None
 
     select = by_depth(root_action_selection_fn, interior_action_selection_fn)
     phases = (simulate_fn or simulate, expand_fn or expand, backward_fn or backward)
     rules = as_rules(root_action_selection_fn, interior_action_selection_fn, rng_key)
     if num_parallel > 1:
         rules = None
-        step = wave_step(params, recurrent_fn, select, max_depth, budgets, num_parallel, virtual_loss, *phases[::2])
+        step = wave_step(params, constant_fn, select, max_depth, budgets, num_parallel, virtual_loss, *phases[::2])
     elif simulate_fn or expand_fn or backward_fn:
         rules = None
-        step = plain_step(params, recurrent_fn, select, max_depth, budgets, *phases)
+        step = plain_step(params, constant_fn, select, max_depth, budgets, *phases)
     else:
-        step = quick_step(params, recurrent_fn, select, rules, max_depth, budgets)
+        step = quick_step(params, constant_fn, select, rules, max_depth, budgets, steady)
     choices = None if rules is None else undecided(tree)
     state = State(rng_key, tree, vary_like(choices, tree), used)
     tree = loop_fn(0, num_simulations // num_parallel, step, state).tree

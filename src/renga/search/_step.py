@@ -24,7 +24,7 @@ class State(NamedTuple):
       rng_key: key of the simulations to come.
       tree: the trees.
       choices: what each node will select; None if selections are a user's own.
-      used: number of nodes of each tree, [B]; None if every simulation adds one to every tree.
+      used: number of nodes of each tree, [B]; None if each simulation has a slot of its own.
     """
 
     rng_key: Any
@@ -36,7 +36,9 @@ class State(NamedTuple):
 Step = Callable[[Any, State], State]
 
 
-def quick_step(params: Any, recurrent_fn: Any, select: Any, rules: Any, max_depth: Any, budgets: Any) -> Step:
+def quick_step(
+    params: Any, recurrent_fn: Any, select: Any, rules: Any, max_depth: Any, budgets: Any, steady: bool
+) -> Step:
     """A simulation in two kernels, with the model between them.
 
     Args:
@@ -46,6 +48,7 @@ def quick_step(params: Any, recurrent_fn: Any, select: Any, rules: Any, max_dept
       rules: the library's selections at the root, and below; None with `select`.
       max_depth: the longest path.
       budgets: how many simulations each tree takes part in; None for all.
+      steady: whether every simulation adds a node to every tree, in the slot of its number.
 
     Returns:
       The body of the loop.
@@ -61,7 +64,7 @@ def quick_step(params: Any, recurrent_fn: Any, select: Any, rules: Any, max_dept
             some = () if active is None else (active,)
             limit = num_nodes if max_depth is None else max_depth
             parent, action = simulate(simulate_key, tree, select, limit, *some)
-            child = None if used is None else tree.children_index[batch, parent, action]
+            child = None if steady else tree.children_index[batch, parent, action]
         else:
             words = jax.random.key_data(split_many(simulate_key, batch_size))
             limits = None if max_depth is None else jnp.broadcast_to(jnp.asarray(max_depth, jnp.int32), (batch_size,))
@@ -69,19 +72,18 @@ def quick_step(params: Any, recurrent_fn: Any, select: Any, rules: Any, max_dept
             parent, action, child = descend(words, bare, choices, rules, limits, active)
 
         embedding = jax.tree.map(lambda x: x.at[batch, parent].get(mode="promise_in_bounds"), tree.embeddings)
-        output, embedding = lax.stop_gradient(recurrent_fn(params, expand_key, action, embedding))
+        output, embedding = recurrent_fn(params, expand_key, action, embedding)
         output = checked_step(output, tree, batch, parent)
 
-        if used is None:
-            index = jnp.full(batch_size, sim + 1, jnp.int32)
-        else:
-            index = leaf_index(child, used, active, num_nodes)
+        free = jnp.full(batch_size, sim + 1, jnp.int32) if used is None else used
+        index = free if steady else leaf_index(child, free, active, num_nodes)
+        if used is not None:
             used = used + ((index == used) & (index < num_nodes))
-        tree, choices = back_up(tree, choices, Leaves(parent, action, index, output), rules, used is None)
+        tree, choices = back_up(tree, choices, Leaves(parent, action, index, output), rules, steady)
 
         def put(array: Any, value: Any) -> Any:
             value = jnp.asarray(value).astype(array.dtype)
-            if used is None:  # the same column of every tree
+            if steady:  # the same column of every tree
                 return lax.dynamic_update_slice_in_dim(array, value[:, None], sim + 1, axis=1)
             return array.at[batch, index].set(value, mode="drop", unique_indices=True)
 

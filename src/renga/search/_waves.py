@@ -47,9 +47,7 @@ def wave_step(
         # A tree whose budget ends within the wave takes part in the first of its simulations.
         numbers = sim * num_parallel + jnp.arange(num_parallel)
         active = None if budgets is None else numbers[:, None] < budgets
-        ahead, parents, actions = _collect(
-            keys, tree, active, action_selection_fn, limit, virtual_loss, simulate_fn
-        )
+        ahead, parents, actions = _collect(keys, tree, active, action_selection_fn, limit, virtual_loss, simulate_fn)
         leaves = _allot(tree, parents, actions, active)
         tree = _evaluate(
             params, expand_key, _undo(ahead, tree, parents, actions, active), recurrent_fn, parents, actions, leaves
@@ -114,7 +112,7 @@ def _evaluate(
     batch = jnp.repeat(jnp.arange(leaves.shape[1]), leaves.shape[0])
     edge = (batch, together(parents), together(actions))
     embedding = jax.tree.map(lambda x: x[edge[0], edge[1]], tree.embeddings)
-    step, embedding = lax.stop_gradient(recurrent_fn(params, rng_key, edge[2], embedding))
+    step, embedding = recurrent_fn(params, rng_key, edge[2], embedding)
     step = checked_step(step, tree, edge[0], edge[1])
     return write_nodes(tree, edge, together(leaves), step, embedding)
 

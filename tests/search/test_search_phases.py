@@ -1,0 +1,90 @@
+"""The quick kernels against the plain phases, step by step on random trees."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import search
+from renga.search import _backup, _descend
+from renga.search._backup import Leaves
+from renga.search._choices import undecided
+from renga.search._init import init_tree
+from renga.search._rules import as_rules
+from renga.search._step import leaf_index
+
+B, A, N = 4, 5, 16
+MUZERO = (functools.partial(search.muzero_action_selection, depth=0), search.muzero_action_selection)
+GUMBEL = (
+    functools.partial(search.gumbel_muzero_root_action_selection, num_simulations=N, max_num_considered_actions=3),
+    search.gumbel_muzero_interior_action_selection,
+)
+
+
+def random_step(rng, explicit):
+    """What a model may say; rounded, so that there are ties."""
+    draw = lambda *shape: jnp.asarray(np.round(rng.normal(size=shape), 1), jnp.float32)
+    step = search.RecurrentFnOutput(reward=draw(B), discount=draw(B), prior_logits=jnp.round(draw(B, A)), value=draw(B))
+    if explicit:
+        step = step.replace(
+            invalid_actions=jnp.asarray(rng.uniform(size=(B, A)) < 0.4), terminal=jnp.asarray(rng.uniform(size=B) < 0.2)
+        )
+    return step
+
+
+@pytest.mark.parametrize(("selections", "explicit"), [(MUZERO, False), (MUZERO, True), (GUMBEL, False)])
+def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
+    rng = np.random.RandomState(3)
+    noise = search.GumbelMuZeroExtraData(root_gumbel=jnp.asarray(rng.normal(size=(B, A)), jnp.float32))
+    root = search.RootFnOutput(prior_logits=jnp.zeros((B, A)), value=jnp.ones(B), embedding=jnp.zeros(B))
+    invalid = jnp.asarray(rng.uniform(size=(B, A)) < 0.3).at[:, 2].set(False)
+    tree = init_tree(root, N, invalid, noise, (explicit, explicit, False)).replace(embeddings=None)
+    rules = as_rules(*selections, jax.random.key(0))
+    none = tuple({} for _ in rules)
+    max_depth = jnp.full(B, 3) if explicit else None
+
+    descend = [jax.jit(functools.partial(f, rules)) for f in (_descend._by_tree, _descend._together)]
+    back_up = [jax.jit(functools.partial(_backup._by_tree, rules, not explicit)), jax.jit(_backup._together)]
+    choices, used = undecided(tree), jnp.ones(B, jnp.int32)
+    for i in range(N + 1):
+        words = jax.random.key_data(jax.random.split(jax.random.key(i), B))
+        active = jnp.asarray(rng.uniform(size=B) < 0.8) if explicit else None
+        paths = [f(words, tree, choices, none, max_depth, active) for f in descend]
+        taking_part = np.ones(B, bool) if active is None else np.asarray(active)
+        for mine, plain in zip(*paths, strict=True):
+            np.testing.assert_array_equal(mine[taking_part], plain[taking_part])
+        parent, action, child = paths[0]
+        index = leaf_index(child, used, active, N)
+        if not explicit and i == N - 1:
+            break  # without budgets there is room for every simulation
+        used += (index == used) & (index < N)
+        leaves = Leaves(parent, action, index, random_step(rng, explicit))
+        (tree, choices), (plain, _) = (f(tree, choices, leaves, none) for f in back_up)
+        for name in tree:
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), tree[name], plain[name])
+    assert (tree.node_visits[:, 0] > 8).all()
+    assert (search.statistics(tree).max_depth > 1).any()
+
+
+def test_a_public_phase_goes_on_from_any_tree():
+    """The three phases of the talk, by hand."""
+    rng = np.random.RandomState(5)
+    root = search.RootFnOutput(prior_logits=jnp.zeros((B, A)), value=jnp.ones(B), embedding=jnp.zeros(B))
+    tree = init_tree(root, N, None, None)
+    step = random_step(rng, False)
+    model = lambda params, rng_key, action, state: (step, state + 1.0)
+
+    @jax.jit
+    def simulation(key, tree, index):
+        parent, action = search.simulate(key, tree, search.muzero_action_selection, N)
+        tree = search.expand((), key, tree, model, parent, action, index)
+        return search.backward(tree, index)
+
+    for i in range(1, 6):
+        tree = simulation(jax.random.key(i), tree, jnp.full(B, i))
+    search.check_invariants(tree)
+    np.testing.assert_array_equal(tree.node_visits[:, 0], 6)
+    depth = jnp.where(tree.node_visits > 0, tree.embeddings, 0)
+    np.testing.assert_array_equal(jnp.max(depth, axis=1), search.statistics(tree).max_depth)
