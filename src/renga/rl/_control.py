@@ -11,7 +11,7 @@ from renga.rl._multistep import discounted_returns
 _CUMULANTS = ("absolute_change", "decrease", "feature", "increase", "potential")
 
 
-def pixel_control_rewards(observations: Float[ArrayLike, "T+1 H W C"], cell_size: int) -> Float[Array, "T h w"]:
+def pixel_control_rewards(observations: Float[ArrayLike, "Tp1 H W C"], cell_size: int) -> Float[Array, "T h w"]:
     r"""Rewards each cell of an image for how much its pixels change.
 
         rₜ[i, j] = mean over the cell's pixels and channels of |xₜ − xₜ₋₁|
@@ -48,9 +48,9 @@ def pixel_control_rewards(observations: Float[ArrayLike, "T+1 H W C"], cell_size
 
 
 def pixel_control_loss(
-    observations: Float[ArrayLike, "T+1 H W C"],
+    observations: Float[ArrayLike, "Tp1 H W C"],
     actions: Int[ArrayLike, " T"],
-    action_values: Float[ArrayLike, "T+1 h w A"],
+    action_values: Float[ArrayLike, "Tp1 h w A"],
     discount_factor: Float[ArrayLike, ""],
     cell_size: int,
 ) -> Float[Array, "T h w"]:
@@ -98,7 +98,7 @@ def pixel_control_loss(
 
 
 def feature_control_rewards(
-    features: Float[ArrayLike, "T+1 D"],
+    features: Float[ArrayLike, "Tp1 D"],
     cumulant_type: str = "absolute_change",
     discount: Float[ArrayLike, ""] | None = None,
 ) -> Float[Array, "T D"]:

@@ -119,7 +119,7 @@ def add_dirichlet_noise(
 
 def embed_oar(
     features: Float[ArrayLike, "T D"], action: Int[ArrayLike, " T"], reward: Float[ArrayLike, " T"], num_actions: int
-) -> Float[Array, "T D+A+1"]:
+) -> Float[Array, "T K"]:
     r"""Appends the last action and the last reward to features of the observation.
 
         [x, one_hot(a), tanh(r)]

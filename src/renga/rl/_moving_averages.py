@@ -61,7 +61,7 @@ class EmaState(Record):
 
     mu: Any
     nu: Any
-    decay_product: Float[ArrayLike, "..."]
+    decay_product: Any
 
     def debiased_moments(self) -> EmaMoments:
         """Returns mean and variance without the lean towards zero; zeros before the first update."""

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from renga._core.varying import vary_like
 from renga.rl._base import Flag, check, constant_if
 from renga.rl._recurrence import Method, backwards, widen, windowed
 
@@ -25,6 +26,11 @@ def _cut(lambda_: Any, truncation_t: Any) -> Array:
     """Sets λ to zero at time-outs: the return bootstraps there."""
     lambda_ = jnp.asarray(lambda_)
     return lambda_ if truncation_t is None else jnp.where(jnp.asarray(truncation_t), jnp.zeros_like(lambda_), lambda_)
+
+
+def _steps(lambda_: Array) -> tuple[Array, ...]:
+    """A λ for each step runs along with the other sequences; one for all is a constant of the loop."""
+    return (lambda_,) if lambda_.ndim else ()
 
 
 def discounted_returns(
@@ -110,8 +116,13 @@ def lambda_returns(
     _check("lambda_returns", r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_=lambda_)
     dtype = jnp.result_type(r_t, discount_t, v_t)
     r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, _cut(lambda_, truncation_t))
-    increment_t = r_t + discount_t * (1.0 - lambda_) * v_t
-    returns = backwards("lambda_returns", discount_t * lambda_, increment_t, v_t[-1], method)
+
+    def maps(r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
+        return discount * lambda_, r + discount * (1.0 - lambda_) * v
+
+    returns = backwards(
+        "lambda_returns", maps, (r_t, discount_t, v_t, *_steps(lambda_)), vary_like(v_t[-1], lambda_), method
+    )
     return constant_if(stop_target_gradients, returns.astype(dtype))
 
 
@@ -144,7 +155,7 @@ def n_step_bootstrapped_returns(
       truncation_t: where an episode was cut by a time limit; the return bootstraps from v_t there (λₜ = 0).
 
     Returns:
-      Gₜ for t in [0, T-1].
+      Gₜ for t in [0, T-1], in at least 32 bits.
 
     Raises:
       ValueError: if the sequences differ in length, or n is less than one.
@@ -161,7 +172,6 @@ def n_step_bootstrapped_returns(
     _check(name, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
     if n < 1:
         raise ValueError(f"{name}: n must be at least 1, got {n}")
-    dtype = jnp.result_type(r_t, discount_t, v_t)
     r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, _cut(lambda_t, truncation_t))
     T = r_t.shape[0]
     ahead = min(n, T) - 1
@@ -169,7 +179,7 @@ def n_step_bootstrapped_returns(
     # The last map of a window bootstraps fully; beyond the end every map is the identity at v_T.
     one_step = r_t + discount_t * v_t
     last = jnp.concatenate([one_step[ahead:], jnp.broadcast_to(v_t[-1], (ahead,))])
-    return constant_if(stop_target_gradients, (increment + decay * last).astype(dtype))
+    return constant_if(stop_target_gradients, increment + decay * last)
 
 
 def truncated_generalized_advantage_estimation(
@@ -224,6 +234,10 @@ def truncated_generalized_advantage_estimation(
     dtype = jnp.result_type(r_t, discount_t, values)
     r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, _cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
-    delta_t = r_t + discount_t * v_t - values[:-1]
-    advantages = backwards(name, discount_t * lambda_, delta_t, jnp.zeros_like(delta_t[0]), method)
+
+    def maps(r: Array, discount: Array, v_tm1: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
+        return discount * lambda_, r + discount * v - v_tm1
+
+    sequences = (r_t, discount_t, values[:-1], v_t, *_steps(lambda_))
+    advantages = backwards(name, maps, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
     return constant_if(stop_target_gradients, advantages.astype(dtype))

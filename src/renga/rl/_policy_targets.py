@@ -21,7 +21,7 @@ class PolicyTarget(Record):
     """
 
     actions: Any
-    weights: Float[ArrayLike, "..."]
+    weights: Any
 
 
 def constant_policy_targets(

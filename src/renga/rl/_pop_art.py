@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from renga._core.checks import check_dtype, check_shapes
 from renga.rl._base import batched_index
 from renga.rl._moving_averages import AllSum
+from renga.rl._recurrence import widen
 
 
 class PopArtState(NamedTuple):
@@ -157,11 +158,11 @@ def art(
     check_dtype("art", jnp.integer, indices=indices)
     if jnp.shape(targets) != jnp.shape(indices):
         raise ValueError(f"art: indices must have the shape {jnp.shape(targets)} of targets, got {jnp.shape(indices)}")
-    state = PopArtState(*(jax.lax.stop_gradient(jnp.asarray(x)) for x in state))
-    targets = jax.lax.stop_gradient(jnp.ravel(jnp.asarray(targets)))
+    *moments, targets = widen(*jax.lax.stop_gradient((*state, jnp.ravel(targets))))
+    state = PopArtState(*moments)
     indices = jnp.ravel(jnp.asarray(indices))
     add_up = AllSum(axis_name)
-    collect = lambda change, like: add_up(jnp.zeros_like(like).at[indices].add(change.astype(like.dtype)), axis=())
+    collect = lambda change, like: add_up(jnp.zeros_like(like).at[indices].add(change), axis=())
     shift = state.shift + step_size * collect(targets - state.shift[indices], state.shift)
     second = state.second_moment + step_size * collect(targets**2 - state.second_moment[indices], state.second_moment)
     scale = jnp.clip(jnp.sqrt(jnp.maximum(second - shift**2, 0.0)), scale_lb, scale_ub)

@@ -1,5 +1,6 @@
 """The one linear recurrence behind every multistep return, sequential or parallel in time."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from renga._core.checks import check_choice
+from renga._core.varying import vary_like
 
 Method = Literal["sequential", "parallel"]
 
@@ -33,8 +35,8 @@ def widen(*arrays: Any) -> tuple[Array, ...]:
 
 def backwards(
     function: str,
-    decay_t: Float[Array, " T"],
-    increment_t: Float[Array, " T"],
+    maps: Callable[..., tuple[Array, Array]],
+    sequences: tuple[Float[Array, " T"], ...],
     last: Float[Array, ""],
     method: Method | None = None,
 ) -> Float[Array, " T"]:
@@ -44,10 +46,13 @@ def backwards(
 
         (a, b) ∘ (a′, b′) = (a a′, b + a b′)
 
+    The sequential form computes aₜ and bₜ inside its loop: on CPU, arithmetic on whole sequences before it is spread
+    over threads, and waiting for these costs more than the loop.
+
     Args:
       function: name of the public function, for messages.
-      decay_t: aₜ for t in [0, T-1].
-      increment_t: bₜ for t in [0, T-1].
+      maps: gives (a, b) of the entries of `sequences`, of one step or of all.
+      sequences: what a and b depend on, for t in [0, T-1].
       last: x_T.
       method: "sequential" or "parallel"; None chooses by platform and length.
 
@@ -55,22 +60,23 @@ def backwards(
       xₜ for t in [0, T-1].
 
     Example:
-      >>> backwards("f", jnp.array([0.5, 0.5]), jnp.array([1.0, 2.0]), jnp.array(4.0))
+      >>> a, b = jnp.array([0.5, 0.5]), jnp.array([1.0, 2.0])
+      >>> backwards("f", lambda a, b: (a, b), (a, b), jnp.array(4.0))
       Array([3., 4.], dtype=float32)
 
     References:
       Blelloch, "Prefix sums and their applications", 1990, section 1.4.
     """
-    if choose(function, method, decay_t.shape[0]) == "parallel":
-        decay, increment = jax.lax.associative_scan(_compose_later, (decay_t, increment_t), reverse=True)
+    if choose(function, method, sequences[0].shape[0]) == "parallel":
+        decay, increment = jax.lax.associative_scan(_compose_later, maps(*sequences), reverse=True)
         return increment + decay * last
 
-    def step(later: Array, maps: tuple[Array, Array]) -> tuple[Array, Array]:
-        decay, increment = maps
+    def step(later: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
+        decay, increment = maps(*entries)
         now = increment + decay * later
         return now, now
 
-    return jax.lax.scan(step, last, (decay_t, increment_t), reverse=True)[1]
+    return jax.lax.scan(step, vary_like(last, sequences), sequences, reverse=True)[1]
 
 
 def windowed(

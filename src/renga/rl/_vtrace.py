@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from renga._core.checks import check_shapes
+from renga._core.varying import vary_like
 from renga.rl._base import Flag, check, constant_if
 from renga.rl._recurrence import Method, backwards, widen
 
@@ -26,10 +27,6 @@ def _leak(rho: Array, threshold: Any, alpha: Any) -> Array:
     return alpha * clipped + (1.0 - alpha) * rho
 
 
-def _lambda(lambda_: Any, like: Any) -> Any:
-    return jnp.broadcast_to(lambda_, jnp.shape(like)) if not jnp.ndim(lambda_) else lambda_
-
-
 def _leaky(
     function: str,
     trajectory: tuple[Any, ...],
@@ -41,7 +38,6 @@ def _leaky(
     method: Method | None,
 ) -> Array:
     v_tm1, v_t, r_t, discount_t, rho_tm1 = trajectory
-    lambda_ = _lambda(lambda_, r_t)
     check(
         function,
         v_tm1=(v_tm1, "T"),
@@ -49,19 +45,27 @@ def _leaky(
         r_t=(r_t, "T"),
         discount_t=(discount_t, "T"),
         rho_tm1=(rho_tm1, "T"),
-        lambda_=(lambda_, "T"),
+        lambda_=(lambda_, "T" if jnp.ndim(lambda_) else ""),
     )
     check_shapes(function, r_t=(r_t, "T"), sample_mask=(sample_mask, "T"))
     if not jnp.shape(r_t)[0]:
         raise ValueError(f"{function}: r_t must have at least one step, got length 0")
     dtype = jnp.result_type(*trajectory)
     v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, lambda_)
-    delta_t = _leak(rho_tm1, clip_rho_threshold, alpha) * (r_t + discount_t * v_t - v_tm1)
-    decay_t = discount_t * _leak(rho_tm1, 1.0, alpha) * lambda_
-    if sample_mask is not None:
-        delta_t = jnp.where(jnp.asarray(sample_mask), delta_t, 0.0)
-        decay_t = jnp.where(jnp.asarray(sample_mask), decay_t, 1.0)
-    errors = backwards(function, decay_t, delta_t, jnp.zeros_like(delta_t[0]), method)
+    sequences = (v_tm1, v_t, r_t, discount_t, rho_tm1)
+    sequences += (lambda_,) if lambda_.ndim else ()
+    masks = () if sample_mask is None else (jnp.asarray(sample_mask),)
+
+    def maps(v_tm1: Array, v: Array, r: Array, discount: Array, rho: Array, *rest: Array) -> tuple[Array, Array]:
+        lambda_t = rest[0] if lambda_.ndim else lambda_
+        delta = _leak(rho, clip_rho_threshold, alpha) * (r + discount * v - v_tm1)
+        decay = discount * _leak(rho, 1.0, alpha) * lambda_t
+        if masks:
+            delta, decay = jnp.where(rest[-1], delta, 0.0), jnp.where(rest[-1], decay, 1.0)
+        return decay, delta
+
+    zero = vary_like(jnp.zeros_like(r_t[0]), lambda_, alpha, clip_rho_threshold)
+    errors = backwards(function, maps, (*sequences, *masks), zero, method)
     # The target is the error plus the value; only the value outside of it carries the gradient.
     errors = constant_if(stop_target_gradients, errors + v_tm1) - v_tm1
     return errors.astype(dtype)
@@ -78,13 +82,13 @@ def _with_advantage(
     sample_mask: Any,
     method: Method | None,
 ) -> VTraceOutput:
-    lambda_ = jnp.asarray(_lambda(lambda_, trajectory[2]))
     errors = _leaky(
         function, trajectory, alpha, lambda_, clip_rho_threshold, stop_target_gradients, sample_mask, method
     )
     v_tm1, v_t, r_t, discount_t, rho_tm1 = map(jnp.asarray, trajectory)
-    targets_tm1 = errors + v_tm1
-    bootstrap = lambda_[:-1] * targets_tm1[1:] + (1.0 - lambda_[:-1]) * v_tm1[1:]
+    lambda_ = jnp.asarray(lambda_)
+    lambda_ = lambda_[:-1] if lambda_.ndim else lambda_
+    bootstrap = v_tm1[1:] + lambda_ * errors[1:]
     q_estimate = r_t + discount_t * jnp.concatenate([bootstrap, v_t[-1:]])
     pg_advantage = _leak(rho_tm1, clip_pg_rho_threshold, alpha) * (q_estimate - v_tm1)
     return VTraceOutput(errors, pg_advantage, q_estimate)

@@ -1,0 +1,83 @@
+"""A time-out keeps its bootstrap and a terminal does not, for every estimator that can be told of one."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renga import rl
+
+T = 6
+
+
+def _gae(r, discount, v, lambda_, cut):
+    values = jnp.concatenate([jnp.zeros(1), v])
+    advantages = rl.truncated_generalized_advantage_estimation(
+        r, discount, lambda_, values, truncation_t=cut, bootstrap_t=v
+    )
+    return advantages + values[:-1]
+
+
+def _vtrace(r, discount, v, lambda_, cut):
+    """With ratios of one the targets are λ-returns; a time-out is λ = 0."""
+    v_tm1 = jnp.concatenate([jnp.zeros(1), v[:-1]])
+    errors = rl.vtrace(v_tm1, v, r, discount, jnp.ones(T), jnp.where(cut, 0.0, lambda_))
+    return errors + v_tm1
+
+
+def _off_policy(r, discount, v, lambda_, cut):
+    c_t = jnp.where(cut, 0.0, lambda_)[:-1]
+    return rl.general_off_policy_returns_from_q_and_v(v[:-1], v, r, discount, c_t)
+
+
+# (r, discount, v, lambda_, cut) -> returns.
+ESTIMATORS = {
+    "discounted_returns": lambda r, g, v, _, cut: rl.discounted_returns(r, g, v, truncation_t=cut),
+    "lambda_returns": lambda r, g, v, l, cut: rl.lambda_returns(r, g, v, l, truncation_t=cut),
+    "lambda_returns, parallel": lambda r, g, v, l, cut: rl.lambda_returns(
+        r, g, v, l, truncation_t=cut, method="parallel"
+    ),
+    "n_step_bootstrapped_returns": lambda r, g, v, l, cut: rl.n_step_bootstrapped_returns(
+        r, g, v, 3, l, truncation_t=cut
+    ),
+    "truncated_generalized_advantage_estimation": _gae,
+    "vtrace": _vtrace,
+    "general_off_policy_returns_from_q_and_v": _off_policy,
+}
+compiled = {name: jax.jit(estimate) for name, estimate in ESTIMATORS.items()}
+numbers = lambda low, high: st.lists(st.floats(low, high, width=32), min_size=T, max_size=T)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@settings(max_examples=25, deadline=None)
+@given(
+    r=numbers(-3, 3),
+    v=numbers(-9, 9),
+    lambda_=st.floats(0.0, 1.0, width=32),
+    at=st.integers(0, T - 1),
+    later=st.floats(-5, 5, width=32),
+)
+def test_a_timeout_keeps_its_bootstrap_and_a_terminal_does_not(name, r, v, lambda_, at, later):
+    estimate, steps = compiled[name], np.arange(T)
+    r, v, discount = np.float32(r), np.float32(v), np.full(T, 0.9, np.float32)
+    cut = steps == at
+    timed_out = estimate(r, discount, v, np.float32(lambda_), cut)
+    ended = estimate(r, np.where(cut, np.float32(0), discount), v, np.float32(lambda_), cut)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
+    close(timed_out[at], r[at] + 0.9 * v[at])
+    close(ended[at], r[at])
+    # Both say the same of what came after, and nothing after reaches what was before.
+    close(timed_out[at + 1 :], ended[at + 1 :])
+    after = np.float32(steps > at) * later
+    elsewhere = estimate(r + after, discount, v - after, np.float32(lambda_), cut)
+    close(timed_out[: at + 1], elsewhere[: at + 1])
+
+
+def test_every_estimator_that_is_told_of_timeouts_is_here():
+    takes = {name for name in rl.__all__ if callable(getattr(rl, name)) and not isinstance(getattr(rl, name), type)}
+    takes = {name for name in takes if "truncation_t" in inspect.signature(getattr(rl, name)).parameters}
+    assert takes <= set(ESTIMATORS)
