@@ -64,7 +64,7 @@ def categorical_cross_entropy(
       Array(0.6931472, dtype=float32)
 
     References:
-      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 4.108.
+      Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4.
     """
     check("categorical_cross_entropy", labels=(labels, "... A"), logits=(logits, "... A"))
     labels = jnp.asarray(labels)
@@ -97,7 +97,7 @@ def categorical_kl_divergence(
       Array(0.6931472, dtype=float32)
 
     References:
-      Kullback & Leibler, "On information and sufficiency", 1951, eq. 2.4.
+      Kullback & Leibler, "On information and sufficiency", 1951, section 2.
     """
     check("categorical_kl_divergence", p_logits=(p_logits, "... A"), q_logits=(q_logits, "... A"))
     log_p = jax.nn.log_softmax(jnp.asarray(p_logits) / temperature)
@@ -132,7 +132,7 @@ def categorical_l2_project(
       Array([0.375, 0.625], dtype=float32)
 
     References:
-      Bellemare et al., "A distributional perspective on reinforcement learning", 2017, eq. 7.
+      Bellemare et al., "A distributional perspective on reinforcement learning", 2017, section 4.
       Rowland et al., "An analysis of categorical distributional reinforcement learning", 2018, proposition 1.
     """
     check("categorical_l2_project", z_p=(z_p, "K"), probs=(probs, "K"), z_q=(z_q, "L"))

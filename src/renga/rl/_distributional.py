@@ -58,7 +58,7 @@ def categorical_td_learning(
       Array(0.6931472, dtype=float32)
 
     References:
-      Bellemare et al., "A distributional perspective on reinforcement learning", 2017, eq. 7.
+      Bellemare et al., "A distributional perspective on reinforcement learning", 2017, section 4.
     """
     check(
         "categorical_td_learning",
@@ -177,7 +177,7 @@ def categorical_double_q_learning(
 
     References:
       Bellemare et al., "A distributional perspective on reinforcement learning", 2017, algorithm 1.
-      van Hasselt et al., "Deep reinforcement learning with double Q-learning", 2016, eq. 4.
+      van Hasselt et al., "Deep reinforcement learning with double Q-learning", 2016.
     """
     check(
         "categorical_double_q_learning",
@@ -229,7 +229,7 @@ def quantile_regression_loss(
       Array(1., dtype=float32)
 
     References:
-      Dabney et al., "Distributional reinforcement learning with quantile regression", 2018, eqs. 9 and 10.
+      Dabney et al., "Distributional reinforcement learning with quantile regression", 2018 (quantile Huber loss).
     """
     name = "quantile_regression_loss"
     check(name, dist_src=(dist_src, "K"), tau_src=(tau_src, "K"), dist_target=(dist_target, "L"))
@@ -284,7 +284,7 @@ def quantile_q_learning(
 
     References:
       Dabney et al., "Distributional reinforcement learning with quantile regression", 2018, algorithm 1.
-      Dabney et al., "Implicit quantile networks for distributional reinforcement learning", 2018, eq. 3.
+      Dabney et al., "Implicit quantile networks for distributional reinforcement learning", 2018, section 3.
     """
     check(
         "quantile_q_learning",
@@ -341,7 +341,7 @@ def quantile_expected_sarsa(
       Array(0.625, dtype=float32)
 
     References:
-      Dabney et al., "Distributional reinforcement learning with quantile regression", 2018, eqs. 9 and 10.
+      Dabney et al., "Distributional reinforcement learning with quantile regression", 2018 (quantile Huber loss).
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 6.9.
     """
     check(

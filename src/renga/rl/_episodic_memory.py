@@ -135,7 +135,7 @@ def episodic_memory_intrinsic_rewards(
       True
 
     References:
-      Badia et al., "Never give up: learning directed exploration strategies", 2020, eqs. 2 and 3, algorithm 1.
+      Badia et al., "Never give up: learning directed exploration strategies", 2020, section 2.
     """
     name = "episodic_memory_intrinsic_rewards"
     check_shapes(name, embeddings=(embeddings, "T D"))

@@ -75,7 +75,7 @@ def compute_parametric_kl_penalty_and_dual_loss(
 
     References:
       Abdolmaleki et al., "Relative entropy regularized policy iteration", 2018, section 4.
-      Song et al., "V-MPO: on-policy maximum a posteriori policy optimization", 2020, eq. 5.
+      Song et al., "V-MPO: on-policy maximum a posteriori policy optimization", 2020, section 4.
     """
     kl_loss, alpha_loss = 0, 0
     for kl, penalty in kl_constraints:

@@ -29,7 +29,7 @@ def l2_loss(
       Array([2. , 0.5], dtype=float32)
 
     References:
-      Hastie et al., "The Elements of Statistical Learning", 2nd ed., 2009, eq. 2.9.
+      Hastie et al., "The Elements of Statistical Learning", 2nd ed., 2009, section 2.4.
     """
     check_dtype("l2_loss", jnp.floating, predictions=predictions, targets=targets)
     error = jnp.asarray(predictions if targets is None else jnp.subtract(predictions, targets))
@@ -84,7 +84,7 @@ def likelihood(predictions: Float[ArrayLike, "..."], targets: Float[ArrayLike, "
       Array([0.25, 0.75], dtype=float32)
 
     References:
-      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.2.
+      Bishop, "Pattern Recognition and Machine Learning", 2006, section 2.1.
     """
     check_dtype("likelihood", jnp.floating, predictions=predictions, targets=targets)
     return jnp.power(predictions, targets) * jnp.power(1.0 - predictions, 1.0 - targets)
@@ -110,7 +110,7 @@ def log_loss(predictions: Float[ArrayLike, "..."], targets: Float[ArrayLike, "..
       Array([ 0.6931, -0.    ], dtype=float32)
 
     References:
-      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 4.90.
+      Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.2.
     """
     check_dtype("log_loss", jnp.floating, predictions=predictions, targets=targets)
     return -_times_log(targets, predictions) - _times_log(1.0 - jnp.asarray(targets), 1.0 - jnp.asarray(predictions))
@@ -148,7 +148,7 @@ def expectile_loss(
       Array([0.75, 0.25], dtype=float32)
 
     References:
-      Kostrikov et al., "Offline RL with implicit Q-learning", 2021, eq. 4.
+      Kostrikov et al., "Offline RL with implicit Q-learning", 2021, section 4.
     """
     check_dtype("expectile_loss", jnp.floating, predictions=predictions, targets=targets)
     error = jnp.subtract(targets, predictions)

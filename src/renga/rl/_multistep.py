@@ -224,7 +224,7 @@ def truncated_generalized_advantage_estimation(
 
     References:
       Schulman et al., "High-dimensional continuous control using generalized advantage estimation",
-      2016, eq. 16; "Proximal policy optimization algorithms", 2017, eq. 11.
+      2016, section 3; "Proximal policy optimization algorithms", 2017, section 5.
     """
     name = "truncated_generalized_advantage_estimation"
     T = _check(name, r_t=r_t, discount_t=discount_t, lambda_=lambda_)

@@ -152,7 +152,7 @@ def transformed_general_off_policy_returns_from_action_values(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eq. 3.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     q_t = tx_pair.apply_inv(jnp.asarray(q_t))
     returns = general_off_policy_returns_from_action_values(q_t, a_t, r_t, discount_t, c_t, pi_t)
@@ -198,7 +198,7 @@ def transformed_n_step_q_learning(
       Array([1.5, 1. ], dtype=float32)
 
     References:
-      Kapturowski et al., "Recurrent experience replay in distributed reinforcement learning", 2019, eq. 1.
+      Kapturowski et al., "Recurrent experience replay in distributed reinforcement learning", 2019, section 2.3.
     """
     check(
         "transformed_n_step_q_learning",
@@ -308,7 +308,7 @@ def transformed_retrace(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eqs. 3 and 4.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     name = "transformed_retrace"
     check(name, r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))

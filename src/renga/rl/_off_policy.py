@@ -47,7 +47,7 @@ def general_off_policy_returns_from_q_and_v(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eq. 3.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     name = "general_off_policy_returns_from_q_and_v"
     T = check(name, r_t=(r_t, "T"), discount_t=(discount_t, "T"), v_t=(v_t, "T"))["T"]
@@ -107,7 +107,7 @@ def general_off_policy_returns_from_action_values(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eq. 3.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     name = "general_off_policy_returns_from_action_values"
     check(name, r_t=(r_t, "T"), a_t=(a_t, "T"), discount_t=(discount_t, "T"), c_t=(c_t, "T"))
@@ -170,7 +170,7 @@ def retrace(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eqs. 3 and 4.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     check("retrace", r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))
     check("retrace", r_t=(r_t, "T"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
@@ -223,7 +223,7 @@ def retrace_continuous(
       Array([4., 6.], dtype=float32)
 
     References:
-      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, eqs. 3 and 4.
+      Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     T = check("retrace_continuous", r_t=(r_t, "T"), q_tm1=(q_tm1, "T"))["T"]
     check("retrace_continuous", log_rhos=(log_rhos, f"{T - 1}"))

@@ -100,7 +100,7 @@ def clipped_surrogate_pg_loss(
       Array(-1.25, dtype=float32)
 
     References:
-      Schulman et al., "Proximal policy optimization algorithms", 2017, eq. 7.
+      Schulman et al., "Proximal policy optimization algorithms", 2017, section 3.
     """
     check("clipped_surrogate_pg_loss", prob_ratios_t=(prob_ratios_t, "T"), adv_t=(adv_t, "T"))
     ratios, adv_t = jnp.asarray(prob_ratios_t), jnp.asarray(constant_if(use_stop_gradient, adv_t))
@@ -135,7 +135,7 @@ def dpg_loss(
       Array([2.], dtype=float32)
 
     References:
-      Silver et al., "Deterministic policy gradient algorithms", 2014, eq. 9.
+      Silver et al., "Deterministic policy gradient algorithms", 2014, theorem 1.
     """
     check_dtype("dpg_loss", jnp.floating, a_t=a_t, dqda_t=dqda_t)
     check_shapes("dpg_loss", a_t=(a_t, "A"), dqda_t=(dqda_t, "A"))

@@ -152,8 +152,8 @@ def art(
       PopArtState(shift=Array([1.], dtype=float32), scale=Array([1.2247449], dtype=float32), second_moment=Array([2.5], dtype=float32))
 
     References:
-      van Hasselt et al., "Learning values across many orders of magnitude", 2016, eq. 6.
-      Hessel et al., "Multi-task deep reinforcement learning with PopArt", 2019, eq. 8.
+      van Hasselt et al., "Learning values across many orders of magnitude", 2016, section 2.
+      Hessel et al., "Multi-task deep reinforcement learning with PopArt", 2019.
     """  # noqa: E501
     check_dtype("art", jnp.integer, indices=indices)
     if jnp.shape(targets) != jnp.shape(indices):

@@ -216,7 +216,7 @@ def double_q_learning(
       Array(3., dtype=float32)
 
     References:
-      van Hasselt et al., "Deep reinforcement learning with double Q-learning", 2016, eq. 4.
+      van Hasselt et al., "Deep reinforcement learning with double Q-learning", 2016.
     """
     check(
         "double_q_learning",

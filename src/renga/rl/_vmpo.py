@@ -75,7 +75,7 @@ def vmpo_compute_weights_and_temperature_loss(
       (Array(2.5, dtype=float32), Array([0. , 0.5, 0.5, 0. ], dtype=float32), Array(2., dtype=float32))
 
     References:
-      Song et al., "V-MPO: on-policy maximum a posteriori policy optimization", 2020, eqs. 3 and 4.
+      Song et al., "V-MPO: on-policy maximum a posteriori policy optimization", 2020, section 4.
     """
     name = "vmpo_compute_weights_and_temperature_loss"
     check_dtype(name, jnp.floating, advantages=advantages)

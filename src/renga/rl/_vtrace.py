@@ -139,7 +139,7 @@ def vtrace(
       Array([0.75, 1.  ], dtype=float32)
 
     References:
-      Espeholt et al., "IMPALA", 2018, eq. 1.
+      Espeholt et al., "IMPALA", 2018, section 4.1.
     """
     return _leaky(
         "vtrace",
@@ -200,8 +200,8 @@ def leaky_vtrace(
       Array([0.875, 1.5  ], dtype=float32)
 
     References:
-      Espeholt et al., "IMPALA", 2018, eq. 1.
-      Zahavy et al., "A self-tuning actor-critic algorithm", 2020, eq. 6 (leaky V-trace).
+      Espeholt et al., "IMPALA", 2018, section 4.1.
+      Zahavy et al., "A self-tuning actor-critic algorithm", 2020 (leaky V-trace).
     """
     return _leaky(
         "leaky_vtrace",
@@ -264,7 +264,7 @@ def vtrace_td_error_and_advantage(
       Array([0.75, 1.  ], dtype=float32)
 
     References:
-      Espeholt et al., "IMPALA", 2018, eq. 1 and section 4.2.
+      Espeholt et al., "IMPALA", 2018, sections 4.1 and 4.2.
     """
     return _with_advantage(
         "vtrace_td_error_and_advantage",
@@ -330,8 +330,8 @@ def leaky_vtrace_td_error_and_advantage(
       Array([0.875, 1.5  ], dtype=float32)
 
     References:
-      Espeholt et al., "IMPALA", 2018, eq. 1 and section 4.2.
-      Zahavy et al., "A self-tuning actor-critic algorithm", 2020, eq. 6 (leaky V-trace).
+      Espeholt et al., "IMPALA", 2018, sections 4.1 and 4.2.
+      Zahavy et al., "A self-tuning actor-critic algorithm", 2020 (leaky V-trace).
     """
     return _with_advantage(
         "leaky_vtrace_td_error_and_advantage",

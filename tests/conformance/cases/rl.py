@@ -165,7 +165,7 @@ CASES = {
     "unbiased_transform_pair": Case(rl.unbiased_transform_pair(**BINS, tx=rl.SIGNED_LOGP1_PAIR).apply, (W3,)),
     "TwoHot": Case(
         lambda bins, logits, x: rl.TwoHot(bins, PAIR).cross_entropy(logits, x, False),
-        (W3.sort(), V3, jnp.float32(0.05)),
+        (W3.sort(), V3, 0.1 * R),
     ),
     "add_dirichlet_noise": Case(
         lambda p, key: rl.add_dirichlet_noise(key, p, 0.3, 0.25),
