@@ -1,6 +1,8 @@
 """Every module once or more, written against either library: `lib` is `renga.nn` or Haiku."""
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,30 @@ class Example:
     build: Callable[[Any], Callable[..., Any]]
     args: Callable[[], tuple[Any, ...]]
     atol: float = 1e-5
+
+
+STORED = pathlib.Path(__file__).parent / "stored_trees.json"
+
+
+def stored(path: pathlib.Path) -> dict[str, Any]:
+    """What `tests/parity/nn/store_trees.py` wrote: example → rows of params, rows of state."""
+    return json.loads(path.read_text())["trees"]
+
+
+def describe_tree(tree: Any) -> list[list[Any]]:
+    """Rows of bundle, name, shape and dtype, in order."""
+    return [
+        [bundle, name + jax.tree_util.keystr(path), list(jnp.shape(x)), str(jnp.result_type(x))]
+        for bundle, values in tree.items()
+        for name, value in values.items()
+        for path, x in jax.tree.leaves_with_path(value)
+    ]
+
+
+def fingerprint(x: Any) -> float:
+    """One number that changes with any element and with their order."""
+    x = np.asarray(x, np.float64).ravel()
+    return float(np.cos(np.arange(x.size)) @ x)
 
 
 def array(*shape: int, seed: int = 0) -> np.ndarray:
@@ -157,7 +183,7 @@ EXAMPLES: dict[str, Example] = {
     "nets.ResNet": Example(
         lambda lib: (
             lambda x: lib.nets.ResNet(
-                [2, 1, 1, 1],
+                [1, 1, 1, 1],
                 5,
                 channels_per_group=[8, 8, 8, 8],
                 initial_conv_config={"output_channels": 4},

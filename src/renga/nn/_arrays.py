@@ -1,5 +1,6 @@
 """Array operations that the layers share, on `jax.lax` alone: they are traced in every layer."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ _ACCUMULATE = {jnp.dtype(jnp.bfloat16): jnp.float32, jnp.dtype(jnp.float16): jnp
 
 def spread(x: Any, shape: Sequence[int]) -> jax.Array:
     """Broadcasts an array to a shape, aligned at the last axis; no rank promotion is left to do."""
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    x = as_array(x)
     shape = tuple(shape)
     if x.shape == shape:
         return x
@@ -33,29 +34,62 @@ def _without_ones(
     return x, shape, tuple(range(lead, len(shape)))
 
 
+def as_array(x: Any) -> jax.Array:
+    """`jnp.asarray`, and at once if it is one."""
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def cast(x: jax.Array, dtype: Any) -> jax.Array:
+    """The array in a dtype."""
+    return x if x.dtype == dtype else lax.convert_element_type(x, dtype)
+
+
+def dot(x: jax.Array, w: Any, precision: Any = None) -> jax.Array:
+    """Sums over the last axis of x and the first of a matrix w."""
+    if getattr(w, "dtype", None) != x.dtype:
+        return jnp.dot(x, w, precision=precision)
+    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), precision=precision)
+
+
+def softmax(x: jax.Array) -> jax.Array:
+    """exp(x) / Σ exp(x) over the last axis."""
+    last = x.ndim - 1
+    top = lax.stop_gradient(lax.reduce_max(x, (last,)))
+    e = lax.exp(lax.sub(x, expand(top, (last,), x.shape)))
+    return lax.div(e, expand(lax.reduce_sum(e, (last,)), (last,), x.shape))
+
+
 def add_bias(x: jax.Array, b: Any) -> jax.Array:
     """Adds b, broadcast from the last axes; without the dispatch of the operator if dtypes agree."""
     b = spread(b, x.shape)
     return lax.add(x, b) if x.dtype == b.dtype else x + b
 
 
-def mean(x: Any, axes: Sequence[int]) -> jax.Array:
-    """The mean over axes, which stay with size 1; computed in float32 at least."""
-    x = jnp.asarray(x)
-    wide = lax.convert_element_type(x, _ACCUMULATE.get(x.dtype, x.dtype))
-    size = np.prod([x.shape[axis] for axis in axes], dtype=np.float64)
+def expand(x: jax.Array, axes: Sequence[int], shape: Sequence[int]) -> jax.Array:
+    """Broadcasts along axes that were reduced before."""
+    return lax.broadcast_in_dim(x, shape, [i for i in range(len(shape)) if i not in axes])
+
+
+def mean(x: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The mean over axes, which go; computed in float32 at least."""
+    wide = cast(x, _ACCUMULATE.get(x.dtype, x.dtype))
+    size = math.prod(x.shape[axis] for axis in axes)
     total = lax.reduce_sum(wide, tuple(axes))
-    total = lax.div(total, np.asarray(size, total.dtype))
-    return lax.reshape(total, [1 if i in axes else n for i, n in enumerate(x.shape)])
+    return lax.div(total, np.asarray(size, total.dtype))
 
 
-def moments(x: Any, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance over axes, which stay with size 1; in two passes, in float32 at least."""
-    x = jnp.asarray(x)
-    x = lax.convert_element_type(x, _ACCUMULATE.get(x.dtype, x.dtype))
+def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance over axes, which go; in two passes, in float32 at least."""
+    x = cast(x, _ACCUMULATE.get(x.dtype, x.dtype))
     center = mean(x, axes)
-    deviation = lax.sub(x, spread(center, x.shape))
-    return center, mean(lax.real(deviation * deviation.conj()) if is_complex(x) else lax.square(deviation), axes)
+    deviation = lax.sub(x, expand(center, axes, x.shape))
+    square = lax.real(lax.mul(deviation, lax.conj(deviation))) if is_complex(x) else lax.square(deviation)
+    return center, mean(square, axes)
+
+
+def inverse_root(x: jax.Array, eps: float) -> jax.Array:
+    """1 / √(x + ε)."""
+    return lax.rsqrt(lax.add(x, np.asarray(eps, x.dtype)))
 
 
 def is_complex(x: jax.Array) -> bool:

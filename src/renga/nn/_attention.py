@@ -5,8 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from renga.nn._arrays import softmax, spread
 from renga.nn._linear import Linear
 from renga.nn._module import Module, transparent
 from renga.nn._params import get_state, set_state
@@ -105,8 +107,8 @@ class MultiHeadAttention(Module):
         q = self._project(query, self.key_size, "query")
         k = self._project(key, self.key_size, "key")
         v = self._project(value, self.value_size, "value")
-        logits = jnp.einsum("...thd,...Thd->...htT", q, k)
-        logits = logits / np.sqrt(self.key_size).astype(k.dtype)
+        logits = _per_head(q, k, q.ndim - 1, k.ndim - 1)  # [..., heads, targets, sources]
+        logits = lax.div(logits, np.asarray(np.sqrt(self.key_size), logits.dtype))
         if mask is not None:
             mask = jnp.asarray(mask)
             if mask.ndim != logits.ndim:
@@ -114,11 +116,13 @@ class MultiHeadAttention(Module):
                     f"MultiHeadAttention: mask must have {logits.ndim} axes, as the logits "
                     f"{logits.shape}, got shape {mask.shape}"
                 )
-            mask = jnp.broadcast_to(mask, logits.shape)
-            logits = jnp.where(mask, logits, jnp.asarray(-1e30, logits.dtype))
-        weights = jax.nn.softmax(logits)
-        heads = jnp.einsum("...htT,...Thd->...thd", weights, v)
-        joined = heads.reshape(*heads.shape[:-2], -1)
+            mask = mask if mask.dtype == bool else lax.ne(mask, np.zeros((), mask.dtype))
+            logits = lax.select(spread(mask, logits.shape), logits, lax.full_like(logits, -1e30))
+        weights = softmax(logits)
+        heads = _per_head(weights, v, weights.ndim - 1, v.ndim - 3, heads_first=True)
+        n = heads.ndim
+        heads = lax.transpose(heads, (*range(n - 3), n - 2, n - 3, n - 1))  # [..., targets, heads, value_size]
+        joined = lax.reshape(heads, (*heads.shape[:-2], self.num_heads * self.value_size))
         return Linear(
             self.model_size,
             with_bias=self.with_bias,
@@ -136,7 +140,15 @@ class MultiHeadAttention(Module):
             b_init=self.b_init,
             name=name,
         )(x)
-        return y.reshape(*y.shape[:-1], self.num_heads, size)
+        return lax.reshape(y, (*y.shape[:-1], self.num_heads, size))
+
+
+def _per_head(a: Array, b: Array, sum_a: int, sum_b: int, heads_first: bool = False) -> Array:
+    """Products of a and b over one axis each, for each head: the axis behind time, or the one before it in a."""
+    n = a.ndim
+    lead = tuple(range(n - 3))
+    head = n - 3 if heads_first else n - 2
+    return lax.dot_general(a, b, (((sum_a,), (sum_b,)), ((*lead, head), (*lead, n - 2))))
 
 
 def rotary_embedding(

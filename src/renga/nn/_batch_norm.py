@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga._core.checks import check_choice
-from renga.nn._arrays import moments, spread
+from renga.nn._arrays import as_array, cast, inverse_root, moments, spread
 from renga.nn._conv import get_channel_index
 from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
@@ -129,7 +129,7 @@ class BatchNorm(Module):
         Returns:
           An array of the shape of `inputs`.
         """
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
         keep = stats is not None or not test_local_stats
         if stats is None:
             if is_training:
@@ -145,8 +145,7 @@ class BatchNorm(Module):
             axes = {axis for axis in range(inputs.ndim) if axis != channel}
         center, variance = self._statistics(inputs, sorted(axes), stats, keep)
         shape = [1 if i in axes else n for i, n in enumerate(inputs.shape)]
-        eps = jnp.asarray(self.eps, variance.dtype)
-        factor = lax.rsqrt(lax.add(variance, spread(eps, variance.shape)))
+        factor = inverse_root(variance, self.eps)
         if self.create_scale:
             scale = get_parameter("scale", shape, inputs.dtype, self.scale_init)
         if self.create_offset:
@@ -159,11 +158,12 @@ class BatchNorm(Module):
         first = running_init() and keep and stats != "update"
         if stats == "use" and not first:
             average = self.mean_ema.average, self.var_ema.average
-            return tuple(a.astype(inputs.dtype) for a in average)  # type: ignore[return-value]
+            return tuple(as_array(a).astype(inputs.dtype) for a in average)  # type: ignore[return-value]
         center, variance = moments(inputs, axes)
         if self.cross_replica_axis is not None:
             center, variance = self._across(center, variance)
-        center, variance = center.astype(inputs.dtype), variance.astype(inputs.dtype)
+        kept = [1 if i in axes else n for i, n in enumerate(inputs.shape)]
+        center, variance = (lax.reshape(cast(x, inputs.dtype), kept) for x in (center, variance))
         if stats == "update" or first:  # in init, so that the state is made
             self.mean_ema(center)
             self.var_ema(variance)
@@ -214,14 +214,14 @@ def affine(inputs: Array, center: Array | None, factor: Array, scale: Any, offse
     """Scale · factor · (inputs - center) + offset; None leaves a step out."""
     shape = inputs.shape
     if scale is not None:
-        scale = jnp.asarray(scale, inputs.dtype)
-        if scale.size == factor.size and scale.ndim == factor.ndim:
-            factor = lax.mul(scale.reshape(factor.shape), factor)  # of the channels only: one product less
+        scale = cast(as_array(scale), inputs.dtype)
+        if scale.shape == factor.shape:
+            factor = lax.mul(scale, factor)  # of the channels only: one product less
         else:
             factor = spread(scale, shape) * spread(factor, shape)
     if center is not None:
         inputs = lax.sub(inputs, spread(center, shape))
     out = lax.mul(inputs, spread(factor, shape))
     if offset is not None:
-        out = lax.add(out, spread(jnp.asarray(offset, out.dtype), shape))
+        out = lax.add(out, spread(cast(as_array(offset), out.dtype), shape))
     return out

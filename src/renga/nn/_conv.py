@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga.nn import pad
-from renga.nn._arrays import add_bias
+from renga.nn._arrays import add_bias, as_array
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
@@ -90,7 +90,7 @@ class _Conv(Module):
 
     def _batched(self, inputs: Any) -> tuple[Array, bool]:
         """The inputs with a batch axis, and whether they had one."""
-        inputs, n = jnp.asarray(inputs), self.num_spatial_dims
+        inputs, n = as_array(inputs), self.num_spatial_dims
         if inputs.ndim not in (n + 1, n + 2):
             raise ValueError(
                 f"{type(self).__name__}: inputs must have {n + 2} axes (batch, {n} spatial, "

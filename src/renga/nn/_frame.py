@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import get_opaque_trace_state
 
-from renga.nn import _usage
+from renga.nn import _fresh, _usage
 from renga.nn._errors import JaxUsageError, MissingRNGError
 from renga.nn._rng import PRNGSequence
 
@@ -181,6 +181,11 @@ class Frame:
         """
         if current_trace() != self.trace:
             raise JaxUsageError(_usage.message(action))
+
+    def note_read(self) -> None:
+        """Sees to it that what is read inside a JAX transformation is not kept for other calls."""
+        if not _fresh.seen() and current_trace() != self.trace:
+            _fresh.note_read(lambda x: hasattr(x, "module_name"))
 
     @contextlib.contextmanager
     def in_current_trace(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga.nn._arrays import add_bias, spread
+from renga.nn._arrays import add_bias, as_array, dot, spread
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
@@ -63,14 +63,14 @@ class Linear(Module):
         Returns:
           [..., output_size].
         """
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
         if not inputs.shape:
             raise ValueError("Linear: inputs must have at least one axis, got a scalar")
         size = self.input_size = inputs.shape[-1]
         dtype = inputs.dtype
         w_init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(size))
         w = get_parameter("w", [size, self.output_size], dtype, init=w_init)
-        out = jnp.dot(inputs, w, precision=precision)
+        out = dot(inputs, w, precision)
         if self.with_bias:
             b = get_parameter("b", [self.output_size], dtype, init=self.b_init)
             out = add_bias(out, b)
@@ -124,7 +124,7 @@ class Bias(Module):
         Returns:
           An array of the shape of `inputs`.
         """
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
         shape = inputs.shape[1:]
         if self.output_size is not None and tuple(self.output_size) != shape:
             raise ValueError(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
-from renga.nn._arrays import spread
+from renga.nn._arrays import as_array, spread
 from renga.nn._module import Module
 from renga.nn._params import get_state, running_init, set_state
 from renga.nn.initializers import Constant, Initializer
@@ -89,7 +89,7 @@ class ExponentialMovingAverage(Module):
           value: xₜ.
           update_stats: whether the state is set; if not, the value is only mixed in.
         """
-        value = jnp.asarray(value)
+        value = as_array(value)
         start = Constant(-self.warmup_length)
         counter = get_state("counter", (), jnp.int32, init=start) + 1
         decay = jnp.asarray(self.decay, value.dtype)

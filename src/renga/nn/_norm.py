@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga.nn._arrays import mean, moments, spread
+from renga.nn._arrays import as_array, cast, expand, inverse_root, mean, moments, spread
 from renga.nn._batch_norm import affine, check_call, check_inits
 from renga.nn._conv import get_channel_index
 from renga.nn._module import Module
@@ -98,7 +98,7 @@ class LayerNorm(Module):
         who = type(self).__name__
         check_inits(who, create_scale, scale_init, create_offset, offset_init)
         _check_axis(who, "axis", axis)
-        self.axis = axis
+        self.axis = (axis,) if isinstance(axis, int) else axis
         self.create_scale = create_scale
         self.create_offset = create_offset
         self.eps = eps
@@ -125,20 +125,20 @@ class LayerNorm(Module):
         """
         who = type(self).__name__
         check_call(who, self.create_scale, scale, self.create_offset, offset)
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
         axes = _axes(who, self.axis, inputs.ndim)
         if self.use_fast_variance:
             center = mean(inputs, axes)
-            variance = mean(lax.square(inputs), axes) - lax.square(center)
+            variance = lax.sub(mean(lax.square(inputs), axes), lax.square(center))
         else:
             center, variance = moments(inputs, axes)
-        center, variance = center.astype(inputs.dtype), variance.astype(inputs.dtype)
+        center, factor = cast(center, inputs.dtype), inverse_root(cast(variance, inputs.dtype), self.eps)
+        center, factor = (expand(x, axes, inputs.shape) for x in (center, factor))
         shape = _param_shape(who, inputs.shape, self.param_axis)
         if self.create_scale:
             scale = get_parameter("scale", shape, inputs.dtype, self.scale_init)
         if self.create_offset:
             offset = get_parameter("offset", shape, inputs.dtype, self.offset_init)
-        factor = lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
         return affine(inputs, center, factor, scale, offset)
 
 
@@ -235,7 +235,7 @@ class RMSNorm(Module):
         super().__init__(name=name)
         check_inits("RMSNorm", create_scale, scale_init, True, None)
         _check_axis("RMSNorm", "axis", axis)
-        self.axis = axis
+        self.axis = (axis,) if isinstance(axis, int) else axis
         self.eps = eps
         self.create_scale = create_scale
         self.scale_init = scale_init or jnp.ones
@@ -250,10 +250,10 @@ class RMSNorm(Module):
         Returns:
           An array of the shape of `inputs`.
         """
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
         axes = _axes("RMSNorm", self.axis, inputs.ndim)
-        square = mean(lax.square(inputs), axes).astype(inputs.dtype)
-        factor = lax.rsqrt(square + jnp.asarray(self.eps, square.dtype))
+        factor = inverse_root(cast(mean(lax.square(inputs), axes), inputs.dtype), self.eps)
+        factor = expand(factor, axes, inputs.shape)
         scale = None
         if self.create_scale:
             shape = _param_shape("RMSNorm", inputs.shape, self.param_axis)
@@ -310,7 +310,7 @@ class GroupNorm(Module):
         check_inits("GroupNorm", create_scale, scale_init, create_offset, offset_init)
         _check_axis("GroupNorm", "axis", axis)
         self.groups = groups
-        self.axis = axis
+        self.axis = (axis,) if isinstance(axis, int) else axis
         self.create_scale = create_scale
         self.create_offset = create_offset
         self.eps = eps
@@ -335,7 +335,7 @@ class GroupNorm(Module):
           An array of the shape of `x`.
         """
         check_call("GroupNorm", self.create_scale, scale, self.create_offset, offset)
-        x = jnp.asarray(x)
+        x = as_array(x)
         channel = self.channel_index % x.ndim
         channels = x.shape[channel]
         if channels % self.groups:
@@ -348,8 +348,8 @@ class GroupNorm(Module):
         axes = _axes("GroupNorm", self.axis, x.ndim)
         axes = [a if a < channel else a + 1 for a in axes]
         center, variance = moments(grouped, axes)
-        center, variance = center.astype(x.dtype), variance.astype(x.dtype)
-        factor = lax.rsqrt(variance + jnp.asarray(self.eps, variance.dtype))
+        center, factor = cast(center, x.dtype), inverse_root(cast(variance, x.dtype), self.eps)
+        center, factor = (expand(y, axes, grouped.shape) for y in (center, factor))
         out = affine(grouped, center, factor, None, None).reshape(x.shape)
         shape = (channels, *[1] * (x.ndim - channel - 1))
         if self.create_scale:

@@ -130,6 +130,7 @@ def get_parameter(
     """
     frame = current_frame("get_parameter")
     dtype = jnp.float32 if dtype is None else dtype
+    frame.note_read()
     bundle = frame.scope.bundle
     full_name = f"{bundle}/{name}"
     value = frame.params.get(bundle, _EMPTY).get(name)
@@ -207,7 +208,9 @@ def get_params() -> dict[str, dict[str, Any]]:
       >>> nn.transform(nn.get_params).apply({"linear": {"w": 1.0}}, None)
       {'linear': {'w': 1.0}}
     """
-    return copy_tree(current_frame("get_params").params)
+    frame = current_frame("get_params")
+    frame.note_read()
+    return copy_tree(frame.params)
 
 
 # --- state ---------------------------------------------------------------------------------------
@@ -242,6 +245,7 @@ def get_state(
       ({}, {'~': {'count': Array(0, dtype=int32)}})
     """
     frame = current_frame("get_state")
+    frame.note_read()
     bundle = frame.scope.bundle
     pair = frame.state.get(bundle, _EMPTY).get(name)
     hooks = _hooks.get()
@@ -320,7 +324,9 @@ def get_current_state() -> dict[str, dict[str, Any]]:
       >>> nn.transform_with_state(nn.get_current_state).apply({}, {"a": {"b": 1}}, None)[0]
       {'a': {'b': 1}}
     """
-    state = current_frame("get_current_state").state
+    frame = current_frame("get_current_state")
+    frame.note_read()
+    state = frame.state
     return {b: {n: p.current for n, p in pairs.items()} for b, pairs in state.items()}
 
 
@@ -347,7 +353,9 @@ def running_init() -> bool:
       >>> nn.transform(nn.running_init).apply({}, None)
       False
     """
-    return current_frame("running_init").creating
+    frame = current_frame("running_init")
+    frame.note_read()
+    return frame.creating
 
 
 # --- hooks ---------------------------------------------------------------------------------------

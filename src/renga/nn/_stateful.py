@@ -302,7 +302,7 @@ def vmap(
       >>> f.apply(params, None, jnp.ones([4, 2])).shape
       (4, 3)
     """
-    frame = current_frame("vmap", "jax.vmap")
+    current_frame("vmap", "jax.vmap")
     if not jax.tree.leaves(in_axes) and axis_size is None:
         raise ValueError(f"vmap: at least one value of in_axes must not be None, got {in_axes!r}")
 

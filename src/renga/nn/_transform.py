@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from renga.nn import _lazy
+from renga.nn import _fresh, _lazy
 from renga.nn._errors import MissingParameterError, NonEmptyStateError
 from renga.nn._frame import Frame, Params, StatePair, maybe_frame
 from renga.nn._mismatch import explain
@@ -81,21 +81,24 @@ _PAIRS = (
 
 def _run_init(f: Callable[..., Any], rng: Any, args: Any, kwargs: Any):
     """Runs `f` on a frame that creates parameters; returns them and the initial state."""
-    with _frame({}, {}, rng, creating=True).activated() as frame:
+    with _frame({}, {}, rng, creating=True).activated() as frame, _fresh.Calls().told_apart():
         f(*args, **kwargs)
     _check_updaters(frame)
     initial = {bundle: {name: pair.initial for name, pair in states.items()} for bundle, states in frame.state.items()}
     return frame.params, initial
 
 
-def _run_apply(f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs: Any):
+def _run_apply(
+    f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs: Any, calls: _fresh.Calls | None = None
+):
     """Runs `f` on a frame with these parameters; returns its result and the new state."""
     pairs = {
         bundle: {name: StatePair(value, value) for name, value in values.items()}
         for bundle, values in (state or {}).items()
     }
     params = {bundle: dict(values) for bundle, values in (params or {}).items()}
-    with _frame(params, pairs, rng, creating=False).activated() as frame:
+    calls = calls or _fresh.Calls()
+    with _frame(params, pairs, rng, creating=False).activated() as frame, calls.told_apart(params, state):
         out = f(*args, **kwargs)
     _check_updaters(frame)
     current = {bundle: {name: pair.current for name, pair in states.items()} for bundle, states in frame.state.items()}
@@ -148,6 +151,7 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
       {'~': {'count': Array(1, dtype=int32)}}
     """
     _check_function("transform_with_state", f)
+    calls = _fresh.Calls()
 
     @_traced_as(f, "init")
     def init(rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -164,7 +168,7 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
         _check_tree("state", state)
         _check_rng(rng, "apply", "third", "apply(params, state, rng, *args, **kwargs)")
         try:
-            return _run_apply(f, params, state, rng, args, kwargs)
+            return _run_apply(f, params, state, rng, args, kwargs, calls)
         except MissingParameterError as error:
             if maybe_frame() is not None:
                 raise  # an outer transform says it all

@@ -1,6 +1,6 @@
 """Weights and arrays from PyTorch and to it. PyTorch itself is not imported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,29 @@ _LAYOUTS: dict[str, tuple[int, ...]] = {
     "conv1d_transpose": (2, 1, 0),  # [in, out, k] → [k, out, in], mirrored
     "conv2d_transpose": (2, 3, 1, 0),
     "conv3d_transpose": (2, 3, 4, 1, 0),
+}
+
+
+def _lstm(*arrays: np.ndarray) -> np.ndarray:
+    """The gates i, f, g, o of PyTorch in our order i, g, f, o; our forget gate has a 1 of its own."""
+    if arrays[0].ndim == 1:
+        i, f, g, o = np.split(sum(arrays), 4)
+        return np.concatenate([i, g, f - 1, o])
+    i, f, g, o = np.split(np.concatenate(arrays, axis=1).T, 4, axis=1)
+    return np.concatenate([i, g, f, o], axis=1)
+
+
+def _third(n: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The rows of queries, keys or values in `in_proj_weight` and `in_proj_bias`."""
+    return lambda array: np.split(array, 3)[n].T
+
+
+# Kinds that take more than an exchange of axes, or several weights.
+_FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    "lstm": _lstm,
+    "query": _third(0),
+    "key": _third(1),
+    "value": _third(2),
 }
 
 
@@ -53,7 +76,7 @@ def to_torch(array: jax.Array) -> Any:
 
 def params_from_torch(
     state_dict: Mapping[str, Any],
-    names: Mapping[str, str | tuple[str, str]],
+    names: Mapping[str, Any],
     params: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, jax.Array]]:
     """Fills parameters (or state) with weights of a PyTorch model, whose layouts are changed.
@@ -64,6 +87,10 @@ def params_from_torch(
         kind of layer: "linear", "conv1d", "conv2d", "conv3d", "conv1d_transpose", ...,
         or "same" for no change. Without a kind it is found from the number of axes of w: a matrix
         called "w" is linear, w of three to five axes a convolution, all else stays as it is.
+        The kinds "query", "key" and "value" take their part of `in_proj_weight` or `in_proj_bias`;
+        "lstm" takes a pair of names, as in `(("weight_ih_l0", "weight_hh_l0"), "lstm")`, also for
+        the biases. A kind may be a function of the arrays. (PyTorch's GRU is another than ours: it
+        applies the reset gate behind the matrix, and has no counterpart.)
       params: parameters of our model, which say the shapes, as from `init` or `jax.eval_shape`.
 
     Returns:
@@ -89,15 +116,17 @@ def params_from_torch(
                 continue
             source = names[full]
             source, kind = source if isinstance(source, tuple) else (source, None)
-            if source not in state_dict:
-                problems.append(f"{full}: {source!r} is not in state_dict")
+            sources = source if isinstance(source, tuple) else (source,)
+            absent = [s for s in sources if s not in state_dict]
+            if absent:
+                problems.append(f"{full}: {', '.join(map(repr, absent))} is not in state_dict")
                 continue
-            array = _to_numpy(state_dict[source])
-            kind = _kind(name, array.ndim) if kind is None else kind
-            if kind != "same" and kind not in _LAYOUTS:
-                problems.append(f"{full}: unknown kind {kind!r}, not of {', '.join(_LAYOUTS)}, same")
+            arrays = [_to_numpy(state_dict[s]) for s in sources]
+            kind = _kind(name, arrays[0].ndim) if kind is None else kind
+            if not callable(kind) and kind not in _LAYOUTS and kind not in _FUNCTIONS and kind != "same":
+                problems.append(f"{full}: unknown kind {kind!r}, not of {', '.join([*_LAYOUTS, *_FUNCTIONS])}, same")
                 continue
-            array = _relayout(array, kind)
+            array = _relayout(arrays, kind)
             if array.size == np.prod(wanted.shape) and name != "w":
                 array = array.reshape(wanted.shape)  # as [C] to [1, 1, 1, C]
             if array.shape != tuple(wanted.shape):
@@ -121,7 +150,10 @@ def _kind(name: str, ndim: int) -> str:
     return {2: "linear", 3: "conv1d", 4: "conv2d", 5: "conv3d"}.get(ndim, "same")
 
 
-def _relayout(array: np.ndarray, kind: str) -> np.ndarray:
+def _relayout(arrays: list[np.ndarray], kind: Any) -> np.ndarray:
+    if callable(kind) or kind in _FUNCTIONS:
+        return (kind if callable(kind) else _FUNCTIONS[kind])(*arrays)
+    (array,) = arrays
     if kind == "same":
         return array
     if kind.endswith("transpose"):
