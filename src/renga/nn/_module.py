@@ -372,8 +372,8 @@ def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
     """Names all that is made in a `with` block as if it were made in a method of a module.
 
     Args:
-      name: of the module; if it is taken, a number is added.
-      method_name: the method.
+      name: of the module; if it is taken, a number is added. "a/b" is a scope in a scope.
+      method_name: the method, of both.
 
     Example:
       >>> from renga import nn
@@ -388,9 +388,8 @@ def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
         parts = [name] if isinstance(name, ForcedName) else name.split("/")
         for part in parts:
             scope = _NamedScope(name=part)
-            last = part is parts[-1]
             stack.enter_context(jax.named_scope(scope.name))
-            stack.enter_context(frame.entered(Scope(scope, method_name if last else "__call__")))
+            stack.enter_context(frame.entered(Scope(scope, method_name)))
         yield
 
 

@@ -148,7 +148,11 @@ def tree_bytes(tree: Any) -> int:
       >>> tree_bytes({"linear": {"w": np.ones([2, 3], np.float32)}})
       24
     """
-    return sum(int(np.size(x)) * jax.numpy.result_type(x).itemsize for x in jax.tree.leaves(tree))
+    return sum(int(np.size(x)) * _itemsize(x) for x in jax.tree.leaves(tree))
+
+
+def _itemsize(x: Any) -> int:
+    return np.dtype(getattr(x, "dtype", None) or jax.numpy.result_type(x)).itemsize
 
 
 # --- kinds of mappings -----------------------------------------------------------------------------
