@@ -49,22 +49,17 @@ from renga.optim._adam import (
 )
 from renga.optim._adam_variants import (
     ScaleByAdanState,
-    ScaleByAmsgradState,
     ScaleByBeliefState,
     adabelief,
-    adamax,
-    adamaxw,
     adan,
-    amsgrad,
     radam,
-    scale_by_adamax,
     scale_by_adan,
-    scale_by_amsgrad,
     scale_by_belief,
     scale_by_radam,
     scale_by_yogi,
     yogi,
 )
+from renga.optim._adamax import ScaleByAmsgradState, adamax, adamaxw, amsgrad, scale_by_adamax, scale_by_amsgrad
 from renga.optim._apply import (
     apply_updates,
     incremental_update,
@@ -148,19 +143,21 @@ from renga.optim._monitor import (
     monitor,
     snapshot,
 )
-from renga.optim._norms import (
+from renga.optim._normalised import (
     ScaleByNovogradState,
-    ScaleByTrustRatioState,
     centralize,
+    normalize_by_update_norm,
+    novograd,
+    scale_by_distance_over_gradients,
+    scale_by_novograd,
+)
+from renga.optim._norms import (
+    ScaleByTrustRatioState,
     fromage,
     lamb,
     lars,
-    normalize_by_update_norm,
-    novograd,
     safe_norm,
     safe_root_mean_squares,
-    scale_by_distance_over_gradients,
-    scale_by_novograd,
     scale_by_param_block_norm,
     scale_by_param_block_rms,
     scale_by_trust_ratio,
@@ -214,14 +211,16 @@ from renga.optim._scale import (
 from renga.optim._schedules import (
     constant_schedule,
     cosine_decay_schedule,
-    cosine_onecycle_schedule,
     exponential_decay,
-    join_schedules,
-    linear_onecycle_schedule,
     linear_schedule,
     piecewise_constant_schedule,
     piecewise_interpolate_schedule,
     polynomial_schedule,
+)
+from renga.optim._schedules_composed import (
+    cosine_onecycle_schedule,
+    join_schedules,
+    linear_onecycle_schedule,
     sgdr_schedule,
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,

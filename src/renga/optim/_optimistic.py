@@ -17,7 +17,7 @@ from renga.optim._moments import safe_increment, zero_count
 from renga.optim._momentum import sgd
 from renga.optim._scale import scale_by_learning_rate, scale_tree
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._tree import random_like
+from renga.optim._tree_make import random_like
 from renga.optim._value import is_schedule, static, steps, value
 
 

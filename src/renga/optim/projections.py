@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
-from renga.optim import _tree
+from renga.optim import _tree, _tree_make
 
 __all__ = [
     "projection_box",
@@ -167,7 +167,7 @@ def projection_l1_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     """
     _check_scale("projection_l1_ball", scale)
     inside = _tree.norm(tree, ord=1) <= scale
-    return _tree.where(inside, tree, projection_l1_sphere(tree, scale))
+    return _tree_make.where(inside, tree, projection_l1_sphere(tree, scale))
 
 
 def projection_l2_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:

@@ -11,14 +11,16 @@ from renga.optim._inject import (
 from renga.optim._schedules import (
     constant_schedule,
     cosine_decay_schedule,
-    cosine_onecycle_schedule,
     exponential_decay,
-    join_schedules,
-    linear_onecycle_schedule,
     linear_schedule,
     piecewise_constant_schedule,
     piecewise_interpolate_schedule,
     polynomial_schedule,
+)
+from renga.optim._schedules_composed import (
+    cosine_onecycle_schedule,
+    join_schedules,
+    linear_onecycle_schedule,
     sgdr_schedule,
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,

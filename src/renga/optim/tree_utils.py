@@ -27,87 +27,33 @@ from renga.optim._search import (
 from renga.optim._search import (
     set as tree_set,
 )
-from renga.optim._tree import (
-    add as tree_add,
-)
-from renga.optim._tree import (
-    add_scale as tree_add_scale,
-)
-from renga.optim._tree import (
-    allclose as tree_allclose,
-)
-from renga.optim._tree import (
-    batch_shape as tree_batch_shape,
-)
-from renga.optim._tree import (
-    cast as tree_cast,
-)
-from renga.optim._tree import (
-    cast_like as tree_cast_like,
-)
-from renga.optim._tree import (
-    clip as tree_clip,
-)
-from renga.optim._tree import (
-    conj as tree_conj,
-)
-from renga.optim._tree import (
-    div as tree_div,
-)
-from renga.optim._tree import (
-    dtype as tree_dtype,
-)
-from renga.optim._tree import (
-    full_like as tree_full_like,
-)
-from renga.optim._tree import (
-    max as tree_max,
-)
-from renga.optim._tree import (
-    min as tree_min,
-)
-from renga.optim._tree import (
-    mul as tree_mul,
-)
-from renga.optim._tree import (
-    norm as tree_norm,
-)
-from renga.optim._tree import (
-    ones_like as tree_ones_like,
-)
-from renga.optim._tree import (
-    random_like as tree_random_like,
-)
-from renga.optim._tree import (
-    real as tree_real,
-)
-from renga.optim._tree import (
-    scale as tree_scale,
-)
-from renga.optim._tree import (
-    size as tree_size,
-)
-from renga.optim._tree import (
-    split_key_like as tree_split_key_like,
-)
-from renga.optim._tree import (
-    sub as tree_sub,
-)
-from renga.optim._tree import (
-    sum as tree_sum,
-)
-from renga.optim._tree import (
-    unwrap_random_key_data as tree_unwrap_random_key_data,
-)
-from renga.optim._tree import (
-    vdot as tree_vdot,
-)
-from renga.optim._tree import (
-    where as tree_where,
-)
-from renga.optim._tree import (
-    zeros_like as tree_zeros_like,
-)
+from renga.optim._tree import add as tree_add
+from renga.optim._tree import add_scale as tree_add_scale
+from renga.optim._tree import allclose as tree_allclose
+from renga.optim._tree import clip as tree_clip
+from renga.optim._tree import div as tree_div
+from renga.optim._tree import max as tree_max
+from renga.optim._tree import min as tree_min
+from renga.optim._tree import mul as tree_mul
+from renga.optim._tree import norm as tree_norm
+from renga.optim._tree import scale as tree_scale
+from renga.optim._tree import size as tree_size
+from renga.optim._tree import sub as tree_sub
+from renga.optim._tree import sum as tree_sum
+from renga.optim._tree import vdot as tree_vdot
+from renga.optim._tree_make import batch_shape as tree_batch_shape
+from renga.optim._tree_make import cast as tree_cast
+from renga.optim._tree_make import cast_like as tree_cast_like
+from renga.optim._tree_make import conj as tree_conj
+from renga.optim._tree_make import dtype as tree_dtype
+from renga.optim._tree_make import full_like as tree_full_like
+from renga.optim._tree_make import ones_like as tree_ones_like
+from renga.optim._tree_make import random_like as tree_random_like
+from renga.optim._tree_make import real as tree_real
+from renga.optim._tree_make import split_key_like as tree_split_key_like
+from renga.optim._tree_make import unwrap_random_key_data as tree_unwrap_random_key_data
+from renga.optim._tree_make import where as tree_where
+from renga.optim._tree_make import zeros_like as tree_zeros_like
 
 __all__ = [
     "NamedTupleKey",

@@ -15,7 +15,7 @@ from renga.optim._moments import safe_increment
 from renga.optim._momentum import sgd
 from renga.optim._rms import scale_by_rms
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._schedules import warmup_constant_schedule
+from renga.optim._schedules_composed import warmup_constant_schedule
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
     ScalarOrSchedule,
