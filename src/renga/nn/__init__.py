@@ -106,20 +106,9 @@ from renga.nn._params import (
     set_state,
 )
 from renga.nn._pool import AvgPool, MaxPool, avg_pool, max_pool
-from renga.nn._recurrent import (
-    GRU,
-    LSTM,
-    Conv1DLSTM,
-    Conv2DLSTM,
-    Conv3DLSTM,
-    DeepRNN,
-    IdentityCore,
-    LSTMState,
-    ResetCore,
-    RNNCore,
-    VanillaRNN,
-    deep_rnn_with_skip_connections,
-)
+from renga.nn._recurrent import GRU, LSTM, LSTMState, RNNCore, VanillaRNN
+from renga.nn._recurrent_conv import Conv1DLSTM, Conv2DLSTM, Conv3DLSTM
+from renga.nn._recurrent_deep import DeepRNN, IdentityCore, ResetCore, deep_rnn_with_skip_connections
 from renga.nn._rng import PRNGSequence
 from renga.nn._save import load, save
 from renga.nn._spectral import SNParamsTree, SpectralNorm

@@ -1,15 +1,13 @@
 """Recurrent cores: one step of a recurrent network each."""
 
 import abc
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Shaped
+from jaxtyping import Array, ArrayLike, Shaped
 
 from renga.nn._arrays import spread
-from renga.nn._conv import ConvND
 from renga.nn._linear import Linear
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
@@ -105,7 +103,7 @@ class LSTMState(NamedTuple):
     cell: Any
 
 
-def _lstm_step(gates: Array, prev_cell: Any) -> tuple[Array, LSTMState]:
+def lstm_step(gates: Array, prev_cell: Any) -> tuple[Array, LSTMState]:
     """From the four gates i, g, f, o."""
     i, g, f, o = jnp.split(gates, 4, axis=-1)
     c = jax.nn.sigmoid(f + 1) * prev_cell + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -165,7 +163,7 @@ class LSTM(RNNCore):
             raise ValueError(f"LSTM: inputs must have 1 or 2 axes, got shape {inputs.shape}")
         prev_state = LSTMState(*prev_state)
         x_and_h = jnp.concatenate([inputs, jnp.asarray(prev_state.hidden)], axis=-1)
-        return _lstm_step(Linear(4 * self.hidden_size)(x_and_h), prev_state.cell)
+        return lstm_step(Linear(4 * self.hidden_size)(x_and_h), prev_state.cell)
 
     def initial_state(self, batch_size: int | None) -> LSTMState:
         """Zeros."""
@@ -252,283 +250,3 @@ class GRU(RNNCore):
     def initial_state(self, batch_size: int | None) -> Array:
         """Zeros."""
         return add_batch(jnp.zeros([self.hidden_size]), batch_size)
-
-
-class ConvNDLSTM(RNNCore):
-    """An LSTM over images: its matrices are convolutions.
-
-    Parameters:
-      input_to_hidden/w, b: of a `ConvND` with 4 · output_channels outputs.
-      hidden_to_hidden/w, b: of another.
-
-    Args:
-      num_spatial_dims: number of spatial axes.
-      input_shape: sizes of the spatial axes.
-      output_channels: channels of h and c.
-      kernel_shape: size of the kernels.
-      name: name of the module.
-
-    References:
-      Shi et al., "Convolutional LSTM Network", 2015, eq. 3 (without peepholes).
-    """
-
-    def __init__(
-        self,
-        num_spatial_dims: int,
-        input_shape: Sequence[int],
-        output_channels: int,
-        kernel_shape: int | Sequence[int],
-        name: str | None = None,
-    ):
-        super().__init__(name=name)
-        self.num_spatial_dims = num_spatial_dims
-        self.input_shape = tuple(input_shape)
-        self.output_channels = output_channels
-        self.kernel_shape = kernel_shape
-
-    def __call__(self, inputs: Shaped[ArrayLike, "..."], state: LSTMState) -> tuple[Array, LSTMState]:
-        """Makes one step.
-
-        Args:
-          inputs: [*input_shape, channels], with or without a batch axis.
-          state: the state before.
-        """
-        state = LSTMState(*state)
-        conv = lambda name: ConvND(self.num_spatial_dims, 4 * self.output_channels, self.kernel_shape, name=name)
-        input_to_hidden, hidden_to_hidden = conv("input_to_hidden"), conv("hidden_to_hidden")
-        gates = input_to_hidden(inputs) + hidden_to_hidden(state.hidden)
-        return _lstm_step(gates, state.cell)
-
-    def initial_state(self, batch_size: int | None) -> LSTMState:
-        """Zeros."""
-        zeros = jnp.zeros([*self.input_shape, self.output_channels])
-        return add_batch(LSTMState(hidden=zeros, cell=zeros), batch_size)
-
-
-class Conv1DLSTM(ConvNDLSTM):
-    """An LSTM over one spatial axis. See `ConvNDLSTM`.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(x):
-      ...     core = nn.Conv1DLSTM([8], output_channels=4, kernel_shape=3)
-      ...     return core(x, core.initial_state(2))[0]
-      >>> f = nn.transform(f)
-      >>> f.apply(f.init(jax.random.key(0), jnp.ones([2, 8, 3])), None, jnp.ones([2, 8, 3])).shape
-      (2, 8, 4)
-    """
-
-    def __init__(
-        self,
-        input_shape: Sequence[int],
-        output_channels: int,
-        kernel_shape: int | Sequence[int],
-        name: str | None = None,
-    ):
-        super().__init__(1, input_shape, output_channels, kernel_shape, name)
-
-
-class Conv2DLSTM(ConvNDLSTM):
-    """An LSTM over two spatial axes. See `ConvNDLSTM`.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(x):
-      ...     core = nn.Conv2DLSTM([4, 4], output_channels=4, kernel_shape=3)
-      ...     return core(x, core.initial_state(2))[0]
-      >>> f, x = nn.transform(f), jnp.ones([2, 4, 4, 3])
-      >>> f.apply(f.init(jax.random.key(0), x), None, x).shape
-      (2, 4, 4, 4)
-    """
-
-    def __init__(
-        self,
-        input_shape: Sequence[int],
-        output_channels: int,
-        kernel_shape: int | Sequence[int],
-        name: str | None = None,
-    ):
-        super().__init__(2, input_shape, output_channels, kernel_shape, name)
-
-
-class Conv3DLSTM(ConvNDLSTM):
-    """An LSTM over three spatial axes. See `ConvNDLSTM`.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(x):
-      ...     core = nn.Conv3DLSTM([2, 2, 2], output_channels=4, kernel_shape=3)
-      ...     return core(x, core.initial_state(1))[0]
-      >>> f, x = nn.transform(f), jnp.ones([1, 2, 2, 2, 3])
-      >>> f.apply(f.init(jax.random.key(0), x), None, x).shape
-      (1, 2, 2, 2, 4)
-    """
-
-    def __init__(
-        self,
-        input_shape: Sequence[int],
-        output_channels: int,
-        kernel_shape: int | Sequence[int],
-        name: str | None = None,
-    ):
-        super().__init__(3, input_shape, output_channels, kernel_shape, name)
-
-
-class IdentityCore(RNNCore):
-    """A core whose output is its input.
-
-    Example:
-      >>> from renga import nn
-      >>> nn.transform(lambda x: nn.IdentityCore()(x, ())).apply({}, None, 3)
-      (3, ())
-    """
-
-    def __call__(self, inputs: Any, state: Any) -> tuple[Any, Any]:
-        """Returns what it gets."""
-        return inputs, state
-
-    def initial_state(self, batch_size: int | None) -> tuple[()]:
-        """Nothing."""
-        return ()
-
-
-class ResetCore(RNNCore):
-    """A core that goes back to its initial state where it is told to, as at the end of an episode.
-
-    Args:
-      core: the core.
-      name: name of the module.
-
-    Raises:
-      ValueError: if `should_reset` does not fit the state.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(xs, resets):
-      ...     core = nn.ResetCore(nn.GRU(4))
-      ...     return nn.dynamic_unroll(core, (xs, resets), core.initial_state(2))[0]
-      >>> f, args = nn.transform(f), (jnp.ones([5, 2, 3]), jnp.zeros([5, 2], bool))
-      >>> f.apply(f.init(jax.random.key(0), *args), None, *args).shape
-      (5, 2, 4)
-    """
-
-    def __init__(self, core: RNNCore, name: str | None = None):
-        super().__init__(name=name)
-        self.core = core
-
-    def __call__(self, inputs: tuple[Any, Bool[ArrayLike, "..."] | Any], state: Any) -> tuple[Any, Any]:
-        """Makes one step.
-
-        Args:
-          inputs: the core's inputs, and `should_reset`: a boolean for each element of the batch, or
-            a tree of such like the state.
-          state: the core's state.
-        """
-        inputs, should_reset = inputs
-        flags = jax.tree.leaves(should_reset)
-        if len(flags) == 1 and jax.tree.structure(should_reset) != jax.tree.structure(state):
-            should_reset = jax.tree.map(lambda _: flags[0], state)
-        batch_size = jnp.shape(flags[0])[0] if jnp.ndim(flags[0]) else None
-        first = self.initial_state(batch_size)
-        state = jax.tree.map(_reset, should_reset, first, state)
-        return self.core(inputs, state)
-
-    def initial_state(self, batch_size: int | None) -> Any:
-        """The core's."""
-        return self.core.initial_state(batch_size)
-
-
-def _reset(should_reset: Any, first: Any, state: Any) -> Array:
-    flag, state = jnp.asarray(should_reset), jnp.asarray(state)
-    if flag.ndim > state.ndim or flag.shape != state.shape[: flag.ndim]:
-        raise ValueError(
-            f"ResetCore: should_reset of shape {flag.shape} must fit the leading axes of the state, "
-            f"got a state of shape {state.shape}"
-        )
-    flag = flag.reshape(*flag.shape, *[1] * (state.ndim - flag.ndim))
-    return jnp.where(jnp.broadcast_to(flag, state.shape), first, state)
-
-
-class DeepRNN(RNNCore):
-    """Cores and functions one after the other, as one core.
-
-    Args:
-      layers: cores, and functions of one argument between them.
-      name: name of the module.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(xs):
-      ...     core = nn.DeepRNN([nn.LSTM(8), jax.nn.relu, nn.LSTM(4)])
-      ...     return nn.dynamic_unroll(core, xs, core.initial_state(2))[0]
-      >>> f = nn.transform(f)
-      >>> f.apply(f.init(jax.random.key(0), jnp.ones([5, 2, 3])), None, jnp.ones([5, 2, 3])).shape
-      (5, 2, 4)
-    """
-
-    skip_connections = False
-
-    def __init__(self, layers: Sequence[Any], name: str | None = None):
-        super().__init__(name=name)
-        self.layers = layers
-
-    def __call__(self, inputs: Any, state: Any) -> tuple[Any, Any]:
-        """Makes one step of all layers.
-
-        Args:
-          inputs: of the first layer.
-          state: a tuple of the cores' states.
-        """
-        current, outputs, next_states = inputs, [], []
-        states = iter(state)
-        concat = lambda *parts: jnp.concatenate(parts, axis=-1)
-        for i, layer in enumerate(self.layers):
-            if self.skip_connections and i > 0:
-                current = jax.tree.map(concat, inputs, current)
-            if isinstance(layer, RNNCore):
-                current, next_state = layer(current, next(states))
-                outputs.append(current)
-                next_states.append(next_state)
-            else:
-                current = layer(current)
-        if self.skip_connections:
-            current = jax.tree.map(concat, *outputs)
-        return current, tuple(next_states)
-
-    def initial_state(self, batch_size: int | None) -> tuple[Any, ...]:
-        """A tuple of the cores' initial states."""
-        cores = [layer for layer in self.layers if isinstance(layer, RNNCore)]
-        return tuple(core.initial_state(batch_size) for core in cores)
-
-
-class _DeepRNN(DeepRNN):
-    """A deep RNN with skip connections."""
-
-    skip_connections = True
-
-
-def deep_rnn_with_skip_connections(layers: Sequence[RNNCore], name: str | None = None) -> RNNCore:
-    """Cores one after the other, each of which also gets the input; the output is that of all.
-
-    Args:
-      layers: cores.
-      name: name of the module.
-
-    Raises:
-      ValueError: if a layer is not a core.
-
-    Example:
-      >>> from renga import nn
-      >>> def f(x):
-      ...     core = nn.deep_rnn_with_skip_connections([nn.GRU(8), nn.GRU(4)])
-      ...     return core(x, core.initial_state(None))[0]
-      >>> f = nn.transform(f)
-      >>> f.apply(f.init(jax.random.key(0), jnp.ones(3)), None, jnp.ones(3)).shape
-      (12,)
-    """
-    for layer in layers:
-        if not isinstance(layer, RNNCore):
-            raise ValueError(
-                f"deep_rnn_with_skip_connections: every layer must be an RNNCore, got {type(layer).__name__}"
-            )
-    return _DeepRNN(layers, name=name)
