@@ -23,7 +23,7 @@ def clip_gradient(x: Any, gradient_min: Float[ArrayLike, ""], gradient_max: Floa
 
     Example:
       >>> jax.grad(lambda x: 5 * clip_gradient(x, -1.0, 1.0))(3.0)
-      Array(1., dtype=float32, weak_type=True)
+      Array(1., dtype=float32)
     """
     del gradient_min, gradient_max
     return x

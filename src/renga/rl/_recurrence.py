@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from renga._core.checks import check_choice
 from renga._core.varying import vary_like
@@ -36,7 +36,7 @@ def widen(*arrays: Any) -> tuple[Array, ...]:
 def backwards(
     function: str,
     maps: Callable[..., tuple[Array, Array]],
-    sequences: tuple[Float[Array, " T"], ...],
+    sequences: tuple[Shaped[Array, " T"], ...],
     last: Float[Array, ""],
     method: Method | None = None,
 ) -> Float[Array, " T"]:

@@ -17,6 +17,7 @@ from renga.rl._lagrange import (
     temperature,
     weigh,
 )
+from renga.rl._recurrence import widen
 
 
 def _same_shape(function: str, like: str, **arguments: ArrayLike) -> None:
@@ -89,9 +90,9 @@ def vmpo_compute_weights_and_temperature_loss(
     if not 0 < top_k_fraction <= 1:
         raise ValueError(f"{name}: top_k_fraction must be in (0, 1], got {top_k_fraction}")
     eta = temperature(temperature_constraint, projection_operator)
-    restarting = jnp.asarray(restarting_weights)
-    importance = constant_if(use_stop_gradient, jnp.asarray(importance_weights))
-    scaled = restarting * jnp.asarray(advantages) / eta
+    advantages, restarting, importance = widen(advantages, restarting_weights, importance_weights)
+    importance = constant_if(use_stop_gradient, importance)
+    scaled = restarting * advantages / eta
     ranks = jax.lax.stop_gradient(jnp.where(restarting > 0, scaled, -jnp.inf))
     counts = jnp.where(_among_best(ranks, top_k_fraction, axis_name) & (restarting > 0), restarting, 0.0)
 
