@@ -137,7 +137,7 @@ def feature_control_rewards(
     if cumulant_type == "potential":
         if discount is None:
             raise ValueError(f"{name}: discount must be given with cumulant_type 'potential', got None")
-        return discount * now - before
+        return jnp.asarray(discount) * now - before
     rewards = {
         "absolute_change": jnp.abs(now - before),
         "increase": now - before,

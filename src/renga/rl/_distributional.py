@@ -12,10 +12,10 @@ from renga.rl._losses import huber_loss
 
 
 def _projected_cross_entropy(
-    atoms_tm1: ArrayLike, logits_tm1: Array, target: tuple[Any, Any], atoms_t: ArrayLike, logits_t: Array, stop: Flag
+    atoms_tm1: ArrayLike, logits_tm1: Array, step: tuple[Any, Any], atoms_t: ArrayLike, logits_t: Array, stop: Flag
 ) -> Array:
     """The cross-entropy of a prediction against the shifted and projected distribution of what followed."""
-    r_t, discount_t = target
+    r_t, discount_t = step
     target_z = r_t + discount_t * jnp.asarray(atoms_t)
     target = categorical_l2_project(target_z, jax.nn.softmax(logits_t), atoms_tm1)
     return -jnp.sum(constant_if(stop, target) * jax.nn.log_softmax(logits_tm1))

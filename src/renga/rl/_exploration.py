@@ -114,7 +114,8 @@ def add_dirichlet_noise(
     prior = jnp.asarray(prior)
     alpha = jnp.full(prior.shape[-1:], dirichlet_alpha, prior.dtype)
     noise = jax.random.dirichlet(key, alpha, prior.shape[:-1], prior.dtype)
-    return (1.0 - dirichlet_fraction) * prior + dirichlet_fraction * noise
+    fraction = jnp.asarray(dirichlet_fraction, prior.dtype)
+    return (1.0 - fraction) * prior + fraction * noise
 
 
 def embed_oar(

@@ -82,7 +82,7 @@ def _like(sigma: Any, mu: Array) -> Array:
 
 
 def _log_density(sample: ArrayLike, mu: Array, sigma: Array) -> Array:
-    return -0.5 * ((sample - mu) / sigma) ** 2 - jnp.log(sigma) - 0.5 * _LOG_2PI
+    return -0.5 * ((jnp.asarray(sample) - mu) / sigma) ** 2 - jnp.log(sigma) - 0.5 * _LOG_2PI
 
 
 def _gaussian_entropy(sigma: Array) -> Array:

@@ -22,9 +22,9 @@ class PopArtState(NamedTuple):
       second_moment: ν, the average of the squares [K].
     """
 
-    shift: Float[ArrayLike, " K"]
-    scale: Float[ArrayLike, " K"]
-    second_moment: Float[ArrayLike, " K"]
+    shift: Float[Array, " K"]
+    scale: Float[Array, " K"]
+    second_moment: Float[Array, " K"]
 
 
 class PopArtOutput(NamedTuple):

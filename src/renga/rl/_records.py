@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
@@ -62,8 +62,10 @@ class Record(Mapping):
         return dataclasses.replace(self, **kwargs)
 
 
+@dataclass_transform(frozen_default=True)
 def record(cls: _Class) -> _Class:
     """Makes a class a frozen dataclass and a pytree of its fields."""
+    # pyrefly: ignore[bad-assignment]
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     # pyrefly: ignore[bad-argument-type]
     names = sorted(field.name for field in dataclasses.fields(cls))

@@ -80,7 +80,7 @@ class TwoHot:
     @property
     def num_bins(self) -> int:
         """K."""
-        return jnp.shape(self.bins)[-1]
+        return np.shape(self.bins)[-1]
 
     def encode(self, x: Float[ArrayLike, "*B"]) -> Float[Array, "*B K"]:
         """Gives the distribution of each value.
