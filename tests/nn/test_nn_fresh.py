@@ -1,0 +1,87 @@
+"""Functions that outlive a call, and read parameters inside a JAX transformation: never those of another call."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import nn
+from renga.nn import _fresh
+
+X = np.ones((2, 3), np.float32)
+KEY = jax.random.key  # called late: no array is made at import
+
+
+def read(x):
+    return x @ nn.get_parameter("w", [3, 3], init=jnp.ones)
+
+
+@pytest.fixture(autouse=True)
+def forget(monkeypatch):
+    """Later tests do not pay for what is seen here."""
+    monkeypatch.setattr(_fresh, "_seen", False)
+
+
+# Made anew for each test, since each starts without anything seen.
+OUTLIVING = {
+    "jit": lambda read: jax.jit(read),
+    "checkpoint": lambda read: jax.checkpoint(read),
+    "scan": lambda read: lambda x: jax.lax.scan(read_step(read), x, jnp.arange(1))[0],
+    "cond": lambda read: lambda x: jax.lax.cond(True, read, read, x),
+    "vmap of jit": lambda read: jax.vmap(jax.jit(read)),
+}
+
+
+def read_step(read):
+    return _STEPS.setdefault(read, lambda carry, x: (read(carry), x))
+
+
+_STEPS = {}
+
+
+@pytest.mark.parametrize("name", OUTLIVING)
+def test_a_function_that_outlives_a_call_reads_the_parameters_of_each(name):
+    def fresh_read(x):
+        return read(x)
+
+    outliving = OUTLIVING[name](fresh_read)
+    f, g = (
+        nn.without_apply_rng(nn.transform(lambda x: read(x) if nn.running_init() else outliving(x))) for _ in range(2)
+    )
+    params = f.init(KEY(0), X)
+    scaled = [jax.tree.map(lambda w, k=k: k * w, params) for k in (1.0, 2.0, 3.0)]
+    for k, p in enumerate(scaled, 1):
+        np.testing.assert_allclose(f.apply(p, X), 3.0 * k)
+        np.testing.assert_allclose(g.apply(p, X), 3.0 * k)  # another function that shares it
+        np.testing.assert_allclose(jax.jit(lambda p: f.apply(p, X))(p), 3.0 * k)  # and no leaked tracers
+    gradient = jax.grad(lambda p: f.apply(p, X).sum())(params)
+    np.testing.assert_allclose(gradient["~"]["w"], 2.0)
+
+
+def test_the_same_parameters_do_not_trace_again():
+    traces = []
+
+    @jax.jit
+    def outliving(x):
+        traces.append(1)
+        return read(x)
+
+    f = nn.without_apply_rng(nn.transform(lambda x: read(x) if nn.running_init() else outliving(x)))
+    params = f.init(KEY(0), X)
+    for _ in range(4):
+        f.apply(params, X)
+    assert len(traces) <= 2  # once before it was seen that the function reads
+
+
+def test_functions_of_one_call_change_nothing():
+    def f(x):
+        linear = nn.Linear(3)
+        if nn.running_init():
+            return linear(x)
+        return jax.jit(linear)(x) + jax.lax.map(lambda y: linear(y), x) + jax.vmap(linear)(x)
+
+    f = nn.transform(f)
+    params = f.init(KEY(0), X)
+    one, two = (f.apply(jax.tree.map(lambda w, k=k: k * w, params), None, X) for k in (1.0, 2.0))
+    np.testing.assert_allclose(2 * one, two, rtol=1e-5)
+    assert not _fresh.seen()
