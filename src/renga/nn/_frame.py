@@ -185,7 +185,7 @@ class Frame:
     def note_read(self) -> None:
         """Sees to it that what is read inside a JAX transformation is not kept for other calls."""
         if not _fresh.seen() and current_trace() != self.trace:
-            _fresh.note_read(lambda x: hasattr(x, "module_name"))
+            _fresh.note_read(lambda x: hasattr(type(x), "params_dict"))
 
     @contextlib.contextmanager
     def in_current_trace(self) -> Iterator[None]:
