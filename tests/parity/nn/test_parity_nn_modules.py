@@ -28,13 +28,15 @@ FAST = {"xla_backend_optimization_level": 0}  # compiling is nearly all the time
 OTHER = [n for n in EXAMPLES if "/" not in n]
 LARGE = {"nets.ResNet", "nets.MobileNetV1", "Conv2DLSTM", "Conv3DLSTM", "lift", "deep_rnn_with_skip_connections"}
 CONTROL = {"scan", "map", "fori_loop", "while_loop", "cond", "switch", "layer_stack", "vmap", "grad", "value_and_grad"}
-IN_F64 = [n for n in OTHER if n not in LARGE | CONTROL] + ["nets.ResNet/v2", "nets.MobileNetV1/bias"]
+COMPOSED = {"DeepRNN", "ResetCore", "static_unroll", "SNParamsTree", "EMAParamsTree", "Deferred", "Sequential"}
+COMPOSED |= {"transparent_lift", "lift_with_state", "transparent_lift_with_state", "to_module", "remat"}
+IN_F64 = [n for n in OTHER if n not in LARGE | CONTROL | COMPOSED] + ["nets.ResNet/v2", "nets.MobileNetV1/bias"]
 # Discrete choices (the nearest vector, the sampled class) turn at differences below bf16's precision; recurrent cores
 # begin with a state in float32.
 CHOICES = {"nets.VectorQuantizer", "nets.VectorQuantizerEMA", "multinomial", "Embed", "one_hot"}
 UNROLLED = {"VanillaRNN", "LSTM", "GRU", "IdentityCore", "DeepRNN", "Conv1DLSTM", "ResetCore", "static_unroll"}
-IN_BF16 = [n for n in OTHER if n not in LARGE | CONTROL | CHOICES | UNROLLED]
-IN_F32 = [n for n in EXAMPLES if n not in {"nets.ResNet/v2", "nets.MobileNetV1/bias", "Conv3DLSTM"}]
+IN_BF16 = [n for n in OTHER if n not in LARGE | CONTROL | CHOICES | UNROLLED | COMPOSED]
+IN_F32 = [n for n in EXAMPLES if n not in {"nets.ResNet/v2", "nets.MobileNetV1/bias"}]
 
 
 def paths(tree):
