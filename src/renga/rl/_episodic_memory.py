@@ -106,7 +106,7 @@ def episodic_memory_intrinsic_rewards(
 ) -> tuple[Float[Array, " T"], IntrinsicRewardState]:
     r"""Rewards embeddings for being far from those of the episode so far.
 
-        dᵢ = max(0, ‖x − xᵢ‖² / d̄ − c_d),   xᵢ the k nearest in the memory, d̄ the mean such distance so far
+        dᵢ = max(0, ‖x − xᵢ‖² / (d̄ − c) − c_d),   xᵢ the k nearest in the memory, d̄ the mean such distance so far
         s = √(Σᵢ ε / (dᵢ + ε)) + c
         r = β / s if s ≤ s_max, else 0
 
@@ -151,8 +151,9 @@ def episodic_memory_intrinsic_rewards(
 
     distance_sum = state.distance_sum + jnp.sum(negated)
     distance_count = (state.distance_count + jnp.asarray(negated.size)).astype(jnp.int32)
-    mean = distance_sum / distance_count
-    relative = jnp.where(mean < 0, negated / jnp.where(mean < 0, mean, 1.0), 0.0)
+    # Distances are negated, so that the constant makes the mean distance smaller, as in RLax.
+    scale = distance_sum / distance_count + constant
+    relative = jnp.where(scale != 0, negated / jnp.where(scale != 0, scale, 1.0), 0.0)
     far = jnp.maximum(relative - cluster_distance, 0.0)
     similarity = jnp.sqrt(jnp.sum(epsilon / (far + epsilon), axis=-1)) + constant
     rewards = jnp.where(similarity > max_similarity, 0.0, reward_scale / similarity)
