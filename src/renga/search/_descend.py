@@ -9,7 +9,7 @@ from jax import lax
 from renga._core.varying import vary_like
 from renga.search._choices import UNDECIDED, Choices, Row, read, write
 from renga.search._kernel import for_each_tree, one_kernel
-from renga.search._keys import split_each
+from renga.search._keys import split_words
 from renga.search._rules import Rule
 from renga.search._simulate import walk
 from renga.search._tree import ROOT_INDEX, Tree
@@ -26,7 +26,7 @@ def descend(
     noise is drawn from the key that this level of this simulation has in `simulate`.
 
     Args:
-      key_words: an old-style key for each tree, [B, 2].
+      key_words: a Threefry key for each tree, [B, 2].
       tree: the trees; embeddings are not read.
       choices: what is known at their nodes.
       rules: the selection at the root, and below.
@@ -67,8 +67,8 @@ def _by_tree(
             def decide() -> Any:
                 # Keys are split once a level; catch up with the levels that needed none.
                 words, behind = ties
-                words = lax.fori_loop(0, behind, lambda _, words: split_each(words[None])[0][0], words)
-                words, selection = (x[0] for x in split_each(words[None]))
+                words = lax.fori_loop(0, behind, lambda _, words: split_words(words)[0], words)
+                words, selection = split_words(words)
                 action = rule.choose_with(selection, Row(tree, b, node), 0, numbers)
                 return action, read(tree.children_index, b, node, action), words, jnp.zeros_like(behind)
 
@@ -116,8 +116,8 @@ def _together(
     del choices
     tree_and_numbers = (tree, numbers)
 
-    def select(words: Any, tree_and_numbers: Any, node: Any, depth: Any) -> Any:
-        tree, numbers = tree_and_numbers
+    def select(key: Any, tree_and_numbers: Any, node: Any, depth: Any) -> Any:
+        (tree, numbers), words = tree_and_numbers, jax.random.key_data(key)
         choose = [
             lambda rule=rule, own=own: rule.choose_with(words, tree, node, own)
             for rule, own in zip(rules, numbers, strict=True)
@@ -125,5 +125,6 @@ def _together(
         return lax.cond(depth == 0, *choose)
 
     max_depth = tree.node_visits.shape[1] if max_depth is None else max_depth
-    node, action = walk(key_words, tree, select, max_depth, active, tree_and_numbers)
+    keys = jax.random.wrap_key_data(key_words, impl="threefry2x32")
+    node, action = walk(keys, tree, select, max_depth, active, tree_and_numbers)
     return node, action, tree.children_index[jnp.arange(node.shape[0]), node, action]

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import jaxpr_as_fun
+from jax.sharding import NamedSharding, PartitionSpec
 
 from renga._core.varying import vary_like
 
@@ -32,7 +34,7 @@ def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Cal
 
     @custom_vmap
     def call(*args: Any) -> Any:
-        return lax.platform_dependent(*args, cpu=_small(by_tree), default=together)
+        return lax.platform_dependent(*args, cpu=_by_shard(_small(by_tree)), default=together)
 
     @call.def_vmap
     def fold(size: int, batched: Any, *args: Any) -> Any:
@@ -60,6 +62,32 @@ def for_each_tree(batch_size: int, body: Callable[[Any, Any], Any], state: Any) 
 
     first = vary_like(jnp.int32(0), state)
     return lax.while_loop(lambda carry: carry[0] < batch_size, one, (first, state))[1]
+
+
+def _by_shard(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets each device handle its part of a batch that `jit` has distributed: XLA cannot see into a kernel."""
+
+    def call(*args: Any) -> Any:
+        leaves, structure = jax.tree.flatten(args)
+        shape = jax.eval_shape(fn, *args)
+
+        @custom_partitioning
+        def flat(*leaves: Any) -> Any:
+            return jax.tree.leaves(fn(*structure.unflatten(leaves)))
+
+        def partition(mesh: Any, arg_shapes: Any, result_shapes: Any) -> Any:
+            axes = [spec[0] for x in arg_shapes if (spec := x.sharding.spec)]
+            along = NamedSharding(mesh, PartitionSpec(next((axis for axis in axes if axis is not None), None)))
+            return mesh, flat.fun, [along] * len(result_shapes), (along,) * len(arg_shapes)
+
+        inputs, outputs = (
+            ", ".join(f"b {' '.join(f'{kind}{i}x{j}' for j in range(x.ndim - 1))}" for i, x in enumerate(xs))
+            for kind, xs in (("i", leaves), ("o", jax.tree.leaves(shape)))
+        )
+        flat.def_partition(partition=partition, sharding_rule=f"{inputs} -> {outputs}")
+        return jax.tree.unflatten(jax.tree.structure(shape), flat(*leaves))
+
+    return call
 
 
 def _small(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,17 +28,22 @@ def split_each(keys: Any) -> tuple[Any, Any]:
     if not _is_plain_threefry(keys):
         pairs = jax.vmap(jax.random.split)(keys)
         return pairs[:, 0], pairs[:, 1]
-    k0, k1 = _words(keys)
+    first, second = split_words(jax.random.key_data(keys))
+    return _like(first, keys), _like(second, keys)
+
+
+def split_words(words: Any) -> tuple[Any, Any]:
+    """Splits Threefry keys that are given as numbers [..., 2]."""
     counts = np.arange(2, dtype=np.uint32)
-    halves = [jnp.stack(_threefry(k0, k1, count), axis=-1) for count in counts]
-    return _like(halves[0], keys), _like(halves[1], keys)
+    first, second = (jnp.stack(_threefry(words[..., 0], words[..., 1], count), axis=-1) for count in counts)
+    return first, second
 
 
 def split_many(key: Any, num: int) -> Any:
     """Splits one key into `num`, as `jax.random.split` does."""
     if not _is_plain_threefry(key):
         return jax.random.split(key, num)
-    k0, k1 = _words(key)
+    k0, k1 = jax.random.key_data(key)
     counts = lax.iota(np.uint32, num)
     return _like(jnp.stack(_threefry(k0, k1, counts), axis=-1), key)
 
@@ -55,9 +60,13 @@ def uniform_each(keys: Any, num: int) -> Any:
     """
     if not draws_alike(keys):
         return jax.vmap(lambda key: jax.random.uniform(key, (num,)))(keys)
-    k0, k1 = (jnp.expand_dims(word, -1) for word in _words(keys))
-    counts = lax.broadcasted_iota(np.uint32, (*k0.shape[:-1], num), k0.ndim - 1)
-    x0, x1 = _threefry(k0, k1, counts)
+    return uniform_words(jax.random.key_data(keys), num)
+
+
+def uniform_words(words: Any, num: int) -> Any:
+    """Draws `num` uniform numbers from Threefry keys that are given as numbers [..., 2]."""
+    counts = lax.broadcasted_iota(np.uint32, (*words.shape[:-1], num), words.ndim - 1)
+    x0, x1 = _threefry(words[..., :1], words[..., 1:], counts)
     mantissa = ((x0 ^ x1) >> np.uint32(9)) | np.uint32(0x3F800000)
     return lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)
 
@@ -71,11 +80,6 @@ def _is_plain_threefry(keys: Any) -> bool:
     typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
     impl = str(jax.random.key_impl(keys)) if typed else jax.config.jax_default_prng_impl
     return impl == "threefry2x32" and getattr(jax.config, "jax_threefry_partitionable", True)
-
-
-def _words(keys: Any) -> tuple[Any, Any]:
-    data = jax.random.key_data(keys)
-    return data[..., 0], data[..., 1]
 
 
 def _like(data: Any, keys: Any) -> Any:

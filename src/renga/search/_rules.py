@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from renga.search._keys import draws_alike, uniform_each
+from renga.search._keys import draws_alike, uniform_words
 from renga.search._qtransforms import (
     qtransform_by_min_max,
     qtransform_by_parent_and_siblings,
@@ -65,10 +65,10 @@ class Rule(NamedTuple):
         return best, row_max(others) + TIE_NOISE >= top
 
     def choose_with(self, key_words: Any, tree: Any, node_index: Any, numbers: Any) -> Any:
-        """The best action after noise that is drawn from an old-style key, as the selection does it."""
+        """The best action after noise, which is drawn from a Threefry key [2] as the selection does it."""
         scores = self.scores(tree, node_index, numbers)
         if self.noisy:
-            scores = scores + TIE_NOISE * uniform_each(key_words[None], scores.shape[-1])[0]
+            scores = scores + TIE_NOISE * uniform_words(key_words, scores.shape[-1])
         return row_argmax(scores)[0]
 
 

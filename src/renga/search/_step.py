@@ -66,7 +66,9 @@ def quick_step(
             parent, action = simulate(simulate_key, tree, select, limit, *some)
             child = None if steady else tree.children_index[batch, parent, action]
         else:
-            words = jax.random.key_data(split_many(simulate_key, batch_size))
+            words = jnp.zeros((batch_size, 2), jnp.uint32)  # not read without noise
+            if any(rule.noisy for rule in rules):
+                words = jax.random.key_data(split_many(simulate_key, batch_size))
             limits = None if max_depth is None else jnp.broadcast_to(jnp.asarray(max_depth, jnp.int32), (batch_size,))
             bare = tree.replace(embeddings=None)
             parent, action, child = descend(words, bare, choices, rules, limits, active)
