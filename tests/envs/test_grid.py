@@ -174,7 +174,7 @@ def test_the_worlds_are_those_of_the_paper():
     assert sum(count for count, _ in WORLDS["longer"].objects) == 7
 
 
-def test_what_makes_no_level_is_said():
+def test_what_makes_no_level_is_said(unchecked):
     walls, objects = jnp.zeros((2, 2), bool), jnp.ones((1, 3))
     with pytest.raises(ValueError, match="cells must be given for the observation 'index'"):
         envs.grid_level(walls, objects)

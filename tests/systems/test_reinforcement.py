@@ -64,7 +64,7 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
 
 def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
     step = envs.Step(
-        observation=jnp.arange(1.0, 4.0)[:, None] * jnp.ones(4),
+        observation=jnp.repeat(jnp.arange(1.0, 4.0)[:, None], 4, axis=1),
         reward=jnp.array([[1.0] * 4, [2.0] * 4, [4.0] * 4]),
         terminated=jnp.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool),
         truncated=jnp.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool),

@@ -228,7 +228,10 @@ def make(config: Config):
         blank = jax.eval_shape(lambda e: env.step(key_env, e, jnp.zeros(config.num_envs, jnp.int32))[1], env_state)
         newest = Recent(s, jnp.zeros(config.num_envs, jnp.int32), blank)
         recent = jax.tree.map(lambda x: jnp.zeros((config.n_step, *x.shape), x.dtype), newest)
-        item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), jax.eval_shape(_n_step, recent, 1.0))
+        item = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+            jax.eval_shape(lambda recent: _n_step(recent, 1.0), recent),
+        )
         empty = replay.init(item)
         state = State(key, jnp.int32(0), online, online, optimiser.init(online), env_state, recent, empty)
 
