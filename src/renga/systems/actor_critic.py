@@ -89,7 +89,7 @@ def _check(config: Config) -> None:
         require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
     for field in ("decay_steps", "value_cost", "entropy_cost"):
         require(getattr(config, field) >= 0, field, "0 or positive")
-    require(config.units and min(config.units) >= 1, "units", "one or more positive numbers")
+    require(bool(config.units) and min(config.units) >= 1, "units", "one or more positive numbers")
     require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
     require(config.memory in ("none", "lstm"), "memory", "none or lstm")
     require(config.image in ("conv", "flat"), "image", "conv or flat")

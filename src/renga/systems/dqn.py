@@ -99,7 +99,7 @@ def _check(config: Config) -> None:
         require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
     for field in ("decay_steps", "epsilon_steps"):
         require(getattr(config, field) >= 0, field, "0 or positive")
-    require(config.units and min(config.units) >= 1, "units", "one or more positive numbers")
+    require(bool(config.units) and min(config.units) >= 1, "units", "one or more positive numbers")
     require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")
     require(config.replay_size >= config.warmup, "replay_size", f"at least warmup = {config.warmup}")
     require(config.distribution in ("none", "categorical", "quantile"), "distribution", "none, categorical or quantile")
