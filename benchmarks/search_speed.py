@@ -91,8 +91,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
     args = parser.parse_args()
-    name = f"search_speed_{args.policy}"
-    rows = {row["size"]: row for row in load(name)}
+    file = f"search_speed_{args.policy}"
+    rows = {row["size"]: row for row in load(file)}
     for size in (SIZES[i] for i in args.sizes):
         runs = {m.__name__: compiled(m, args.policy, *size) for m in (mctx, search)}
         times, outputs = {name: [] for name in runs}, {}
@@ -115,7 +115,7 @@ def main():
             flush=True,
         )
         in_order = [rows[str(s)] for s in SIZES if str(s) in rows]
-        save(name, in_order, f"python benchmarks/search_speed.py --policy {args.policy}")
+        save(file, in_order, f"python benchmarks/search_speed.py --policy {args.policy}")
 
 
 if __name__ == "__main__":

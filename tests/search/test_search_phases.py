@@ -88,3 +88,23 @@ def test_a_public_phase_goes_on_from_any_tree():
     np.testing.assert_array_equal(tree.node_visits[:, 0], 6)
     depth = jnp.where(tree.node_visits > 0, tree.embeddings, 0)
     np.testing.assert_array_equal(jnp.max(depth, axis=1), search.statistics(tree).max_depth)
+
+
+def test_a_batch_that_jit_distributes_over_devices_gives_the_same_trees():
+    def model(params, rng_key, action, state):
+        state = jnp.sin(1.7 * state + action[:, None])
+        zeros = jnp.zeros((state.shape[0], A))
+        return search.RecurrentFnOutput(
+            reward=state[:, 0], discount=0.9 + 0 * state[:, 0], prior_logits=zeros + state[:, 1:], value=state[:, 1]
+        ), state
+
+    state = jnp.asarray(np.random.RandomState(0).normal(size=(B, 2)), jnp.float32)
+    root = search.RootFnOutput(prior_logits=jnp.zeros((B, A)), value=state[:, 0], embedding=state)
+    policy = jax.jit(lambda root: search.gumbel_muzero_policy((), jax.random.key(0), root, model, 8).search_tree)
+    here = policy(root)
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    along = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    there = policy(jax.device_put(root, along))
+    assert len(there.node_visits.sharding.device_set) == 2
+    np.testing.assert_array_equal(here.children_index, there.children_index)
+    np.testing.assert_allclose(here.node_values, there.node_values, rtol=1e-5)

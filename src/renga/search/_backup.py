@@ -108,7 +108,8 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
             return _stand(tree, choices, b, node, returned, mean)
 
         def everything(_: Any, state: Any) -> Any:
-            tree, choices = _write_leaf(*state, b, leaf, parent, action, leaves.step)
+            tree, choices = state
+            tree, choices = _write_leaf(tree, choices, b, leaf, parent, action, leaves.step)
             value = read(tree.node_values, b, leaf)
             path = _stand(tree, choices, b, leaf, value, value)
             path = lax.while_loop(lambda path: path.parent > ROOT_INDEX, lambda path: up(path, 1), path)

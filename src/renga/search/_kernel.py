@@ -102,8 +102,8 @@ def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
         unused = [None if is_used else x for is_used, x in zip(used, leaves, strict=True)]
 
         def unmarked(*some: Any) -> Any:
-            some = iter(some)
-            xs = [next(some) if is_used else x for is_used, x in zip(used, unused, strict=True)]
+            rest = iter(some)
+            xs = [next(rest) if is_used else x for is_used, x in zip(used, unused, strict=True)]
             with set_xla_metadata(xla_cpu_small_call=None, inlineable=None):
                 return jaxpr_as_fun(closed)(*xs)
 

@@ -60,7 +60,7 @@ def quick_step(
         batch_size, num_nodes = tree.node_visits.shape
         batch = jnp.arange(batch_size)
         active = None if budgets is None else sim < budgets
-        if rules is None:
+        if rules is None or choices is None:
             some = () if active is None else (active,)
             limit = num_nodes if max_depth is None else max_depth
             parent, action = simulate(simulate_key, tree, select, limit, *some)

@@ -46,7 +46,7 @@ def wave_step(
         keys = split_many(simulate_key, num_parallel)
         # A tree whose budget ends within the wave takes part in the first of its simulations.
         numbers = sim * num_parallel + jnp.arange(num_parallel)
-        active = None if budgets is None else numbers[:, None] < budgets
+        active = None if budgets is None else numbers[:, None] < budgets[None]
         ahead, parents, actions = _collect(keys, tree, active, action_selection_fn, limit, virtual_loss, simulate_fn)
         leaves = _allot(tree, parents, actions, active)
         tree = _evaluate(
@@ -73,7 +73,7 @@ def _collect(
         parent, action = simulate_fn(key, ahead.replace(children_invalid=~free), select, max_depth, *some)
         # An edge that is under way is left out, until there is nothing else at its node.
         under_way = ahead.children_index[batch, parent, action] == UNVISITED
-        rest = free[batch, parent] & ~(under_way[:, None] & (jnp.arange(tree.num_actions) == action[:, None]))
+        rest = free[batch, parent] & ~(under_way[:, None] & (jnp.arange(tree.num_actions)[None] == action[:, None]))
         rest = jnp.where(jnp.any(rest, axis=-1, keepdims=True), rest, legal[batch, parent])
         ahead = _pretend(ahead, parent, action, virtual_loss, active)
         return (ahead, free.at[batch, parent].set(rest)), (parent, action)
