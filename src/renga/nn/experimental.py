@@ -78,8 +78,7 @@ def module_auto_repr(enabled: bool) -> bool:
       >>> nn.transform(lambda: repr(nn.Linear(3))).apply({}, None)
       'Linear(output_size=3)'
     """
-    with _config.local(module_auto_repr=enabled):
-        yield
+    return _config.exchange("module_auto_repr", enabled)
 
 
 def optimize_rng_use(fun: Callable[..., Any]) -> Callable[..., Any]:
