@@ -18,20 +18,13 @@ SMALL_AC = actor_critic.Config(
 )
 VARIANTS = {
     "dqn": (dqn, SMALL_DQN),
-    "dqn categorical": (
+    "dqn with quantiles, on a table": (
         dqn,
-        dataclasses.replace(SMALL_DQN, distribution="categorical", num_atoms=5, prioritised=False),
+        dataclasses.replace(
+            SMALL_DQN, env="grid/sparse", distribution="quantile", num_atoms=5, prioritised=False, dueling=False
+        ),
     ),
-    "dqn quantile": (
-        dqn,
-        dataclasses.replace(SMALL_DQN, distribution="quantile", num_atoms=5, double=False, dueling=False),
-    ),
-    "dqn on a table": (dqn, dataclasses.replace(SMALL_DQN, env="grid/sparse")),
-    "ppo": (actor_critic, SMALL_AC),
-    "a2c on images": (
-        actor_critic,
-        dataclasses.replace(SMALL_AC, env="grid/random_small_sparse", algorithm="a2c", activation="relu"),
-    ),
+    "ppo on images": (actor_critic, dataclasses.replace(SMALL_AC, env="grid/random_small_sparse", activation="relu")),
     "v-trace with memory": (actor_critic, dataclasses.replace(SMALL_AC, algorithm="vtrace", memory="lstm")),
 }
 
@@ -77,21 +70,24 @@ def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
     np.testing.assert_allclose(out.s_t, [3.0, 1.0, 2.0, 3.0])
 
 
-def test_ppo_with_one_epoch_and_no_clipping_in_reach_follows_the_policy_gradient():
-    """Before the first update all ratios are 1, and the gradients of the surrogate and of A2C agree."""
-    one = dataclasses.replace(SMALL_AC, epochs=1, minibatches=1, learning_rate=1e-6, max_gradient_norm=1e9)
-    states = []
-    for algorithm in ("ppo", "a2c", "vtrace"):
-        config = dataclasses.replace(one, algorithm=algorithm, trace_decay=1.0, normalise_advantages=False)
+def test_ppo_and_v_trace_follow_the_same_gradient_from_a_fresh_rollout():
+    """Before the first update all ratios are 1: clipping and correction do nothing, and with λ = 1 the targets agree."""
+    metrics = []
+    for algorithm in ("ppo", "vtrace"):
+        config = dataclasses.replace(
+            SMALL_AC, algorithm=algorithm, epochs=1, minibatches=1, trace_decay=1.0, normalise_advantages=False
+        )
         init, step = actor_critic.make(config)
-        states.append(jax.jit(lambda key, init=init, step=step: step(init(key)))(jax.random.key(1)))
+        metrics.append(jax.jit(lambda key, init=init, step=step: step(init(key))[1])(jax.random.key(1)))
     for name in ("gradient_norm", "entropy", "value_loss"):
-        np.testing.assert_allclose(states[0][1][name], states[1][1][name], rtol=2e-4)
-    np.testing.assert_allclose(states[2][1]["value_loss"], states[1][1]["value_loss"], rtol=2e-4)
+        np.testing.assert_allclose(metrics[0][name], metrics[1][name], rtol=2e-4)
 
 
 def test_dqn_learns_catch():
-    config = dqn.Config(env="catch", units=(64,), warmup=1000, epsilon_steps=500, decay_steps=1500, batch_size=64)
+    config = dqn.Config(
+        env="catch", units=(64,), warmup=1000, epsilon_steps=500, decay_steps=1500, batch_size=64,
+        distribution="categorical", num_atoms=11,
+    )  # fmt: skip
     init, step = dqn.make(config)
     state = jax.jit(lambda key: jax.lax.fori_loop(0, 1500, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
     assert dqn.evaluate(config, state)["greedy return"] >= 0.9

@@ -130,7 +130,7 @@ class Agent(NamedTuple):
     def q(self, outputs: Float[Array, "*B A K"]) -> Float[Array, "*B A"]:
         """Returns the expected return of each action."""
         if self.config.distribution == "categorical":
-            return jnp.sum(jax.nn.softmax(outputs) * self.atoms, axis=-1)
+            return jnp.matmul(jax.nn.softmax(outputs), self.atoms)
         return jnp.mean(outputs, axis=-1)
 
     def losses(
