@@ -71,7 +71,7 @@ def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
 
 
 def test_ppo_and_v_trace_follow_the_same_gradient_from_a_fresh_rollout():
-    """Before the first update all ratios are 1: clipping and correction do nothing, and with λ = 1 the targets agree."""
+    """Before the first update all ratios are 1: clipping and correction do nothing, and for λ = 1 targets agree."""
     metrics = []
     for algorithm in ("ppo", "vtrace"):
         config = dataclasses.replace(
