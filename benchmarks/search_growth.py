@@ -14,7 +14,7 @@ from search_speed import compiled, save
 
 from renga import search
 
-COUNTS = [32, 64, 128, 256, 512, 1024, 2048]
+COUNTS = [32, 64, 128, 256, 512, 1024]
 
 
 def main():
@@ -22,8 +22,8 @@ def main():
     for policy in ("muzero", "gumbel"):
         runs = [compiled(search, policy, 8, n, 32) for n in COUNTS]
         visits = [np.asarray(run().search_tree.node_visits) for run in runs]
-        times = np.zeros((5, len(COUNTS)))
-        for i in range(5):
+        times = np.zeros((3, len(COUNTS)))
+        for i in range(3):
             for j, run in enumerate(runs):
                 start = time.perf_counter()
                 run()

@@ -78,7 +78,7 @@ def memory_table() -> list[str]:
 def growth_table() -> list[str]:
     """The fits."""
     lines = [
-        "| policy | µs a simulation, 32 … 2,048 of them | more for each doubling | power law n^p |",
+        "| policy | µs a simulation, 32 … 1,024 of them | more for each doubling | power law n^p |",
         "|---|---|---|---|",
     ]
     for row in rows("search_growth"):
