@@ -14,7 +14,7 @@ from search_speed import compiled, save
 
 from renga import search
 
-COUNTS = [32, 64, 128, 256, 512, 1024]
+COUNTS = [32, 128, 512, 1024]
 
 
 def main():

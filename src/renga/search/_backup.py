@@ -11,6 +11,7 @@ from renga.search._backward import backward
 from renga.search._choices import UNDECIDED, Choices, Row, read, write
 from renga.search._expand import write_nodes
 from renga.search._kernel import for_each_tree, one_kernel
+from renga.search._rules import numbers_by_tree
 from renga.search._tree import ROOT_INDEX, Tree
 
 
@@ -46,18 +47,13 @@ def back_up(
       The trees with new nodes and statistics, and the choices at their nodes.
     """
     bare = tree.replace(embeddings=None)
-    numbers = None if rules is None else _for_each_tree(rules, tree)
+    numbers = None if rules is None else numbers_by_tree(rules, tree.node_visits.shape[0])
 
     def by_tree(*args: Any) -> Any:
         return _by_tree(rules, all_written, *args)
 
     bare, choices = one_kernel(by_tree, _together)(bare, choices, leaves, numbers)
     return bare.replace(embeddings=tree.embeddings), choices
-
-
-def _for_each_tree(rules: Any, tree: Tree) -> Any:
-    batch = tree.node_visits.shape[:1]
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, batch), tuple(rule.numbers for rule in rules))
 
 
 class _Path(NamedTuple):

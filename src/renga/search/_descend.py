@@ -10,7 +10,7 @@ from renga._core.varying import vary_like
 from renga.search._choices import UNDECIDED, Choices, Row, read, write
 from renga.search._kernel import for_each_tree, one_kernel
 from renga.search._keys import split_words
-from renga.search._rules import Rule
+from renga.search._rules import Rule, numbers_by_tree
 from renga.search._simulate import walk
 from renga.search._tree import ROOT_INDEX, Tree
 
@@ -36,7 +36,7 @@ def descend(
     Returns:
       The last node of each path, the action selected there, and the child it has there or -1.
     """
-    numbers = _for_each_tree(rules, tree)
+    numbers = numbers_by_tree(rules, tree.node_visits.shape[0])
 
     def by_tree(*args: Any) -> Any:
         return _by_tree(rules, *args)
@@ -45,12 +45,6 @@ def descend(
         return _together(rules, *args)
 
     return one_kernel(by_tree, together)(key_words, tree, choices, numbers, max_depth, active)
-
-
-def _for_each_tree(rules: Rules, tree: Tree) -> Any:
-    """The numbers of both rules, once for each tree."""
-    batch = tree.node_visits.shape[:1]
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, batch), tuple(rule.numbers for rule in rules))
 
 
 def _by_tree(

@@ -80,6 +80,12 @@ def _bind(fn: Callable[..., Any], numbers: Any) -> Callable[..., Any]:
     return functools.partial(fn, **own)
 
 
+def numbers_by_tree(rules: tuple[Rule, Rule], batch_size: int) -> tuple[Any, Any]:
+    """The numbers of both rules, once for each tree."""
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size,)), [rule.numbers for rule in rules])
+    return spread[0], spread[1]
+
+
 def as_rules(root_fn: Any, interior_fn: Any, rng_key: Any) -> tuple[Rule, Rule] | None:
     """Recognises a pair of selections, or returns None for a user's own.
 
