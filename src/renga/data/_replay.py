@@ -241,5 +241,5 @@ def importance_weights(
     References:
       Schaul et al., "Prioritized Experience Replay", 2016, section 3.4.
     """
-    weights = (size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
+    weights = jnp.asarray(size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
     return weights / jnp.max(weights)

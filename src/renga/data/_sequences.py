@@ -103,7 +103,8 @@ class SequenceReplay:
         """
         both, new = (state.items, state.last), (items, last)
         slots = _slots("SequenceReplay.add", both, new, state.count, self.capacity)
-        return SequenceState(*_write(both, new, slots), state.count + slots.shape[0])
+        kept, ends = _write(both, new, slots)
+        return SequenceState(kept, ends, state.count + slots.shape[0])
 
     def num_sequences(self, state: SequenceState) -> Int[Array, ""]:
         """Returns how many different sequences can be drawn."""

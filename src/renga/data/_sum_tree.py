@@ -1,7 +1,7 @@
 """A sum tree: sets one of n numbers, or finds where the running sum passes a value, in log₁₆ n steps.
 
-A tuple of levels, the numbers first; each number of a level is the sum of 16 of the level before, and the last level has at
-most 16. Wide nodes make few steps, and a step is one gather of rows.
+A tuple of levels, the numbers first; each number of a level is the sum of 16 of the level before, and the last level
+has at most 16. Wide nodes make few steps, and a step is one gather of rows.
 """
 
 import jax.numpy as jnp

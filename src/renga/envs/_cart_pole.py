@@ -76,7 +76,8 @@ class CartPole(Environment[CartPoleState]):
 
     def reset(self, key: PRNGKeyArray) -> CartPoleState:
         """Begins with everything within ±0.05."""
-        return CartPoleState(*jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05), jnp.int32(0))
+        x, x_dot, theta, theta_dot = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
+        return CartPoleState(x, x_dot, theta, theta_dot, jnp.int32(0))
 
     def step(self, key: PRNGKeyArray, state: CartPoleState, action: Any) -> tuple[CartPoleState, Step]:
         """Pushes for one step."""
