@@ -110,9 +110,12 @@ def main() -> None:
         for policy in ("muzero", "gumbel")
     }
     bars("memory.svg", "memory, mctx = 1", memory, 1)
-    growth()
     tables = {f"speed {policy}": speed_table(policy) for policy in ("muzero", "gumbel")}
-    fill_in({**tables, "memory": memory_table(), "growth": growth_table()})
+    tables["memory"] = memory_table()
+    if (RESULTS / "search_growth.json").exists():
+        growth()
+        tables["growth"] = growth_table()
+    fill_in(tables)
 
 
 if __name__ == "__main__":
