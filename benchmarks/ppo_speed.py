@@ -68,7 +68,8 @@ def by_hand_program():
         logits, value = network(params, obs)
         action = jax.random.categorical(key_act, logits)
         keys = jax.random.split(key_env, c.num_envs)
-        next_obs, env_state, reward, done, _ = env_step(keys, env_state, action, env_params)
+        next_obs, env_state, reward, terminated, truncated, _ = env_step(keys, env_state, action, env_params)
+        done = terminated | truncated
         total = total + reward
         last_return = jnp.where(done, total, last_return)
         carry = (params, env_state, next_obs, jnp.where(done, 0.0, total), last_return)
