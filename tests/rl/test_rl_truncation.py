@@ -22,11 +22,15 @@ def _gae(r, discount, v, lambda_, cut):
     return advantages + values[:-1]
 
 
-def _vtrace(r, discount, v, lambda_, cut):
-    """With ratios of one the targets are λ-returns; a time-out is λ = 0."""
-    v_tm1 = jnp.concatenate([jnp.zeros(1), v[:-1]])
-    errors = rl.vtrace(v_tm1, v, r, discount, jnp.ones(T), jnp.where(cut, 0.0, lambda_))
-    return errors + v_tm1
+def _vtrace(name):
+    """With ratios of one the targets are λ-returns."""
+
+    def estimate(r, discount, v, lambda_, cut):
+        v_tm1 = jnp.concatenate([jnp.zeros(1), v[:-1]])
+        out = getattr(rl, name)(v_tm1, v, r, discount, jnp.ones(T), lambda_=lambda_, truncation_t=cut)
+        return (out.errors if isinstance(out, tuple) else out) + v_tm1
+
+    return estimate
 
 
 def _off_policy(r, discount, v, lambda_, cut):
@@ -45,7 +49,10 @@ ESTIMATORS = {
         r, g, v, 3, l, truncation_t=cut
     ),
     "truncated_generalized_advantage_estimation": _gae,
-    "vtrace": _vtrace,
+    "vtrace": _vtrace("vtrace"),
+    "leaky_vtrace": _vtrace("leaky_vtrace"),
+    "vtrace_td_error_and_advantage": _vtrace("vtrace_td_error_and_advantage"),
+    "leaky_vtrace_td_error_and_advantage": _vtrace("leaky_vtrace_td_error_and_advantage"),
     "general_off_policy_returns_from_q_and_v": _off_policy,
 }
 compiled = {name: jax.jit(estimate) for name, estimate in ESTIMATORS.items()}
@@ -81,3 +88,14 @@ def test_every_estimator_that_is_told_of_timeouts_is_here():
     takes = {name for name in rl.__all__ if callable(getattr(rl, name)) and not isinstance(getattr(rl, name), type)}
     takes = {name for name in takes if "truncation_t" in inspect.signature(getattr(rl, name)).parameters}
     assert takes <= set(ESTIMATORS)
+
+
+def test_advantages_of_v_trace_bootstrap_from_the_state_that_was_cut_and_not_from_the_next_episode():
+    v_tm1, v_t = jnp.array([1.0, 100.0, 3.0]), jnp.array([10.0, 3.0, 4.0])  # the second episode begins with v = 100
+    r, discount, rho = jnp.ones(3), jnp.full(3, 0.5), jnp.ones(3)
+    cut = jnp.array([True, False, False])
+    for function in (rl.vtrace_td_error_and_advantage, rl.leaky_vtrace_td_error_and_advantage):
+        out = function(v_tm1, v_t, r, discount, rho, truncation_t=cut)
+        np.testing.assert_allclose(out.q_estimate[0], 1 + 0.5 * 10)
+        np.testing.assert_allclose(out.errors[0], 1 + 0.5 * 10 - 1)
+        np.testing.assert_allclose(function(v_tm1, v_t, r, discount, rho).q_estimate[0], 1 + 0.5 * (100 - 97.5))

@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from renga._core.varying import vary_like
 from renga.rl._base import Flag, check, constant_if
-from renga.rl._recurrence import Method, backwards, widen, windowed
+from renga.rl._recurrence import Method, backwards, cut, widen, windowed
 
 
 def _sequence(spec: Any) -> str:
@@ -20,12 +20,6 @@ def _check(function: str, **arguments: Any) -> int:
     if not length["T"]:
         raise ValueError(f"{function}: r_t must have at least one step, got length 0")
     return length["T"]
-
-
-def _cut(lambda_: Any, truncation_t: Any) -> Array:
-    """Sets λ to zero at time-outs: the return bootstraps there."""
-    lambda_ = jnp.asarray(lambda_)
-    return lambda_ if truncation_t is None else jnp.where(jnp.asarray(truncation_t), jnp.zeros_like(lambda_), lambda_)
 
 
 def _steps(lambda_: Array) -> tuple[Array, ...]:
@@ -115,7 +109,7 @@ def lambda_returns(
     """
     _check("lambda_returns", r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_=lambda_)
     dtype = jnp.result_type(r_t, discount_t, v_t)
-    r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, _cut(lambda_, truncation_t))
+    r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, cut(lambda_, truncation_t))
 
     def maps(r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
         return discount * lambda_, r + discount * (1.0 - lambda_) * v
@@ -172,7 +166,7 @@ def n_step_bootstrapped_returns(
     _check(name, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
     if n < 1:
         raise ValueError(f"{name}: n must be at least 1, got {n}")
-    r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, _cut(lambda_t, truncation_t))
+    r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, cut(lambda_t, truncation_t))
     T = r_t.shape[0]
     ahead = min(n, T) - 1
     decay, increment = windowed(discount_t * lambda_t, r_t + discount_t * (1.0 - lambda_t) * v_t, ahead)
@@ -232,7 +226,7 @@ def truncated_generalized_advantage_estimation(
         raise ValueError(f"{name}: give both truncation_t and bootstrap_t, or neither")
     check(name, values=(values, f"{T + 1}"), bootstrap_t=(bootstrap_t if bootstrap_t is not None else r_t, f"{T}"))
     dtype = jnp.result_type(r_t, discount_t, values)
-    r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, _cut(lambda_, truncation_t))
+    r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
     def maps(r: Array, discount: Array, v_tm1: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:

@@ -33,6 +33,12 @@ def widen(*arrays: Any) -> tuple[Array, ...]:
     return tuple(jnp.asarray(x).astype(wide) for x in arrays)
 
 
+def cut(lambda_: Any, truncation_t: Any) -> Array:
+    """Sets λ to zero at time-outs: the return bootstraps there."""
+    lambda_ = jnp.asarray(lambda_)
+    return lambda_ if truncation_t is None else jnp.where(jnp.asarray(truncation_t), jnp.zeros_like(lambda_), lambda_)
+
+
 def backwards(
     function: str,
     maps: Callable[..., tuple[Array, Array]],

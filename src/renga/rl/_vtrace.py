@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from renga._core.checks import check_shapes
 from renga._core.varying import vary_like
 from renga.rl._base import Flag, check, constant_if
-from renga.rl._recurrence import Method, backwards, widen
+from renga.rl._recurrence import Method, backwards, cut, widen
 
 
 class VTraceOutput(NamedTuple):
@@ -35,6 +35,7 @@ def _leaky(
     clip_rho_threshold: Any,
     stop_target_gradients: Flag,
     sample_mask: Any,
+    truncation_t: Any,
     method: Method | None,
 ) -> Array:
     v_tm1, v_t, r_t, discount_t, rho_tm1 = trajectory
@@ -47,11 +48,11 @@ def _leaky(
         rho_tm1=(rho_tm1, "T"),
         lambda_=(lambda_, "T" if jnp.ndim(lambda_) else ""),
     )
-    check_shapes(function, r_t=(r_t, "T"), sample_mask=(sample_mask, "T"))
+    check_shapes(function, r_t=(r_t, "T"), sample_mask=(sample_mask, "T"), truncation_t=(truncation_t, "T"))
     if not jnp.shape(r_t)[0]:
         raise ValueError(f"{function}: r_t must have at least one step, got length 0")
     dtype = jnp.result_type(*trajectory)
-    v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, lambda_)
+    v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, cut(lambda_, truncation_t))
     sequences = (v_tm1, v_t, r_t, discount_t, rho_tm1)
     sequences += (lambda_,) if lambda_.ndim else ()
     masks = () if sample_mask is None else (jnp.asarray(sample_mask),)
@@ -80,15 +81,26 @@ def _with_advantage(
     clip_pg_rho_threshold: Any,
     stop_target_gradients: Flag,
     sample_mask: Any,
+    truncation_t: Any,
     method: Method | None,
 ) -> VTraceOutput:
     errors = _leaky(
-        function, trajectory, alpha, lambda_, clip_rho_threshold, stop_target_gradients, sample_mask, method
+        function,
+        trajectory,
+        alpha,
+        lambda_,
+        clip_rho_threshold,
+        stop_target_gradients,
+        sample_mask,
+        truncation_t,
+        method,
     )
     v_tm1, v_t, r_t, discount_t, rho_tm1 = map(jnp.asarray, trajectory)
     lambda_ = jnp.asarray(lambda_)
     lambda_ = lambda_[:-1] if lambda_.ndim else lambda_
     bootstrap = v_tm1[1:] + lambda_ * errors[1:]
+    if truncation_t is not None:  # v_tm1 goes on with another episode there
+        bootstrap = jnp.where(jnp.asarray(truncation_t)[:-1], v_t[:-1], bootstrap)
     q_estimate = r_t + discount_t * jnp.concatenate([bootstrap, v_t[-1:]])
     pg_advantage = _leak(rho_tm1, clip_pg_rho_threshold, alpha) * (q_estimate - v_tm1)
     return VTraceOutput(errors, pg_advantage, q_estimate)
@@ -105,6 +117,7 @@ def vtrace(
     stop_target_gradients: Flag = True,
     sample_mask: Bool[ArrayLike, " T"] | None = None,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of state values against V-trace targets, from trajectories of another policy.
@@ -121,10 +134,12 @@ def vtrace(
       r_t: rewards rₜ.
       discount_t: discounts γₜ; 0 at a terminal step.
       rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
-      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      lambda_: λₜ, a scalar or one number a step.
       clip_rho_threshold: ρ̄.
       stop_target_gradients: whether the targets are constants to `grad`.
       sample_mask: where false, the step adds no error and the later error passes unchanged.
+      truncation_t: where an episode was cut by a time limit: what follows is of another one, and the target bootstraps
+        from v_t.
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -149,6 +164,7 @@ def vtrace(
         clip_rho_threshold,
         stop_target_gradients,
         sample_mask,
+        truncation_t,
         method,
     )
 
@@ -165,6 +181,7 @@ def leaky_vtrace(
     stop_target_gradients: Flag = True,
     sample_mask: Bool[ArrayLike, " T"] | None = None,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""V-trace whose clipping lets a share of the importance weights through.
@@ -182,10 +199,12 @@ def leaky_vtrace(
       discount_t: discounts γₜ; 0 at a terminal step.
       rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
       alpha_: α in [0, 1]; 1 is V-trace, 0 does not clip.
-      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      lambda_: λₜ, a scalar or one number a step.
       clip_rho_threshold: ρ̄.
       stop_target_gradients: whether the targets are constants to `grad`.
       sample_mask: where false, the step adds no error and the later error passes unchanged.
+      truncation_t: where an episode was cut by a time limit: what follows is of another one, and the target bootstraps
+        from v_t.
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -211,6 +230,7 @@ def leaky_vtrace(
         clip_rho_threshold,
         stop_target_gradients,
         sample_mask,
+        truncation_t,
         method,
     )
 
@@ -227,6 +247,7 @@ def vtrace_td_error_and_advantage(
     stop_target_gradients: Flag = True,
     sample_mask: Bool[ArrayLike, " T"] | None = None,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> VTraceOutput:
     r"""V-trace errors for the values, and advantages for the policy gradient.
@@ -245,11 +266,13 @@ def vtrace_td_error_and_advantage(
       r_t: rewards rₜ.
       discount_t: discounts γₜ; 0 at a terminal step.
       rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
-      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      lambda_: λₜ, a scalar or one number a step.
       clip_rho_threshold: ρ̄.
       clip_pg_rho_threshold: the threshold of the advantages.
       stop_target_gradients: whether the targets are constants to `grad`.
       sample_mask: where false, the step adds no error and the later error passes unchanged.
+      truncation_t: where an episode was cut by a time limit: what follows is of another one, and the target bootstraps
+        from v_t.
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -275,6 +298,7 @@ def vtrace_td_error_and_advantage(
         clip_pg_rho_threshold,
         stop_target_gradients,
         sample_mask,
+        truncation_t,
         method,
     )
 
@@ -292,6 +316,7 @@ def leaky_vtrace_td_error_and_advantage(
     stop_target_gradients: Flag = True,
     sample_mask: Bool[ArrayLike, " T"] | None = None,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> VTraceOutput:
     r"""Leaky V-trace errors for the values, and advantages for the policy gradient.
@@ -311,11 +336,13 @@ def leaky_vtrace_td_error_and_advantage(
       discount_t: discounts γₜ; 0 at a terminal step.
       rho_tm1: ratios ρₜ₋₁ = π(aₜ₋₁|sₜ₋₁) / μ(aₜ₋₁|sₜ₋₁).
       alpha: α in [0, 1]; 1 is V-trace, 0 does not clip.
-      lambda_: λₜ, a scalar or one number a step; 0 at a time-out, so that the target bootstraps there.
+      lambda_: λₜ, a scalar or one number a step.
       clip_rho_threshold: ρ̄.
       clip_pg_rho_threshold: the threshold of the advantages.
       stop_target_gradients: whether the targets are constants to `grad`.
       sample_mask: where false, the step adds no error and the later error passes unchanged.
+      truncation_t: where an episode was cut by a time limit: what follows is of another one, and the target bootstraps
+        from v_t.
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -342,5 +369,6 @@ def leaky_vtrace_td_error_and_advantage(
         clip_pg_rho_threshold,
         stop_target_gradients,
         sample_mask,
+        truncation_t,
         method,
     )
