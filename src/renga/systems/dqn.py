@@ -224,14 +224,12 @@ def make(config: Config):
         env_state = env.reset(key_env)
         s = env.observe(env_state)
         online = agent.network.init(key_params, s)
-        # Before n steps there is no transition: the first come from a copy of the environments that is stepped ahead.
+        # `recent` holds no whole transition before it has seen n steps: what these add to replay is forgotten.
         blank = jax.eval_shape(lambda e: env.step(key_env, e, jnp.zeros(config.num_envs, jnp.int32))[1], env_state)
         newest = Recent(s, jnp.zeros(config.num_envs, jnp.int32), blank)
         recent = jax.tree.map(lambda x: jnp.zeros((config.n_step, *x.shape), x.dtype), newest)
-        item = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-            jax.eval_shape(lambda recent: _n_step(recent, 1.0), recent),
-        )
+        items = jax.eval_shape(lambda recent: _n_step(recent, config.discount), recent)
+        item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items)
         empty = replay.init(item)
         state = State(key, jnp.int32(0), online, online, optimiser.init(online), env_state, recent, empty)
 
