@@ -2,6 +2,7 @@
 
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
+from renga.envs._chain import Chain, ChainState, chain_level, chain_world
 from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
 from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
@@ -18,6 +19,8 @@ __all__ = [
     "CartPoleState",
     "Catch",
     "CatchState",
+    "Chain",
+    "ChainState",
     "Discrete",
     "Environment",
     "Grid",
@@ -26,6 +29,8 @@ __all__ = [
     "Pgx",
     "Running",
     "Step",
+    "chain_level",
+    "chain_world",
     "episode_returns",
     "grid_level",
     "grid_world",

@@ -7,6 +7,7 @@ import jax
 
 from renga.envs._cart_pole import CartPole
 from renga.envs._catch import Catch
+from renga.envs._chain import CHAINS, chain_world
 from renga.envs._environment import Environment
 from renga.envs._grid_worlds import WORLDS, grid_world
 from renga.envs._gymnax import Gymnax
@@ -20,9 +21,10 @@ def names() -> tuple[str, ...]:
 
     Example:
       >>> names()[:3]
-      ('cartpole', 'catch', 'grid/all')
+      ('cartpole', 'catch', 'chain/distraction')
     """
-    return tuple(sorted([*_FACTORIES, "grid/all", *(f"grid/{world}" for world in WORLDS)]))
+    chains, grids = (f"chain/{kind}" for kind in CHAINS), (f"grid/{world}" for world in ("all", *WORLDS))
+    return tuple(sorted([*_FACTORIES, *chains, *grids]))
 
 
 def make(name: str, **options: Any) -> Environment:
@@ -30,8 +32,8 @@ def make(name: str, **options: Any) -> Environment:
 
     Args:
       name: one of `names()`; or `gymnax/NAME`, or `pgx/NAME`.
-      **options: arguments of the environment: of `Catch` or `CartPole`; of `grid_world`, with `seed` for the level to
-        draw in place of a key; fields of gymnax's parameters.
+      **options: arguments of the environment: of `Catch` or `CartPole`; of `grid_world` or
+        `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
 
     Returns:
       The environment.
@@ -52,6 +54,8 @@ def make(name: str, **options: Any) -> Environment:
     if home == "grid" and name in names():
         seed = options.pop("seed", 0)
         return grid_world(rest, jax.random.key(seed), **options)  # pyrefly: ignore[bad-argument-type]
+    if home == "chain" and name in names():
+        return chain_world(rest, jax.random.key(options.pop("seed", 0)), **options)  # pyrefly: ignore[bad-argument-type]
     if home == "gymnax":
         return Gymnax(rest, tuple(sorted(options.items())))
     if home == "pgx":
