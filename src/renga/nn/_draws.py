@@ -7,8 +7,10 @@ once a process for each distribution, draws any block of any parameter: bit by b
 """
 
 import abc
+import concurrent.futures
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -92,11 +94,12 @@ def plan(init: Callable[..., Any], shape: Any, dtype: Any) -> Draw | None:
 
 def draw_all(draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
     """Makes all values, those of the common kinds together. Of several keys, one for each."""
-    values: list[Any] = [None] * len(draws)
+    values: dict[int, Any] = {}
+    on_host: dict[int, np.ndarray] = {}
     groups: dict[str, list[int]] = {}
     for i, (draw, key) in enumerate(draws):
         if draw.kind == "constant" and np.ndim(draw.mean) == 0:
-            values[i] = jax.device_put(np.full(draw.shape, draw.mean, draw.dtype))
+            on_host[i] = np.full(draw.shape, draw.mean, draw.dtype)
         elif draw.kind != "constant" and _in_blocks(draw, key):
             groups.setdefault(draw.kind, []).append(i)
         elif key is not None and _is_stack(key):
@@ -108,12 +111,10 @@ def draw_all(draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
         parts = [part for i in members for part in _layers(*draws[i])]
         drawn = iter(_draw_blocks(kind, parts))
         for i in members:
-            draw, key = draws[i]
-            if _is_stack(key):
-                values[i] = jax.device_put(np.stack([next(drawn) for _ in range(len(key))]))
-            else:
-                values[i] = jax.device_put(next(drawn))
-    return values
+            key = draws[i][1]
+            on_host[i] = np.stack([next(drawn) for _ in range(len(key))]) if _is_stack(key) else next(drawn)
+    values |= jax.device_put(on_host)
+    return [values[i] for i in range(len(draws))]
 
 
 def _is_stack(key: Any) -> bool:
@@ -146,48 +147,63 @@ def _implementation(key: Any) -> str:
 
 
 def _draw_blocks(kind: str, draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
-    words, low, high = [], [], []
+    """Draws all values of one distribution; their blocks lie one after another."""
+    rows = []
     for draw, key in draws:
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.key_data(key)
         start = np.arange(0, math.prod(draw.shape), BLOCK, dtype=np.uint64)
-        block = np.empty([len(start), 4], np.uint32)
-        block[:, :2] = np.asarray(key)
-        block[:, 2] = start >> np.uint64(32)
-        block[:, 3] = start & np.uint64(0xFFFFFFFF)
-        words.append(block)
-        low.append(np.full(len(start), draw.low, np.float32))
-        high.append(np.full(len(start), draw.high, np.float32))
-    num_blocks = sum(map(len, words))
-    padding = -num_blocks % CHUNK
-    blocks = np.pad(np.concatenate(words), [(0, padding), (0, 0)])
-    bounds = [np.pad(np.concatenate(b), (0, padding), mode="edge") for b in (low, high)]
-    chunks = [_program(kind)(*(a[i : i + CHUNK] for a in (blocks, *bounds))) for i in range(0, num_blocks, CHUNK)]
-    numbers = np.concatenate([np.asarray(chunk) for chunk in chunks])
+        words = np.empty([len(start), 4], np.uint32)
+        words[:, :2] = np.asarray(key)
+        words[:, 2] = start >> np.uint64(32)
+        words[:, 3] = start & np.uint64(0xFFFFFFFF)
+        numbers = [np.full(len(start), x, np.float32) for x in (draw.low, draw.high, draw.scale)]
+        rows.append((words, *numbers))
+    blocks = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    numbers = _run_in_chunks(_program(kind), blocks)
     values, at = [], 0
     for draw, _ in draws:
         size = math.prod(draw.shape)
         x = numbers[at : at + -(-size // BLOCK)].reshape(-1)[:size]
         at += -(-size // BLOCK)
-        if kind != "uniform":
-            x = np.float32(draw.scale) * x
-            x += np.float32(draw.mean)
+        if kind != "uniform" and draw.mean:
+            x = x + np.float32(draw.mean)
         values.append(x.reshape(draw.shape))
     return values
 
 
+def _run_in_chunks(program: Callable[..., Any], blocks: list[np.ndarray]) -> np.ndarray:
+    """Runs the program over all blocks, on all cores: one chunk of it keeps only one busy."""
+    num_blocks = len(blocks[0])
+    padding = -num_blocks % CHUNK
+    blocks = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in blocks]
+    numbers = np.empty([num_blocks + padding, BLOCK], np.float32)
+
+    def run(start: int) -> None:
+        chunk = slice(start, start + CHUNK)
+        numbers[chunk] = program(*(a[chunk] for a in blocks))
+
+    run(0)  # compiles
+    if num_blocks > CHUNK:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, range(CHUNK, num_blocks, CHUNK)))
+    return numbers
+
+
 @functools.cache
 def _program(kind: str) -> Callable[..., Any]:
-    """The compiled program that draws `CHUNK` blocks of one distribution."""
+    """The compiled program that draws `CHUNK` blocks of one distribution, times a scale."""
     implementation = _threefry_at_offset()
 
-    def block(words, low, high):
+    def block(words, low, high, scale):
         key = jax.random.wrap_key_data(words, impl=implementation)
         if kind == "uniform":
             return jax.random.uniform(key, (BLOCK,), jnp.float32, low, high)
         if kind == "normal":
-            return jax.random.normal(key, (BLOCK,), jnp.float32)
-        return jax.random.truncated_normal(key, low, high, (BLOCK,), jnp.float32)
+            x = jax.random.normal(key, (BLOCK,), jnp.float32)
+        else:
+            x = jax.random.truncated_normal(key, low, high, (BLOCK,), jnp.float32)
+        return scale * jax.lax.optimization_barrier(x)  # not (scale √2) erf⁻¹(u), which rounds otherwise
 
     return jax.jit(jax.vmap(block))
 

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from renga.nn import _draws
@@ -54,7 +55,11 @@ class Collector:
 
     def _placeholder(self, draw: _draws.Draw, key: Any) -> Any:
         # An equation of its own: a constant would be folded into what is computed from it.
-        placeholder = jax.lax.optimization_barrier(jax.lax.full(draw.shape, 0, draw.dtype))
+        zero = np.zeros((), draw.dtype)
+        if draw.shape:
+            placeholder = jax.lax.broadcast_in_dim(zero, draw.shape, ())
+        else:
+            placeholder = jax.lax.optimization_barrier(zero)
         self.promises[id(placeholder)] = Promise(placeholder, draw, key)
         return placeholder
 
