@@ -20,7 +20,7 @@ def play(level, key, actions):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_chain_goes_step_by_step_as_the_reference(kind, rank_promotion):
+def test_a_chain_goes_step_by_step_as_the_reference(kind):
     @jax.jit
     def draw_and_play(key):
         level = envs.chain_world(kind, key)

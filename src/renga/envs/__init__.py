@@ -3,6 +3,7 @@
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
+from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
 from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
 from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
@@ -29,6 +30,7 @@ __all__ = [
     "Pgx",
     "Running",
     "Step",
+    "action_values",
     "chain_level",
     "chain_world",
     "episode_returns",
@@ -37,4 +39,6 @@ __all__ = [
     "make",
     "names",
     "num_actions",
+    "optimal_return",
+    "optimal_values",
 ]

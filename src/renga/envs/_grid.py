@@ -18,6 +18,18 @@ Placement = Literal["fixed", "random"]
 DIRECTIONS = np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1], [-1, -1], [-1, 1], [1, 1], [1, -1]])
 
 
+class Targets(NamedTuple):
+    """Where each action leads from each cell.
+
+    Attributes:
+      moved: the agent's cell after it.
+      reached: the cell in which it collects; −1 for none.
+    """
+
+    moved: Int[Array, "HW A"]
+    reached: Int[Array, "HW A"]
+
+
 class GridState(NamedTuple):
     """Where everything is; cells are numbered along the rows.
 
@@ -133,11 +145,11 @@ class Grid(Environment[GridState]):
         state = GridState(position, cells, present, state.time + 1)
         return state, Step(self.observe(state), reward, terminated, state.time >= self.max_steps)
 
-    def _move(self, position: Int[Array, ""], action: Int[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    def _move(self, position: Int[Array, "*B"], action: Int[Array, "*C"]) -> tuple[Int[Array, "*D"], Int[Array, "*D"]]:
         """Returns the agent's new cell, and the cell in which it collects."""
         height, width = self.shape
         to = jnp.asarray(DIRECTIONS, jnp.int32)[action % 9]
-        row, column = position // width + to[0], position % width + to[1]
+        row, column = position // width + to[..., 0], position % width + to[..., 1]
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         target = jnp.where(inside, row * width + column, position)
         moved = jnp.where(self.walls.reshape(-1)[target], position, target)
@@ -145,6 +157,12 @@ class Grid(Environment[GridState]):
             return moved, moved
         collects = action >= 9
         return jnp.where(collects, position, moved), jnp.where(collects, target, -1)
+
+    def _targets(self) -> Targets:
+        height, width = self.shape
+        position, action = jnp.arange(height * width)[:, None], jnp.arange(self.actions)[None]
+        moved, reached = self._move(position, action)
+        return Targets(*jnp.broadcast_arrays(moved, reached))
 
     def _bring_back(self, u, position, present, cells, back) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
         """Puts each object that comes back into a free cell of its own."""
