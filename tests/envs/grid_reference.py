@@ -6,7 +6,7 @@ from renga.envs._grid import DIRECTIONS
 
 
 class Reference:
-    """One step of a grid world, object by object. The numbers in [0, 1) are given."""
+    """One step of a grid world, object by object. The numbers in [0, 1) are given: one for the end, one an object."""
 
     def __init__(self, level, state):
         self.level = level
@@ -29,12 +29,25 @@ class Reference:
             if self.free(row, column):
                 self.where = target
             reached = None if directed else self.where
-        reward, ended, before = 0.0, False, list(self.present)
+        reward, going_on, before = 0.0, 1.0, list(self.present)
         for i, cell in enumerate(self.cells):
             if before[i] and cell == reached:
                 reward += float(level.rewards[i])
-                ended |= bool(u_end[i] < level.terminations[i])
+                going_on *= 1.0 - float(level.terminations[i])
                 self.present[i] = False
             if not before[i] and level.exists[i] and u_back[i] < level.respawns[i]:
                 self.present[i] = True
-        return reward, ended
+        return reward, bool(u_end >= going_on)
+
+    def put(self, cells, came_back):
+        """Takes the cells that objects came back to, once they are seen to be free; no other may have moved."""
+        for i, cell in enumerate(cells):
+            place = divmod(int(cell), self.walls.shape[1])
+            if came_back[i]:
+                others = [c for j, c in enumerate(self.cells) if j < i and self.present[j]]
+                others += [c for j, c in enumerate(self.cells) if j > i and self.present[j] and not came_back[j]]
+                assert self.free(*place)
+                assert place != self.where
+                assert place not in others
+                self.cells[i] = place
+            assert place == self.cells[i]

@@ -27,30 +27,56 @@ def player(world, actions):
 
         def step(state, x):
             state, step = level.step(x[0], state, x[1])
-            return state, (state, step, jax.random.uniform(x[0], (2 * len(level.kinds),)))
+            return state, (state, step, jax.random.uniform(x[0], (1 + len(level.kinds),)))
 
         return level, start, acts, jax.lax.scan(step, start, (jax.random.split(key_steps, NUM_STEPS), acts))[1]
 
     return play
 
 
-@pytest.mark.parametrize(("world", "actions"), [("dense", 9), ("longer", 5), ("all", 18)])
-def test_a_tabular_world_goes_step_by_step_as_the_reference(world, actions):
+CASES = [
+    *zip(("dense", "sparse", "long", "longer", "long_dense"), (9, 5, 18, 5, 9), strict=True),
+    *zip([name for name in WORLDS if name.startswith("random")], (9, 18, 18, 9, 5), strict=True),
+    *(("all", actions) for actions in (5, 9, 18)),
+]
+
+
+@pytest.mark.parametrize(("world", "actions"), CASES)
+def test_a_world_goes_step_by_step_as_the_reference(world, actions):
     collected = 0
-    for seed in range(12):
+    for seed in range(20):
         level, start, acts, (states, steps, u) = jax.device_get(player(world, actions)(jax.random.key(seed)))
         reference, n = Reference(level, start), len(level.kinds)
         for t in range(NUM_STEPS):
-            reward, ended = reference.step(int(acts[t]), u[t, :n], u[t, n:])
+            before = list(reference.present)
+            reward, ended = reference.step(int(acts[t]), u[t, 0], u[t, 1:])
             row, column = divmod(int(states.position[t]), level.walls.shape[1])
             assert (row, column) == reference.where, t
             assert [bool(p) for p in states.present[t]] == reference.present, t
             assert (float(steps.reward[t]), bool(steps.terminated[t])) == (pytest.approx(reward), ended), t
-            bits = sum(2**i for i, p in enumerate(reference.present) if p)
-            assert int(steps.observation[t]) == int(states.position[t]) * 2**n + bits
             assert bool(steps.truncated[t]) == (t + 1 >= int(level.max_steps))
+            if level.placement == "random":
+                reference.put(
+                    states.cells[t], [now and not then for now, then in zip(reference.present, before, strict=True)]
+                )
+            else:
+                bits = sum(2**i for i, p in enumerate(reference.present) if p)
+                assert int(steps.observation[t]) == int(states.position[t]) * 2**n + bits
             collected += reward != 0
-    assert collected > 5, "nothing was collected: the test would prove nothing"
+    assert collected > 3, "nothing was collected: the test would prove nothing"
+
+
+def test_a_cut_keeps_its_bootstrap_and_the_next_episode_begins():
+    level = envs.grid_level(np.zeros((1, 4), bool), np.array([[1.0, 0.0, 0.0]]), np.array([3]), max_steps=1)
+    env = envs.AutoReset(level)
+    state = env.reset(jax.random.key(0))
+    state = state._replace(state=state.state._replace(position=jnp.int32(0)))
+    state, step = env.step(jax.random.key(1), state, 2)
+    assert step.truncated
+    assert not step.terminated
+    assert int(step.observation) == 1 * 2 + 1, "of the state reached, whose value is the bootstrap"
+    assert int(state.state.time) == 0
+    assert int(state.num_episodes) == 1
 
 
 @pytest.mark.parametrize("world", ["random_small", "all"])

@@ -3,6 +3,7 @@
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
+from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
 from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
 from renga.envs._episodes import episode_returns
@@ -33,6 +34,8 @@ __all__ = [
     "action_values",
     "chain_level",
     "chain_world",
+    "draw_level",
+    "draw_trajectory",
     "episode_returns",
     "grid_level",
     "grid_world",
@@ -41,4 +44,5 @@ __all__ = [
     "num_actions",
     "optimal_return",
     "optimal_values",
+    "save_picture",
 ]

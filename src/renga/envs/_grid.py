@@ -52,8 +52,7 @@ class Grid(Environment[GridState]):
 
     In one step the agent moves, or stays where a wall or the edge is in the way; then objects in its cell are
     collected: each gives its reward, is gone, and ends the episode with its probability; then each object that was gone
-      before the
-    step comes back with its probability. The episode is cut after `max_steps`.
+    before the step comes back with its probability. The episode is cut after `max_steps`.
 
     The agent can stay or go to the four sides (5 actions), also to the corners (9), or has in addition to these nine
     moves nine collects, and then only these collect, in the cell they point to (18).
@@ -133,12 +132,12 @@ class Grid(Environment[GridState]):
         reward = jnp.sum(jnp.where(collected, self.rewards, 0.0))
 
         num_objects = len(self.kinds)
-        u = jax.random.uniform(key, ((3 if self.placement == "random" else 2) * num_objects,))
-        terminated = jnp.any(collected & (u[:num_objects] < self.terminations))
-        back = self.exists & ~state.present & (u[num_objects : 2 * num_objects] < self.respawns)
+        u = jax.random.uniform(key, (1 + (2 if self.placement == "random" else 1) * num_objects,))
+        terminated = u[0] >= jnp.prod(jnp.where(collected, 1.0 - self.terminations, 1.0))
+        back = self.exists & ~state.present & (u[1 : 1 + num_objects] < self.respawns)
         present, cells = state.present & ~collected, state.cells
         if self.placement == "random":
-            present, cells = self._bring_back(u[2 * num_objects :], position, present, cells, back)
+            present, cells = self._bring_back(u[1 + num_objects :], position, present, cells, back)
         else:
             present = present | back
 

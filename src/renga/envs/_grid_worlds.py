@@ -61,6 +61,8 @@ class World:
 
 
 _DENSE = ((2, (1.0, 0.0, 0.05)), (1, (-1.0, 0.5, 0.1)), (1, (-1.0, 0.0, 0.5)))
+_SMALL_OBJECTS = ((2, (1.0, 0.0, 0.05)), (2, (-1.0, 0.5, 0.1)))
+_SMALL_SPARSE_OBJECTS = ((1, (1.0, 1.0, 1.0)), (2, (-1.0, 1.0, 1.0)))
 _LONG = ((2, (1.0, 0.0, 0.01)), (2, (-1.0, 0.5, 1.0)))
 
 WORLDS = {
@@ -69,16 +71,18 @@ WORLDS = {
     "long": World(_OPEN_11, _LONG, 1000),
     "longer": World(_LONGER, ((2, (1.0, 0.1, 0.01)), (5, (-1.0, 0.8, 1.0))), 2000),
     "long_dense": World(_LONG_DENSE, ((4, (1.0, 0.0, 0.005)),), 2000),
+    "small": World(_SMALL, _SMALL_OBJECTS, 500),
+    "small_sparse": World(_SMALL, _SMALL_SPARSE_OBJECTS, 50),
     "random_dense": World(_OPEN_11, _DENSE, 500, random=True),
     "random_long": World(_OPEN_11, _LONG, 1000, random=True),
-    "random_small": World(_SMALL, ((2, (1.0, 0.0, 0.05)), (2, (-1.0, 0.5, 0.1))), 500, random=True),
-    "random_small_sparse": World(_SMALL, ((1, (1.0, 1.0, 1.0)), (2, (-1.0, 1.0, 1.0))), 50, random=True),
+    "random_small": World(_SMALL, _SMALL_OBJECTS, 500, random=True),
+    "random_small_sparse": World(_SMALL, _SMALL_SPARSE_OBJECTS, 50, random=True),
     "random_very_dense": World(_OPEN_11, ((1, (1.0, 0.0, 1.0)),), 2000, random=True),
 }
 
 WorldName = Literal[
     "all", "dense", "sparse", "long", "longer", "long_dense", "random_dense", "random_long", "random_small",
-    "random_small_sparse", "random_very_dense",
+    "random_small_sparse", "random_very_dense", "small", "small_sparse",
 ]  # fmt: skip
 
 
@@ -87,9 +91,10 @@ def grid_world(
 ) -> Grid:
     """Draws a level of a world.
 
-    In a tabular world (`dense`, `sparse`, `long`, `longer`, `long_dense`) the cells of the objects are drawn here, once
-    for all episodes. In a random one (`random_…`) each episode draws its own. In `all` the size (4 to 10), 15 walls, 1
-    to 5 objects and all that they do are drawn, and levels of all sizes have one shape: what lies outside is wall.
+    In a tabular world (`dense`, `sparse`, `long`, `longer`, `long_dense`, and `small`, `small_sparse`, which the paper
+    has with random objects only) the cells of the objects are drawn here, once for all episodes. In a random one
+    (`random_…`) each episode draws its own. In `all` the size (4 to 10), 15 walls, 1 to 5 objects and all that they do
+    are drawn, and levels of all sizes have one shape: what lies outside is wall.
 
     Args:
       name: the world.

@@ -4,9 +4,10 @@ import importlib
 from types import ModuleType
 
 
-def import_package(name: str) -> ModuleType:
-    """Imports a package, or says how to get it."""
+def import_package(name: str, package: str | None = None) -> ModuleType:
+    """Imports a module, or says which package has it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"this environment needs the package {name}: pip install {name}") from error
+        package = package or name
+        raise ImportError(f"renga.envs needs the package {package}: pip install {package}") from error
