@@ -15,7 +15,7 @@ from renga.search._init import init_tree
 from renga.search._rules import as_rules
 from renga.search._step import leaf_index
 
-B, A, N = 4, 5, 16
+B, A, N = 10, 5, 16
 MUZERO = (functools.partial(search.muzero_action_selection, depth=0), search.muzero_action_selection)
 GUMBEL = (
     functools.partial(search.gumbel_muzero_root_action_selection, num_simulations=N, max_num_considered_actions=3),

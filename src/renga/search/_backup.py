@@ -10,8 +10,9 @@ from renga._core.varying import vary_like
 from renga.search._backward import backward
 from renga.search._choices import UNDECIDED, Choices, Row, read, write
 from renga.search._expand import write_nodes
-from renga.search._kernel import for_each_tree, one_kernel
+from renga.search._kernel import for_each, one_kernel
 from renga.search._rules import numbers_by_tree
+from renga.search._tiles import WIDTH, choose_tile, pays_off
 from renga.search._tree import ROOT_INDEX, Tree
 
 
@@ -72,14 +73,41 @@ class _Path(NamedTuple):
     child_value: Any
     tree: Any
     choices: Any
+    waiting: Any
+
+
+class _Waiting(NamedTuple):
+    """Nodes that wait until there are enough of them for a tile.
+
+    Attributes:
+      nodes: b · N + n of node n of tree b, [WIDTH + N].
+      count: how many they are.
+    """
+
+    nodes: Any
+    count: Any
 
 
 def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
-    num_nodes = tree.node_visits.shape[1]
+    batch_size, num_nodes = tree.node_visits.shape
+    tiled = rules is not None and pays_off(tree)
 
     def one(b: Any, state: Any) -> Any:
         leaf, parent, action = (read(x, b) for x in (leaves.index, leaves.parent, leaves.action))
         own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
+
+        def choose(tree: Tree, choices: Any, waiting: Any, path: _Path, mean: Any, at: int) -> Any:
+            """Makes the choice at the parent, or remembers to make it."""
+            node = path.parent
+            if tiled and at == 0:
+                return choices, waiting  # all roots together, at the end
+            if tiled:
+                nodes = write(waiting.nodes, b * num_nodes + node, waiting.count)
+                return choices, _Waiting(nodes, waiting.count + 1)
+            row = Row(tree, b, node, node_visits=path.visits + 1, node_values=mean)
+            choice, tied = rules[at].choose(row, 0, own_numbers[at])
+            follow = jnp.where(tied, UNDECIDED, read(tree.children_index, b, node, choice))
+            return Choices(write(choices.action, choice, b, node), write(choices.follow, follow, b, node)), waiting
 
         def up(path: _Path, at: int) -> _Path:
             """One step towards the root; `at` tells which rule is for the parent."""
@@ -95,32 +123,61 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
                 children_visits=write(tree.children_visits, count, b, node, action),
                 children_values=write(tree.children_values, path.child_value, b, node, action),
             )
-            choices = path.choices
+            choices, waiting = path.choices, path.waiting
             if rules is not None:
-                row = Row(tree, b, node, node_visits=path.visits + 1, node_values=mean)
-                choice, tied = rules[at].choose(row, 0, own_numbers[at])
-                follow = jnp.where(tied, UNDECIDED, read(tree.children_index, b, node, choice))
-                choices = Choices(write(choices.action, choice, b, node), write(choices.follow, follow, b, node))
-            return _stand(tree, choices, b, node, returned, mean)
+                choices, waiting = choose(tree, choices, waiting, path, mean, at)
+            return _stand(tree, choices, waiting, b, node, returned, mean)
 
         def everything(_: Any, state: Any) -> Any:
-            tree, choices = state
+            tree, choices, waiting = state
             tree, choices = _write_leaf(tree, choices, b, leaf, parent, action, leaves.step)
             value = read(tree.node_values, b, leaf)
-            path = _stand(tree, choices, b, leaf, value, value)
+            path = _stand(tree, choices, waiting, b, leaf, value, value)
             path = lax.while_loop(lambda path: path.parent > ROOT_INDEX, lambda path: up(path, 1), path)
             path = up(path, 0)
-            return path.tree, path.choices
+            return path.tree, path.choices, path.waiting
 
         if all_written:
-            return everything(0, state)
-        return lax.fori_loop(0, (leaf < num_nodes).astype(jnp.int32), everything, state)
+            state = everything(0, state)
+        else:
+            state = lax.fori_loop(0, (leaf < num_nodes).astype(jnp.int32), everything, state)
+        if not tiled:
+            return state
+        tree, choices, waiting = state
+        enough = jnp.where(b == batch_size - 1, 1, WIDTH)
+        return tree, *_choose_waiting(rules[1], tree, choices, waiting, enough, numbers[1])
 
-    state = vary_like((tree, choices), tree, leaves)
-    return for_each_tree(tree.node_visits.shape[0], one, state)
+    nodes = jnp.zeros(WIDTH + num_nodes, jnp.int32)
+    waiting = _Waiting(nodes, jnp.int32(0)) if tiled else None
+    state = vary_like((tree, choices, waiting), tree, leaves)
+    tree, choices, _ = for_each(batch_size, one, state)
+    return tree, _choose_roots(rules[0], tree, choices, numbers[0]) if tiled else choices
 
 
-def _stand(tree: Tree, choices: Any, b: Any, node: Any, returned: Any, child_value: Any) -> _Path:
+def _choose_waiting(rule: Any, tree: Tree, choices: Any, waiting: _Waiting, enough: Any, numbers: Any) -> Any:
+    """Makes the choices at waiting nodes while there are enough of them."""
+
+    def tile(state: Any) -> Any:
+        choices, (nodes, count) = state
+        first, last = jnp.maximum(count - WIDTH, 0), count - 1
+        some = nodes[jnp.minimum(first + jnp.arange(WIDTH, dtype=jnp.int32), last)]
+        return choose_tile(rule, tree, choices, some, numbers), _Waiting(nodes, first)
+
+    return lax.while_loop(lambda state: state[1].count >= enough, tile, (choices, waiting))
+
+
+def _choose_roots(rule: Any, tree: Tree, choices: Any, numbers: Any) -> Any:
+    """Makes the choices at the roots."""
+    batch_size, num_nodes = tree.node_visits.shape
+
+    def tile(i: Any, choices: Any) -> Any:
+        batch = jnp.minimum(WIDTH * i + jnp.arange(WIDTH, dtype=jnp.int32), batch_size - 1)
+        return choose_tile(rule, tree, choices, batch * num_nodes + ROOT_INDEX, numbers)
+
+    return for_each(-(-batch_size // WIDTH), tile, choices)
+
+
+def _stand(tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: Any, child_value: Any) -> _Path:
     parent = read(tree.parents, b, node)
     return _Path(
         node=node,
@@ -132,6 +189,7 @@ def _stand(tree: Tree, choices: Any, b: Any, node: Any, returned: Any, child_val
         child_value=child_value,
         tree=tree,
         choices=choices,
+        waiting=waiting,
     )
 
 

@@ -8,7 +8,7 @@ from jax import lax
 
 from renga._core.varying import vary_like
 from renga.search._choices import UNDECIDED, Choices, Row, read, write
-from renga.search._kernel import for_each_tree, one_kernel
+from renga.search._kernel import for_each, one_kernel
 from renga.search._keys import split_words
 from renga.search._rules import Rule, numbers_by_tree
 from renga.search._simulate import walk
@@ -101,7 +101,7 @@ def _by_tree(
 
     batch_size = tree.node_visits.shape[0]
     results = tuple(jnp.zeros(batch_size, jnp.int32) for _ in range(3))
-    return for_each_tree(batch_size, one, vary_like(results, key_words, tree, choices))
+    return for_each(batch_size, one, vary_like(results, key_words, tree, choices))
 
 
 def _together(

@@ -8,12 +8,12 @@ from jaxtyping import Array, ArrayLike, Int
 
 
 def considered_visits(
-    num_considered: Int[ArrayLike, ""],
-    num_simulations: Int[ArrayLike, ""],
-    simulation: Int[ArrayLike, ""],
+    num_considered: Int[ArrayLike, "*n"],
+    num_simulations: Int[ArrayLike, "*n"] | Int[ArrayLike, ""],
+    simulation: Int[ArrayLike, "*n"],
     *,
     max_num_considered: int,
-) -> Int[Array, ""]:
+) -> Int[Array, "*n"]:
     r"""Visits that an action must have to be simulated next.
 
     With m candidates and n simulations there are ⌈log₂ m⌉ phases. A phase visits each of its c

@@ -49,19 +49,19 @@ def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Cal
     return call
 
 
-def for_each_tree(batch_size: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
-    """`lax.fori_loop(0, batch_size, body, state)` within a kernel.
+def for_each(count: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
+    """`lax.fori_loop(0, count, body, state)` within a kernel.
 
     A loop with a constant number of rounds is lowered in a way that would hand the mark of the
     kernel on to calls inside of it, and keep XLA from seeing through them.
     """
 
     def one(carry: Any) -> Any:
-        b, state = carry
-        return b + 1, body(b, state)
+        i, state = carry
+        return i + 1, body(i, state)
 
     first = vary_like(jnp.int32(0), state)
-    return lax.while_loop(lambda carry: carry[0] < batch_size, one, (first, state))[1]
+    return lax.while_loop(lambda carry: carry[0] < count, one, (first, state))[1]
 
 
 def _by_shard(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -208,8 +208,8 @@ def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any
         visits = visits - tree.extra_data.visits_before
     logits = tree.children_prior_logits[:, ROOT_INDEX]
     completed = jax.vmap(qtransform, in_axes=(0, None))(tree, ROOT_INDEX)
-    most_visits = jnp.max(visits, axis=-1, keepdims=True)
-    scores = considered_scores(most_visits, gumbel, logits, completed, visits)
+    most_visits = jnp.max(visits, axis=-1)
+    scores = jax.vmap(considered_scores)(most_visits, gumbel, logits, completed, visits)
     invalid = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
     return PolicyOutput(
         action=masked_argmax(scores, invalid),

@@ -8,14 +8,17 @@ from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 from renga.search._rows import row_max, row_min, row_softmax, row_sum
 from renga.search._tree import Tree
 
+# One number; or, for a tile of many nodes side by side, one for each of them.
+Option = Shaped[ArrayLike, ""] | Shaped[ArrayLike, "1 nodes"]
+
 
 def qtransform_by_min_max(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    min_value: Shaped[ArrayLike, ""],
-    max_value: Shaped[ArrayLike, ""],
-) -> Float[Array, " A"]:
+    min_value: Option,
+    max_value: Option,
+) -> Float[Array, "A *nodes"]:
     r"""Scales Q-values by bounds that are known beforehand.
 
         x(a) = (q(a) - min) / (max - min), where an unvisited action counts as q(a) = min
@@ -44,8 +47,8 @@ def qtransform_by_parent_and_siblings(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    epsilon: Shaped[ArrayLike, ""] = 1e-8,
-) -> Float[Array, " A"]:
+    epsilon: Option = 1e-8,
+) -> Float[Array, "A *nodes"]:
     r"""Scales Q-values by the range of the node's own value and its visited actions.
 
         lo = min(v, q(a) of visited a),  hi = max(v, q(a) of visited a)
@@ -78,12 +81,12 @@ def qtransform_completed_by_mix_value(
     tree: Tree | Any,
     node_index: Int[ArrayLike, ""],
     *,
-    value_scale: Shaped[ArrayLike, ""] = 0.1,
-    maxvisit_init: Shaped[ArrayLike, ""] = 50.0,
+    value_scale: Option = 0.1,
+    maxvisit_init: Option = 50.0,
     rescale_values: bool = True,
     use_mixed_value: bool = True,
-    epsilon: Shaped[ArrayLike, ""] = 1e-8,
-) -> Float[Array, " A"]:
+    epsilon: Option = 1e-8,
+) -> Float[Array, "A *nodes"]:
     r"""Completes the Q-values of unvisited actions by an estimate of the node's value.
 
         v_mix = [v̂ + Σ_b N(b) · Σ_{a visited} π(a) q(a) / Σ_{a visited} π(a)] / [1 + Σ_b N(b)]

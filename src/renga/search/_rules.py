@@ -13,7 +13,7 @@ from renga.search._qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from renga.search._rows import row_argmax, row_max
+from renga.search._rows import row_argmax, row_max, row_numbers
 from renga.search._selection import (
     TIE_NOISE,
     gumbel_interior_scores,
@@ -55,21 +55,21 @@ class Rule(NamedTuple):
         return scores if invalid is None else jnp.where(invalid, -jnp.inf, scores)
 
     def choose(self, tree: Any, node_index: Any, numbers: Any) -> tuple[Any, Any]:
-        """The best action, and whether noise could change it."""
+        """The best action, and whether noise could change it; of each node if `tree` is a tile of many."""
         scores = self.scores(tree, node_index, numbers)
         best, top = row_argmax(scores)
         if not self.noisy:
-            return best, jnp.bool_(False)
+            return best[0], jnp.zeros(best.shape[1:], bool)
         # Noise lies in [0, TIE_NOISE): rounding is monotonic, so this errs on one side only.
-        others = jnp.where(jnp.arange(scores.shape[-1]) == best, -jnp.inf, scores)
-        return best, row_max(others) + TIE_NOISE >= top
+        others = jnp.where(row_numbers(scores) == best, -jnp.inf, scores)
+        return best[0], (row_max(others) + TIE_NOISE >= top)[0]
 
     def choose_with(self, key_words: Any, tree: Any, node_index: Any, numbers: Any) -> Any:
         """The best action after noise, which is drawn from a Threefry key [2] as the selection does it."""
         scores = self.scores(tree, node_index, numbers)
         if self.noisy:
             scores = scores + TIE_NOISE * uniform_words(key_words, scores.shape[-1])
-        return row_argmax(scores)[0]
+        return row_argmax(scores)[0][0]
 
 
 def _bind(fn: Callable[..., Any], numbers: Any) -> Callable[..., Any]:

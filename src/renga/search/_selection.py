@@ -181,7 +181,7 @@ def gumbel_root_scores(
 
 def considered_scores(considered_visit: Any, gumbel: Any, logits: Any, qvalues: Any, visits: Any) -> Any:
     """G + logits + x for the actions with `considered_visit` visits, -inf for all others."""
-    logits = logits - row_max(logits)[..., None]
+    logits = logits - row_max(logits)
     # Bounded below, so that a masked action is still better than one out of turn.
     scores = jnp.maximum(_LOWEST_LOGIT, gumbel + logits + qvalues)
     return scores + jnp.where(visits == considered_visit, 0.0, -jnp.inf)
