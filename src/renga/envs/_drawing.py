@@ -43,7 +43,7 @@ def draw_level(level: Grid, state: GridState | None = None, *, cell_size: int = 
       (113, 145, 3)
     """
     level, state = _fetch("draw_level", level, state)
-    canvas = _Canvas(level.walls, cell_size)
+    canvas = _Canvas(np.asarray(level.walls), cell_size)
     _draw_objects(canvas, level, state)
     if state is not None:
         canvas.diamond(int(state.position), 0.34, _AGENT)
@@ -80,7 +80,7 @@ def draw_trajectory(level: Grid, states: GridState, *, cell_size: int = 32) -> P
     if positions.ndim != 1 or positions.size == 0:
         raise ValueError(f"draw_trajectory: states must have one leading axis, not empty, got {positions.shape}")
     level, first = _fetch("draw_trajectory", level, jax.tree.map(lambda x: x[0], states))
-    canvas = _Canvas(level.walls, cell_size)
+    canvas = _Canvas(np.asarray(level.walls), cell_size)
     width = level.walls.shape[1]
     share = np.linspace(0.0, 1.0, len(positions))
     for now, after, part in zip(positions, positions[1:], share[1:], strict=False):

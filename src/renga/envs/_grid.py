@@ -1,5 +1,6 @@
 """Grid worlds: walls, and objects with a reward that may end the episode and may come back."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -182,9 +183,12 @@ class Grid(Environment[GridState]):
             bits = jnp.sum(jnp.where(state.present, 2 ** jnp.arange(num_objects, dtype=jnp.int32), 0))
             return state.position * 2**num_objects + bits
         height, width = self.shape
-        image = jnp.zeros((height * width, 3 + max(self.kinds))).at[state.position, 0].set(1.0)
-        image = image.at[:, 1].set(self.walls.reshape(-1).astype(jnp.float32))
-        image = image.at[state.cells, 2 + jnp.asarray(self.kinds)].max(state.present.astype(jnp.float32))
+        cells = jnp.arange(height * width)
+        planes = [cells == state.position, self.walls.reshape(-1)]
+        for kind in range(1 + max(self.kinds)):
+            here = [(cells == state.cells[i]) & state.present[i] for i in range(num_objects) if self.kinds[i] == kind]
+            planes.append(functools.reduce(jnp.logical_or, here, jnp.zeros_like(planes[0])))
+        image = jnp.stack(planes, axis=1).astype(jnp.float32)
         return image.reshape(height, width, -1)
 
 
