@@ -1,4 +1,4 @@
-"""`renga train|eval|report|list`: finds the command, runs it, and turns errors into one readable message.
+"""`renga train|eval|export|report|list`: finds the command, runs it, and turns errors into one readable message.
 
 Exit codes: 0 done, 1 failed, 2 usage.
 """
@@ -14,13 +14,14 @@ USAGE = """usage: renga COMMAND …
   renga list                          the systems there are
   renga train SYSTEM [--field value]  train one; renga train SYSTEM --help lists its fields
   renga train SYSTEM --resume RUN     go on with a run that was stopped
-  renga eval RUN                      measure what a run has come to
+  renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
+  renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga report RUN                    write RUN/report.html anew
 
   --traceback                         show where an error came from
 """
 
-COMMANDS = ("eval", "list", "report", "train")
+COMMANDS = ("eval", "export", "list", "report", "train")
 
 
 class UsageError(Exception):

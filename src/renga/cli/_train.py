@@ -18,7 +18,8 @@ from renga.loop import RunDirectory
 class Options:
     """How to run, whatever the system."""
 
-    steps: int | None = None  # steps to train in all; each system has its own default
+    preset: str | None = None  # a config by name that the other fields start from, where the system has some
+    steps: int | None = None  # steps to train in all; each system, and each preset, has its own default
     seed: int = 0  # of the key that everything random is made from
     directory: str | None = None  # where to keep the run; default runs/SYSTEM-DATE-TIME
     resume: str | None = None  # directory of a run to go on with
@@ -56,7 +57,7 @@ def run(args: Sequence[str]) -> int:
     result = loop.run(
         system.make,
         config,
-        steps=options.steps if options.steps is not None else _saved_steps(options) or system.STEPS,
+        steps=options.steps if options.steps is not None else _saved_steps(options) or _preset(system, options.preset)[1],
         directory=directory,
         system=name,
         seed=options.seed,
@@ -87,11 +88,21 @@ def _saved_steps(options: Options) -> int | None:
     return RunDirectory(options.resume).read_config()["loop"]["steps"] if options.resume else None
 
 
+def _preset(system: ModuleType, name: str | None) -> tuple[Any, int]:
+    """Returns the config and the number of steps of a preset, or the system's own."""
+    presets = getattr(system, "PRESETS", {})
+    if name is None:
+        return system.Config(), system.STEPS
+    if name not in presets:
+        raise UsageError(f"--preset must be one of {', '.join(presets) or 'none, for this system'}, got {name!r}")
+    return presets[name]
+
+
 def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options]:
     """Reads the fields of the system's config, and of `Options`, from the command line."""
     import tyro
 
-    default = system.Config()
+    default, _ = _preset(system, _value_of("--preset", args))
     resume = _value_of("--resume", args)
     if resume is not None:
         saved = RunDirectory(resume).read_config()

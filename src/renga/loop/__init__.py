@@ -1,7 +1,7 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._devices import join_processes, shard_batch
+from renga.loop._devices import join_processes, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment, write_json
 from renga.loop._errors import RunError
 from renga.loop._report import write_report
@@ -16,6 +16,7 @@ __all__ = [
     "environment",
     "iterate",
     "join_processes",
+    "over_devices",
     "run",
     "shard_batch",
     "write_json",

@@ -1,5 +1,7 @@
 """Data parallelism: one mesh over all devices of all processes, the state on each, the batch split."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -63,14 +65,58 @@ def shard_batch(batch: PyTree) -> PyTree:
     num_devices = mesh.shape[AXIS]
 
     def split(x):
-        if x.shape[0] % num_devices:
-            raise RunError(
-                f"a batch of {x.shape[0]} does not divide by {num_devices} devices: "
-                f"choose a multiple of {num_devices}, or fewer devices with --devices"
-            )
+        _require_divisible(x.shape[0], num_devices)
         return jax.lax.with_sharding_constraint(x, PartitionSpec(AXIS, *[None] * (x.ndim - 1)))
 
     return jax.tree.map(split, batch)
+
+
+def over_devices(f: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Lets each device of the run do its part of a batch.
+
+    Where `shard_batch` leaves it to the compiler to find what can be split, here each device runs `f` on its own part.
+
+    Args:
+      f: `f(shared, batch, axis_name) -> (reduced, split)`: of what every device holds whole, and of its
+        part of arrays `[B, ...]`. What is reduced must be the same on every device: a mean over `axis_name`, which is
+        None outside a run and with one device. What is split has a leading axis too, and is put together again.
+
+    Returns:
+      A function of `(shared, batch)`.
+
+    Raises:
+      RunError: if the number of devices does not divide B.
+
+    Example:
+      >>> def mean(w, x, axis_name):
+      ...     m = (w * x).mean()
+      ...     return (m if axis_name is None else jax.lax.pmean(m, axis_name)), x + 1
+      >>> over_devices(mean)(2.0, np.arange(4.0))[0]
+      np.float64(3.0)
+    """
+
+    def mapped(shared: PyTree, batch: PyTree) -> tuple[PyTree, PyTree]:
+        mesh = jax.sharding.get_abstract_mesh()
+        if AXIS not in mesh.axis_names or mesh.shape[AXIS] == 1:
+            return f(shared, batch, None)
+        whole, parts = PartitionSpec(), PartitionSpec(AXIS)
+        for x in jax.tree.leaves(batch):
+            _require_divisible(x.shape[0], mesh.shape[AXIS])
+        per_device = jax.shard_map(
+            lambda shared, batch: f(shared, batch, AXIS), in_specs=(whole, parts), out_specs=(whole, parts)
+        )
+        reduced, split = per_device(shared, batch)
+        return reduced, jax.lax.with_sharding_constraint(split, whole)
+
+    return mapped
+
+
+def _require_divisible(size: int, num_devices: int) -> None:
+    if size % num_devices:
+        raise RunError(
+            f"a batch of {size} does not divide by {num_devices} devices: "
+            f"choose a multiple of {num_devices}, or fewer devices with --devices"
+        )
 
 
 def agree(*numbers: int) -> tuple[int, ...]:

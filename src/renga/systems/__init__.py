@@ -8,8 +8,10 @@ A system is a module with
 
 and, if it likes,
 
+    PRESETS                           {name: (config, steps)}, for `--preset NAME`
     pictures(config) -> (state -> {name: image})
-    evaluate(config, state) -> {measure: number}
+    evaluate(config, state, *, …) -> {measure: number or image}; what stands after the star are options of `renga eval`
+    export(config, state, path)       writes what was learned to a file
 """
 
 import importlib
