@@ -33,9 +33,34 @@ def _vtrace(name):
     return estimate
 
 
-def _off_policy(r, discount, v, lambda_, cut):
-    c_t = jnp.where(cut, 0.0, lambda_)[:-1]
-    return rl.general_off_policy_returns_from_q_and_v(v[:-1], v, r, discount, c_t)
+def _off_policy(name):
+    """With c = λ and one action the returns are λ-returns."""
+
+    def estimate(r, discount, v, lambda_, cut):
+        c_t, a, ones = jnp.full(T, lambda_), jnp.zeros(T, int), jnp.ones((T, 1))
+        if name.endswith("q_and_v"):
+            return getattr(rl, name)(v[:-1], v, r, discount, c_t[:-1], truncation_t=cut)
+        return getattr(rl, name)(v[:, None], a, r, discount, c_t, ones, truncation_t=cut)
+
+    return estimate
+
+
+def _errors(name):
+    """Errors of predictions of zero are returns; there is one action, which both policies take."""
+
+    def estimate(r, discount, v, lambda_, cut):
+        zero, v_t, a = jnp.zeros((T, 1)), v[:, None], jnp.zeros(T, int)
+        given = {
+            "td_lambda": (zero[:, 0], r, discount, v, lambda_),
+            "sarsa_lambda": (zero, a, r, discount, v_t, a, lambda_),
+            "q_lambda": (zero, a, r, discount, v_t, lambda_),
+            "retrace": (zero, v_t, a, a, r, discount, zero + 1, zero[:, 0] + 1, lambda_),
+            "retrace_continuous": (zero[:, 0], v[:-1], v, r, discount, zero[:-1, 0], lambda_),
+            "n_step_q_learning": (zero, a, v_t, a, r, discount, 3),
+        }
+        return getattr(rl, name)(*given[name.removeprefix("transformed_")], truncation_t=cut)
+
+    return estimate
 
 
 # (r, discount, v, lambda_, cut) -> returns.
@@ -53,14 +78,28 @@ ESTIMATORS = {
     "leaky_vtrace": _vtrace("leaky_vtrace"),
     "vtrace_td_error_and_advantage": _vtrace("vtrace_td_error_and_advantage"),
     "leaky_vtrace_td_error_and_advantage": _vtrace("leaky_vtrace_td_error_and_advantage"),
-    "general_off_policy_returns_from_q_and_v": _off_policy,
+    **{
+        f"{transformed}general_off_policy_returns_from_{what}": _off_policy(
+            f"{transformed}general_off_policy_returns_from_{what}"
+        )
+        for transformed, what in (("", "q_and_v"), ("", "action_values"), ("transformed_", "action_values"))
+    },
+    **{
+        name: _errors(name)
+        for name in ("td_lambda", "sarsa_lambda", "q_lambda", "retrace", "retrace_continuous", "transformed_q_lambda")
+    },
+    **{name: _errors(name) for name in ("transformed_retrace", "transformed_n_step_q_learning")},
+    "transformed_lambda_returns": lambda r, g, v, l, cut: rl.transformed_lambda_returns(r, g, v, l, truncation_t=cut),
+    "transformed_n_step_returns": lambda r, g, v, l, cut: rl.transformed_n_step_returns(
+        r, g, v, 3, l, truncation_t=cut
+    ),
 }
 compiled = {name: jax.jit(estimate) for name, estimate in ESTIMATORS.items()}
 numbers = lambda low, high: st.lists(st.floats(low, high, width=32), min_size=T, max_size=T)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     r=numbers(-3, 3),
     v=numbers(-9, 9),

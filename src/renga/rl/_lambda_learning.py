@@ -1,7 +1,7 @@
 """Temporal-difference errors against λ-returns. One trajectory a call."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from renga.rl._base import Flag, batched_index, check, constant_if
 from renga.rl._multistep import lambda_returns
@@ -16,6 +16,7 @@ def td_lambda(
     lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""],
     stop_target_gradients: Flag = True,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of state values against λ-returns.
@@ -29,6 +30,7 @@ def td_lambda(
       v_t: v(sₜ).
       lambda_: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (λₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -46,7 +48,7 @@ def td_lambda(
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 12.2 (the offline λ-return).
     """
     check("td_lambda", v_tm1=(v_tm1, "T"), r_t=(r_t, "T"), discount_t=(discount_t, "T"), v_t=(v_t, "T"))
-    returns = lambda_returns(r_t, discount_t, jnp.asarray(v_t), lambda_, method=method)
+    returns = lambda_returns(r_t, discount_t, jnp.asarray(v_t), lambda_, truncation_t=truncation_t, method=method)
     return constant_if(stop_target_gradients, returns) - jnp.asarray(v_tm1)
 
 
@@ -60,6 +62,7 @@ def sarsa_lambda(
     lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""],
     stop_target_gradients: Flag = True,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of action values against λ-returns of the actions taken.
@@ -75,6 +78,7 @@ def sarsa_lambda(
       a_t: the actions aₜ that followed.
       lambda_: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (λₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -103,7 +107,9 @@ def sarsa_lambda(
         q_t=(q_t, "T A"),
         a_t=(a_t, "T"),
     )
-    returns = lambda_returns(r_t, discount_t, batched_index(q_t, a_t), lambda_, method=method)
+    returns = lambda_returns(
+        r_t, discount_t, batched_index(q_t, a_t), lambda_, truncation_t=truncation_t, method=method
+    )
     return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)
 
 
@@ -116,6 +122,7 @@ def q_lambda(
     lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""],
     stop_target_gradients: Flag = True,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of action values against λ-returns of the greedy values (Peng's and Williams' Q(λ)).
@@ -130,6 +137,7 @@ def q_lambda(
       q_t: q(sₜ, ·).
       lambda_: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (λₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -157,5 +165,5 @@ def q_lambda(
         discount_t=(discount_t, "T"),
         q_t=(q_t, "T A"),
     )
-    returns = lambda_returns(r_t, discount_t, jnp.max(q_t, axis=-1), lambda_, method=method)
+    returns = lambda_returns(r_t, discount_t, jnp.max(q_t, axis=-1), lambda_, truncation_t=truncation_t, method=method)
     return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)

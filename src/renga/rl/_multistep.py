@@ -229,9 +229,9 @@ def truncated_generalized_advantage_estimation(
     r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
-    def maps(r: Array, discount: Array, v_tm1: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
-        return discount * lambda_, r + discount * v - v_tm1
+    def maps(discount: Array, delta: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
+        return discount * lambda_, delta
 
-    sequences = (r_t, discount_t, values[:-1], v_t, *_steps(lambda_))
+    sequences = (discount_t, r_t + discount_t * v_t - values[:-1], *_steps(lambda_))
     advantages = backwards(name, maps, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
     return constant_if(stop_target_gradients, advantages.astype(dtype))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from renga.rl._base import Flag, batched_index, check, constant_if
 from renga.rl._multistep import lambda_returns, n_step_bootstrapped_returns
@@ -34,6 +34,7 @@ def transformed_lambda_returns(
     stop_target_gradients: Flag = False,
     *,
     tx_pair: TxPair = IDENTITY_PAIR,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The λ-returns of values that a network predicts under a transform h.
 
@@ -46,6 +47,7 @@ def transformed_lambda_returns(
       lambda_: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
       tx_pair: h and h⁻¹; it may also come as the first argument, before `r_t`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       h(Gₜ) for t in [0, T-1].
@@ -64,7 +66,8 @@ def transformed_lambda_returns(
       van Hasselt et al., "General non-linear Bellman equations", 2019.
     """
     v_t = tx_pair.apply_inv(jnp.asarray(v_t))
-    return constant_if(stop_target_gradients, tx_pair.apply(lambda_returns(r_t, discount_t, v_t, lambda_)))
+    returns = lambda_returns(r_t, discount_t, v_t, lambda_, truncation_t=truncation_t)
+    return constant_if(stop_target_gradients, tx_pair.apply(returns))
 
 
 @_pair_may_come_first
@@ -77,6 +80,7 @@ def transformed_n_step_returns(
     stop_target_gradients: Flag = False,
     *,
     tx_pair: TxPair = IDENTITY_PAIR,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The n-step returns of values that a network predicts under a transform h.
 
@@ -90,6 +94,7 @@ def transformed_n_step_returns(
       lambda_t: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
       tx_pair: h and h⁻¹; it may also come as the first argument, before `r_t`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       h(Gₜ) for t in [0, T-1].
@@ -107,7 +112,7 @@ def transformed_n_step_returns(
       Pohlen et al., "Observe and look further: achieving consistent performance on Atari", 2018, section 3.2.
     """
     v_t = tx_pair.apply_inv(jnp.asarray(v_t))
-    returns = n_step_bootstrapped_returns(r_t, discount_t, v_t, n, lambda_t)
+    returns = n_step_bootstrapped_returns(r_t, discount_t, v_t, n, lambda_t, truncation_t=truncation_t)
     return constant_if(stop_target_gradients, tx_pair.apply(returns))
 
 
@@ -122,6 +127,7 @@ def transformed_general_off_policy_returns_from_action_values(
     stop_target_gradients: Flag = False,
     *,
     tx_pair: TxPair = IDENTITY_PAIR,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The corrected returns of action values that a network predicts under a transform h.
 
@@ -136,6 +142,7 @@ def transformed_general_off_policy_returns_from_action_values(
       pi_t: π(· | sₜ).
       stop_target_gradients: whether the returns are constants to `grad`.
       tx_pair: h and h⁻¹; it may also come as the first argument, before `q_t`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       h(Gₜ) for t in [0, T-1].
@@ -155,7 +162,9 @@ def transformed_general_off_policy_returns_from_action_values(
       Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     q_t = tx_pair.apply_inv(jnp.asarray(q_t))
-    returns = general_off_policy_returns_from_action_values(q_t, a_t, r_t, discount_t, c_t, pi_t)
+    returns = general_off_policy_returns_from_action_values(
+        q_t, a_t, r_t, discount_t, c_t, pi_t, truncation_t=truncation_t
+    )
     return constant_if(stop_target_gradients, tx_pair.apply(returns))
 
 
@@ -169,6 +178,8 @@ def transformed_n_step_q_learning(
     n: int,
     stop_target_gradients: Flag = True,
     tx_pair: TxPair = IDENTITY_PAIR,
+    *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of transformed action values against n-step returns, as of R2D2.
 
@@ -184,6 +195,7 @@ def transformed_n_step_q_learning(
       n: the number of steps, at least one.
       stop_target_gradients: whether the target is a constant to `grad`.
       tx_pair: h and h⁻¹.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       δₜ for t in [1, T], target minus prediction.
@@ -210,7 +222,7 @@ def transformed_n_step_q_learning(
         discount_t=(discount_t, "T"),
     )
     v_t = batched_index(target_q_t, a_t)
-    target_tm1 = transformed_n_step_returns(r_t, discount_t, v_t, n, tx_pair=tx_pair)
+    target_tm1 = transformed_n_step_returns(r_t, discount_t, v_t, n, tx_pair=tx_pair, truncation_t=truncation_t)
     return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)
 
 
@@ -223,6 +235,8 @@ def transformed_q_lambda(
     lambda_: Float[ArrayLike, " T"] | Float[ArrayLike, ""],
     stop_target_gradients: Flag = True,
     tx_pair: TxPair = IDENTITY_PAIR,
+    *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of transformed action values against λ-returns of the greedy values.
 
@@ -237,6 +251,7 @@ def transformed_q_lambda(
       lambda_: λₜ, a scalar or one number a step.
       stop_target_gradients: whether the target is a constant to `grad`.
       tx_pair: h and h⁻¹; h must increase.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       δₜ for t in [1, T], target minus prediction.
@@ -255,7 +270,7 @@ def transformed_q_lambda(
     """
     check("transformed_q_lambda", q_tm1=(q_tm1, "T A"), a_tm1=(a_tm1, "T"), q_t=(q_t, "T A"))
     v_t = jnp.max(jnp.asarray(q_t), axis=-1)
-    target_tm1 = transformed_lambda_returns(r_t, discount_t, v_t, lambda_, tx_pair=tx_pair)
+    target_tm1 = transformed_lambda_returns(r_t, discount_t, v_t, lambda_, tx_pair=tx_pair, truncation_t=truncation_t)
     return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)
 
 
@@ -272,6 +287,8 @@ def transformed_retrace(
     eps: Float[ArrayLike, ""] = 1e-8,
     stop_target_gradients: Flag = True,
     tx_pair: TxPair = IDENTITY_PAIR,
+    *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of transformed action values against Retrace's returns.
 
@@ -292,6 +309,7 @@ def transformed_retrace(
       eps: ε, against division by zero.
       stop_target_gradients: whether the target is a constant to `grad`.
       tx_pair: h and h⁻¹.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there.
 
     Returns:
       δₜ for t in [1, T], target minus prediction.
@@ -316,6 +334,6 @@ def transformed_retrace(
     pi_a_t = batched_index(pi_t, a_t)
     c_t = jnp.minimum(1.0, pi_a_t / (jnp.asarray(mu_t) + eps)) * lambda_
     target_tm1 = transformed_general_off_policy_returns_from_action_values(
-        q_t, a_t, r_t, discount_t, c_t, pi_t, tx_pair=tx_pair
+        q_t, a_t, r_t, discount_t, c_t, pi_t, tx_pair=tx_pair, truncation_t=truncation_t
     )
     return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)

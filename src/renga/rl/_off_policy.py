@@ -1,10 +1,11 @@
 """Returns under one policy from trajectories of another. One trajectory a call."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from renga._core.checks import check_shapes
 from renga.rl._base import Flag, batched_index, check, constant_if
-from renga.rl._recurrence import Method, backwards, widen
+from renga.rl._recurrence import Method, backwards, cut, widen
 
 
 def general_off_policy_returns_from_q_and_v(
@@ -15,6 +16,7 @@ def general_off_policy_returns_from_q_and_v(
     c_t: Float[ArrayLike, " Tm1"],
     stop_target_gradients: Flag = False,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""Corrects returns step by step, with weights that say how far a trajectory counts.
@@ -30,8 +32,9 @@ def general_off_policy_returns_from_q_and_v(
       v_t: v(sₜ) = Σₐ π(a|sₜ) q(sₜ, a), for t in [1, T].
       r_t: rewards rₜ for t in [1, T].
       discount_t: discounts γₜ for t in [1, T]; 0 at a terminal step.
-      c_t: weights cₜ for t in [1, T-1]; 0 at a time-out, so that the return bootstraps there.
+      c_t: weights cₜ for t in [1, T-1].
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (cₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -52,7 +55,9 @@ def general_off_policy_returns_from_q_and_v(
     name = "general_off_policy_returns_from_q_and_v"
     T = check(name, r_t=(r_t, "T"), discount_t=(discount_t, "T"), v_t=(v_t, "T"))["T"]
     check(name, q_t=(q_t, f"{T - 1}"), c_t=(c_t, f"{T - 1}"))
+    check_shapes(name, r_t=(r_t, "T"), truncation_t=(truncation_t, "T"))
     dtype = jnp.result_type(q_t, v_t, r_t, discount_t, c_t)
+    c_t = cut(c_t, None if truncation_t is None else jnp.asarray(truncation_t)[:-1])
     q_t, v_t, r_t, discount_t, c_t = widen(q_t, v_t, r_t, discount_t, c_t)
     last = r_t[-1] + discount_t[-1] * v_t[-1]
 
@@ -74,6 +79,7 @@ def general_off_policy_returns_from_action_values(
     pi_t: Float[ArrayLike, "T A"],
     stop_target_gradients: Flag = False,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""Corrects returns step by step, from the values of all actions.
@@ -90,6 +96,7 @@ def general_off_policy_returns_from_action_values(
       c_t: weights cₜ; the last one does not count.
       pi_t: π(· | sₜ).
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (cₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -116,7 +123,7 @@ def general_off_policy_returns_from_action_values(
     v_t = jnp.sum(q_t * jnp.asarray(pi_t), axis=-1)
     q_a_t = batched_index(q_t, a_t)
     return general_off_policy_returns_from_q_and_v(
-        q_a_t[:-1], v_t, r_t, discount_t, c_t[:-1], stop_target_gradients, method=method
+        q_a_t[:-1], v_t, r_t, discount_t, c_t[:-1], stop_target_gradients, truncation_t=truncation_t, method=method
     )
 
 
@@ -133,6 +140,7 @@ def retrace(
     eps: Float[ArrayLike, ""] = 1e-8,
     stop_target_gradients: Flag = True,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""The errors of action values against Retrace's returns: safe for any behaviour, cut where it is unlikely.
@@ -153,6 +161,7 @@ def retrace(
       lambda_: λ in [0, 1].
       eps: ε, against division by zero.
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (cₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -176,7 +185,9 @@ def retrace(
     check("retrace", r_t=(r_t, "T"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
     pi_a_t = batched_index(pi_t, a_t)
     c_t = jnp.minimum(1.0, pi_a_t / (jnp.asarray(mu_t) + eps)) * lambda_
-    returns = general_off_policy_returns_from_action_values(q_t, a_t, r_t, discount_t, c_t, pi_t, method=method)
+    returns = general_off_policy_returns_from_action_values(
+        q_t, a_t, r_t, discount_t, c_t, pi_t, truncation_t=truncation_t, method=method
+    )
     return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)
 
 
@@ -190,6 +201,7 @@ def retrace_continuous(
     lambda_: Float[ArrayLike, ""] | Float[ArrayLike, " Tm1"],
     stop_target_gradients: Flag = True,
     *,
+    truncation_t: Bool[ArrayLike, " T"] | None = None,
     method: Method | None = None,
 ) -> Float[Array, " T"]:
     r"""Retrace for continuous actions: values of the actions taken, expected values, and log-ratios.
@@ -207,6 +219,7 @@ def retrace_continuous(
       log_rhos: log π(aₜ|sₜ) − log μ(aₜ|sₜ) for t in [1, T-1].
       lambda_: λ in [0, 1], a scalar or one number a step.
       stop_target_gradients: whether the returns are constants to `grad`.
+      truncation_t: where an episode was cut by a time limit; the return bootstraps there (cₜ = 0).
       method: "sequential" or "parallel" in time; None chooses by platform and length.
 
     Returns:
@@ -228,5 +241,7 @@ def retrace_continuous(
     T = check("retrace_continuous", r_t=(r_t, "T"), q_tm1=(q_tm1, "T"))["T"]
     check("retrace_continuous", log_rhos=(log_rhos, f"{T - 1}"))
     c_t = jnp.minimum(1.0, jnp.exp(log_rhos)) * lambda_
-    returns = general_off_policy_returns_from_q_and_v(q_t, v_t, r_t, discount_t, c_t, method=method)
+    returns = general_off_policy_returns_from_q_and_v(
+        q_t, v_t, r_t, discount_t, c_t, truncation_t=truncation_t, method=method
+    )
     return constant_if(stop_target_gradients, returns) - jnp.asarray(q_tm1)

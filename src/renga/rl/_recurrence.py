@@ -16,6 +16,7 @@ Method = Literal["sequential", "parallel"]
 # a sequential step costs a kernel launch, so that the logarithmic depth counts from short lengths on; that
 # length is an estimate.
 ACCELERATOR_CROSSOVER = 16
+MOST_IN_LOOP = 4  # measured: the λ-returns (3 or 4) are faster with it, V-trace and Retrace (5 and more) without
 
 
 def choose(function: str, method: Method | None, length: int) -> Method:
@@ -52,8 +53,9 @@ def backwards(
 
         (a, b) ∘ (a′, b′) = (a a′, b + a b′)
 
-    The sequential form computes aₜ and bₜ inside its loop: on CPU, arithmetic on whole sequences before it is spread
-    over threads, and waiting for these costs more than the loop.
+    The sequential form computes aₜ and bₜ inside its loop where they depend on few sequences: on CPU, arithmetic on
+    whole sequences before it is spread over threads, and waiting for these costs more than the loop. Where they depend
+    on many it computes them before, because `vmap` transposes every sequence that enters the loop.
 
     Args:
       function: name of the public function, for messages.
@@ -76,6 +78,9 @@ def backwards(
     if choose(function, method, sequences[0].shape[0]) == "parallel":
         decay, increment = jax.lax.associative_scan(_compose_later, maps(*sequences), reverse=True)
         return increment + decay * last
+
+    if len(sequences) > MOST_IN_LOOP:
+        sequences, maps = maps(*sequences), lambda a, b: (a, b)
 
     def step(later: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
         decay, increment = maps(*entries)
