@@ -2,45 +2,75 @@
 
     python benchmarks/search_growth.py
 
-Interleaved medians, for 8 trees of 32 actions. Fits time = a + b log2(simulations), and the exponent of a power law.
-The results are kept in benchmarks/results/search_growth.json.
+Interleaved medians, for 8 trees, of two models: `random` (32 actions; its paths grow faster than log n) and `balanced`
+(4 actions, all alike, so that paths are as short as they can be and grow as log n). Fits a + b log2(simulations), and
+the exponent of a power law, of the time of a simulation and of the time of a node on its path. The results are kept
+in benchmarks/results/search_growth.json.
 """
 
 import json
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from search_speed import compiled, save
+from search_speed import POLICIES, compiled, save
 
 from renga import search
 
 COUNTS = [32, 128, 512, 1024]
+BATCH = 8
+
+
+def balanced(policy, simulations):
+    """A search in which all actions are alike."""
+    zeros, logits = jnp.zeros(BATCH), jnp.zeros((BATCH, 4))
+
+    def step(params, rng_key, action, state):
+        return search.RecurrentFnOutput(reward=zeros, discount=zeros + 1, prior_logits=logits, value=zeros), state
+
+    root = search.RootFnOutput(prior_logits=logits, value=zeros, embedding=zeros)
+    call = lambda key: getattr(search, POLICIES[policy][0])((), key, root, step, simulations)
+    fn = jax.jit(call).lower(jax.random.key(1)).compile()
+    return lambda: jax.block_until_ready(fn(jax.random.key(1)))
+
+
+def measure(policy, model):
+    make = {"random": lambda n: compiled(search, policy, BATCH, n, 32), "balanced": lambda n: balanced(policy, n)}[
+        model
+    ]
+    runs = [make(n) for n in COUNTS]
+    visits = [np.asarray(run().search_tree.node_visits) for run in runs]
+    times = np.zeros((5, len(COUNTS)))
+    for i in range(len(times)):
+        for j, run in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            times[i, j] = 1e6 * (time.perf_counter() - start)
+    each = np.median(times, axis=0) / COUNTS
+    path = np.array([v.sum() / v.shape[0] / n for v, n in zip(visits, COUNTS, strict=True)])
+    slope, offset = np.polyfit(np.log2(COUNTS), each, 1)
+    exponent = lambda y: float(np.polyfit(np.log(COUNTS), np.log(y), 1)[0])
+    return {
+        "policy": policy,
+        "model": model,
+        "simulations": COUNTS,
+        "microseconds_each": each.tolist(),
+        "nodes_on_a_path": path.tolist(),
+        "offset": offset,
+        "per_doubling": slope,
+        "exponent": exponent(each),
+        "exponent_of_paths": exponent(path),
+        "exponent_of_a_node": exponent(each / path),
+    }
 
 
 def main():
     rows = []
-    for policy in ("muzero", "gumbel"):
-        runs = [compiled(search, policy, 8, n, 32) for n in COUNTS]
-        visits = [np.asarray(run().search_tree.node_visits) for run in runs]
-        times = np.zeros((3, len(COUNTS)))
-        for i in range(3):
-            for j, run in enumerate(runs):
-                start = time.perf_counter()
-                run()
-                times[i, j] = 1e6 * (time.perf_counter() - start)
-        each = np.median(times, axis=0) / COUNTS
-        slope, offset = np.polyfit(np.log2(COUNTS), each, 1)
-        row = {
-            "policy": policy,
-            "simulations": COUNTS,
-            "microseconds_each": each.tolist(),
-            "nodes_on_a_path": [float(v.sum() / v.shape[0] / n) for v, n in zip(visits, COUNTS, strict=True)],
-            "offset": offset,
-            "per_doubling": slope,
-            "exponent": float(np.polyfit(np.log(COUNTS), np.log(each), 1)[0]),
-        }
-        print(json.dumps(row), flush=True)
-        rows.append(row)
+    for model in ("random", "balanced"):
+        for policy in ("muzero", "gumbel"):
+            rows.append(measure(policy, model))
+            print(json.dumps(rows[-1]), flush=True)
     save("search_growth", rows, "python benchmarks/search_growth.py")
 
 

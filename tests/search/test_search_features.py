@@ -1,5 +1,6 @@
 """What goes beyond mctx: masks, players, kept trees, waves, gradients, budgets, inspection."""
 
+import contextlib
 import functools
 import json
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from renga import search
+from renga.search import _kernel
 from renga.search._keys import split_each, split_many, uniform_each
 
 B, A = 3, 3
@@ -141,6 +143,32 @@ def test_check_signs_finds_planted_mistakes_and_passes_a_right_model():
     assert "never negative" in search.check_signs((), key, implicit, never)[-1]
     view = functools.partial(tic, to_play=False, wrong=True)
     assert any("same sign" in s for s in search.check_signs((), key, implicit, view))
+    early = lambda *args: (lambda out, s: (out.replace(discount=0 * out.discount), s))(*tic(*args))
+    assert any("not terminal" in s for s in search.check_signs((), key, root, early))
+    silent = lambda *args: (lambda out, s: (out.replace(to_play=None), s))(*tic(*args))
+    assert "not in the steps" in search.check_signs((), key, root, silent)[0]
+
+
+def test_check_signs_finds_values_from_one_players_view():
+    """Ten moves; each adds to a sum, and the sum's sign is the first player's result at the end."""
+
+    def race(params, rng_key, action, state, first_players_view):
+        total, left = state[:, 0] + jnp.where(left_turn(state), 1, -1) * (2 * action - 1), state[:, 1] - 1
+        state = jnp.stack([total, left], -1)
+        own = jnp.where(left_turn(state) | first_players_view, 1, -1) * total
+        return search.RecurrentFnOutput(
+            reward=jnp.zeros(len(total)), discount=jnp.where(left == 0, 0.0, -1.0),
+            prior_logits=jnp.zeros((len(total), 2)), value=jnp.where(left == 0, 0.0, own),
+        ), state  # fmt: skip
+
+    left_turn = lambda state: state[:, 1] % 2 == 0
+    state = jnp.stack([jnp.linspace(-9.0, 9.0, 40), jnp.full(40, 10.0)], -1)
+    root = search.RootFnOutput(prior_logits=jnp.zeros((40, 2)), value=state[:, 0], embedding=state)
+    check = lambda wrong: search.check_signs(
+        (), jax.random.key(1), root, functools.partial(race, first_players_view=wrong)
+    )
+    assert check(False) == []
+    assert "contradict each other" in check(True)[0]
 
 
 def test_a_kept_subtree_is_a_fresh_search_with_the_same_visits(plain_tree):
@@ -304,9 +332,25 @@ def test_broken_trees_are_told(plain_tree):
     broken = plain_tree.replace(node_visits=plain_tree.node_visits.at[1, 0].set(3))
     with pytest.raises(ValueError, match=r"'visits' in trees \[1\]"):
         search.check_invariants(broken)
-    nan = plain_tree.replace(node_values=plain_tree.node_values.at[0, 2].set(jnp.nan))
-    with pytest.raises(ValueError, match="'finite'"):
-        search.check_invariants(nan)
+    for name in ("node_values", "children_prior_logits", "children_rewards"):
+        nan = plain_tree.replace(**{name: plain_tree[name].at[0, 2].set(jnp.nan)})
+        with pytest.raises(ValueError, match=r"'finite' in trees \[0\]"):
+            search.check_invariants(nan)
+
+
+def test_a_priors_nan_is_told_under_jit_in_debug_mode():
+    nan = lambda *args: (lambda out, s: (out.replace(prior_logits=jnp.nan * out.prior_logits), s))(*step(*args))
+    with pytest.raises(Exception, match="the search tree breaks 'finite'"):
+        jax.block_until_ready(run(2, model=nan, debug=True))
+
+
+def test_without_the_mark_of_a_kernel_results_are_the_same(monkeypatch):
+    root = make_root(10)
+    marked = run(12, root=root)
+    unmarked = []
+    monkeypatch.setattr(_kernel, "mark", lambda **_: unmarked.append(1) or contextlib.nullcontext())
+    assert_same_tree(run(12, root=root).search_tree, marked.search_tree)
+    assert unmarked
 
 
 def test_leaves_of_a_wave_do_not_meet_while_other_edges_are_free():
@@ -340,6 +384,16 @@ def test_errors_name_the_argument():
         run(2, root=make_root().replace(value=jnp.zeros(4)))
     with pytest.raises(ValueError, match=r"root.embedding.* first axis of size 3"):
         run(2, root=make_root().replace(embedding=jnp.zeros((4, 1))))
+    with pytest.raises(ValueError, match="capacity must be at least 1"):
+        run(2, capacity=0)
+    with pytest.raises(ValueError, match="invalid_actions must have shape"):
+        run(2, invalid_actions=jnp.zeros((B, A + 1)))
+    narrow = lambda *args: (lambda out, s: (out, s[:, :2]))(*step(*args))
+    with pytest.raises(ValueError, match=r"embedding must have shape \[M, 4,?\], got \(3, 2\)"):
+        run(2, model=narrow)
+    named = lambda *args: (lambda out, s: (out, {"s": s}))(*step(*args))
+    with pytest.raises(ValueError, match="must have the structure of the root's"):
+        run(2, model=named)
     with pytest.raises(ValueError, match="num_parallel must divide"):
         run(5, num_parallel=2)
     with pytest.raises(ValueError, match="differentiable=True needs num_parallel = 1"):

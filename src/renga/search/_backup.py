@@ -8,7 +8,7 @@ from jax import lax
 
 from renga._core.varying import vary_like
 from renga.search._backward import backward
-from renga.search._choices import UNDECIDED, Choices, Row, read, write
+from renga.search._choices import UNDECIDED, Row, as_choice, read, write
 from renga.search._expand import write_nodes
 from renga.search._kernel import for_each, one_kernel
 from renga.search._rules import numbers_by_tree
@@ -32,9 +32,7 @@ class Leaves(NamedTuple):
     step: Any
 
 
-def back_up(
-    tree: Tree, choices: Choices | None, leaves: Leaves, rules: Any, all_written: bool
-) -> tuple[Tree, Choices | None]:
+def back_up(tree: Tree, choices: Any, leaves: Leaves, rules: Any, all_written: bool) -> tuple[Tree, Any]:
     """Writes the leaves and adds their values along the paths; see `expand` and `backward`.
 
     Args:
@@ -105,9 +103,9 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
                 nodes = write(waiting.nodes, b * num_nodes + node, waiting.count)
                 return choices, _Waiting(nodes, waiting.count + 1)
             row = Row(tree, b, node, node_visits=path.visits + 1, node_values=mean)
-            choice, tied = rules[at].choose(row, 0, own_numbers[at])
-            follow = jnp.where(tied, UNDECIDED, read(tree.children_index, b, node, choice))
-            return Choices(write(choices.action, choice, b, node), write(choices.follow, follow, b, node)), waiting
+            action, tied = rules[at].choose(row, 0, own_numbers[at])
+            choice = as_choice(action, read(tree.children_index, b, node, action), ~tied)
+            return write(choices, choice, b, node), waiting
 
         def up(path: _Path, at: int) -> _Path:
             """One step towards the root; `at` tells which rule is for the parent."""
@@ -220,7 +218,7 @@ def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, parent: Any, action
         to_play=node("to_play", said("to_play")),
     )
     if choices is not None:  # most leaves are never seen again: what to do there is decided then
-        choices = choices._replace(follow=write(choices.follow, UNDECIDED, b, leaf))
+        choices = write(choices, UNDECIDED, b, leaf)
     return tree, choices
 
 

@@ -1,36 +1,31 @@
 """What each node will select next: known since the last path went through it."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from renga.search._tree import Tree
+from renga.search._tree import UNVISITED, Tree
 
-# `follow` of a node where noise decides, or where nobody has asked yet.
-UNDECIDED = -2
+# Where noise decides, or where nobody has asked yet.
+UNDECIDED = -1
 
 
-class Choices(NamedTuple):
-    """The next selection at every node of a batch of trees.
+def undecided(tree: Tree) -> Any:
+    """No choice is made at any node.
 
-    The library's own selections depend on the statistics of the node they stand at, and these
-    change only when a path through it is backed up.
+    The library's own selections depend on the statistics of the node they stand at, and these change only when a
+    path through it is backed up. The next selection at every node is therefore kept, as one number, [B, N]:
 
-    Attributes:
-      action: the action that is selected next, [B, N].
-      follow: the child that it leads to, -1 for none yet; -2 where `action` is not known, [B, N].
+        the child that it leads to;  -2 - a if action a has no child yet;  -1 if it is not known
     """
-
-    action: Any
-    follow: Any
+    return jnp.full(tree.node_visits.shape, UNDECIDED, jnp.int32)
 
 
-def undecided(tree: Tree) -> Choices:
-    """No choice is made at any node."""
-    shape = tree.node_visits.shape
-    return Choices(jnp.zeros(shape, jnp.int32), jnp.full(shape, UNDECIDED, jnp.int32))
+def as_choice(action: Any, child: Any, known: Any = True) -> Any:
+    """The number that stands for a selected action and the child it leads to, or -1."""
+    return jnp.where(known, jnp.where(child == UNVISITED, -2 - action, child), UNDECIDED)
 
 
 class Row:

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
-from renga.search._choices import UNDECIDED, Choices, Row, read, write
+from renga.search._choices import UNDECIDED, Row, as_choice, read, write
 from renga.search._kernel import for_each, one_kernel
 from renga.search._keys import split_words
 from renga.search._rules import Rule, numbers_by_tree
 from renga.search._simulate import walk
-from renga.search._tree import ROOT_INDEX, Tree
+from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
 
 Rules = tuple[Rule, Rule]
 
 
 def descend(
-    key_words: Any, tree: Tree, choices: Choices, rules: Rules, max_depth: Any, active: Any
+    key_words: Any, tree: Tree, choices: Any, rules: Rules, max_depth: Any, active: Any
 ) -> tuple[Any, Any, Any]:
     """Descends in every tree of a batch until it leaves the tree; see `simulate`.
 
@@ -47,16 +47,14 @@ def descend(
     return one_kernel(by_tree, together)(key_words, tree, choices, numbers, max_depth, active)
 
 
-def _by_tree(
-    rules: Rules, key_words: Any, tree: Tree, choices: Choices, numbers: Any, max_depth: Any, active: Any
-) -> Any:
+def _by_tree(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: Any, max_depth: Any, active: Any) -> Any:
     def one(b: Any, results: Any) -> Any:
         limit = None if max_depth is None else read(max_depth, b)
         own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
 
         def select(rule: Rule, numbers: Any, node: Any, ties: Any) -> Any:
-            """The action at a node and its child; decides now if nobody has."""
-            follow = read(choices.follow, b, node)
+            """The choice at a node; decides now if nobody has."""
+            choice = read(choices, b, node)
 
             def decide() -> Any:
                 # Keys are split once a level; catch up with the levels that needed none.
@@ -64,34 +62,37 @@ def _by_tree(
                 words = lax.fori_loop(0, behind, lambda _, words: split_words(words)[0], words)
                 words, selection = split_words(words)
                 action = rule.choose_with(selection, Row(tree, b, node), 0, numbers)
-                return action, read(tree.children_index, b, node, action), words, jnp.zeros_like(behind)
+                return as_choice(action, read(tree.children_index, b, node, action)), words, jnp.zeros_like(behind)
 
             def known() -> Any:
-                return read(choices.action, b, node), follow, ties[0], ties[1] + 1
+                return choice, ties[0], ties[1] + 1
 
-            action, child, *ties = lax.cond(follow == UNDECIDED, decide, known)
-            return action, child, tuple(ties)
+            choice, *ties = lax.cond(choice == UNDECIDED, decide, known)
+            return choice, tuple(ties)
 
         def goes_on(state: Any) -> Any:
-            depth, _, _, child, _ = state
-            on = child >= 0
+            depth, _, choice, _ = state
+            on = choice >= 0
             if limit is not None:
                 on &= depth < limit
             if tree.terminal is not None:
-                on &= ~read(tree.terminal, b, jnp.maximum(child, 0))
+                on &= ~read(tree.terminal, b, jnp.maximum(choice, 0))
             return on
 
         def down(state: Any) -> Any:
-            depth, _, _, node, ties = state
-            action, child, ties = select(rules[1], own_numbers[1], node, ties)
-            return depth + 1, node, action, child, ties
+            depth, _, node, ties = state
+            choice, ties = select(rules[1], own_numbers[1], node, ties)
+            return depth + 1, node, choice, ties
 
         def path() -> Any:
             zero = vary_like(jnp.int32(0), key_words, tree)
             ties = (read(key_words, b), zero)
-            action, child, ties = select(rules[0], own_numbers[0], jnp.int32(ROOT_INDEX), ties)
-            _, node, action, child, _ = lax.while_loop(goes_on, down, (zero + 1, zero, action, child, ties))
-            return node, action, child
+            choice, ties = select(rules[0], own_numbers[0], jnp.int32(ROOT_INDEX), ties)
+            _, node, choice, _ = lax.while_loop(goes_on, down, (zero + 1, zero, choice, ties))
+            if limit is None and tree.terminal is None:
+                return node, -2 - choice, zero + UNVISITED
+            led_here = read(tree.action_from_parent, b, jnp.maximum(choice, 0))
+            return node, jnp.where(choice < 0, -2 - choice, led_here), jnp.maximum(choice, UNVISITED)
 
         def nothing() -> Any:
             return tuple(vary_like(jnp.int32(0), key_words, tree) for _ in results)
@@ -104,9 +105,7 @@ def _by_tree(
     return for_each(batch_size, one, vary_like(results, key_words, tree, choices))
 
 
-def _together(
-    rules: Rules, key_words: Any, tree: Tree, choices: Choices, numbers: Any, max_depth: Any, active: Any
-) -> Any:
+def _together(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: Any, max_depth: Any, active: Any) -> Any:
     del choices
     tree_and_numbers = (tree, numbers)
 

@@ -39,6 +39,7 @@ def expand(
     embedding = jax.tree.map(lambda x: x[batch, parent_index], tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, action, embedding)
     step = checked_step(step, tree, batch, parent_index)
+    check_embedding(tree, embedding)
     edge = (batch, parent_index, action)
     return write_nodes(tree, edge, next_node_index, step, embedding)
 
@@ -102,3 +103,18 @@ def checked_step(step: Any, tree: Tree, batch: Any, parent_index: Any) -> Recurr
         to_play=(getattr(step, "to_play", None), f"{M}"),
     )
     return explicit_step(step, tree, batch, parent_index)
+
+
+def check_embedding(tree: Tree, embedding: Any) -> None:
+    """Checks that the model's new state has the structure and the shapes of the one it got."""
+    kept, came = jax.tree.structure(tree.embeddings), jax.tree.structure(embedding)
+    if kept != came:
+        raise ValueError(f"recurrent_fn: the next embedding must have the structure of the root's, {kept}, got {came}")
+    for (path, old), new in zip(
+        jax.tree_util.tree_leaves_with_path(tree.embeddings), jax.tree.leaves(embedding), strict=True
+    ):
+        if jnp.shape(new)[1:] != old.shape[2:]:
+            name = "embedding" + jax.tree_util.keystr(path)
+            raise ValueError(
+                f"recurrent_fn: {name} must have shape [M, {str(old.shape[2:])[1:-1]}], got {jnp.shape(new)}"
+            )

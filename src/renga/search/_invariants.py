@@ -23,7 +23,7 @@ def invariants(tree: Tree) -> dict[str, Bool[Array, " B"]]:
       "edges": visits and value of each edge are those of its child, unvisited edges hold zeros;
       "values": each value lies between the least and the greatest return that was backed up;
       "legal": no edge was visited that is illegal, and none below a terminal node;
-      "finite": no value is NaN or infinite.
+      "finite": no value, reward or discount is NaN or infinite, and no logit NaN or +infinite.
 
     Example:
       >>> from renga.search._examples import example_policy_output
@@ -61,6 +61,10 @@ def invariants(tree: Tree) -> dict[str, Bool[Array, " B"]]:
     slack = 1e-3 * (1 + jnp.max(jnp.abs(qvalues), axis=(1, 2)))[:, None]
     within = (tree.node_values >= low - slack) & (tree.node_values <= high + slack)
 
+    numbers = (tree.node_values, tree.raw_values, tree.children_rewards, tree.children_discounts)
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x.reshape(B, -1)), axis=1) for x in numbers]), axis=0)
+    finite &= jnp.all(tree.children_prior_logits < jnp.inf, axis=(1, 2))  # False for NaN
+
     legal = jnp.ones((B, N), bool)
     legal &= ~jnp.any(visited[:, :1] & (tree.root_invalid_actions != 0)[:, None], axis=-1)
     if tree.children_invalid is not None:
@@ -73,7 +77,7 @@ def invariants(tree: Tree) -> dict[str, Bool[Array, " B"]]:
         "edges": jnp.all(jnp.where(visited, same_visits & same_value, unvisited), axis=(1, 2)),
         "values": jnp.all(~used | within, axis=1),
         "legal": jnp.all(legal, axis=1),
-        "finite": jnp.all(jnp.isfinite(tree.node_values), axis=1),
+        "finite": finite,
     }
 
 

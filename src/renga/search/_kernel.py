@@ -6,6 +6,7 @@ all: then trees can be walked one after the other, without lock step, as one wou
 XLA does not know it, results are the same.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding, PartitionSpec
 
 from renga._core.varying import vary_like
+
+try:
+    from jax.experimental.xla_metadata import set_xla_metadata as mark
+except ImportError:  # only a hint is lost
+
+    def mark(**_: Any) -> Any:
+        """Marks nothing."""
+        return contextlib.nullcontext()
 
 
 def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,11 +112,11 @@ def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
         def unmarked(*some: Any) -> Any:
             rest = iter(some)
             xs = [next(rest) if is_used else x for is_used, x in zip(used, unused, strict=True)]
-            with set_xla_metadata(xla_cpu_small_call=None, inlineable=None):
+            with mark(xla_cpu_small_call=None, inlineable=None):
                 return jaxpr_as_fun(closed)(*xs)
 
         compiled = jax.jit(unmarked)
-        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+        with mark(xla_cpu_small_call="true", inlineable="false"):
             results = compiled(*[x for is_used, x in zip(used, leaves, strict=True) if is_used])
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 

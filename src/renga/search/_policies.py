@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
+from renga._core.checks import check_shapes
 from renga.search._explicit import mask_logits
 from renga.search._qtransforms import (
     qtransform_by_parent_and_siblings,
@@ -240,11 +241,14 @@ def sample_visits(rng_key: Any, weights: Any, temperature: Any) -> Any:
 def _masked(logits: Any, invalid_actions: Any) -> Any:
     if invalid_actions is None:
         return logits
+    check_shapes("search", prior_logits=(logits, "B A"), invalid_actions=(invalid_actions, "B A"))
     return mask_logits(logits, jnp.asarray(invalid_actions) != 0)
 
 
 def _add_dirichlet_noise(rng_key: Any, logits: Any, fraction: Any, alpha: Any) -> Any:
     probs = jax.nn.softmax(logits)
+    if isinstance(fraction, int | float) and fraction == 0:  # nothing to draw, nor to compile
+        return _log_probs(probs)
     noise = jax.random.dirichlet(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape[:-1])
     return _log_probs((1 - fraction) * probs + fraction * noise)
 

@@ -118,7 +118,7 @@ def search(
       model", 2020, appendix B.
     """
     rng_key = jnp.asarray(rng_key)
-    check_options(num_simulations, num_parallel, differentiable)
+    check_options(num_simulations, num_parallel, differentiable, capacity)
     fresh = tree is None
     if fresh:
         check_root(root, invalid_actions)
@@ -161,10 +161,12 @@ def search(
     return tree
 
 
-def check_options(num_simulations: int, num_parallel: int, differentiable: bool) -> None:
+def check_options(num_simulations: int, num_parallel: int, differentiable: bool, capacity: int | None) -> None:
     """Checks the numbers of simulations, and what goes together."""
     if num_simulations < 0:
         raise ValueError(f"search: num_simulations must not be negative, got {num_simulations}")
+    if capacity is not None and capacity < 1:
+        raise ValueError(f"search: capacity must be at least 1, for the root, got {capacity}")
     if num_parallel < 1 or num_simulations % num_parallel:
         raise ValueError(f"search: num_parallel must divide num_simulations = {num_simulations}, got {num_parallel}")
     if differentiable and num_parallel > 1:

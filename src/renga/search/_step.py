@@ -9,9 +9,8 @@ from jax import lax
 
 from renga._core.varying import vary_like
 from renga.search._backup import Leaves, back_up
-from renga.search._choices import Choices
 from renga.search._descend import descend
-from renga.search._expand import checked_step
+from renga.search._expand import check_embedding, checked_step
 from renga.search._keys import split_many
 from renga.search._simulate import simulate
 from renga.search._tree import UNVISITED, Tree
@@ -29,7 +28,7 @@ class State(NamedTuple):
 
     rng_key: Any
     tree: Tree
-    choices: Choices | None
+    choices: Any
     used: Any
 
 
@@ -76,6 +75,7 @@ def quick_step(
         embedding = jax.tree.map(lambda x: x.at[batch, parent].get(mode="promise_in_bounds"), tree.embeddings)
         output, embedding = recurrent_fn(params, expand_key, action, embedding)
         output = checked_step(output, tree, batch, parent)
+        check_embedding(tree, embedding)
 
         free = jnp.full(batch_size, sim + 1, jnp.int32) if used is None else used
         index = free if steady else leaf_index(child, free, active, num_nodes)

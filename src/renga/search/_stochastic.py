@@ -100,10 +100,13 @@ def stochastic_muzero_policy(
         those of `gumbel_muzero_policy`, and the default of `qtransform` is its own.
       max_num_considered_actions: with `gumbel`, how many actions are compared at the root.
       gumbel_scale: with `gumbel`, factor of the noise.
-      **search_options: see `search`.
+      **search_options: see `search`; not `tree`.
 
     Returns:
       The action, its weights, and the tree with the edges of decisions only.
+
+    Raises:
+      ValueError: if a tree to go on with is given.
 
     Example:
       >>> from renga.search import ChanceRecurrentFnOutput, DecisionRecurrentFnOutput, RootFnOutput
@@ -128,6 +131,8 @@ def stochastic_muzero_policy(
     References:
       Antonoglou et al., "Planning in stochastic environments with a learned model", 2022.
     """
+    if search_options.get("tree") is not None:
+        raise ValueError("stochastic_muzero_policy: tree must be None: what is returned lacks the edges of chance")
     num_actions = jnp.shape(root.prior_logits)[-1]
     num_outcomes, state = _root_state(params, rng_key, root, decision_recurrent_fn)
     recurrent_fn = _recurrent_fn(decision_recurrent_fn, chance_recurrent_fn, num_actions, num_outcomes)
@@ -137,7 +142,11 @@ def stochastic_muzero_policy(
         search_key, noise_key = jax.random.split(rng_key)
         logits = jnp.asarray(_masked(root.prior_logits, invalid_actions))
         noise = gumbel_scale * jax.random.gumbel(noise_key, logits.shape, logits.dtype)
-        extra_data = GumbelMuZeroExtraData(root_gumbel=_pad(noise, num_outcomes, 0))
+        budget = search_options.get("budgets")
+        extra_data = GumbelMuZeroExtraData(
+            root_gumbel=_pad(noise, num_outcomes, 0),
+            budget=None if budget is None else jnp.asarray(budget, jnp.int32),
+        )
         root_fn = functools.partial(
             gumbel_muzero_root_action_selection,
             num_simulations=num_simulations,
@@ -275,8 +284,7 @@ def _decisions_only(tree: Any, num_actions: int) -> Any:
     cut = {name: getattr(tree, name)[..., :num_actions] for name in names}
     extra_data = tree.extra_data
     if isinstance(extra_data, GumbelMuZeroExtraData):
-        noise = extra_data.root_gumbel[:, :num_actions]
-        extra_data = GumbelMuZeroExtraData(root_gumbel=noise)
+        extra_data = extra_data.replace(root_gumbel=extra_data.root_gumbel[:, :num_actions])
     invalid = tree.root_invalid_actions[:, :num_actions]
     return tree.replace(**cut, extra_data=extra_data, root_invalid_actions=invalid)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
-from renga.search._choices import UNDECIDED, Choices, read, write
+from renga.search._choices import as_choice, read, write
 from renga.search._kernel import for_each
 from renga.search._rows import is_long
 from renga.search._rules import Rule
@@ -67,7 +67,7 @@ def collect(array: Any, index: Any) -> Any:
     return for_each(WIDTH, put, vary_like(tile, array, index))
 
 
-def choose_tile(rule: Rule, tree: Tree, choices: Choices, nodes: Any, numbers: Any) -> Choices:
+def choose_tile(rule: Rule, tree: Tree, choices: Any, nodes: Any, numbers: Any) -> Any:
     """Makes the choices at `WIDTH` nodes.
 
     Args:
@@ -84,13 +84,12 @@ def choose_tile(rule: Rule, tree: Tree, choices: Choices, nodes: Any, numbers: A
     numbers = jax.tree.map(lambda x: collect(x, nodes // shape[1]), numbers)
     best, tied = rule.choose(Tile(tree, nodes), 0, numbers)
 
-    def put(j: Any, choices: Choices) -> Choices:
+    def put(j: Any, choices: Any) -> Any:
         node, action = read(nodes, j), read(best, j)
-        follow = jnp.where(read(tied, j), UNDECIDED, read(_flat(tree.children_index), node, action))
-        return Choices(write(choices.action, action, node), write(choices.follow, follow, node))
+        child = read(_flat(tree.children_index), node, action)
+        return write(choices, as_choice(action, child, ~read(tied, j)), node)
 
-    choices = for_each(WIDTH, put, jax.tree.map(_flat, choices))
-    return jax.tree.map(lambda x: x.reshape(shape), choices)
+    return for_each(WIDTH, put, _flat(choices)).reshape(shape)
 
 
 def _flat(array: Any) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
-from renga.search._expand import checked_step, write_nodes
+from renga.search._expand import check_embedding, checked_step, write_nodes
 from renga.search._keys import split_many
 from renga.search._step import State, Step, leaf_index
 from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
@@ -114,6 +114,7 @@ def _evaluate(
     embedding = jax.tree.map(lambda x: x[edge[0], edge[1]], tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, edge[2], embedding)
     step = checked_step(step, tree, edge[0], edge[1])
+    check_embedding(tree, embedding)
     return write_nodes(tree, edge, together(leaves), step, embedding)
 
 

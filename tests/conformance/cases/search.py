@@ -69,7 +69,9 @@ def _stochastic(params, state):
             discount=step.discount,
         ), state
 
-    return search.stochastic_muzero_policy(params, jax.random.key(1), _root(state), decide, chance, 3).action_weights
+    return search.stochastic_muzero_policy(
+        params, jax.random.key(1), _root(state), decide, chance, 3, dirichlet_fraction=0.0
+    ).action_weights
 
 
 def _sampled(params, state):
@@ -91,7 +93,9 @@ def _sampled(params, state):
         prior_log_probs=LOGITS,
         proposal_log_probs=LOGITS,
     )
-    return search.sampled_muzero_policy(params, jax.random.key(1), root, model, 3).action_weights
+    return search.sampled_muzero_policy(
+        params, jax.random.key(1), root, model, 3, dirichlet_fraction=0.0
+    ).action_weights
 
 
 def _search(params, state):
