@@ -36,7 +36,7 @@ def make_model(library, batch, num_actions, width=16):
         state = jnp.tanh(state @ transition + by_action[action])
         return library.RecurrentFnOutput(
             reward=state[:, 0],
-            discount=jnp.full(batch, 0.97),
+            discount=jnp.full(action.shape, 0.97),
             prior_logits=state @ to_logits,
             value=state @ to_value,
         ), state

@@ -41,16 +41,17 @@ def bars(file: str, label: str, series: dict[str, list[tuple[str, float]]], line
 
 def growth() -> None:
     """Time of a simulation against their number."""
-    plt.figure()
+    _, axes = plt.subplots(1, 2)
     for row in rows("search_growth"):
+        axis = axes[["random", "balanced"].index(row["model"])]
         counts, each = np.array(row["simulations"]), np.array(row["microseconds_each"])
-        (drawn,) = plt.semilogx(counts, each, "o", base=2, label=row["policy"])
+        (drawn,) = axis.semilogx(counts, each, "o", base=2, label=row["policy"])
         fit = row["offset"] + row["per_doubling"] * np.log2(counts)
-        plt.semilogx(counts, fit, "--", base=2, color=drawn.get_color(), label="a + b log₂ n")
-    plt.xlabel("simulations")
-    plt.ylabel("µs a simulation\n(8 trees, 32 actions)")
-    plt.ylim(0)
-    plt.legend()
+        axis.semilogx(counts, fit, "--", base=2, color=drawn.get_color(), label="a + b log₂ n")
+        axis.set(title=row["model"], xlabel="simulations", ylabel="µs a simulation, 8 trees")
+    for axis in axes:
+        axis.set_ylim(0)
+        axis.legend(fontsize=7)
     plt.savefig(HERE / "growth.svg", metadata={"Date": None})
 
 
@@ -78,13 +79,22 @@ def memory_table() -> list[str]:
 def growth_table() -> list[str]:
     """The fits."""
     lines = [
-        "| policy | µs a simulation, 32 … 1,024 of them | more for each doubling | power law n^p |",
-        "|---|---|---|---|",
+        "| model | policy | µs a simulation, 32, 128, 512, 1,024 of them | nodes on its path "
+        "| µs more a doubling | p | p of a node |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows("search_growth"):
         each = ", ".join(f"{x:.0f}" for x in row["microseconds_each"])
-        lines.append(f"| {row['policy']} | {each} | {row['per_doubling']:.1f} µs | p = {row['exponent']:.2f} |")
+        path = ", ".join(f"{x:.1f}" for x in row["nodes_on_a_path"])
+        fits = f"{row['per_doubling']:.1f} | {row['exponent']:.2f} | {row['exponent_of_a_node']:.2f}"
+        lines.append(f"| {row['model']} | {row['policy']} | {each} | {path} | {fits} |")
     return lines
+
+
+def options_table() -> list[str]:
+    """What options cost."""
+    lines = ["| option | ms | of the plain search |", "|---|---|---|"]
+    return lines + [f"| {row['option']} | {row['ms']:.1f} | {row['ratio']:.2f} × |" for row in rows("search_options")]
 
 
 def fill_in(tables: dict[str, list[str]]) -> None:
@@ -112,9 +122,10 @@ def main() -> None:
     bars("memory.svg", "memory, mctx = 1", memory, 1)
     tables = {f"speed {policy}": speed_table(policy) for policy in ("muzero", "gumbel")}
     tables["memory"] = memory_table()
-    if (RESULTS / "search_growth.json").exists():
-        growth()
-        tables["growth"] = growth_table()
+    if (RESULTS / "search_options.json").exists():
+        tables["options"] = options_table()
+    tables["growth"] = growth_table()
+    growth()
     fill_in(tables)
 
 
