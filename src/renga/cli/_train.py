@@ -57,7 +57,9 @@ def run(args: Sequence[str]) -> int:
     result = loop.run(
         system.make,
         config,
-        steps=options.steps if options.steps is not None else _saved_steps(options) or _preset(system, options.preset)[1],
+        steps=options.steps
+        if options.steps is not None
+        else _saved_steps(options) or _preset(system, options.preset)[1],
         directory=directory,
         system=name,
         seed=options.seed,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from renga import envs, optim
 from renga.systems import lpg
-from renga.systems.lpg._agents import Perceptron, Table, TableCritic
+from renga.systems.lpg._agents import Table, TableCritic
 
 WALLS = jnp.zeros((2, 3), bool).at[0, 1].set(True)
 OBJECTS = jnp.array([[1.0, 0.3, 0.5], [-0.5, 0.0, 0.2]])

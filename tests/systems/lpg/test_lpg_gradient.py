@@ -38,7 +38,7 @@ def central_differences(f, eta, direction, step=1e-4):
 
 
 def objective(setup, eta, agent, key, seen):
-    """−J written out, with loops. Where the meta-gradient is stopped, the rule sees what agents `seen` would show it."""
+    """−J written out, with loops. Where the meta-gradient is stopped, the rule sees what agents `seen` would show."""
     rule, network = setup.rule, setup.network
     each = lambda params, s: jax.vmap(jax.vmap(network, (None, 0)), (None, 0))(params, s)
     log_prob = lambda logits, a: jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], -1)[..., 0]
@@ -108,7 +108,9 @@ def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stop
     expected = central_differences(written_out, eta, direction)
     for remat in (False, True):
         variant = dataclasses.replace(setup, remat=remat)
-        (value, _), grads = jax.jit(jax.value_and_grad(lpg.outer_loss, argnums=1, has_aux=True))(variant, eta, agent, key)
+        (value, _), grads = jax.jit(jax.value_and_grad(lpg.outer_loss, argnums=1, has_aux=True))(
+            variant, eta, agent, key
+        )
         assert jnp.allclose(value, written_out(eta), rtol=1e-12)
         got = optim.tree.vdot(grads, direction)
         assert abs(got - expected) < 1e-6 * abs(expected), (remat, got, expected)
@@ -118,6 +120,8 @@ def test_what_is_stopped_makes_a_difference(x64):
     grads = []
     for stops in ((True, True), (False, False)):
         setup, agent, eta, _ = problem(through_policy=stops[0], through_predictions=stops[1])
-        grads.append(jax.jit(jax.grad(lpg.outer_loss, argnums=1, has_aux=True))(setup, eta, agent, jax.random.key(7))[0])
+        grads.append(
+            jax.jit(jax.grad(lpg.outer_loss, argnums=1, has_aux=True))(setup, eta, agent, jax.random.key(7))[0]
+        )
     difference = optim.global_norm(jax.tree.map(jnp.subtract, *grads))
     assert difference > 1e-3 * optim.global_norm(grads[0])

@@ -12,8 +12,8 @@ class Cell(nn.RNNCore):
 
     Parameters: `w_i` `[F, G H]`, `w_h` `[H, G H]` and `b` `[G H]`, where G counts the gates.
 
-    With `bf16_products` the product with the state takes its operands in bfloat16; what is carried keeps its own dtype, so
-    it never loses bits.
+    With `bf16_products` the product with the state takes its operands in bfloat16; what is carried keeps its own dtype
+    and never loses bits.
     """
 
     gates: int

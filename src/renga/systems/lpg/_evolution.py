@@ -14,8 +14,8 @@ def evolution_gradient(
 ) -> tuple[PyTree, dict[str, Array]]:
     """Estimates the gradient of −(how good lifetimes are) by antithetic pairs.
 
-    The two agents of a pair live with η + σε and η − σε, and share all else: level, hyperparameters, keys. The fitness of
-    a lifetime is its rank in the pair, ½ or −½ (0 for both if they are equal), by the return of its last episodes.
+    The two agents of a pair live with η + σε and η − σε, and share all else: level, hyperparameters, keys. The fitness
+    of a lifetime is its rank in the pair, ½ or −½ (0 for both if they are equal), by the return of its last episodes.
 
         g = −1/(2 P σ) Σ_i sign(F_i⁺ − F_i⁻) ε_i
 
@@ -38,7 +38,9 @@ def evolution_gradient(
     def one_pair(key: PRNGKeyArray) -> tuple[PyTree, Array, Array]:
         key_noise, key_life, key_train = jax.random.split(key, 3)
         keys = jax.random.split(key_noise, len(leaves))
-        noise = jax.tree.unflatten(tree, [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)])
+        noise = jax.tree.unflatten(
+            tree, [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+        )
         agent = born(group, new_bandit(len(group.arms)), key_life)
 
         def live(sign: Float[Array, ""]) -> tuple[Array, Array]:

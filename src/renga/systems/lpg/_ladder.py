@@ -214,7 +214,9 @@ def inner_update(setup: Setup, eta: PyTree, agent: Agent, key: PRNGKeyArray) -> 
 def _do_rollouts(setup: Setup, agent: Agent, key: PRNGKeyArray) -> tuple[envs.Running, Rollout]:
     """`do_rollout` in each of the agent's environments: `[E, T]`."""
     keys = jax.random.split(key, agent.env.num_episodes.shape[0])
-    return jax.vmap(do_rollout, in_axes=(None, None, 0, None, 0))(setup, agent.params, keys, agent.life.level, agent.env)
+    return jax.vmap(do_rollout, in_axes=(None, None, 0, None, 0))(
+        setup, agent.params, keys, agent.life.level, agent.env
+    )
 
 
 def _learn(
@@ -256,7 +258,9 @@ def _criticise(setup: Setup, critic: PyTree, rollouts: Rollout) -> tuple[PyTree,
     return setup.critic.update(critic, s, (adv + v_tm1).reshape(-1)), adv
 
 
-def outer_loss(setup: Setup, eta: PyTree, agent: Agent, key: PRNGKeyArray) -> tuple[Float[Array, ""], tuple[Agent, dict]]:
+def outer_loss(
+    setup: Setup, eta: PyTree, agent: Agent, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], tuple[Agent, dict]]:
     """Updates one agent K times by a rule, and says how bad it is then.
 
         J(η) = E[log π_{θ_K}(a|s) A] + β₀ H(π) + β₁ H(y) − β₂ π̂² − β₃ ‖ŷ‖²
@@ -294,7 +298,7 @@ def meta_gradient(
     setup: Setup,
     eta: PyTree,
     agents: Agent,
-    keys: PRNGKeyArray,
+    keys: Array,
     *,
     micro_batch: int | None = None,
     per_agent: bool = False,
@@ -323,11 +327,11 @@ def meta_gradient(
         raise ValueError(f"meta_gradient: micro_batch must divide the number of agents, {B}, got {micro_batch}")
     eta = vary_like(eta, agents)  # each device differentiates by its own copy, so that the mean below is the only one
 
-    def mean_loss(eta: PyTree, agents: Agent, keys: PRNGKeyArray) -> tuple[Array, tuple[Agent, dict]]:
+    def mean_loss(eta: PyTree, agents: Agent, keys: Array) -> tuple[Array, tuple[Agent, dict]]:
         losses, aux = jax.vmap(outer_loss, in_axes=(None, None, 0, 0))(setup, eta, agents, keys)
         return jnp.mean(losses), aux
 
-    def of_batch(total: PyTree, batch: tuple[Agent, PRNGKeyArray]) -> tuple[PyTree, tuple[PyTree, Agent, dict]]:
+    def of_batch(total: PyTree, batch: tuple[Agent, Array]) -> tuple[PyTree, tuple[PyTree, Agent, dict]]:
         if per_agent:
             one = jax.grad(outer_loss, argnums=1, has_aux=True)
             grads, aux = jax.vmap(one, in_axes=(None, None, 0, 0))(setup, eta, *batch)

@@ -1,7 +1,8 @@
 """Meta-testing: fresh agents in levels that nobody has seen, under the frozen rule and under rules found by hand.
 
-Everyone makes the same number of updates from the same number of steps, in the same levels. The hand-made rules are tuned
-by random search, and the learned one by the choices it was trained with, all on levels apart from those that count.
+Everyone makes the same number of updates from the same number of steps, in the same levels. The hand-made rules are
+tuned by random search, and the learned one by the choices it was trained with, all on levels apart from those that
+count.
 """
 
 import dataclasses
@@ -96,12 +97,11 @@ def compete(contestants: list[Contestant], key: PRNGKeyArray, num_updates: int, 
     for one in contestants:
 
         def score(settings: Settings, one: Contestant = one) -> Array:
-            final, curve = jax.vmap(lambda k: live(one.group, one.eta, settings, k, num_updates))(tuning)
-            return jnp.mean(final)
+            return jnp.mean(jax.vmap(lambda k: live(one.group, one.eta, settings, k, num_updates)[0])(tuning))
 
         scores = np.asarray(jax.jit(jax.vmap(score))(one.settings))
         i = int(np.nanargmax(scores))
-        setting = jax.tree.map(lambda x: x[i], one.settings)
+        setting = jax.tree.map(lambda x: x[i], one.settings)  # noqa: B023
         if one.name not in best or scores[i] > best[one.name][0]:
             best[one.name] = (float(scores[i]), one, setting, describe(one, setting))
     outcomes = {}

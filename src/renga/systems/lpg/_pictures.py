@@ -85,15 +85,15 @@ def picture_of_rule(rule: Rule, eta: PyTree, discount: float) -> np.ndarray:
     axes[0].legend(fontsize=7)
 
     for sign in (1.0, -1.0):
-        found = _probe(
-            rule, eta, discount, r_t=sign * rewards[-1:] / 2.0, terminated_t=end[:1], last_t=end[:1]
-        )
+        found = _probe(rule, eta, discount, r_t=sign * rewards[-1:] / 2.0, terminated_t=end[:1], last_t=end[:1])
         axes[1].plot(np.arange(T)[::-1], found.pi_hat[0], label=f"reward {sign:+.0f}")
     axes[1].set(title="π̂ before a reward that ends the episode", xlabel="steps until the reward")
     axes[1].legend(fontsize=7)
 
     found = _probe(rule, eta, discount, r_t=rewards, terminated_t=end, last_t=end)
-    axes[2].imshow(found.y_hat[:, -1].T, aspect="auto", origin="lower", extent=(-2, 2, -0.5, rule.prediction_size - 0.5))
+    axes[2].imshow(
+        found.y_hat[:, -1].T, aspect="auto", origin="lower", extent=(-2, 2, -0.5, rule.prediction_size - 0.5)
+    )
     axes[2].set(title="ŷ at an episode's last step", xlabel="reward", ylabel="element of ŷ")
 
     sure = 8.0 * jnp.eye(rule.prediction_size)[:, None, :].repeat(T, axis=1)
@@ -106,7 +106,7 @@ def picture_of_rule(rule: Rule, eta: PyTree, discount: float) -> np.ndarray:
 
 
 def regression(y: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least squares of values on predictions: the fitted values, and R², the share of the variance that they explain."""
+    """Least squares of values on predictions: the fitted values, and R², the share of variance that they explain."""
     x = np.concatenate([y, np.ones((len(y), 1))], axis=1)
     fitted = x @ np.linalg.lstsq(x, v, rcond=None)[0]
     variance = np.mean((v - v.mean()) ** 2)
@@ -130,7 +130,9 @@ def picture_of_predictions(group: Group, population: Population, num_agents: int
     return render(figure)
 
 
-def picture_of_lives(found: dict[str, dict[str, Outcome]], optimum: dict[str, float], chance: dict[str, float]) -> np.ndarray:
+def picture_of_lives(
+    found: dict[str, dict[str, Outcome]], optimum: dict[str, float], chance: dict[str, float]
+) -> np.ndarray:
     """Draws, for each world, the return over a lifetime under each rule."""
     figure, axes = _figure(len(found), 5.0, 3.8)
     for axis, (world, outcomes) in zip(axes, found.items(), strict=True):

@@ -64,7 +64,8 @@ class LPG(Rule):
     The state is forgotten at the end of an episode; d_t and φ(y(s_{t+1})) are 0 where it ended, and kept where it was
     cut. Predictions are categorical distributions, and D is D_KL(y ‖ ŷ).
 
-    Meta-parameters: `embed/~/linear_{0,1}` is φ; `gru` or `lstm` has `w_i`, `w_h` and `b`; `pi_hat` and `y_hat` are linear.
+    Meta-parameters: `embed/~/linear_{0,1}` is φ; `gru` or `lstm` has `w_i`, `w_h` and `b`; `pi_hat` and `y_hat` are
+    linear.
 
     Attributes:
       cell: the recurrent cell.
@@ -167,7 +168,9 @@ class A2C(Rule):
     def __call__(self, eta: PyTree, inputs: Inputs) -> Targets:
         """Returns advantages and λ-returns; they are constants to any gradient."""
         v_tm1, v_t = jax.lax.stop_gradient((inputs.y_tm1[:, 0], inputs.y_t[:, 0]))
-        advantages = advantage(inputs.r_t, inputs.terminated_t, inputs.last_t, v_tm1, v_t, inputs.discount, self.trace_decay)
+        advantages = advantage(
+            inputs.r_t, inputs.terminated_t, inputs.last_t, v_tm1, v_t, inputs.discount, self.trace_decay
+        )
         return Targets(advantages, (advantages + v_tm1)[:, None])
 
     def divergence(self, y: Float[Array, "*B M"], y_hat: Float[Array, "*B M"]) -> Float[Array, "*B"]:
@@ -209,7 +212,13 @@ class REINFORCE(Rule):
 
 
 def advantage(
-    r_t: Array, terminated_t: Array, last_t: Array, v_tm1: Array, v_t: Array, discount: ArrayLike, trace_decay: ArrayLike
+    r_t: Array,
+    terminated_t: Array,
+    last_t: Array,
+    v_tm1: Array,
+    v_t: Array,
+    discount: ArrayLike,
+    trace_decay: ArrayLike,
 ) -> Float[Array, " T"]:
     """Returns A_t = Σ_k (γλ)^k δ_{t+k} up to the end of the episode or of the rollout.
 

@@ -45,7 +45,9 @@ def train(setup: Setup, eta: PyTree, agent: Agent, key: PRNGKeyArray, num_update
     return jax.lax.scan(update, agent, jax.random.split(key, num_updates))
 
 
-def play(setup: Setup, agent: Agent, key: PRNGKeyArray, num_episodes: int, max_steps: int = 10_000) -> Float[Array, " N"]:
+def play(
+    setup: Setup, agent: Agent, key: PRNGKeyArray, num_episodes: int, max_steps: int = 10_000
+) -> Float[Array, " N"]:
     """Plays whole episodes with an agent's policy, and returns their undiscounted returns."""
 
     def act(key: PRNGKeyArray, s: Array, memory: PyTree) -> tuple[Array, PyTree]:

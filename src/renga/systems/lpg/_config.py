@@ -1,0 +1,187 @@
+"""What can be set, presets, and what follows from it: the rule, the groups of agents, the optimisers."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+from jaxtyping import PyTree
+
+from renga import optim
+from renga.loop import RunError
+from renga.systems.lpg._agents import Table, critic_for, network_for
+from renga.systems.lpg._ladder import Setup
+from renga.systems.lpg._lifetimes import Group
+from renga.systems.lpg._meta_test import Contestant, by_hand, learned
+from renga.systems.lpg._rules import A2C, LPG, REINFORCE, Rule
+from renga.systems.lpg._worlds import draw_from, example
+
+STEPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters; `renga train lpg --help` is made from these comments."""
+
+    worlds: tuple[str, ...] = ("grid/dense", "grid/sparse", "grid/long", "grid/longer", "grid/long_dense")
+    actions: Literal[5, 9, 18] = 9  # of agents in grids
+    num_agents: int = 960  # agents that learn at once, an equal part in each world
+    num_envs: int = 64  # environments of each agent
+    rollout_length: int = 20  # T, steps in each environment between updates
+    num_updates: int = 5  # K, updates of an agent that a meta-gradient goes through
+    lifetime: int = 2_343  # updates of an agent's life; in grids with random objects, ten times as many
+    discount: float = 0.995  # γ
+    trace_decay: float = 0.95  # λ of the critic's advantages
+
+    cell: Literal["lstm", "gru"] = "lstm"  # the rule's recurrent cell
+    units: int = 256  # its size
+    prediction_size: int = 30  # M, size of the agents' predictions y
+    sees_discount: bool = True  # whether the rule sees γ
+    sees_lifetime: bool = False  # whether it sees how much of its life an agent has behind it
+    bf16_products: bool = False  # whether the cell's products are of bfloat16 numbers; what it carries never is
+    through_policy: bool = True  # whether the meta-gradient flows through π(a|s) where the rule sees it
+    through_predictions: bool = True  # whether it flows through y where the rule sees it
+
+    learning_rates: tuple[float, ...] = (20.0, 40.0, 80.0)  # choices of a lifetime, for agents that are tables
+    network_learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 5e-3)  # and for those that are networks
+    y_costs: tuple[float, ...] = (0.1, 0.5, 1.0)  # choices of α_y
+    agent_optimiser: Literal["sgd", "adam", "rmsprop"] = "sgd"  # of agents that are tables; networks use Adam
+    agent_max_norm: float = 0.5  # agents' gradients are clipped to this norm; 0 does not clip
+    agent_units: tuple[int, ...] = (32,)  # hidden layers of agents that are networks, and of their critics
+    critic_rate: float = 0.2  # how far a tabular critic moves to the mean of its targets in an update
+
+    outer: Literal["mean", "per_agent", "evolution"] = (
+        "mean"  # Adam of the mean, mean of each agent's Adam, or evolution
+    )
+    meta_learning_rate: float = 1e-4
+    meta_learning_rate_decay: float = 1.0  # factor a step
+    meta_max_norm: float = 0.0  # the meta-gradient is clipped to this norm; 0 does not clip
+    stddev: float = 0.1  # σ of evolution
+    policy_entropy: float = 0.01  # β₀
+    prediction_entropy: float = 0.001  # β₁
+    pi_hat_cost: float = 0.001  # β₂
+    y_hat_cost: float = 0.001  # β₃
+
+    micro_batch: int = 0  # agents of a world on a device that are taken at a time; 0 takes all
+    remat: bool = True  # compute inner updates again on the way back, instead of keeping them
+
+
+_GROOVE = Config(
+    worlds=("grid/all",), actions=5, num_agents=512, lifetime=2_500, discount=0.99,
+    cell="gru", prediction_size=8, sees_discount=False,
+    learning_rates=(40.0,), network_learning_rates=(1e-3,), y_costs=(0.5,),
+    policy_entropy=0.05, y_hat_cost=0.001, pi_hat_cost=0.005,
+)  # fmt: skip
+
+PRESETS: dict[str, tuple[Config, int]] = {
+    "paper": (Config(), STEPS),
+    "groove": (_GROOVE, STEPS),
+    "small": (
+        Config(
+            worlds=("grid/small",), actions=5, num_agents=32, num_envs=16, lifetime=200, discount=0.99,
+            cell="gru", units=48, prediction_size=8, meta_learning_rate=1e-3, agent_optimiser="sgd",
+            learning_rates=(20.0, 40.0, 80.0), y_costs=(0.5,), micro_batch=16,
+        ),
+        4_000,
+    ),
+}  # fmt: skip
+
+
+def check(config: Config) -> None:
+    """Raises a `RunError` that says which field cannot be, and what it must be."""
+
+    def require(condition: bool, field: str, expected: str) -> None:
+        if not condition:
+            raise RunError(f"lpg: {field} must be {expected}, got {getattr(config, field)!r}")
+
+    for field in ("num_envs", "rollout_length", "num_updates", "units", "prediction_size"):
+        require(getattr(config, field) >= 1, field, "at least 1")
+    for field in ("meta_learning_rate", "stddev", "critic_rate"):
+        require(getattr(config, field) > 0, field, "positive")
+    for field in ("discount", "trace_decay", "meta_learning_rate_decay"):
+        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
+    for field in ("agent_max_norm", "meta_max_norm", "micro_batch"):
+        require(getattr(config, field) >= 0, field, "0 or positive")
+    for field in ("worlds", "learning_rates", "network_learning_rates", "y_costs"):
+        require(len(getattr(config, field)) >= 1, field, "one or more")
+    require(config.lifetime >= config.num_updates, "lifetime", f"at least num_updates = {config.num_updates}")
+    count = len(config.worlds) * (2 if config.outer == "evolution" else 1)
+    require(config.num_agents % count == 0 and config.num_agents > 0, "num_agents", f"a multiple of {count}")
+
+
+def rule_of(config: Config) -> LPG:
+    """The rule that a config trains."""
+    return LPG(
+        config.cell,
+        config.units,
+        config.prediction_size,
+        config.sees_discount,
+        config.sees_lifetime,
+        config.bf16_products,
+    )
+
+
+_OPTIMISERS: dict[str, Callable[[Any], optim.GradientTransformation]] = {
+    "sgd": optim.sgd,
+    "adam": optim.adam,
+    "rmsprop": optim.rmsprop,
+}
+
+
+def agent_optimiser(name: str, max_norm: float) -> Callable[[Any], optim.GradientTransformation]:
+    """Returns a function from a learning rate to an agent's optimiser, which clips by the global norm first."""
+    make = _OPTIMISERS[name]
+    return (lambda rate: optim.chain(optim.clip_by_global_norm(max_norm), make(rate))) if max_norm else make
+
+
+def group_for(config: Config, world: str, rule: Rule, num_agents: int) -> Group:
+    """The agents of one world, under any rule."""
+    draw = draw_from(world, config.actions)
+    env = example(draw)
+    network = network_for(env, rule.prediction_size, config.agent_units)
+    tabular = isinstance(network, Table)
+    setup = Setup(
+        rule=rule,
+        network=network,
+        critic=critic_for(env, config.agent_units, (config.critic_rate, 1e-3)),
+        optimiser=agent_optimiser(config.agent_optimiser if tabular else "adam", config.agent_max_norm),
+        rollout_length=config.rollout_length,
+        num_updates=config.num_updates,
+        discount=config.discount,
+        trace_decay=config.trace_decay,
+        policy_entropy=config.policy_entropy,
+        prediction_entropy=config.prediction_entropy,
+        pi_hat_cost=config.pi_hat_cost,
+        y_hat_cost=config.y_hat_cost,
+        through_policy=config.through_policy,
+        through_predictions=config.through_predictions,
+        remat=config.remat,
+    )
+    rates = config.learning_rates if tabular else config.network_learning_rates
+    arms = tuple((rate, cost) for rate in rates for cost in config.y_costs)
+    lifetime = config.lifetime * (10 if world.startswith("grid/random") else 1)
+    return Group(world, draw, setup, num_agents, config.num_envs, lifetime, arms)
+
+
+def meta_optimiser(config: Config) -> optim.GradientTransformation:
+    """Adam, after clipping if there is any."""
+    rate: Any = config.meta_learning_rate
+    if config.meta_learning_rate_decay < 1:
+        rate = optim.exponential_decay(rate, 1, config.meta_learning_rate_decay)
+    adam = optim.adam(rate)
+    return optim.chain(optim.clip_by_global_norm(config.meta_max_norm), adam) if config.meta_max_norm else adam
+
+
+def contestants(config: Config, eta: PyTree, world: str, num_settings: int) -> list[Contestant]:
+    """The learned rule, A2C and REINFORCE, with what each is tuned over."""
+    rule = rule_of(config)
+    group = group_for(config, world, rule, 1)
+    tabular = isinstance(group.setup.network, Table)
+
+    def groups(rule: Rule) -> dict[str, Group]:
+        """A hand-made rule's agents are not clipped."""
+        optimisers: tuple[Any, ...] = ("sgd", "adam") if tabular else ("adam",)
+        make = lambda name: dataclasses.replace(config, agent_optimiser=name, agent_max_norm=0.0)
+        return {name: group_for(make(name), world, rule, 1) for name in optimisers}
+
+    hand = [by_hand(groups(r), name, num_settings) for r, name in ((A2C(), "A2C"), (REINFORCE(), "REINFORCE"))]
+    return [learned(group, eta), *hand[0], *hand[1]]
