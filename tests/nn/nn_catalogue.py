@@ -381,7 +381,7 @@ EXAMPLES: dict[str, Example] = {
     "layer_stack": Example(
         lambda lib: (
             lambda x: (
-                lib.layer_stack(3)(lambda h: lib.Linear(4, name="l")(h) + _rnd(lib))(x),
+                lib.layer_stack(3)(lambda h: (lib.Linear(4, name="l")(h) + _rnd(lib)).astype(h.dtype))(x),
                 _noisy(lib, "b")(x),
             )
         ),
@@ -415,21 +415,26 @@ def _floats(out: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in out.items() if jnp.issubdtype(v.dtype, jnp.floating)}
 
 
+def _first(core: Any, batch: int, x: Any) -> Any:
+    """The initial state, in the precision of the inputs."""
+    return jax.tree.map(lambda s: s.astype(x.dtype), core.initial_state(batch))
+
+
 def _core_and_state(core: Any, xs: Any, batch: int) -> Any:
-    return core, xs, core.initial_state(batch)
+    return core, xs, _first(core, batch, xs)
 
 
 def _unroll(lib: Any, core: Any, xs: Any) -> Any:
-    return lib.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))
+    return lib.dynamic_unroll(core, xs, _first(core, xs.shape[1], xs))
 
 
 def _step(core: Any, x: Any) -> Any:
-    return core(x, core.initial_state(x.shape[0]))
+    return core(x, _first(core, x.shape[0], x))
 
 
 def _reset(lib: Any, xs: Any) -> Any:
     core = lib.ResetCore(lib.LSTM(4))
-    return lib.dynamic_unroll(core, (xs, xs[..., 0] > 0), core.initial_state(2))
+    return lib.dynamic_unroll(core, (xs, xs[..., 0] > 0), _first(core, 2, xs))
 
 
 def _rnd(lib: Any) -> Any:
@@ -444,7 +449,7 @@ def _count(lib: Any) -> Any:
 
 def _noisy(lib: Any, name: str = "a") -> Callable[..., Any]:
     linear = lib.Linear(4, name=name)
-    return lambda x: linear(x) + _rnd(lib) + _count(lib)
+    return lambda x: (linear(x) + _rnd(lib) + _count(lib)).astype(x.dtype)
 
 
 def _scan(lib: Any, x: Any) -> Any:

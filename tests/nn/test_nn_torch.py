@@ -55,6 +55,38 @@ def test_vanilla_rnn():
     check(torch.nn.RNN(3, 4, nonlinearity="relu"), f, names, array(5, 2, 3))
 
 
+def test_gru_that_resets_before_the_product():
+    """The cell of Cho et al. (torch.nn.GRU resets after the product: another function, whose weights do not carry)."""
+
+    class GRU(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for gate in "zra":
+                setattr(self, f"w_{gate}", torch.nn.Linear(3, 4))
+                setattr(self, f"u_{gate}", torch.nn.Linear(4, 4, bias=False))
+
+        def forward(self, xs):
+            h, out = torch.zeros(xs.shape[1], 4), []
+            for x in xs:
+                z, r = (torch.sigmoid(getattr(self, f"w_{g}")(x) + getattr(self, f"u_{g}")(h)) for g in "zr")
+                a = torch.tanh(self.w_a(x) + self.u_a(r * h))
+                h = (1 - z) * h + z * a
+                out.append(h)
+            return torch.stack(out)
+
+    def f(xs):
+        core = nn.GRU(4)
+        return nn.dynamic_unroll(core, xs, core.initial_state(2))[0]
+
+    joined = lambda *arrays: np.concatenate(arrays).T
+    names = {
+        "gru/w_i": (tuple(f"w_{g}.weight" for g in "zra"), joined),
+        "gru/w_h": (tuple(f"u_{g}.weight" for g in "zra"), joined),
+        "gru/b": (tuple(f"w_{g}.bias" for g in "zra"), joined),
+    }
+    check(GRU(), f, names, array(5, 2, 3))
+
+
 def test_attention():
     class Attention(torch.nn.MultiheadAttention):
         def forward(self, x):

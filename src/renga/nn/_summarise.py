@@ -294,7 +294,7 @@ def _label(details: ModuleDetails) -> str:
     return label + (")" if details.method_name == "__call__" else f"#{details.method_name})")
 
 
-def _bytes(count: float) -> str:
+def _bytes(count: int | float) -> str:
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.2f} {unit}"
