@@ -1,6 +1,7 @@
 """DQN and actor-critic: resume to the same bits, trace once, learn, and say what cannot be."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,9 @@ VARIANTS = {
     "v-trace with memory": (actor_critic, dataclasses.replace(SMALL_AC, algorithm="vtrace", memory="lstm")),
 }
 
+# Compiling is nearly all the time.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(variant, tmp_path):
@@ -35,12 +39,12 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
     init, step = system.make(config)
     traces = []
 
-    @jax.jit
+    @jit
     def counted(state):
         traces.append(1)
         return step(state)
 
-    state = jax.jit(init)(jax.random.key(0))
+    state = jit(init)(jax.random.key(0))
     for i in range(4):
         state, metrics = counted(state)
         if i == 1:
@@ -53,6 +57,26 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
     data = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(loaded), strict=True):
         np.testing.assert_array_equal(data(a), data(b))
+
+
+@pytest.mark.parametrize(
+    ("system", "config"),
+    [(dqn, SMALL_DQN), (actor_critic, SMALL_AC), VARIANTS["v-trace with memory"]],
+    ids=["dqn", "ppo", "v-trace with memory"],
+)
+def test_two_devices_learn_what_one_does(system, config):
+    init, step = system.make(config)
+
+    def learn(num_devices):
+        with jax.set_mesh(jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), ("data",))):
+            state, jitted = jit(init)(jax.random.key(0)), jit(step)
+            return jitted(jitted(state)[0])[0]
+
+    one, two = jax.device_get((learn(1), learn(2)))
+    parameters = lambda state: jax.tree.leaves(state.online if system is dqn else state.params)
+    for a, b in zip(parameters(one), parameters(two), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(one.env.episode_length, two.env.episode_length)
 
 
 def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():

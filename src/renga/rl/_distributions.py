@@ -76,7 +76,7 @@ def softmax(temperature: Float[ArrayLike, ""] = 1.0) -> DiscreteDistribution:
       Array([0.5, 0.5], dtype=float32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 13.2.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 13.
     """
 
     def sample(key: PRNGKeyArray, logits: Logits) -> Array:
@@ -176,7 +176,7 @@ def epsilon_greedy(epsilon: Float[ArrayLike, "..."] | None = None) -> DiscreteDi
       Array(1, dtype=int32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., section 2.2.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 2.
     """
 
     def probs(preferences: Preferences, epsilon: Any = epsilon) -> Array:
@@ -212,7 +212,7 @@ def greedy() -> DiscreteDistribution:
       Array([0. , 0.5, 0.5], dtype=float32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 2.2.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 2.
     """
 
     def sample(key: PRNGKeyArray, preferences: Preferences) -> Array:

@@ -109,7 +109,7 @@ def gaussian_diagonal(sigma: Float[ArrayLike, "..."] | None = None) -> Continuou
       Array(-0.9189385, dtype=float32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 13.19.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 13.
     """
 
     def sample(key: PRNGKeyArray, mu: Actions, sigma: Any = sigma) -> Array:

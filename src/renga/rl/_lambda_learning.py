@@ -96,7 +96,7 @@ def sarsa_lambda(
       Array([3.5, 6. ], dtype=float32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., section 12.7.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 12.
     """
     check(
         "sarsa_lambda",

@@ -38,7 +38,7 @@ def policy_gradient_loss(
       Array(1.3862944, dtype=float32)
 
     References:
-      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eqs. 13.8 and 13.11.
+      Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., chapter 13.
     """
     name = "policy_gradient_loss"
     check(name, logits_t=(logits_t, "T A"), a_t=(a_t, "T"), adv_t=(adv_t, "T"), w_t=(w_t, "T"))

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
-from renga.loop import RunError
+from renga.loop import RunError, shard_batch
 
 STEPS = 400
 
@@ -193,6 +193,8 @@ def make(config: Config):
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
         """Goes on for T steps; returns also the value of the state after them."""
+        env_state, first, memory = shard_batch((state.env, state.first, state.memory))
+        state = state._replace(env=env_state, first=first, memory=memory)
         state, (s, first, a, log_mu_a, v, step, memories) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
@@ -258,7 +260,12 @@ def make(config: Config):
 
         def update(carry, part):
             params, opt = carry
-            (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, *part)
+            batch, memory, v_last = part
+            if _in_sequences(config):  # [T, B, ...]
+                batch = jax.tree.map(lambda x: jnp.swapaxes(shard_batch(jnp.swapaxes(x, 0, 1)), 0, 1), batch)
+            else:  # [B, 1, ...]
+                batch = shard_batch(batch)
+            (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, batch, memory, v_last)
             updates, opt = optimiser.update(grads, opt, params)
             metrics["gradient_norm"] = optim.global_norm(grads)
             return (optim.apply_updates(params, updates), opt), metrics

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
-from renga.loop import RunError
+from renga.loop import RunError, shard_batch
 
 STEPS = 15_000
 
@@ -247,13 +247,14 @@ def make(config: Config):
         ε = epsilon(state.step)
         state = interact(key_interact, state._replace(key=key), ε)
         sample = replay.sample(state.replay, key_sample, config.batch_size)
+        items = shard_batch(sample.items)
         weights = jnp.ones(config.batch_size)
         if config.prioritised:
             size = replay.size(state.replay)
             weights = importance_weights(sample.probabilities, size, config.importance_exponent)
 
         def loss_fn(online: PyTree) -> tuple[Array, Array]:
-            losses, errors = agent.losses(online, state.target, sample.items)
+            losses, errors = agent.losses(online, state.target, items)
             return jnp.mean(weights * losses), errors
 
         (loss, errors), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.online)

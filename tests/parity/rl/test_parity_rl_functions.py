@@ -87,8 +87,8 @@ def assert_equal_to_rlax(name, dtype, flags, rtol, atol):
     assert len(got) == len(expected)
     for x, y in zip(got, expected, strict=True):
         assert np.shape(x) == np.shape(y)
-        # Where they keep 16 bits, we may keep more.
-        assert x.dtype == y.dtype or (y.dtype, x.dtype) == (jnp.bfloat16, jnp.float32)
+        # Where they keep 16 bits, we may keep more; their gradient of `clip_gradient`'s limits has 32 of 16.
+        assert x.dtype == y.dtype or {y.dtype, x.dtype} == {jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float32)}
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         undefined = np.isnan(y) & np.isfinite(x)  # some of their gradients are NaN
         y = np.where(undefined, x, y)
@@ -98,16 +98,16 @@ def assert_equal_to_rlax(name, dtype, flags, rtol, atol):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_values_and_gradients_are_those_of_rlax(name):
-    assert_equal_to_rlax(name, jnp.float32, (True, False), 1e-5, 2e-6)
+    assert_equal_to_rlax(name, jnp.float32, (True,), 1e-5, 2e-6)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_values_are_those_of_rlax_in_double_precision(name, x64):
+def test_values_and_gradients_are_those_of_rlax_in_double_precision(name, x64):
     # Upstream's densities keep a little distance from the border.
     tolerance = 1e-7 if name == "squashed_gaussian" else 1e-9
-    assert_equal_to_rlax(name, jnp.float64, (), tolerance, tolerance)
+    assert_equal_to_rlax(name, jnp.float64, (True, False), tolerance, tolerance)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_values_are_those_of_rlax_in_half_precision(name):
-    assert_equal_to_rlax(name, jnp.bfloat16, (), 4e-2, 4e-2)
+def test_values_and_gradients_are_those_of_rlax_in_half_precision(name):
+    assert_equal_to_rlax(name, jnp.bfloat16, (True,), 4e-2, 4e-2)
