@@ -12,6 +12,13 @@ from renga.testing import check_transforms
 
 from . import cases
 
+# Compiling is nearly all the time.
+FAST = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
 # A library that is not finished yet may not be in the table; everything else must.
 LIBRARIES = sorted(
     name
@@ -50,7 +57,7 @@ def test_function_is_the_same_under_every_transformation(case):
         differentiable=case.differentiable,
         rtol=case.rtol,
         atol=case.atol,
-        compiler_options={"xla_backend_optimization_level": 0},  # compiling is nearly all the time
+        compiler_options=FAST,
     )
 
 

@@ -25,8 +25,9 @@ def check_transforms(
 
     `fn(*args)` runs as plain Python, and then under `jit`, `grad`, `vmap`, `vmap` of `vmap`, `lax.scan` and
     `shard_map` over two devices. Lanes of a batch hold the same arguments, so each must repeat the plain result.
-    Where there are random keys, it runs once more, plain and under `jit`, `vmap` and `shard_map`, with every typed
-    key turned into a legacy one and the other way round.
+    To compile little, `jit`, both `vmap` and `scan` run one inside the other, `jit(scan(vmap(vmap(fn))))`; only if
+    something is wrong each runs alone, to name it. Where there are random keys, all but `grad` run once more with
+    every typed key turned into a legacy one and the other way round.
 
     `grad` takes y = Σ w ∘ fn(x) for fixed weights w over the inexact outputs, and holds reverse mode against forward
     mode:
@@ -64,26 +65,37 @@ def check_transforms(
         )
     args = jax.tree.map(jnp.asarray, args)
     plain = fn(*args)
-    programs = _programs(fn)
+    check = functools.partial(_check, rtol=rtol, atol=atol, compiler_options=compiler_options)
+    gradient = {}
     if differentiable and _has_inexact(args, plain):
-        programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=True), ())
+        gradient["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=True), ())
     try:
-        _check(name, programs, args, plain, rtol, atol, compiler_options)
+        check(name, fn, args, plain, gradient)
     except TypeError as error:
         if "custom_vjp" not in str(error):
             raise
-        programs["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=False), ())
-        _check(name, programs, args, plain, rtol, atol, compiler_options)
+        gradient["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=False), ())
+        check(name, fn, args, plain, gradient)
 
     swapped = jax.tree.map(_swap_key, args)
     if any(_is_key(x) for x in jax.tree.leaves((args, swapped))):
+        name = f"{name}, with the other kind of key"
         other = fn(*swapped)
-        _compare(f"{name}, with the other kind of key", "the plain call", _raw(other), _raw(plain), 0, rtol, atol)
-        some = {transformation: programs[transformation] for transformation in ("jit", "vmap", "shard_map")}
-        _check(f"{name}, with the other kind of key", some, swapped, other, rtol, atol, compiler_options)
+        _compare(name, "the plain call", _raw(other), _raw(plain), 0, rtol, atol)
+        check(name, fn, swapped, other, {})
 
 
-def _check(name, programs, args, plain, rtol, atol, compiler_options) -> None:
+def _check(name, fn, args, plain, gradient, *, rtol, atol, compiler_options) -> None:
+    """Runs the transformations in one program; if that is not the plain result, each alone, to name the culprit."""
+    try:
+        _check_each(name, _composed(fn) | gradient, args, plain, rtol, atol, compiler_options)
+    except AssertionError:
+        for transformation, program in (_programs(fn) | gradient).items():
+            _check_each(name, {transformation: program}, args, plain, rtol, atol, compiler_options)
+        raise
+
+
+def _check_each(name, programs, args, plain, rtol, atol, compiler_options) -> None:
     """Runs the programs and holds each against the plain result."""
     outputs = _run(name, programs, args, compiler_options)
     for (transformation, (_, lanes)), output in zip(programs.items(), outputs, strict=True):
@@ -95,34 +107,45 @@ def _check(name, programs, args, plain, rtol, atol, compiler_options) -> None:
             _compare(name, transformation, output, plain, len(lanes), rtol, atol)
 
 
-def _programs(fn: Callable) -> dict[str, tuple[Callable, tuple[int, ...]]]:
+_Programs = dict[str, tuple[Callable, tuple[int, ...]]]
+
+
+def _programs(fn: Callable) -> _Programs:
     """Returns, by name, the transformed function and the leading axes that it adds to its arguments."""
+    return {
+        "jit": (fn, ()),
+        "vmap": (jax.vmap(fn), (2,)),
+        "vmap of vmap": (jax.vmap(jax.vmap(fn)), (2, 2)),
+        "scan": (_scanned(fn), (2,)),
+        "shard_map": (_sharded(fn), (2,)),
+    }
+
+
+def _composed(fn: Callable) -> _Programs:
+    """Returns fewer programs that contain them all. (JAX itself refuses some loops in vmap inside of shard_map.)"""
+    return {
+        "scan of vmap of vmap": (_scanned(jax.vmap(jax.vmap(fn))), (2, 2, 2)),
+        "shard_map": (_sharded(fn), (2,)),
+    }
+
+
+def _scanned(fn: Callable) -> Callable:
+    return lambda *args: jax.lax.scan(lambda _, x: (None, fn(*x)), None, args)[1]
+
+
+def _sharded(fn: Callable) -> Callable:
     mesh = Mesh(np.array(jax.devices()[:2]), (_AXIS,))
     spec = PartitionSpec(_AXIS)
-
-    def scanned(*args):
-        return jax.lax.scan(lambda _, x: (None, fn(*x)), None, args)[1]
 
     def on_device(*args):
         out = fn(*jax.tree.map(lambda x: x[0], args))
         return jax.tree.map(lambda x: jnp.asarray(x)[None], out)
 
-    return {
-        "jit": (fn, ()),
-        "vmap": (jax.vmap(fn), (2,)),
-        "vmap of vmap": (jax.vmap(jax.vmap(fn)), (2, 2)),
-        "scan": (scanned, (2,)),
-        "shard_map": (jax.shard_map(on_device, mesh=mesh, in_specs=spec, out_specs=spec), (2,)),
-    }
+    return jax.shard_map(on_device, mesh=mesh, in_specs=spec, out_specs=spec)
 
 
-def _run(
-    name: str,
-    programs: dict[str, tuple[Callable, tuple[int, ...]]],
-    args: tuple,
-    compiler_options: dict[str, Any] | None,
-) -> list[PyTree]:
-    """Runs all programs inside one jitted function: one compilation is much cheaper than six."""
+def _run(name: str, programs: _Programs, args: tuple, compiler_options: dict[str, Any] | None) -> list[PyTree]:
+    """Runs all programs inside one jitted function: one compilation is much cheaper than several."""
 
     @functools.partial(jax.jit, compiler_options=compiler_options)
     def run(args):

@@ -16,7 +16,11 @@ pytestmark = pytest.mark.usefixtures("rank_promotion")
 
 KEY = jax.random.key  # called late: no array is made at import
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-FAST = {"xla_backend_optimization_level": 0}
+FAST = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 
 
 def shapes(tree):
