@@ -5,7 +5,8 @@ given here, and keeps learning curves, the return over 100 episodes of the greed
 from nothing (compilation included) to there.
 
     python benchmarks/learning.py cartpole          # both systems, 5 seeds
-    python benchmarks/learning.py catch
+    python benchmarks/learning.py catch             # both systems, 3 seeds
+    python benchmarks/learning.py catch PPO         # one system; the other's results are kept
     python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout, 3 seeds
     python benchmarks/learning.py plot              # figures for the documentation
 """
@@ -42,8 +43,8 @@ RUNS = {
         ("PPO", actor_critic, {"env": "cartpole"}, actor_critic.STEPS, 5),
     ],
     "catch": [
-        ("DQN", dqn, {"env": "catch"}, dqn.STEPS, 5),
-        ("PPO", actor_critic, {"env": "catch"}, actor_critic.STEPS, 5),
+        ("DQN", dqn, {"env": "catch"}, dqn.STEPS, 3),
+        ("PPO", actor_critic, {"env": "catch"}, actor_critic.STEPS, 3),
     ],
     "breakout": [("PPO", actor_critic, BREAKOUT, 366, 3)],
 }
@@ -73,10 +74,14 @@ def train(system, config, steps, seed):
     }
 
 
-def run(question):
-    """Trains all that a question asks for, and writes after each."""
-    results = []
+def run(question, only=None):
+    """Trains all that a question asks for, or one system, and writes after each."""
+    path = RESULTS / f"learning_{question}.json"
+    kept = json.loads(path.read_text())["results"] if only and path.exists() else []
+    results = [entry for entry in kept if entry["system"] != only]
     for name, system, changes, steps, seeds in RUNS[question]:
+        if only not in (None, name):
+            continue
         config = system.Config(**{"decay_steps": steps, **changes})
         entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, "runs": []}
         results.append(entry)
@@ -85,7 +90,7 @@ def run(question):
             print(name, {k: v for k, v in entry["runs"][-1].items() if k != "curve"}, flush=True)
             document = {"command": f"python benchmarks/learning.py {question}", "results": results}
             document["environment"] = loop.environment()
-            (RESULTS / f"learning_{question}.json").write_text(json.dumps(document) + "\n")
+            path.write_text(json.dumps(document) + "\n")
 
 
 def plot():
@@ -112,6 +117,6 @@ def plot():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in (*RUNS, "plot"):
+    if len(sys.argv) not in (2, 3) or sys.argv[1] not in (*RUNS, "plot"):
         sys.exit(__doc__)
-    plot() if sys.argv[1] == "plot" else run(sys.argv[1])
+    plot() if sys.argv[1] == "plot" else run(*sys.argv[1:])
