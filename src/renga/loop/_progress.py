@@ -6,13 +6,14 @@ from typing import Any
 
 
 def format_metrics(metrics: dict[str, float], limit: int = 4) -> str:
-    """Writes the first few metrics without a slash in their name.
+    """Writes the first few metrics without a slash in their name: returns first, and not what is a matter of course.
 
     Example:
-      >>> format_metrics({"loss": 0.51234, "norm/w": 1.0})
-      'loss 0.5123'
+      >>> format_metrics({"loss": 0.51234, "norm/w": 1.0, "return": 2.0, "env_steps": 64.0})
+      'return 2  loss 0.5123'
     """
-    top = [name for name in metrics if "/" not in name] or list(metrics)
+    top = [name for name in metrics if "/" not in name and name != "env_steps"] or list(metrics)
+    top.sort(key=lambda name: not name.startswith("return"))
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in top[:limit])
 
 
@@ -55,6 +56,8 @@ class Progress:
         now = time.perf_counter()
         rate = (step - self._start) / max(now - self._began, 1e-9)
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2f} steps/s"
+        if "env_steps" in metrics:  # steps of environments in one step of the system
+            speed += f", {rate * metrics['env_steps']:,.0f} of environments"
         if self._bar is not None:
             self._bar.update(
                 self._task, description="training", completed=step, rate=speed, metrics=format_metrics(metrics)

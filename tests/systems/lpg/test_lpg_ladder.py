@@ -52,10 +52,9 @@ def test_actions_are_drawn_as_often_as_the_policy_says():
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 10_000, jax.nn.softmax(logits), atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_the_size_of_micro_batches_changes_nothing(population, size):
+def test_the_size_of_micro_batches_changes_nothing(population):
     *args, gradient, (grads, agents, metrics) = population
-    found, after, seen = gradient(*args, micro_batch=size)
+    found, after, seen = gradient(*args, micro_batch=1)
     close((grads, metrics), (found, seen))
     close(agents, after)
 
@@ -65,12 +64,6 @@ def test_the_meta_gradient_is_the_mean_of_each_agents(population):
     each, _, _ = gradient(*args, per_agent=True, micro_batch=2)
     close(grads, jax.tree.map(lambda g: g.mean(0), each))
     assert jax.tree.leaves(each)[0].shape[0] == 4
-
-
-def test_computing_inner_updates_again_changes_nothing(population):
-    setup, *args, gradient, (grads, agents, metrics) = population
-    found = gradient(dataclasses.replace(setup, remat=True), *args)
-    close((grads, agents, metrics), found)
 
 
 def test_two_devices_find_the_same_as_one(population):

@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 
 from renga import loop, optim
+from renga._core.values import value
 from renga.cli import main
 from renga.systems import lpg
 from renga.systems.lpg import _bandit, _evolution, _lifetimes, _meta_test, _pictures
@@ -109,15 +114,27 @@ def test_the_bandit_forgets_all_but_ten():
     assert bandit.count[0] == 13
 
 
-def test_two_devices_train_as_one(tmp_path):
-    config = dataclasses.replace(CONFIG, micro_batch=0, worlds=("grid/small_sparse",))
-    found = [
-        loop.run(lpg.make, config, steps=3, directory=tmp_path / str(n), num_devices=n, show=False).state
-        for n in (1, 2)
+def test_one_device_eight_devices_and_two_processes_train_alike(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    runs = [("1", 1), ("8", 8), ("2", 1, coordinator, 0), ("2", 1, coordinator, 1)]
+    script = str(Path(__file__).parent / "lpg_process.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, str(tmp_path / name), *map(str, rest)], stderr=subprocess.PIPE, text=True
+        )
+        for name, *rest in runs
     ]
-    for x, y in zip(jax.tree.leaves(found[0].eta), jax.tree.leaves(found[1].eta), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5)
-    assert same(found[0].populations[0].agents.update, found[1].populations[0].agents.update)
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    one, eight, two = (np.load(tmp_path / name / "eta.npy") for name in ("1", "8", "2"))
+    np.testing.assert_allclose(eight, one, atol=2e-5)
+    np.testing.assert_allclose(two, one, atol=2e-5)
+    init, _ = lpg.make(CONFIG)
+    start = np.concatenate([np.ravel(x) for x in jax.tree.leaves(jax.jit(init)(jax.random.key(0)).eta)])
+    assert not np.allclose(one, start, atol=2e-4)
 
 
 def test_adam_for_each_agent_averages_their_steps():
@@ -141,6 +158,7 @@ def test_evolution_climbs_to_what_ends_better():
     assert np.isfinite(seen["fitness"])
 
 
+@value
 class Scaled(lpg.REINFORCE):
     def init(self, key):
         return {"scale": jnp.zeros(())}
@@ -151,7 +169,7 @@ class Scaled(lpg.REINFORCE):
 
 
 def test_evolution_is_a_choice_of_the_system():
-    config = dataclasses.replace(CONFIG, outer="evolution", worlds=("chain/short",))
+    config = dataclasses.replace(CONFIG, outer="evolution", stddev=1.0, worlds=("grid/small_sparse",))
     init, step = lpg.make(config)
     state = init(jax.random.key(0))
     after, seen = jax.jit(step)(state)

@@ -170,7 +170,7 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
         else:
             mean = jax.tree.map(lambda *g: sum(g) / len(g), *grads)
             updates, opt = optimiser.update(mean, state.opt, state.eta)
-        seen = _together(metrics) | {"meta_gradient": optim.global_norm(mean), "env_steps": env_steps}
+        seen = _together(metrics) | {"meta_gradient": optim.global_norm(mean), "env_steps": jnp.float32(env_steps)}
         eta = optim.apply_updates(state.eta, updates)
         return State(key, state.step + 1, eta, opt, tuple(populations)), seen
 

@@ -153,8 +153,8 @@ class A2C(Rule):
       Mnih et al., "Asynchronous methods for deep reinforcement learning", 2016, section 4.
     """
 
-    trace_decay: Float[ArrayLike, ""] = 0.95
-    entropy_bonus: Float[ArrayLike, ""] = 0.01  # pyrefly: ignore[bad-override]
+    trace_decay: Float[ArrayLike, "*S"] = 0.95
+    entropy_bonus: Float[ArrayLike, "*S"] = 0.01  # pyrefly: ignore[bad-override]
 
     @property
     def prediction_size(self) -> int:
@@ -189,7 +189,7 @@ class REINFORCE(Rule):
       Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", 1992.
     """
 
-    entropy_bonus: Float[ArrayLike, ""] = 0.0  # pyrefly: ignore[bad-override]
+    entropy_bonus: Float[ArrayLike, "*S"] = 0.0  # pyrefly: ignore[bad-override]
 
     @property
     def prediction_size(self) -> int:
