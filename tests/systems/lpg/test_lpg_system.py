@@ -92,8 +92,8 @@ def test_an_agent_that_goes_on_is_not_touched_when_another_ends(trained):
 def test_the_bandit_chooses_as_often_as_its_formula_says():
     bandit = _bandit.new_bandit(3)
     np.testing.assert_allclose(_bandit.probabilities(bandit), [1 / 3] * 3, rtol=1e-6)
-    for arm, value in [(0, 0.1), (0, 0.3), (2, 0.25)]:
-        bandit = _bandit.record(bandit, jnp.int32(arm), value)
+    for arm, number in [(0, 0.1), (0, 0.3), (2, 0.25)]:
+        bandit = _bandit.record(bandit, jnp.int32(arm), number)
     np.testing.assert_array_equal(_bandit.probabilities(bandit), [0, 1, 0])  # never tried: first
     bandit = _bandit.record(bandit, jnp.int32(1), 0.0)
     weights = np.exp((np.array([0.2, 0.0, 0.25]) + 0.2 / np.sqrt([2, 1, 1])) / 0.1)
