@@ -9,8 +9,8 @@ import pytest
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
-# Tests compile for most of their time. These two make XLA's CPU compiler two to four times as fast, its programs slower;
-# they are read when the backend starts. A release that no longer knows a flag would stop at it.
+# Tests compile for most of their time. These two make XLA's CPU compiler two to four times as fast, and its programs
+# slower. They are read when the backend starts; a release that no longer knows a flag would stop at it.
 if jax.__version_info__ < (0, 11):
     quick = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
