@@ -24,10 +24,10 @@ def transform_and_run(
 
     Args:
       f: a function that uses modules; a decorator is returned if None.
-      seed: of the random key; None for no key.
+      seed: of the random key of `init`; that of `apply` is from seed + 1. None for no keys.
       run_apply: whether `apply` is run, and its result returned; else None is.
       jax_transform: applied to `init` and `apply`, such as `jax.jit`.
-      map_rng: applied to the key, say to split it for a mapped axis.
+      map_rng: applied to each key, say to split it for a mapped axis.
 
     Returns:
       A function with the arguments and the result of `f`.
@@ -51,15 +51,15 @@ def transform_and_run(
 
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        rng = None if seed is None else jax.random.PRNGKey(seed)
-        if rng is not None and map_rng is not None:
-            rng = map_rng(rng)
+        keys = (None, None) if seed is None else (jax.random.PRNGKey(seed), jax.random.PRNGKey(seed + 1))
+        if seed is not None and map_rng is not None:
+            keys = map_rng(keys[0]), map_rng(keys[1])
         init, apply = transform_with_state(lambda *a: f(*a, **kwargs))
         if jax_transform is not None:
             init, apply = jax_transform(init), jax_transform(apply)
-        params, state = init(rng, *args)
+        params, state = init(keys[0], *args)
         if not run_apply:
             return None
-        return apply(params, state, rng, *args)[0]
+        return apply(params, state, keys[1], *args)[0]
 
     return run

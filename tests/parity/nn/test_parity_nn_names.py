@@ -155,3 +155,25 @@ def test_settings_and_shapes_of_experimental_agree():
             lib.experimental.module_auto_repr(before[1])
         lib.experimental.check_jax_usage(lib.experimental.check_jax_usage(True))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), *results)
+
+
+@pytest.mark.parametrize("seed", [4, None])
+def test_transform_and_run_gives_init_and_apply_the_same_keys(seed):
+    found = []
+    for lib in (nn, hk):
+        drawn, mapped = [], []
+
+        def f(lib=lib, drawn=drawn):
+            drawn.append(lib.maybe_next_rng_key())
+            return drawn[-1]
+
+        def fold(key, mapped=mapped):
+            mapped.append(key)
+            return jax.random.fold_in(key, 1)
+
+        run = lib.testing.transform_and_run(f, seed=seed, map_rng=fold)
+        # Executed line by line, so that the key in `init` is seen too.
+        with jax.disable_jit():
+            found.append((run(), drawn, mapped))
+    assert (found[0][0] is None) == (seed is None)
+    jax.tree.map(np.testing.assert_array_equal, *found)
