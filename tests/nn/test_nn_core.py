@@ -177,6 +177,18 @@ def test_a_missing_key_says_where_to_pass_it():
         f.apply({}, None)
 
 
+def test_capture_without_the_state_says_that_one_is_expected():
+    f = nn.transform(lambda x: nn.Linear(2)(x))
+    params, x = f.init(KEY, jnp.ones(3)), jnp.ones(3)
+    look = nn.capture(f)
+    assert list(look(params, {}, None, x).outputs) == list(look(params, None, None, x).outputs) == ["linear"]
+    signature = r"captured\(params, state, rng, \*args"
+    with pytest.raises(TypeError, match=r"capture: state must be a mapping .* or None .*, got .*key.*" + signature):
+        look(params, KEY, x)
+    with pytest.raises(ValueError, match=r"capture: rng must be a random key or None, got .*3.*" + signature):
+        look(params, None, x)
+
+
 def test_state_in_transform_says_to_use_transform_with_state():
     f = nn.transform(lambda: nn.set_state("s", 1.0))
     with pytest.raises(nn.NonEmptyStateError, match="transform_with_state"):

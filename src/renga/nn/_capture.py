@@ -1,6 +1,6 @@
 """Looking inside a model: what its modules compute, and the gradients there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,10 @@ import jax.numpy as jnp
 
 from renga.nn._mismatch import compare
 from renga.nn._module import MethodContext, intercept_methods
+from renga.nn._rng import describe, is_key, is_seed
 from renga.nn._summarise import as_transformed, draw_table, eval_summary
+
+_SIGNATURE = "The signature is captured(params, state, rng, *args, perturbations=None)"
 
 
 class Captured(NamedTuple):
@@ -35,7 +38,12 @@ def capture(f: Any) -> Callable[..., Captured]:
       f: a function that uses modules, or a transformed one.
 
     Returns:
-      `captured(params, state, rng, *args, perturbations=None, **kwargs) -> Captured`.
+      `captured(params, state, rng, *args, perturbations=None, **kwargs) -> Captured`, of a function
+      without state too: its `state` is {} or None.
+
+    Raises:
+      TypeError: on a call whose `state` is no mapping.
+      ValueError: on a call whose `rng` is no key.
 
     Example:
       >>> from renga import nn
@@ -53,6 +61,13 @@ def capture(f: Any) -> Callable[..., Captured]:
     apply = as_transformed(f).apply
 
     def captured(params: Any, state: Any, rng: Any, *args: Any, perturbations: Any = None, **kwargs: Any) -> Captured:
+        if state is not None and not isinstance(state, Mapping):
+            raise TypeError(
+                "capture: state must be a mapping from module names, or {} or None for a function without "
+                f"state, got {describe(state)}. {_SIGNATURE}, for nn.transform too"
+            )
+        if rng is not None and not is_key(rng) and not is_seed(rng):
+            raise ValueError(f"capture: rng must be a random key or None, got {describe(rng)}. {_SIGNATURE}")
         outputs: dict[str, list[Any]] = {}
         added = perturbations or {}
 
