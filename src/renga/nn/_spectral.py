@@ -138,7 +138,7 @@ class SNParamsTree(Module):
           update_stats: whether the state is set.
         """
 
-        def normalise(name: str, value: Array) -> Array:
+        def normalise(name: str, value: ArrayLike) -> Array:
             norm = SpectralNorm(self._eps, self._n_steps, name=name)
             return norm(value, update_stats=update_stats)
 
