@@ -99,6 +99,25 @@ def test_stochastic_rounding_is_right_on_average_and_transparent_to_gradients():
     assert jax.grad(lambda x: optim.stochastic_round(keys[0], x, jnp.bfloat16).astype(jnp.float32))(1.7) == 1.0
 
 
+def test_moments_in_bfloat16_are_right_on_average_over_elements_leaves_and_steps():
+    g = dict.fromkeys("ab", jnp.full(4096, 1.003))
+    tx = optim.state_dtype(optim.adam(1e-3), jnp.bfloat16)
+    step = jax.jit(tx.update)
+    moments = []
+    for state in (tx.init(g), tx.init(g)._replace(count=jnp.int32(5))):
+        inner = step(g, state)[1]
+        moments.append({name: optim.tree.get(inner, name) for name in ("mu", "nu")})
+    for name, want in (("mu", 0.1 * 1.003), ("nu", 1e-3 * 1.003**2)):
+        nearest = float(jnp.bfloat16(want))
+        assert abs(nearest / want - 1) > 1e-3  # what rounding to nearest would give
+        seen = [np.asarray(m[name][leaf].astype(jnp.float32)) for m in moments for leaf in "ab"]
+        for one in seen:
+            assert len(np.unique(one)) == 2  # the two neighbours
+            np.testing.assert_allclose(one.mean(), want, rtol=2.5e-4)
+        # Each leaf and each step draws its own.
+        assert np.abs(np.corrcoef(seen) - np.eye(4)).max() < 0.1
+
+
 def test_a_decay_that_rounding_would_lose_is_an_error():
     with pytest.raises(ValueError, match=r"loses the decay b2 = 0.999 in bfloat16"):
         optim.state_dtype(optim.adam(1e-3), jnp.bfloat16, rounding="nearest")
