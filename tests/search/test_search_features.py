@@ -11,7 +11,7 @@ import pytest
 
 from renga import search
 from renga.search import _kernel
-from renga.search._keys import split_each, split_many, uniform_each
+from renga.search._keys import gumbel, split_each, split_many, uniform_each
 
 B, A = 3, 3
 muzero = functools.partial(search.muzero_policy, dirichlet_fraction=0.0, temperature=0.0)
@@ -67,6 +67,10 @@ def test_keys_and_noise_are_bitwise_those_of_jax_random():
         np.testing.assert_array_equal(data(split_many(keys[0], 7)), data(jax.random.split(keys[0], 7)))
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (11,)))(keys)
         np.testing.assert_array_equal(uniform_each(keys, 11), uniform)
+        noise = jax.random.gumbel(keys[1], (7, 9), jnp.float32)
+        np.testing.assert_array_equal(gumbel(keys[1], (7, 9), jnp.float32), noise)
+        half = gumbel(keys[1], (2, 3), jnp.bfloat16)
+        np.testing.assert_array_equal(half, jax.random.gumbel(keys[1], (2, 3), jnp.bfloat16))
     other = jax.random.split(jax.random.key(1, impl="rbg"), 2)
     assert uniform_each(other, 3).shape == (2, 3)
 

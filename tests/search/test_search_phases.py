@@ -10,7 +10,6 @@ import pytest
 from renga import search
 from renga.search import _backup, _descend
 from renga.search._backup import Leaves
-from renga.search._choices import undecided
 from renga.search._init import init_tree
 from renga.search._rules import as_rules
 from renga.search._step import leaf_index
@@ -47,7 +46,7 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
 
     descend = [jax.jit(functools.partial(f, rules)) for f in (_descend._by_tree, _descend._together)]
     back_up = [jax.jit(functools.partial(_backup._by_tree, rules, not explicit)), jax.jit(_backup._together)]
-    choices, used = undecided(tree), jnp.ones(B, jnp.int32)
+    choices, used = _descend.first_choices(rules, tree), jnp.ones(B, jnp.int32)
     for i in range(N + 1):
         words = jax.random.key_data(jax.random.split(jax.random.key(i), B))
         active = jnp.asarray(rng.uniform(size=B) < 0.8) if explicit else None
@@ -55,12 +54,12 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
         taking_part = np.ones(B, bool) if active is None else np.asarray(active)
         for mine, plain in zip(*paths, strict=True):
             np.testing.assert_array_equal(mine[taking_part], plain[taking_part])
-        parent, action, child = paths[0]
+        edge, child = paths[0] if explicit else (*paths[0], jnp.full(B, -1))
         index = leaf_index(child, used, active, N)
         if not explicit and i == N - 1:
             break  # without budgets there is room for every simulation
         used += (index == used) & (index < N)
-        leaves = Leaves(parent, action, index, random_step(rng, explicit))
+        leaves = Leaves(edge, index, random_step(rng, explicit))
         (tree, choices), (plain, _) = (f(tree, choices, leaves, none) for f in back_up)
         for name in tree:
             jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), tree[name], plain[name])

@@ -20,16 +20,20 @@ class Leaves(NamedTuple):
     """One new leaf of each tree.
 
     Attributes:
-      parent: the node it hangs on, [B].
-      action: the edge, [B].
+      edge: what it hangs on, n · A + a for action a at node n, [B].
       index: where it is written, [B]; N or more for trees that stay as they are.
       step: what the model said, a `RecurrentFnOutput`.
     """
 
-    parent: Any
-    action: Any
+    edge: Any
     index: Any
     step: Any
+
+
+def node_and_action(edge: Any, tree: Tree) -> tuple[Any, Any]:
+    """n and a of edges n · A + a."""
+    num_actions = jnp.int32(tree.num_actions)
+    return lax.div(edge, num_actions), lax.rem(edge, num_actions)
 
 
 def back_up(tree: Tree, choices: Any, leaves: Leaves, rules: Any, all_written: bool) -> tuple[Tree, Any]:
@@ -56,15 +60,13 @@ def back_up(tree: Tree, choices: Any, leaves: Leaves, rules: Any, all_written: b
 
 
 class _Path(NamedTuple):
-    """A path that has been backed up from its leaf to `node`.
+    """A path that has been backed up from its leaf to a node that hangs on `edge`.
 
-    What is known of `parent` is read after the last write: XLA would copy whole arrays if one
+    What is known of the node above is read after the last write: XLA would copy whole arrays if one
     round of a loop read an entry before it writes another.
     """
 
-    node: Any
-    action: Any
-    parent: Any
+    edge: Any
     visits: Any
     value: Any
     returned: Any
@@ -89,27 +91,27 @@ class _Waiting(NamedTuple):
 def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
     batch_size, num_nodes = tree.node_visits.shape
     tiled = rules is not None and pays_off(tree)
+    first = (ROOT_INDEX + 1) * tree.num_actions  # edges of roots come before
 
     def one(b: Any, state: Any) -> Any:
-        leaf, parent, action = (read(x, b) for x in (leaves.index, leaves.parent, leaves.action))
+        leaf, edge = read(leaves.index, b), read(leaves.edge, b)
         own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
 
-        def choose(tree: Tree, choices: Any, waiting: Any, path: _Path, mean: Any, at: int) -> Any:
-            """Makes the choice at the parent, or remembers to make it."""
-            node = path.parent
+        def choose(tree: Tree, choices: Any, waiting: Any, node: Any, visits: Any, mean: Any, at: int) -> Any:
+            """Makes the choice at a node, or remembers to make it."""
             if tiled and at == 0:
                 return choices, waiting  # all roots together, at the end
             if tiled:
                 nodes = write(waiting.nodes, b * num_nodes + node, waiting.count)
                 return choices, _Waiting(nodes, waiting.count + 1)
-            row = Row(tree, b, node, node_visits=path.visits + 1, node_values=mean)
+            row = Row(tree, b, node, node_visits=visits, node_values=mean)
             action, tied = rules[at].choose(row, 0, own_numbers[at])
             choice = as_choice(action, read(tree.children_index, b, node, action), ~tied)
             return write(choices, choice, b, node), waiting
 
         def up(path: _Path, at: int) -> _Path:
             """One step towards the root; `at` tells which rule is for the parent."""
-            tree, node, action = path.tree, path.parent, path.action
+            tree, (node, action) = path.tree, node_and_action(path.edge, path.tree)
             reward, discount = (read(x, b, node, action) for x in (tree.children_rewards, tree.children_discounts))
             returned = (reward + discount * path.returned).astype(path.returned.dtype)
             mean = (path.value * path.visits + returned) / (path.visits + 1.0)
@@ -123,15 +125,15 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
             )
             choices, waiting = path.choices, path.waiting
             if rules is not None:
-                choices, waiting = choose(tree, choices, waiting, path, mean, at)
+                choices, waiting = choose(tree, choices, waiting, node, path.visits + 1, mean, at)
             return _stand(tree, choices, waiting, b, node, returned, mean)
 
         def everything(_: Any, state: Any) -> Any:
             tree, choices, waiting = state
-            tree, choices = _write_leaf(tree, choices, b, leaf, parent, action, leaves.step)
+            tree, choices = _write_leaf(tree, choices, b, leaf, edge, leaves.step)
             value = read(tree.node_values, b, leaf)
             path = _stand(tree, choices, waiting, b, leaf, value, value)
-            path = lax.while_loop(lambda path: path.parent > ROOT_INDEX, lambda path: up(path, 1), path)
+            path = lax.while_loop(lambda path: path.edge >= first, lambda path: up(path, 1), path)
             path = up(path, 0)
             return path.tree, path.choices, path.waiting
 
@@ -178,9 +180,7 @@ def _choose_roots(rule: Any, tree: Tree, choices: Any, numbers: Any) -> Any:
 def _stand(tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: Any, child_value: Any) -> _Path:
     parent = read(tree.parents, b, node)
     return _Path(
-        node=node,
-        action=read(tree.action_from_parent, b, node),
-        parent=parent,
+        edge=parent * tree.num_actions + read(tree.action_from_parent, b, node),
         visits=read(tree.node_visits, b, jnp.maximum(parent, 0)),
         value=read(tree.node_values, b, jnp.maximum(parent, 0)),
         returned=returned,
@@ -191,7 +191,9 @@ def _stand(tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: 
     )
 
 
-def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, parent: Any, action: Any, step: Any) -> Any:
+def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, edge_index: Any, step: Any) -> Any:
+    parent, action = node_and_action(edge_index, tree)
+
     def node(name: str, value: Any) -> Any:
         array = getattr(tree, name)
         return array if array is None else write(array, value, b, leaf)
@@ -224,6 +226,6 @@ def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, parent: Any, action
 
 def _together(tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
     del numbers
-    edge = (jnp.arange(leaves.index.shape[0]), leaves.parent, leaves.action)
+    edge = (jnp.arange(leaves.index.shape[0]), *node_and_action(leaves.edge, tree))
     tree = write_nodes(tree, edge, leaves.index, leaves.step, None)
     return backward(tree, leaves.index), choices

@@ -19,8 +19,12 @@ def undecided(tree: Tree) -> Any:
     path through it is backed up. The next selection at every node is therefore kept, as one number, [B, N]:
 
         the child that it leads to;  -2 - a if action a has no child yet;  -1 if it is not known
+
+    in 16 bits where these are enough.
     """
-    return jnp.full(tree.node_visits.shape, UNDECIDED, jnp.int32)
+    largest = max(tree.node_visits.shape[1], tree.num_actions + 2)
+    dtype = jnp.int16 if largest <= jnp.iinfo(jnp.int16).max else jnp.int32
+    return jnp.full(tree.node_visits.shape, UNDECIDED, dtype)
 
 
 def as_choice(action: Any, child: Any, known: Any = True) -> Any:

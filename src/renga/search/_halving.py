@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, Int
 
 
@@ -43,8 +44,8 @@ def considered_visits(
     candidates, start, level = jnp.maximum(m, 1), jnp.zeros_like(t), jnp.zeros_like(t)
     visits: Any = t
     for _ in range(max_phases + 1):
-        rounds = jnp.maximum(1, n // jnp.maximum(phases * candidates, 1))
-        visits = jnp.where(t >= start, level + (t - start) // candidates, visits)
+        rounds = jnp.maximum(1, lax.div(n, jnp.maximum(phases * candidates, 1)))
+        visits = jnp.where(t >= start, level + lax.div(t - start, candidates), visits)
         start, level = start + rounds * candidates, level + rounds
-        candidates = jnp.maximum(2, candidates // 2)
+        candidates = jnp.maximum(2, lax.div(candidates, 2))
     return jnp.where(m <= 1, t, visits)

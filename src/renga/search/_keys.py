@@ -5,6 +5,7 @@ a step of a small search. Here its 20 rounds are one elementwise expression that
 its use. Other generators, and the old layout of Threefry's counters, go through `jax.random`.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -69,6 +70,15 @@ def uniform_words(words: Any, num: int) -> Any:
     x0, x1 = _threefry(words[..., :1], words[..., 1:], counts)
     mantissa = ((x0 ^ x1) >> np.uint32(9)) | np.uint32(0x3F800000)
     return lax.bitcast_convert_type(mantissa, jnp.float32) - np.float32(1)
+
+
+def gumbel(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Draws Gumbel noise, as `jax.random.gumbel` does."""
+    if not draws_alike(key) or dtype != jnp.float32 or getattr(jax.config, "jax_high_dynamic_range_gumbel", False):
+        return jax.random.gumbel(key, shape, dtype)
+    uniform = uniform_words(jax.random.key_data(key), math.prod(shape)).reshape(shape)
+    tiny = np.finfo(np.float32).tiny
+    return -jnp.log(-jnp.log(jnp.maximum(tiny, uniform + tiny)))
 
 
 def draws_alike(keys: Any) -> bool:

@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Int, Shaped
 
 from renga._core.checks import check_shapes
 from renga.search._explicit import mask_logits
+from renga.search._keys import gumbel, split_many
 from renga.search._qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
@@ -86,7 +87,7 @@ def muzero_policy(
       model", 2020, appendix B.
     """
     root = _root_of("muzero_policy", root, search_options.get("tree"))
-    action_key, dirichlet_key, search_key = jax.random.split(rng_key, 3)
+    action_key, dirichlet_key, search_key = split_many(jnp.asarray(rng_key), 3)
     noisy = _add_dirichlet_noise(dirichlet_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha)
     root = root.replace(prior_logits=_masked(noisy, invalid_actions))
     interior = functools.partial(
@@ -170,13 +171,12 @@ def gumbel_muzero_policy(
         raise ValueError(f"gumbel_muzero_policy: num_simulations must be at least 1, got {num_simulations}")
     root = _root_of("gumbel_muzero_policy", root, search_options.get("tree"))
     root = root.replace(prior_logits=_masked(root.prior_logits, invalid_actions))
-    search_key, gumbel_key = jax.random.split(rng_key)
+    search_key, gumbel_key = split_many(jnp.asarray(rng_key), 2)
     logits = jnp.asarray(root.prior_logits)
-    noise = jax.random.gumbel(gumbel_key, logits.shape, logits.dtype)
-    gumbel = gumbel_scale * noise
+    noise = gumbel_scale * gumbel(gumbel_key, logits.shape, logits.dtype)
     before, budget = search_options.get("tree"), search_options.get("budgets")
     extra_data = GumbelMuZeroExtraData(
-        root_gumbel=gumbel,
+        root_gumbel=noise,
         budget=None if budget is None else jnp.asarray(budget, jnp.int32),
         visits_before=None if before is None else before.children_visits[:, ROOT_INDEX],
     )
@@ -199,10 +199,10 @@ def gumbel_muzero_policy(
         loop_fn=loop_fn,
         **search_options,
     )
-    return gumbel_output(tree, gumbel, invalid_actions, qtransform)
+    return gumbel_output(tree, noise, invalid_actions, qtransform)
 
 
-def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any) -> PolicyOutput:
+def gumbel_output(tree: Tree, noise: Any, invalid_actions: Any, qtransform: Any) -> PolicyOutput:
     """The action and the improved policy at the root of a finished search."""
     visits = tree.summary().visit_counts
     if tree.extra_data.visits_before is not None:
@@ -210,7 +210,7 @@ def gumbel_output(tree: Tree, gumbel: Any, invalid_actions: Any, qtransform: Any
     logits = tree.children_prior_logits[:, ROOT_INDEX]
     completed = jax.vmap(qtransform, in_axes=(0, None))(tree, ROOT_INDEX)
     most_visits = jnp.max(visits, axis=-1)
-    scores = jax.vmap(considered_scores)(most_visits, gumbel, logits, completed, visits)
+    scores = jax.vmap(considered_scores)(most_visits, noise, logits, completed, visits)
     invalid = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
     return PolicyOutput(
         action=masked_argmax(scores, invalid),
@@ -235,7 +235,7 @@ def sample_visits(rng_key: Any, weights: Any, temperature: Any) -> Any:
     logits = _log_probs(weights)
     logits = logits - jnp.max(logits, axis=-1, keepdims=True)
     logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
-    return jax.random.categorical(rng_key, logits)
+    return jnp.argmax(gumbel(rng_key, logits.shape, logits.dtype) + logits, axis=-1)
 
 
 def _masked(logits: Any, invalid_actions: Any) -> Any:

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Int, Shaped
 from renga._core.checks import check_shapes
 from renga._core.varying import vary_like
 from renga.search._backward import backward
-from renga.search._choices import undecided
+from renga.search._descend import first_choices
 from renga.search._expand import expand
 from renga.search._gradient import replay
 from renga.search._init import check_root, continue_tree, explicit_parts, init_tree
@@ -151,7 +151,7 @@ def search(
         step = plain_step(params, constant_fn, select, max_depth, budgets, *phases)
     else:
         step = quick_step(params, constant_fn, select, rules, max_depth, budgets, steady)
-    choices = None if rules is None else undecided(tree)
+    choices = None if rules is None else first_choices(rules, tree)
     state = State(rng_key, tree, vary_like(choices, tree), used)
     tree = loop_fn(0, num_simulations // num_parallel, step, state).tree
     if differentiable:
