@@ -11,7 +11,8 @@ import pytest
 
 from renga import search
 from renga.search import _kernel
-from renga.search._keys import gumbel, split_each, split_many, uniform_each
+from renga.search._keys import gumbel as gumbel_noise
+from renga.search._keys import split_each, split_many, uniform_each
 
 B, A = 3, 3
 muzero = functools.partial(search.muzero_policy, dirichlet_fraction=0.0, temperature=0.0)
@@ -68,8 +69,8 @@ def test_keys_and_noise_are_bitwise_those_of_jax_random():
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (11,)))(keys)
         np.testing.assert_array_equal(uniform_each(keys, 11), uniform)
         noise = jax.random.gumbel(keys[1], (7, 9), jnp.float32)
-        np.testing.assert_array_equal(gumbel(keys[1], (7, 9), jnp.float32), noise)
-        half = gumbel(keys[1], (2, 3), jnp.bfloat16)
+        np.testing.assert_array_equal(gumbel_noise(keys[1], (7, 9), jnp.float32), noise)
+        half = gumbel_noise(keys[1], (2, 3), jnp.bfloat16)
         np.testing.assert_array_equal(half, jax.random.gumbel(keys[1], (2, 3), jnp.bfloat16))
     other = jax.random.split(jax.random.key(1, impl="rbg"), 2)
     assert uniform_each(other, 3).shape == (2, 3)
@@ -245,65 +246,40 @@ def test_leaves_of_one_tree_are_evaluated_on_all_devices():
 
 
 def test_gradients_through_the_search_are_those_of_finite_differences():
-    def value(params, root_shift, differentiable=True):
-        root = make_root()
-        root = root.replace(value=root.value + root_shift)
-        output = search.gumbel_muzero_policy(params, jax.random.key(3), root, step, 12, differentiable=differentiable)
-        return jnp.sum(output.search_tree.node_values[:, 0]) + jnp.sum(output.action_weights * jnp.arange(A)[None])
+    with jax.enable_x64(True):
+        params = jnp.asarray(PARAMS, jnp.float64)
+        state = jnp.asarray(make_root().embedding, jnp.float64)
+        direction = jnp.asarray(np.random.RandomState(4).normal(size=params.shape))
 
-    value_jit = jax.jit(value)
-    np.testing.assert_allclose(value_jit(PARAMS, 0.0), value(PARAMS, 0.0, differentiable=False), rtol=1e-5)
-    grad, root_grad = jax.jit(jax.grad(value, (0, 1)))(PARAMS, 0.0)
-    direction = jnp.asarray(np.random.RandomState(4).normal(size=PARAMS.shape), jnp.float32)
-    eps = 1e-3
-    numeric = (value_jit(PARAMS + eps * direction, 0.0) - value_jit(PARAMS - eps * direction, 0.0)) / (2 * eps)
-    np.testing.assert_allclose(jnp.sum(grad * direction), numeric, rtol=2e-2)
-    assert np.isfinite(root_grad)
+        def targets(params, state, differentiable):
+            """A sum of root values, one of action weights, and the decisions."""
+            logits, value = heads(state)
+            root = search.RootFnOutput(prior_logits=2 * logits, value=value, embedding=state)
+            output = search.gumbel_muzero_policy(
+                params, jax.random.key(3), root, step, 30, differentiable=differentiable
+            )
+            tree = output.search_tree
+            values = jnp.sum(tree.node_values[:, 0] * jnp.arange(1.0, B + 1))
+            weights = jnp.sum(output.action_weights * jnp.arange(B * A).reshape(B, A))
+            return jnp.stack([values, weights]), tree.children_index, search.statistics(tree).max_depth
 
-
-def test_chance_functions_see_valid_indices_only_and_run_only_when_needed():
-    seen = {"decision": [], "chance": []}
-
-    def decide(params, rng_key, action, state):
-        jax.debug.callback(lambda a: seen["decision"].append(np.array(a)), action)
-        return search.DecisionRecurrentFnOutput(
-            chance_logits=jnp.zeros((1, 2)), afterstate_value=state[:, 0]
-        ), state + action[:, None]
-
-    def chance(params, rng_key, outcome, state):
-        jax.debug.callback(lambda a: seen["chance"].append(np.array(a)), outcome)
-        return search.ChanceRecurrentFnOutput(
-            action_logits=jnp.zeros((1, 3)), value=state[:, 0], reward=state[:, 0] * (1.0 - outcome),
-            discount=jnp.full(1, 0.5),
-        ), 0 * state  # fmt: skip
-
-    root = search.RootFnOutput(prior_logits=jnp.zeros((1, 3)), value=jnp.zeros(1), embedding=jnp.zeros((1, 1)))
-    for gumbel in (False, True):
-        seen["decision"].clear(), seen["chance"].clear()
-        output = search.stochastic_muzero_policy(
-            (), jax.random.key(0), root, decide, chance, 40, temperature=0.0, gumbel=gumbel
-        )
-        jax.effects_barrier()
-        assert int(output.action[0]) == 2
-        assert len(seen["decision"]) + len(seen["chance"]) == 40
-        assert max(map(np.max, seen["decision"])) <= 2
-        assert max(map(np.max, seen["chance"])) <= 1
-        assert min(map(np.min, seen["chance"])) >= 0
-        np.testing.assert_allclose(output.action_weights.sum(), 1, rtol=1e-6)
-
-
-def test_sampled_actions_are_corrected_for_their_proposal():
-    from renga.search._examples import example_sampled_model
-
-    root, model = example_sampled_model()
-    root = root.replace(prior_log_probs=jnp.arange(8.0)[None], proposal_log_probs=jnp.arange(8.0)[None])
-    output = search.sampled_muzero_policy(
-        (), jax.random.key(0), root, model, 200, dirichlet_fraction=0.0, temperature=0.0
-    )
-    prior = jax.nn.softmax(output.search_tree.children_prior_logits[:, 0])
-    np.testing.assert_allclose(prior, 1 / 8, rtol=1e-5)
-    assert abs(float(output.action[0]) - 0.5) < 0.15
-    np.testing.assert_array_equal(output.action, root.actions[0, output.action_index])
+        quick = {"xla_backend_optimization_level": 0}
+        plain = jax.jit(functools.partial(targets, differentiable=False), compiler_options=quick)
+        of_both = jax.jacrev(lambda *args: targets(*args, differentiable=True)[0], (0, 1))
+        by_params, by_state = jax.jit(of_both, compiler_options=quick)(params, state)
+        _, children, depth = plain(params, state)
+        assert (depth >= 6).all()
+        eps = 1e-6
+        along = jnp.sin(jnp.arange(state.size)).reshape(state.shape)
+        for move, expected in (
+            ((direction, 0 * state), jnp.sum(by_params * direction[None], (1, 2, 3))),
+            ((0 * params, along), jnp.sum(by_state * along[None], (1, 2))),
+        ):
+            above, below = (plain(params + s * move[0], state + s * move[1]) for s in (eps, -eps))
+            for shifted in (above, below):
+                np.testing.assert_array_equal(shifted[1], children)
+            assert (jnp.abs(expected) > 1e-3).all()
+            np.testing.assert_allclose((above[0] - below[0]) / (2 * eps), expected, rtol=1e-6)
 
 
 def test_statistics_text_json_and_graphviz_tell_the_same(plain_tree):
@@ -329,6 +305,10 @@ def test_statistics_text_json_and_graphviz_tell_the_same(plain_tree):
     assert text.splitlines()[0].startswith("root  N=21")
     with pytest.raises(ValueError, match="batch_index"):
         search.describe(plain_tree, 9)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x, plain_tree)
+    assert count(json.loads(search.to_json(half, 1))) == 21
+    assert search.to_graphviz(half, 1).count("->") == 20
+    assert search.describe(half, 1).splitlines()[0] == f"root  N=21  V={float(half.node_values[1, 0]):.2f}"
 
 
 def test_broken_trees_are_told(plain_tree):

@@ -31,7 +31,7 @@ class Leaves(NamedTuple):
 
 
 def node_and_action(edge: Any, tree: Tree) -> tuple[Any, Any]:
-    """n and a of edges n · A + a."""
+    """Splits edges n · A + a in n and a."""
     num_actions = jnp.int32(tree.num_actions)
     return lax.div(edge, num_actions), lax.rem(edge, num_actions)
 

@@ -38,7 +38,8 @@ def considered_visits(
       Karnin et al., "Almost optimal exploration in multi-armed bandits", 2013.
       Danihelka et al., "Policy improvement by planning with Gumbel", 2022, algorithm 1.
     """
-    m, n, t = (jnp.asarray(x, jnp.int32) for x in (num_considered, num_simulations, simulation))
+    given = (num_considered, num_simulations, simulation)
+    m, n, t = jnp.broadcast_arrays(*(jnp.asarray(x, jnp.int32) for x in given))
     max_phases = math.ceil(math.log2(max(max_num_considered, 2)))
     phases = sum((m > 2**k).astype(jnp.int32) for k in range(max_phases))
     candidates, start, level = jnp.maximum(m, 1), jnp.zeros_like(t), jnp.zeros_like(t)
@@ -47,5 +48,5 @@ def considered_visits(
         rounds = jnp.maximum(1, lax.div(n, jnp.maximum(phases * candidates, 1)))
         visits = jnp.where(t >= start, level + lax.div(t - start, candidates), visits)
         start, level = start + rounds * candidates, level + rounds
-        candidates = jnp.maximum(2, lax.div(candidates, 2))
+        candidates = jnp.maximum(2, candidates >> 1)
     return jnp.where(m <= 1, t, visits)

@@ -133,6 +133,10 @@ def stochastic_muzero_policy(
     """
     if search_options.get("tree") is not None:
         raise ValueError("stochastic_muzero_policy: tree must be None: what is returned lacks the edges of chance")
+    if getattr(root, "invalid_actions", None) is not None:
+        illegal = jnp.asarray(root.invalid_actions) != 0
+        invalid_actions = illegal if invalid_actions is None else illegal | (jnp.asarray(invalid_actions) != 0)
+        root = root.replace(invalid_actions=None)
     num_actions = jnp.shape(root.prior_logits)[-1]
     num_outcomes, state = _root_state(params, rng_key, root, decision_recurrent_fn)
     recurrent_fn = _recurrent_fn(decision_recurrent_fn, chance_recurrent_fn, num_actions, num_outcomes)
