@@ -54,12 +54,12 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
         taking_part = np.ones(B, bool) if active is None else np.asarray(active)
         for mine, plain in zip(*paths, strict=True):
             np.testing.assert_array_equal(mine[taking_part], plain[taking_part])
-        edge, child = paths[0] if explicit else (*paths[0], jnp.full(B, -1))
+        parent, action, child = paths[0] if explicit else (*paths[0], jnp.full(B, -1))
         index = leaf_index(child, used, active, N)
         if not explicit and i == N - 1:
             break  # without budgets there is room for every simulation
         used += (index == used) & (index < N)
-        leaves = Leaves(edge, index, random_step(rng, explicit))
+        leaves = Leaves(parent, action, index, random_step(rng, explicit))
         (tree, choices), (plain, _) = (f(tree, choices, leaves, none) for f in back_up)
         for name in tree:
             jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), tree[name], plain[name])

@@ -20,20 +20,16 @@ class Leaves(NamedTuple):
     """One new leaf of each tree.
 
     Attributes:
-      edge: what it hangs on, n · A + a for action a at node n, [B].
+      parent: the node it hangs on, [B].
+      action: the edge, [B].
       index: where it is written, [B]; N or more for trees that stay as they are.
       step: what the model said, a `RecurrentFnOutput`.
     """
 
-    edge: Any
+    parent: Any
+    action: Any
     index: Any
     step: Any
-
-
-def node_and_action(edge: Any, tree: Tree) -> tuple[Any, Any]:
-    """Splits edges n · A + a in n and a."""
-    num_actions = jnp.int32(tree.num_actions)
-    return lax.div(edge, num_actions), lax.rem(edge, num_actions)
 
 
 def back_up(tree: Tree, choices: Any, leaves: Leaves, rules: Any, all_written: bool) -> tuple[Tree, Any]:
@@ -62,6 +58,7 @@ def back_up(tree: Tree, choices: Any, leaves: Leaves, rules: Any, all_written: b
 class _Path(NamedTuple):
     """A path that has been backed up from its leaf to a node that hangs on `edge`.
 
+    The edge of action a at node n is n · 2ᵏ + a, with 2ᵏ ≥ A: one number to carry in place of two.
     What is known of the node above is read after the last write: XLA would copy whole arrays if one
     round of a loop read an entry before it writes another.
     """
@@ -91,10 +88,10 @@ class _Waiting(NamedTuple):
 def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
     batch_size, num_nodes = tree.node_visits.shape
     tiled = rules is not None and pays_off(tree)
-    first = (ROOT_INDEX + 1) * tree.num_actions  # edges of roots come before
+    bits = (tree.num_actions - 1).bit_length()
 
     def one(b: Any, state: Any) -> Any:
-        leaf, edge = read(leaves.index, b), read(leaves.edge, b)
+        leaf, parent, action = (read(x, b) for x in (leaves.index, leaves.parent, leaves.action))
         own_numbers = jax.tree.map(lambda x: read(x, b), numbers)
 
         def choose(tree: Tree, choices: Any, waiting: Any, node: Any, visits: Any, mean: Any, at: int) -> Any:
@@ -111,7 +108,7 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
 
         def up(path: _Path, at: int) -> _Path:
             """One step towards the root; `at` tells which rule is for the parent."""
-            tree, (node, action) = path.tree, node_and_action(path.edge, path.tree)
+            tree, node, action = path.tree, path.edge >> bits, path.edge & ((1 << bits) - 1)
             reward, discount = (read(x, b, node, action) for x in (tree.children_rewards, tree.children_discounts))
             returned = (reward + discount * path.returned).astype(path.returned.dtype)
             mean = (path.value * path.visits + returned) / (path.visits + 1.0)
@@ -126,14 +123,14 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
             choices, waiting = path.choices, path.waiting
             if rules is not None:
                 choices, waiting = choose(tree, choices, waiting, node, path.visits + 1, mean, at)
-            return _stand(tree, choices, waiting, b, node, returned, mean)
+            return _stand(tree, choices, waiting, b, node, returned, mean, bits)
 
         def everything(_: Any, state: Any) -> Any:
             tree, choices, waiting = state
-            tree, choices = _write_leaf(tree, choices, b, leaf, edge, leaves.step)
+            tree, choices = _write_leaf(tree, choices, b, leaf, parent, action, leaves.step)
             value = read(tree.node_values, b, leaf)
-            path = _stand(tree, choices, waiting, b, leaf, value, value)
-            path = lax.while_loop(lambda path: path.edge >= first, lambda path: up(path, 1), path)
+            path = _stand(tree, choices, waiting, b, leaf, value, value, bits)
+            path = lax.while_loop(lambda path: path.edge >> bits > ROOT_INDEX, lambda path: up(path, 1), path)
             path = up(path, 0)
             return path.tree, path.choices, path.waiting
 
@@ -177,10 +174,12 @@ def _choose_roots(rule: Any, tree: Tree, choices: Any, numbers: Any) -> Any:
     return for_each(-(-batch_size // WIDTH), tile, choices)
 
 
-def _stand(tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: Any, child_value: Any) -> _Path:
+def _stand(
+    tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: Any, child_value: Any, bits: int
+) -> _Path:
     parent = read(tree.parents, b, node)
     return _Path(
-        edge=parent * tree.num_actions + read(tree.action_from_parent, b, node),
+        edge=(parent << bits) + read(tree.action_from_parent, b, node),
         visits=read(tree.node_visits, b, jnp.maximum(parent, 0)),
         value=read(tree.node_values, b, jnp.maximum(parent, 0)),
         returned=returned,
@@ -191,9 +190,7 @@ def _stand(tree: Tree, choices: Any, waiting: Any, b: Any, node: Any, returned: 
     )
 
 
-def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, edge_index: Any, step: Any) -> Any:
-    parent, action = node_and_action(edge_index, tree)
-
+def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, parent: Any, action: Any, step: Any) -> Any:
     def node(name: str, value: Any) -> Any:
         array = getattr(tree, name)
         return array if array is None else write(array, value, b, leaf)
@@ -226,6 +223,6 @@ def _write_leaf(tree: Tree, choices: Any, b: Any, leaf: Any, edge_index: Any, st
 
 def _together(tree: Tree, choices: Any, leaves: Leaves, numbers: Any) -> Any:
     del numbers
-    edge = (jnp.arange(leaves.index.shape[0]), *node_and_action(leaves.edge, tree))
+    edge = (jnp.arange(leaves.index.shape[0]), leaves.parent, leaves.action)
     tree = write_nodes(tree, edge, leaves.index, leaves.step, None)
     return backward(tree, leaves.index), choices

@@ -29,7 +29,9 @@ def first_choices(rules: Rules, tree: Tree) -> Any:
     return choices.at[:, ROOT_INDEX].set(as_choice(action, child).astype(choices.dtype))
 
 
-def descend(key_words: Any, tree: Tree, choices: Any, rules: Rules, max_depth: Any, active: Any) -> tuple[Any, Any]:
+def descend(
+    key_words: Any, tree: Tree, choices: Any, rules: Rules, max_depth: Any, active: Any
+) -> tuple[Any, Any, Any]:
     """Descends in every tree of a batch until it leaves the tree; see `simulate`.
 
     One number is read a level. Only where the next action is not known, scores are computed, and
@@ -44,7 +46,7 @@ def descend(key_words: Any, tree: Tree, choices: Any, rules: Rules, max_depth: A
       active: False for trees that stay out of this simulation, [B]; None if there are none.
 
     Returns:
-      The edge that each path ends on, n · A + a for action a at node n, and the child that is there or -1.
+      The last node of each path, the action selected there, and the child it has there or -1.
     """
     numbers = numbers_by_tree(rules, tree.node_visits.shape[0])
 
@@ -54,8 +56,8 @@ def descend(key_words: Any, tree: Tree, choices: Any, rules: Rules, max_depth: A
     def together(*args: Any) -> Any:
         return _together(rules, *args)
 
-    edge, *child = one_kernel(by_tree, together)(key_words, tree, choices, numbers, max_depth, active)
-    return edge, child[0] if child else jnp.full_like(edge, UNVISITED)
+    node, action, *child = one_kernel(by_tree, together)(key_words, tree, choices, numbers, max_depth, active)
+    return node, action, child[0] if child else jnp.full_like(node, UNVISITED)
 
 
 def _ends_early(tree: Tree, max_depth: Any) -> bool:
@@ -64,7 +66,7 @@ def _ends_early(tree: Tree, max_depth: Any) -> bool:
 
 
 def _by_tree(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: Any, max_depth: Any, active: Any) -> Any:
-    ends_early, num_actions = _ends_early(tree, max_depth), tree.num_actions
+    ends_early = _ends_early(tree, max_depth)
 
     def one(b: Any, results: Any) -> Any:
         limit = None if max_depth is None else read(max_depth, b)
@@ -116,10 +118,10 @@ def _by_tree(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: An
             choice, ties = select(rules[0], own_numbers[0], jnp.int32(ROOT_INDEX), ties)
             _, node, choice, _ = lax.while_loop(goes_on, down, (zero + 1, zero, choice, ties))
             if not ends_early:
-                return (node * num_actions + (-2 - choice),)
+                return node, -2 - choice
             led_here = read(tree.action_from_parent, b, jnp.maximum(choice, 0))
             action = jnp.where(choice < 0, -2 - choice, led_here)
-            return node * num_actions + action, jnp.maximum(choice, UNVISITED)
+            return node, action, jnp.maximum(choice, UNVISITED)
 
         def nothing() -> Any:
             return tuple(vary_like(jnp.int32(0), key_words, tree) for _ in results)
@@ -128,7 +130,7 @@ def _by_tree(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: An
         return tuple(write(x, value, b) for x, value in zip(results, found, strict=True))
 
     batch_size = tree.node_visits.shape[0]
-    results = tuple(jnp.zeros(batch_size, jnp.int32) for _ in range(1 + ends_early))
+    results = tuple(jnp.zeros(batch_size, jnp.int32) for _ in range(2 + ends_early))
     return for_each(batch_size, one, vary_like(results, key_words, tree, choices))
 
 
@@ -148,5 +150,6 @@ def _together(rules: Rules, key_words: Any, tree: Tree, choices: Any, numbers: A
     max_depth = tree.node_visits.shape[1] if max_depth is None else max_depth
     keys = jax.random.wrap_key_data(key_words, impl="threefry2x32")
     node, action = walk(keys, tree, select, max_depth, active, tree_and_numbers)
-    edge = node * tree.num_actions + action
-    return (edge, tree.children_index[jnp.arange(node.shape[0]), node, action]) if ends_early else (edge,)
+    if not ends_early:
+        return node, action
+    return node, action, tree.children_index[jnp.arange(node.shape[0]), node, action]

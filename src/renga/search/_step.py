@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
-from renga.search._backup import Leaves, back_up, node_and_action
+from renga.search._backup import Leaves, back_up
 from renga.search._descend import descend
 from renga.search._expand import check_embedding, checked_step
 from renga.search._keys import split_many
@@ -63,7 +63,6 @@ def quick_step(
             some = () if active is None else (active,)
             limit = num_nodes if max_depth is None else max_depth
             parent, action = simulate(simulate_key, tree, select, limit, *some)
-            edge = parent * tree.num_actions + action
             child = None if steady else tree.children_index[batch, parent, action]
         else:
             words = jnp.zeros((batch_size, 2), jnp.uint32)  # not read without noise
@@ -71,8 +70,7 @@ def quick_step(
                 words = jax.random.key_data(split_many(simulate_key, batch_size))
             limits = None if max_depth is None else jnp.broadcast_to(jnp.asarray(max_depth, jnp.int32), (batch_size,))
             bare = tree.replace(embeddings=None)
-            edge, child = descend(words, bare, choices, rules, limits, active)
-            parent, action = node_and_action(edge, tree)
+            parent, action, child = descend(words, bare, choices, rules, limits, active)
 
         embedding = jax.tree.map(lambda x: x.at[batch, parent].get(mode="promise_in_bounds"), tree.embeddings)
         output, embedding = recurrent_fn(params, expand_key, action, embedding)
@@ -83,7 +81,7 @@ def quick_step(
         index = free if steady else leaf_index(child, free, active, num_nodes)
         if used is not None:
             used = used + ((index == used) & (index < num_nodes))
-        tree, choices = back_up(tree, choices, Leaves(edge, index, output), rules, steady)
+        tree, choices = back_up(tree, choices, Leaves(parent, action, index, output), rules, steady)
 
         def put(array: Any, value: Any) -> Any:
             value = jnp.asarray(value).astype(array.dtype)
