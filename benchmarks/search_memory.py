@@ -1,13 +1,16 @@
 """How much memory does a compiled search take compared with mctx? XLA's own analysis; no run.
 
-    python benchmarks/search_memory.py
+    python benchmarks/search_memory.py [--policy muzero gumbel] [--sizes 0 1 2 3 4 5]
 
-Output and temporary buffers in bytes. The results are kept in benchmarks/results/search_memory.json.
+Output and temporary buffers in bytes. The results are kept in benchmarks/results/search_memory.json, those of
+other policies and sizes as they were.
 """
+
+import argparse
 
 import jax
 import mctx
-from search_speed import POLICIES, SIZES, make_model, save
+from search_speed import POLICIES, SIZES, load, make_model, save, stamp
 
 from renga import search
 
@@ -20,13 +23,19 @@ def analysis(library, policy, batch, simulations, num_actions):
 
 
 def main():
-    rows = []
-    for policy in ("muzero", "gumbel"):
-        for size in SIZES:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--policy", nargs="*", choices=("muzero", "gumbel"), default=("muzero", "gumbel"))
+    parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
+    args = parser.parse_args()
+    rows = {(row["policy"], row["size"]): row for row in load("search_memory")}
+    for policy in args.policy:
+        for size in (SIZES[i] for i in args.sizes):
             theirs, ours = (analysis(library, POLICIES[policy][0], *size) for library in (mctx, search))
-            rows.append({"policy": policy, "size": str(size), "mctx": theirs, "renga": ours, "ratio": ours / theirs})
+            row = {"mctx": theirs, "renga": ours, "ratio": ours / theirs, **stamp()}
+            rows[policy, str(size)] = {"policy": policy, "size": str(size), **row}
             print(f"{policy:8} {size!s:>16}  mctx {theirs:11}  renga {ours:11}  ratio {ours / theirs:.3f}", flush=True)
-    save("search_memory", rows, "python benchmarks/search_memory.py")
+            order = [(name, str(s)) for name in ("muzero", "gumbel") for s in SIZES]
+            save("search_memory", [rows[k] for k in order if k in rows], "python benchmarks/search_memory.py")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
     python benchmarks/search_speed.py [--policy muzero|gumbel] [--rounds 5] [--sizes 0 1 2 3 4 5]
 
 Medians in milliseconds of calls that are compiled already. "own" is MuZero with a Q-transform of the
-user's, which the library cannot prepare. Results are kept in benchmarks/results/search_speed_<policy>.json.
+user's, which the library cannot prepare. Results are kept in benchmarks/results/search_speed_<policy>.json; each
+row has the commit it was measured at and when.
 """
 
 import argparse
+import datetime
 import functools
 import json
 import os
 import pathlib
+import subprocess
 import time
 from importlib.metadata import version
 
@@ -67,6 +70,18 @@ POLICIES = {
 }
 
 
+def stamp():
+    """Which state of the library a row is made with, and when."""
+    here = pathlib.Path(__file__).parents[1]
+    git = lambda *args: subprocess.run(["git", *args], cwd=here, capture_output=True, text=True).stdout.strip()
+    changed = git("status", "--porcelain", "--", "src/renga/search", "src/renga/_core")
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if changed else ""),
+        "made": now.isoformat(timespec="seconds"),
+    }
+
+
 def save(name, rows, command):
     """Rows of results with what they were measured on."""
     RESULTS.mkdir(exist_ok=True)
@@ -107,7 +122,7 @@ def main():
         theirs, ours = (float(np.median(t)) for t in times.values())
         row = {
             "size": str(size), "mctx_ms": theirs, "renga_ms": ours, "ratio": theirs / ours,
-            "rounds": args.rounds, "identical": same,
+            "rounds": args.rounds, "identical": same, **stamp(),
         }  # fmt: skip
         rows[str(size)] = row
         print(

@@ -72,7 +72,7 @@ def memory_table() -> list[str]:
     lines = ["| policy | batch, simulations, actions | mctx | renga | ratio |", "|---|---|---|---|---|"]
     for row in rows("search_memory"):
         sizes = f"{row['mctx'] / 1024:,.0f} KiB | {row['renga'] / 1024:,.0f} KiB"
-        lines.append(f"| {row['policy']} | {row['size'].strip('()')} | {sizes} | {row['ratio']:.2f} |")
+        lines.append(f"| {row['policy']} | {row['size'].strip('()')} | {sizes} | {row['ratio']:.3f} |")
     return lines
 
 
