@@ -24,7 +24,7 @@ from renga.systems import lpg
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "lpg_learning.json"
-LEVELS, SETTINGS = 64, 48
+LEVELS, SETTINGS = 64, 24
 
 
 def directory(seed: int) -> Path:
