@@ -79,7 +79,8 @@ PRESETS: dict[str, tuple[Config, int]] = {
         Config(
             worlds=("grid/small", "grid/small_sparse"), actions=5, num_agents=32, num_envs=16, lifetime=200,
             discount=0.97, cell="gru", units=48, prediction_size=8, y_costs=(0.5,),
-            agent_optimiser="adam", learning_rates=(0.05, 0.1, 0.2), agent_max_norm=0.0, meta_learning_rate=1e-3, meta_learning_rate_decay=0.9992, meta_max_norm=0.05, policy_entropy=0.03,
+            agent_optimiser="adam", learning_rates=(0.05, 0.1, 0.2), agent_max_norm=0.0,
+            meta_learning_rate=1e-3, meta_learning_rate_decay=0.9992, meta_max_norm=0.05, policy_entropy=0.03,
         ),
         2_500,
     ),
