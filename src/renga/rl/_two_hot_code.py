@@ -57,8 +57,8 @@ class TwoHot:
       >>> code = TwoHot(jnp.linspace(-10.0, 10.0, 41), SIGNED_HYPERBOLIC_PAIR)
       >>> code.decode(code.encode(jnp.array([-30.0, 0.5, 1e6]))).round(1)
       Array([-30. ,   0.5, 117.4], dtype=float32)
-      >>> code.cross_entropy(jnp.zeros(41), 0.5)  # log 41
-      Array(3.713572, dtype=float32)
+      >>> code.cross_entropy(jnp.zeros(41), 0.5).round(4)  # log 41
+      Array(3.7136, dtype=float32)
 
     References:
       Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model", 2020,

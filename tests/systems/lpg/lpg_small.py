@@ -2,13 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from renga import envs, optim
 from renga.systems import lpg
 from renga.systems.lpg._agents import Table, TableCritic
 
-WALLS = jnp.zeros((2, 3), bool).at[0, 1].set(True)
-OBJECTS = jnp.array([[1.0, 0.3, 0.5], [-0.5, 0.0, 0.2]])
+# In NumPy: importing this starts no backend.
+WALLS = np.array([[0, 1, 0], [0, 0, 0]], bool)
+OBJECTS = np.array([[1.0, 0.3, 0.5], [-0.5, 0.0, 0.2]], np.float32)
 
 
 def level(key):
