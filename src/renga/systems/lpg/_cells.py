@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from renga import nn
 
@@ -32,10 +32,6 @@ class Cell(nn.RNNCore):
         dtype = jnp.bfloat16 if self.bf16_products else h.dtype
         product = (h.astype(dtype) @ w_h.astype(dtype)).astype(h.dtype)
         return x @ w_i + jnp.broadcast_to(b, (*x.shape[:-1], size)), product
-
-    def initial_state(self, batch_size: int | None) -> PyTree:
-        """Zeros."""
-        raise NotImplementedError
 
 
 class GRU(Cell):
