@@ -1,6 +1,8 @@
 """How long is an optimiser's step, to trace and to run, against Optax in the same process?
 
 Run: python benchmarks/optim_step.py [--quick] [--out benchmarks/results/optim_step.json]
+     XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true python benchmarks/optim_step.py \
+         --out benchmarks/results/optim_step_multi_output.json   (one pass over memory for both moments, on CPU)
 
 Ratios are ours / theirs, medians of interleaved runs; below 1 is faster. Steps donate parameters and state, as in
 training. The floor of bytes reads each parameter, gradient and moment once and writes each parameter and moment once;
@@ -182,7 +184,7 @@ def main():
     print(rows[-1], flush=True)
     record = {
         "command": "python benchmarks/optim_step.py" + (" --quick" if options.quick else ""),
-        "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(), "python": platform.python_version(), "optimiser": "adamw(1e-3)",
         "pairs": "[ours, optax]", "bandwidth_GB_a_second": round(speed / 1e9, 2), "rows": rows,
     }  # fmt: skip
