@@ -7,7 +7,7 @@ from nothing (compilation included) to there.
     python benchmarks/learning.py cartpole          # both systems, 5 seeds
     python benchmarks/learning.py catch             # both systems, 3 seeds
     python benchmarks/learning.py catch PPO         # one system; the other's results are kept
-    python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout, 3 seeds
+    python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout beside PPO by hand, 3 seeds each
     python benchmarks/learning.py plot              # figures for the documentation
 """
 
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import jax
+import ppo_by_hand
 
 from renga import loop
 from renga.systems import actor_critic, dqn
@@ -25,6 +26,7 @@ from renga.systems import actor_critic, dqn
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "reinforcement"
 
+# What purejaxrl publishes for MinAtar (examples/brax_minatar.ipynb): 10 million steps, the rate falling to zero.
 BREAKOUT = {
     "env": "gymnax/Breakout-MinAtar",
     "num_envs": 64,
@@ -46,7 +48,10 @@ RUNS = {
         ("DQN", dqn, {"env": "catch"}, dqn.STEPS, 3),
         ("PPO", actor_critic, {"env": "catch"}, actor_critic.STEPS, 3),
     ],
-    "breakout": [("PPO", actor_critic, BREAKOUT, 366, 3)],
+    "breakout": [
+        ("PPO", actor_critic, BREAKOUT, 1220, 3),
+        ("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3),
+    ],
 }
 
 
@@ -74,6 +79,28 @@ def train(system, config, steps, seed):
     }
 
 
+def train_by_hand(config, steps, seed):
+    """Trains `ppo_by_hand` with the settings that purejaxrl publishes; returns curve and seconds."""
+    began = time.perf_counter()
+    init, update = ppo_by_hand.make(config.env.removeprefix("gymnax/"), config, value_clip=True)
+    window = max(1, steps // 40)
+
+    @jax.jit
+    def lap(state):
+        def one(state, _):
+            state = update(state)
+            return state, state.last_return.mean()
+
+        state, returns = jax.lax.scan(one, state, None, length=window)
+        return state, returns.mean()
+
+    state, curve = jax.jit(init)(jax.random.key(seed)), []
+    for i in range(steps // window):
+        state, mean_return = lap(state)
+        curve.append([(i + 1) * window * frames_per_update(config), round(float(mean_return), 3)])
+    return {"seed": seed, "curve": curve, "seconds in all": round(time.perf_counter() - began, 1)}
+
+
 def run(question, only=None):
     """Trains all that a question asks for, or one system, and writes after each."""
     path = RESULTS / f"learning_{question}.json"
@@ -82,12 +109,14 @@ def run(question, only=None):
     for name, system, changes, steps, seeds in RUNS[question]:
         if only not in (None, name):
             continue
-        config = system.Config(**{"decay_steps": steps, **changes})
+        by_hand = system is ppo_by_hand
+        config = (actor_critic if by_hand else system).Config(**{"decay_steps": steps, **changes})
         entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, "runs": []}
         results.append(entry)
         for seed in range(seeds):
-            entry["runs"].append(train(system, config, steps, seed))
-            print(name, {k: v for k, v in entry["runs"][-1].items() if k != "curve"}, flush=True)
+            one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed)
+            entry["runs"].append(one)
+            print(name, {k: v for k, v in one.items() if k != "curve"}, flush=True)
             document = {"command": f"python benchmarks/learning.py {question}", "results": results}
             document["environment"] = loop.environment()
             path.write_text(json.dumps(document) + "\n")

@@ -184,7 +184,8 @@ def main():
     print(rows[-1], flush=True)
     record = {
         "command": "python benchmarks/optim_step.py" + (" --quick" if options.quick else ""),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(), "python": platform.python_version(), "optimiser": "adamw(1e-3)",
         "pairs": "[ours, optax]", "bandwidth_GB_a_second": round(speed / 1e9, 2), "rows": rows,
     }  # fmt: skip

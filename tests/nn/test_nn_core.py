@@ -189,6 +189,28 @@ def test_capture_without_the_state_says_that_one_is_expected():
         look(params, None, x)
 
 
+@pytest.mark.parametrize("transform", [nn.transform, nn.transform_with_state])
+def test_what_looks_inside_takes_functions_without_a_key(transform):
+    keyed = transform(lambda x: nn.Linear(2)(x))
+    f, x = nn.without_apply_rng(keyed), jnp.ones(3)
+    params = keyed.init(KEY, x)[0] if transform is nn.transform_with_state else keyed.init(KEY, x)
+    assert nn.summary(f, x) == nn.summary(keyed, x)
+    assert len(nn.experimental.eval_summary(f)(x)) == 1
+    nn.check_params(f, params, x)
+    captured = nn.capture(f)(params, {}, None, x)
+    np.testing.assert_array_equal(captured.out, captured.outputs["linear"][0])
+    np.testing.assert_array_equal(captured.out, nn.capture(keyed)(params, {}, None, x).out)
+
+
+def test_capture_refuses_perturbations_of_calls_that_were_not_made():
+    f = nn.transform(lambda x: nn.Linear(2)(x))
+    params, x = f.init(KEY, jnp.ones(3)), jnp.ones(3)
+    look = nn.capture(f)
+    for wrong in ({"liner": [jnp.ones(2)]}, {"linear": [jnp.ones(2), jnp.ones(2)]}):
+        with pytest.raises(ValueError, match=r"capture: perturbations must be for calls .*liner?.*captured of: linear"):
+            look(params, None, None, x, perturbations=wrong)
+
+
 def test_state_in_transform_says_to_use_transform_with_state():
     f = nn.transform(lambda: nn.set_state("s", 1.0))
     with pytest.raises(nn.NonEmptyStateError, match="transform_with_state"):

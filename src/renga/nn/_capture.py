@@ -43,7 +43,7 @@ def capture(f: Any) -> Callable[..., Captured]:
 
     Raises:
       TypeError: on a call whose `state` is no mapping.
-      ValueError: on a call whose `rng` is no key.
+      ValueError: on a call whose `rng` is no key, or whose perturbations are for calls that were not made.
 
     Example:
       >>> from renga import nn
@@ -86,6 +86,13 @@ def capture(f: Any) -> Callable[..., Captured]:
 
         with intercept_methods(keep):
             out, new_state = apply(params, state, rng, *args, **kwargs)
+        unused = [name for name, calls in added.items() if len(calls) > len(outputs.get(name, ()))]
+        if unused:
+            counts = ", ".join(f"{name} (called {len(outputs.get(name, ()))} times)" for name in unused)
+            raise ValueError(
+                "capture: perturbations must be for calls that were made, at most one for each, got more for "
+                f"{counts}. Outputs were captured of: {', '.join(outputs)}"
+            )
         return Captured(out, new_state, outputs)
 
     return captured

@@ -15,6 +15,7 @@ from renga.nn._transform import (
     Transformed,
     TransformedWithState,
     transform_with_state,
+    with_apply_rng,
     with_empty_state,
 )
 
@@ -110,10 +111,8 @@ def as_transformed(f: Any) -> TransformedWithState:
     """A transformed function with state, of whatever came."""
     if isinstance(f, MultiTransformed | MultiTransformedWithState):
         raise TypeError("f must be one function; a multi_transform has several")
-    if isinstance(f, TransformedWithState):
-        return f
-    if isinstance(f, Transformed):
-        return with_empty_state(f)
+    if isinstance(f, Transformed | TransformedWithState):
+        return with_empty_state(with_apply_rng(f))
     return transform_with_state(f)
 
 

@@ -373,6 +373,8 @@ def with_empty_state(f: Any) -> Any:
 
 # --- without a key -------------------------------------------------------------------------------
 
+_KEYED = "renga_keyed"  # the attribute in which an apply without a key keeps the one that takes it
+
 
 def without_apply_rng(f: Any) -> Any:
     """Drops the key from the signature of `apply`, for functions that draw nothing there.
@@ -405,11 +407,17 @@ def without_apply_rng(f: Any) -> Any:
                 _check_names(kwargs)
                 return apply(params, None, *args, **kwargs)
 
+        setattr(without, _KEYED, apply)
         return without
 
     if isinstance(f, MultiTransformed | MultiTransformedWithState):
         return f._replace(apply=jax.tree.map(keyless, f.apply))
     return f._replace(apply=keyless(f.apply))
+
+
+def with_apply_rng(f: Any) -> Any:
+    """Undoes `without_apply_rng`, for those who call any transformed function in one way."""
+    return f._replace(apply=jax.tree.map(lambda apply: getattr(apply, _KEYED, apply), f.apply))
 
 
 # --- checks --------------------------------------------------------------------------------------
