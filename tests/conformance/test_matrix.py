@@ -22,7 +22,7 @@ FAST = {
 # A library that is not finished yet may not be in the table; everything else must.
 LIBRARIES = sorted(
     name
-    for name in ("nn", "optim", "rl", "search", "graph", "dist", "testing")
+    for name in ("nn", "optim", "rl", "search", "graph", "dist", "envs", "data", "testing")
     if importlib.util.find_spec(f"renga.{name}")
 )
 
@@ -80,4 +80,4 @@ def test_every_public_function_is_in_the_table_or_exempt_with_a_reason(library):
 
 def test_no_library_is_left_out():
     found = {m.name for m in pkgutil.iter_modules(renga.__path__) if m.ispkg and not m.name.startswith("_")}
-    assert found - {"envs", "data", "loop", "systems", "cli", "web"} == set(LIBRARIES)
+    assert found - {"loop", "systems", "cli", "web"} == set(LIBRARIES)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 
 Number = float | Float[Array, ""]
@@ -77,7 +78,7 @@ class CartPole(Environment[CartPoleState]):
     def reset(self, key: PRNGKeyArray) -> CartPoleState:
         """Begins with everything within ±0.05."""
         x, x_dot, theta, theta_dot = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
-        return CartPoleState(x, x_dot, theta, theta_dot, jnp.int32(0))
+        return vary_like(CartPoleState(x, x_dot, theta, theta_dot, jnp.int32(0)), self, key)
 
     def step(self, key: PRNGKeyArray, state: CartPoleState, action: Any) -> tuple[CartPoleState, Step]:
         """Pushes for one step."""

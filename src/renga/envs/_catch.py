@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 
 
@@ -60,9 +61,8 @@ class Catch(Environment[CatchState]):
 
     def reset(self, key: PRNGKeyArray) -> CatchState:
         """Drops a ball above a random column, with the paddle in the middle."""
-        return CatchState(
-            jnp.int32(0), jax.random.randint(key, (), 0, self.columns, jnp.int32), jnp.int32(self.columns // 2)
-        )
+        column = jax.random.randint(key, (), 0, self.columns, jnp.int32)
+        return vary_like(CatchState(jnp.int32(0), column, jnp.int32(self.columns // 2)), key)
 
     def step(self, key: PRNGKeyArray, state: CatchState, action: Any) -> tuple[CatchState, Step]:
         """Moves the paddle, then the ball."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, UInt32
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 
 
@@ -70,7 +71,7 @@ class Chain(Environment[ChainState]):
     def reset(self, key: PRNGKeyArray) -> ChainState:
         """Goes back to the beginning."""
         noise = jax.random.bits(key) if self.num_distractors else jnp.uint32(0)
-        return ChainState(jnp.int32(0), jnp.int32(0), noise)
+        return vary_like(ChainState(jnp.int32(0), jnp.int32(0), noise), self, key)
 
     def step(self, key: PRNGKeyArray, state: ChainState, action: Any) -> tuple[ChainState, Step]:
         """Goes one step along."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 
 S = TypeVar("S")
 
@@ -183,7 +184,9 @@ class AutoReset(Environment[Running]):
 
     def reset(self, key: PRNGKeyArray) -> Running:
         """Begins the first episode."""
-        return Running(self.env.reset(key), *(jnp.float32(0), jnp.int32(0)) * 2, jnp.int32(0))
+        state = self.env.reset(key)
+        counters = vary_like((jnp.float32(0), jnp.int32(0)) * 2 + (jnp.int32(0),), state)
+        return Running(state, *counters)
 
     def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
         """Takes an action, and begins the next episode where this one is over."""

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 
 Actions = Literal[5, 9, 18]
@@ -124,7 +125,7 @@ class Grid(Environment[GridState]):
             ranks.append(_nth_other(u[i], self.num_free, jnp.stack(ranks) if ranks else None))
         places = self.free_cells[jnp.stack(ranks)]
         cells = places[1:] if num_random else self.cells
-        return GridState(places[0], cells, self.exists, jnp.int32(0))
+        return vary_like(GridState(places[0], cells, self.exists, jnp.int32(0)), self, key)
 
     def step(self, key: PRNGKeyArray, state: GridState, action: Any) -> tuple[GridState, Step]:
         """Moves, collects, and lets objects come back."""

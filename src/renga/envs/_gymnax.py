@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 from renga.envs._import import import_package
 
@@ -89,7 +90,7 @@ class Gymnax(Environment[Any]):
         env, params, _ = self._loaded
         state = env.reset_env(key, params)[1]
         # Python numbers and weak types would change the state's type at the first step.
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
+        return vary_like(jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state), key)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Takes an action."""

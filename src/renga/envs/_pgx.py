@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
+from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step
 from renga.envs._import import import_package
 
@@ -65,7 +66,7 @@ class Pgx(Environment[Any]):
     def reset(self, key: PRNGKeyArray) -> Any:
         """Begins a game."""
         state = _load(self.name)[0].init(key)
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)
+        return vary_like(jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state), key)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Makes a move."""
