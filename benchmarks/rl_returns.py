@@ -1,25 +1,27 @@
-"""How fast are the returns compared with rlax? Same process, interleaved, same numbers.
+"""How fast is `renga.rl` compared with rlax? One process, in pairs, same numbers.
 
-    python benchmarks/rl_returns.py [--rounds 30] [--only lambda_returns] [--crossover] [--import-time]
+    python benchmarks/rl_returns.py                 # the estimators, at several lengths and batches
+    python benchmarks/rl_returns.py --functions     # every function of the parity table, 4,096 at a time
+    python benchmarks/rl_returns.py --crossover     # sequential against parallel form
+    python benchmarks/rl_returns.py --import-time
 
-Every estimator at several lengths T and batches B (`vmap` over B trajectories); microseconds a call, the least of the
-rounds and their median, and the ratio of the leasts (above 1, renga is faster): other work on the machine only ever
-adds time. `--crossover` times renga's sequential against its parallel form; `--import-time` what importing
-`renga.rl` and rlax adds to importing jax. Results are kept in benchmarks/results/rl_returns_<platform>.json.
+Estimators run at lengths T and batches B (`vmap` over B trajectories). A row holds microseconds a call (ours, theirs;
+medians), theirs / ours in time with a 95 % interval (above 1, renga is faster; see `paired.py`), ours / theirs in the
+compiler's FLOPs and bytes, and whether both compiled to the same instructions, in which case the ratio shows the noise.
+Results are kept in benchmarks/results/rl_returns_<platform>.json and rl_functions_<platform>.json.
 """
 
 import argparse
 import json
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from paired import compare, compile_with, cost, instructions
 
 from renga import rl
 
@@ -80,22 +82,17 @@ ESTIMATORS = {
 }
 
 
-def compiled(function, B, args):
-    function = jax.jit(function if B == 1 else jax.vmap(function))
-    return lambda: jax.block_until_ready(function(*args))
-
-
-def interleaved(runs, rounds):
-    """(least, median) in microseconds of each of several calls, in turns."""
-    times = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(1e6 * (time.perf_counter() - start))
-    return {name: (round(min(t), 1), round(statistics.median(t), 1)) for name, t in times.items()}
+def row_of(ours, theirs, args, rounds):
+    """Compares two functions on the same arguments, after checking that they return the same."""
+    (our_program, our_call), (their_program, their_call) = (compile_with(f, *args) for f in (ours, theirs))
+    for x, y in zip(jax.tree.leaves(our_call()), jax.tree.leaves(their_call()), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3)
+    costs = {}
+    for name in ("flops", "bytes accessed"):
+        mine, other = cost(our_program, name), cost(their_program, name)
+        costs[f"{name} ratio"] = round(mine / other, 3) if other else None
+    same = instructions(our_program) == instructions(their_program)
+    return {**compare(our_call, their_call, rounds), **costs, "same_instructions": same}
 
 
 def against_rlax(only, rounds, sizes):
@@ -106,40 +103,47 @@ def against_rlax(only, rounds, sizes):
             continue
         for T, B in sizes:
             args = [trajectory(T, B)[key] for key in keys]
-            runs = {
-                library.__name__: compiled(lambda *x, L=library, call=call: call(L, *x), B, args)
-                for library in (rlax, rl)
-            }
-            for ours, theirs in zip(*(jax.tree.leaves(run()) for run in reversed(runs.values())), strict=True):
-                np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
-            times = interleaved(runs, max(5, rounds // (1 + T * B // 100_000)))
-            ratio = times["rlax"][0] / times["renga.rl"][0]
-            yield {
-                "what": name,
-                "T": T,
-                "B": B,
-                "rlax_us": times["rlax"],
-                "renga_us": times["renga.rl"],
-                "ratio": round(ratio, 2),
-            }
+            sides = [lambda *x, L=library, call=call: call(L, *x) for library in (rl, rlax)]
+            if B > 1:
+                sides = [jax.vmap(side) for side in sides]
+            yield {"what": name, "T": T, "B": B, **row_of(*sides, args, max(7, rounds // (1 + T * B // 400_000)))}
+
+
+def functions_against_rlax(only, rounds, batch=4096):
+    """Every case of the parity table, with its arguments repeated along a new axis."""
+    import rlax
+
+    sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "parity" / "rl"))
+    from rl_parity_table import TABLE
+
+    for name, entry in TABLE.items():
+        if only and name not in only:
+            continue
+        args = list(entry)
+        make = args.pop(0) if callable(args[0]) else None
+        static = args.pop() if isinstance(args[-1], dict) else {}
+        args = [jnp.asarray(x, jnp.float32 if np.issubdtype(x.dtype, np.floating) else None) for x in args]
+        args = [jnp.broadcast_to(x, (batch, *x.shape)).copy() for x in args]
+
+        def side(library, name=name, make=make, static=static):
+            function = make(library) if make else getattr(library, name.split("/")[0])
+            return jax.vmap(lambda *xs: jax.tree.leaves(function(*xs, **static)))
+
+        try:
+            yield {"what": name, "B": batch, **row_of(side(rl), side(rlax), args, rounds)}
+        except Exception as error:  # reported, not hidden: a row without a time
+            yield {"what": name, "B": batch, "not_compared": f"{type(error).__name__}: {error}"[:200]}
 
 
 def crossover(rounds, sizes):
     for T, B in sizes:
         args = [trajectory(T, B)[key] for key in "rgv"]
-        runs = {
-            method: compiled(lambda r, g, v, m=method: rl.lambda_returns(r, g, v, 0.95, method=m), B, args)
-            for method in ("sequential", "parallel")
-        }
-        times = interleaved(runs, max(5, rounds // (1 + T * B // 100_000)))
-        ratio = times["sequential"][0] / times["parallel"][0]
-        yield {
-            "what": "crossover",
-            "T": T,
-            "B": B,
-            **{f"{k}_us": t for k, t in times.items()},
-            "ratio": round(ratio, 2),
-        }
+        calls = []
+        for method in ("parallel", "sequential"):
+            function = lambda r, g, v, m=method: rl.lambda_returns(r, g, v, 0.95, method=m)
+            calls.append(compile_with(function if B == 1 else jax.vmap(function), *args)[1])
+        row = compare(*calls, max(7, rounds // (1 + T * B // 400_000)))
+        yield {"what": "crossover: sequential / parallel", "T": T, "B": B, **row}
 
 
 def import_times(rounds):
@@ -159,6 +163,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
+    parser.add_argument("--functions", action="store_true")
     parser.add_argument("--crossover", action="store_true")
     parser.add_argument("--import-time", action="store_true")
     args = parser.parse_args()
@@ -167,19 +172,22 @@ def main():
         rows = crossover(args.rounds, sizes)
     elif args.import_time:
         rows = import_times(min(args.rounds, 7))
+    elif args.functions:
+        rows = functions_against_rlax(args.only, args.rounds)
     else:
         rows = against_rlax(args.only, args.rounds, sizes)
-    path = RESULTS / f"rl_returns_{jax.default_backend()}.json"
+    stem = "rl_functions" if args.functions else "rl_returns"
+    path = RESULTS / f"{stem}_{jax.default_backend()}.json"
     key = lambda row: f"{row['what']} T={row.get('T')} B={row.get('B')}"
     kept = {key(row): row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     for row in rows:
         kept[key(row)] = row
         print(*(f"{k} {v}" for k, v in row.items()), sep="  ", flush=True)
         document = {
-            "command": "python benchmarks/rl_returns.py [--crossover | --import-time]",
+            "command": "python benchmarks/rl_returns.py [--functions | --crossover | --import-time]",
             "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {jax.local_device_count()} device(s)",
             "versions": {"jax": jax.__version__, "python": platform.python_version()},
-            "times": "[least, median] microseconds",
+            "us": "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs",
             "rows": list(kept.values()),
         }
         path.write_text(json.dumps(document, indent=1) + "\n")

@@ -78,7 +78,7 @@ def logit(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
       >>> logit(jnp.array([0.5]))
       Array([0.], dtype=float32)
     """
-    return jnp.log(x) - jnp.log1p(-jnp.asarray(x))
+    return jax.scipy.special.logit(x)
 
 
 def signed_logp1(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
