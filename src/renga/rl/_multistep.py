@@ -111,12 +111,11 @@ def lambda_returns(
     dtype = jnp.result_type(r_t, discount_t, v_t)
     r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, cut(lambda_, truncation_t))
 
-    def maps(r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
-        return discount * lambda_, r + discount * (1.0 - lambda_) * v
+    def step(later: Array, r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> Array:
+        return r + discount * ((1.0 - lambda_) * v + lambda_ * later)
 
-    returns = backwards(
-        "lambda_returns", maps, (r_t, discount_t, v_t, *_steps(lambda_)), vary_like(v_t[-1], lambda_), method
-    )
+    sequences = (r_t, discount_t, v_t, *_steps(lambda_))
+    returns = backwards("lambda_returns", step, sequences, vary_like(v_t[-1], lambda_), method)
     return constant_if(stop_target_gradients, returns.astype(dtype))
 
 
@@ -229,9 +228,9 @@ def truncated_generalized_advantage_estimation(
     r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
-    def maps(discount: Array, delta: Array, lambda_: Array = lambda_) -> tuple[Array, Array]:
-        return discount * lambda_, delta
+    def step(later: Array, delta: Array, discount: Array, lambda_: Array = lambda_) -> Array:
+        return delta + discount * lambda_ * later
 
-    sequences = (discount_t, r_t + discount_t * v_t - values[:-1], *_steps(lambda_))
-    advantages = backwards(name, maps, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
+    sequences = (r_t + discount_t * v_t - values[:-1], discount_t, *_steps(lambda_))
+    advantages = backwards(name, step, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
     return constant_if(stop_target_gradients, advantages.astype(dtype))

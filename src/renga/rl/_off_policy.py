@@ -61,11 +61,11 @@ def general_off_policy_returns_from_q_and_v(
     q_t, v_t, r_t, discount_t, c_t = widen(q_t, v_t, r_t, discount_t, c_t)
     last = r_t[-1] + discount_t[-1] * v_t[-1]
 
-    def maps(r: Array, discount: Array, v: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        return discount * c, r + discount * (v - c * q)
+    def step(later: Array, target: Array, weight: Array, q: Array) -> Array:
+        return target + weight * (later - q)
 
-    sequences = (r_t[:-1], discount_t[:-1], v_t[:-1], q_t, c_t)
-    earlier = backwards(name, maps, sequences, last, method) if T > 1 else r_t[:-1]
+    sequences = (r_t[:-1] + discount_t[:-1] * v_t[:-1], discount_t[:-1] * c_t, q_t)
+    earlier = backwards(name, step, sequences, last, method) if T > 1 else r_t[:-1]
     returns = jnp.concatenate([earlier, last[None]]).astype(dtype)
     return constant_if(stop_target_gradients, returns)
 

@@ -16,7 +16,6 @@ Method = Literal["sequential", "parallel"]
 # a sequential step costs a kernel launch, so that the logarithmic depth counts from short lengths on; that
 # length is an estimate.
 ACCELERATOR_CROSSOVER = 16
-MOST_IN_LOOP = 4  # measured: the λ-returns (3 or 4) are faster with it, V-trace and Retrace (5 and more) without
 
 
 def choose(function: str, method: Method | None, length: int) -> Method:
@@ -42,25 +41,26 @@ def cut(lambda_: Any, truncation_t: Any) -> Array:
 
 def backwards(
     function: str,
-    maps: Callable[..., tuple[Array, Array]],
+    step: Callable[..., Array],
     sequences: tuple[Shaped[Array, " T"], ...],
     last: Float[Array, ""],
     method: Method | None = None,
 ) -> Float[Array, " T"]:
-    r"""Solves xₜ = bₜ + aₜ xₜ₊₁ backwards from x_T.
+    r"""Solves xₜ = f(xₜ₊₁, sₜ) backwards from x_T, for a step f that is linear in x.
 
-    The parallel form composes the maps x ↦ bₜ + aₜ x, which is associative:
+    The sequential form is the loop. The parallel form writes the steps as maps x ↦ bₜ + aₜ x, with b = f(0, s) and
+    a = ∂f/∂x, and composes them, which is associative:
 
         (a, b) ∘ (a′, b′) = (a a′, b + a b′)
 
-    The sequential form computes aₜ and bₜ inside its loop where they depend on few sequences: on CPU, arithmetic on
-    whole sequences before it is spread over threads, and waiting for these costs more than the loop. Where they depend
-    on many it computes them before, because `vmap` transposes every sequence that enters the loop.
+    On CPU, arithmetic on whole sequences before the loop is spread over threads, and waiting for these costs more than
+    a short loop; but `vmap` transposes every sequence that enters the loop. So callers give f three or four sequences,
+    and what f does with them belongs into it.
 
     Args:
       function: name of the public function, for messages.
-      maps: gives (a, b) of the entries of `sequences`, of one step or of all.
-      sequences: what a and b depend on, for t in [0, T-1].
+      step: f; takes xₜ₊₁ and the entries of `sequences`, of one step or of all.
+      sequences: s, for t in [0, T-1].
       last: x_T.
       method: "sequential" or "parallel"; None chooses by platform and length.
 
@@ -69,25 +69,23 @@ def backwards(
 
     Example:
       >>> a, b = jnp.array([0.5, 0.5]), jnp.array([1.0, 2.0])
-      >>> backwards("f", lambda a, b: (a, b), (a, b), jnp.array(4.0))
+      >>> backwards("f", lambda x, a, b: b + a * x, (a, b), jnp.array(4.0))
       Array([3., 4.], dtype=float32)
 
     References:
       Blelloch, "Prefix sums and their applications", 1990, section 1.4.
     """
     if choose(function, method, sequences[0].shape[0]) == "parallel":
-        decay, increment = jax.lax.associative_scan(_compose_later, maps(*sequences), reverse=True)
+        zeros = jnp.zeros_like(sequences[0], last.dtype)
+        increment, decay = jax.jvp(lambda x: step(x, *sequences), (zeros,), (jnp.ones_like(zeros),))
+        decay, increment = jax.lax.associative_scan(_compose_later, (decay, increment), reverse=True)
         return increment + decay * last
 
-    if len(sequences) > MOST_IN_LOOP:
-        sequences, maps = maps(*sequences), lambda a, b: (a, b)
-
-    def step(later: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
-        decay, increment = maps(*entries)
-        now = increment + decay * later
+    def body(later: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
+        now = step(later, *entries)
         return now, now
 
-    return jax.lax.scan(step, vary_like(last, sequences), sequences, reverse=True)[1]
+    return jax.lax.scan(body, vary_like(last, sequences), sequences, reverse=True)[1]
 
 
 def windowed(

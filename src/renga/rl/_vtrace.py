@@ -53,20 +53,13 @@ def _leaky(
         raise ValueError(f"{function}: r_t must have at least one step, got length 0")
     dtype = jnp.result_type(*trajectory)
     v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, cut(lambda_, truncation_t))
-    sequences = (v_tm1, v_t, r_t, discount_t, rho_tm1)
-    sequences += (lambda_,) if lambda_.ndim else ()
-    masks = () if sample_mask is None else (jnp.asarray(sample_mask),)
-
-    def maps(v_tm1: Array, v: Array, r: Array, discount: Array, rho: Array, *rest: Array) -> tuple[Array, Array]:
-        lambda_t = rest[0] if lambda_.ndim else lambda_
-        delta = _leak(rho, clip_rho_threshold, alpha) * (r + discount * v - v_tm1)
-        decay = discount * _leak(rho, 1.0, alpha) * lambda_t
-        if masks:
-            delta, decay = jnp.where(rest[-1], delta, 0.0), jnp.where(rest[-1], decay, 1.0)
-        return decay, delta
-
+    delta_t = _leak(rho_tm1, clip_rho_threshold, alpha) * (r_t + discount_t * v_t - v_tm1)
+    decay_t = discount_t * _leak(rho_tm1, 1.0, alpha) * lambda_
+    if sample_mask is not None:
+        kept = jnp.asarray(sample_mask)
+        delta_t, decay_t = jnp.where(kept, delta_t, 0.0), jnp.where(kept, decay_t, 1.0)
     zero = vary_like(jnp.zeros_like(r_t[0]), lambda_, alpha, clip_rho_threshold)
-    errors = backwards(function, maps, (*sequences, *masks), zero, method)
+    errors = backwards(function, lambda later, delta, decay: delta + decay * later, (delta_t, decay_t), zero, method)
     # The target is the error plus the value; only the value outside of it carries the gradient.
     errors = constant_if(stop_target_gradients, errors + v_tm1) - v_tm1
     return errors.astype(dtype)
