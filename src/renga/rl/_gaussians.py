@@ -86,8 +86,14 @@ def _log_density(sample: ArrayLike, mu: Array, sigma: Array) -> Array:
 
 
 def _gaussian_entropy(sigma: Array) -> Array:
+    """Σᵢ log σᵢ + ½ log 2πe."""
     wide = jnp.promote_types(sigma.dtype, jnp.float32)
-    return jnp.sum(jnp.log(sigma).astype(wide) + 0.5 * (_LOG_2PI + 1.0), axis=-1)
+    return jnp.sum(jnp.log(sigma).astype(wide), axis=-1) + sigma.shape[-1] * 0.5 * (_LOG_2PI + 1.0)
+
+
+def _kl_to_standard_normal(mu: Array, sigma: Array) -> Array:
+    """½ Σᵢ σᵢ² + μᵢ² − 1 − 2 log σᵢ."""
+    return 0.5 * jnp.sum(mu**2 + (sigma**2 - 1.0 - 2.0 * jnp.log(sigma)), axis=-1)
 
 
 def gaussian_diagonal(sigma: Float[ArrayLike, "..."] | None = None) -> ContinuousDistribution:
@@ -128,7 +134,7 @@ def gaussian_diagonal(sigma: Float[ArrayLike, "..."] | None = None) -> Continuou
 
     def kl_to_standard_normal(mu: Actions, sigma: Any = sigma) -> Array:
         mu = jnp.asarray(mu)
-        return multivariate_normal_kl_divergence(mu, _like(sigma, mu), jnp.zeros_like(mu), jnp.ones_like(mu))
+        return _kl_to_standard_normal(mu, _like(sigma, mu))
 
     return ContinuousDistribution(
         sample, prob, logprob, entropy, kl_to_standard_normal, multivariate_normal_kl_divergence
@@ -197,8 +203,7 @@ def squashed_gaussian(
         return _gaussian_entropy(moments(mu, sigma)[1])
 
     def kl_to_standard_normal(mu: Actions, sigma: Actions) -> Array:
-        mean, std = moments(mu, sigma)
-        return multivariate_normal_kl_divergence(mean, std, jnp.zeros_like(mean), jnp.ones_like(mean))
+        return _kl_to_standard_normal(*moments(mu, sigma))
 
     def kl(mu_0: Actions, sigma_0: Actions, mu_1: Actions, sigma_1: Actions) -> Array:
         return multivariate_normal_kl_divergence(*moments(mu_0, sigma_0), *moments(mu_1, sigma_1))

@@ -57,8 +57,9 @@ def mpo_compute_weights_and_temperature_loss(
     num_samples = sample_q_values.shape[sample_axis]
     eta = temperature(temperature_constraint, projection_operator)
     tempered = sample_q_values / eta
-    weights = jax.nn.softmax(tempered, axis=sample_axis)
-    log_mean = jax.nn.logsumexp(tempered, axis=sample_axis) - jnp.log(num_samples)
+    log_sum = jax.nn.logsumexp(tempered, axis=sample_axis, keepdims=True)
+    weights = jnp.exp(tempered - log_sum)
+    log_mean = jnp.squeeze(log_sum, sample_axis) - jnp.log(num_samples)
     return eta * (temperature_constraint.epsilon + log_mean), weights, num_samples
 
 

@@ -20,11 +20,26 @@ class TxPair(NamedTuple):
     apply_inv: Callable[..., Array]
 
 
+def _sign(x: Array) -> Array:
+    """The sign of x, +1 at zero."""
+    return jnp.where(x < 0, -jnp.ones_like(x), jnp.ones_like(x))
+
+
+@jax.custom_jvp
+def _abs(x: Array) -> Array:
+    """|x| with the derivative +1 at zero, where that of `jnp.abs` is 0."""
+    return jnp.abs(x)
+
+
+@_abs.defjvp
+def _abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _abs(*primals), _sign(*primals) * tangents[0]
+
+
 def _signed(x: ArrayLike) -> tuple[Array, Array]:
     """The sign of x, +1 at zero, and |x| with the derivative of that branch."""
     x = jnp.asarray(x)
-    sign = jnp.where(x < 0, jnp.ones_like(x) * -1, jnp.ones_like(x))
-    return sign, sign * x
+    return _sign(x), _abs(x)
 
 
 def identity(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -186,8 +201,8 @@ def power(x: Float[ArrayLike, "..."], p: Float[ArrayLike, ""]) -> Float[Array, "
       Array([-7.5,  0. ,  7.5], dtype=float32)
     """
     sign, size = _signed(x)
-    root = jnp.sqrt(p)
-    return sign * (jnp.power(size / root + 1.0, p) - 1.0) / root
+    scale = 1.0 / jnp.sqrt(p)
+    return sign * scale * (jnp.power(size * scale + 1.0, p) - 1.0)
 
 
 def _hyperbolic_sin(x: ArrayLike) -> Array:
