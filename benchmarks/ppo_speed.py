@@ -1,71 +1,78 @@
 """Is PPO as fast as the same PPO written by hand, in the style of purejaxrl?
 
-Two programs train on CartPole with equal settings and networks, interleaved in one process; each lap is one call of a
-compiled program that does several updates, and the median number of environment steps a second is compared:
+Two programs train on one environment with equal settings and networks, in pairs in one process; each lap is one call of
+a compiled program that does several updates, and environment steps a second are compared:
 
-  * renga:   `renga.systems.actor_critic` on `renga.envs`' CartPole, one `fori_loop` over its step;
-  * by hand: plain JAX on gymnax's CartPole with its own automatic reset (`ppo_by_hand.py`).
+  * renga:   `renga.systems.actor_critic`, one `fori_loop` over its step; CartPole is that of `renga.envs`;
+  * by hand: plain JAX on gymnax with its own automatic reset (`ppo_by_hand.py`).
 
-    python benchmarks/ppo_speed.py
+    python benchmarks/ppo_speed.py [cartpole] [breakout]
 """
 
 import json
-import statistics
-import time
+import sys
 from pathlib import Path
 
 import jax
 import ppo_by_hand
+from learning import BREAKOUT
+from paired import compare
 
 from renga import loop
 from renga.systems import actor_critic
 
-CONFIG = actor_critic.Config(decay_steps=0)
-UPDATES = 10  # a lap
-LAPS = 15
+# Gymnax's name, settings, updates a lap, pairs of laps.
+TASKS = {
+    "cartpole": ("CartPole-v1", actor_critic.Config(decay_steps=0), 10, 21),
+    "breakout": ("Breakout-MinAtar", actor_critic.Config(decay_steps=0, **BREAKOUT), 3, 21),
+}
 
 
-def renga_program():
-    """Returns a compiled lap, and the state it starts from."""
-    init, step = actor_critic.make(CONFIG)
-    lap = jax.jit(lambda state: jax.lax.fori_loop(0, UPDATES, lambda _, s: step(s)[0], state))
-    return lap, jax.jit(init)(jax.random.key(0))
+def trainer(init, update, updates):
+    """Returns a function that goes on for a lap at each call, and one that looks at the state."""
+    lap = jax.jit(lambda state: jax.lax.fori_loop(0, updates, lambda _, s: update(s), state), donate_argnums=0)
+    state = jax.jit(init)(jax.random.key(0))
+
+    def go_on():
+        nonlocal state
+        state = jax.block_until_ready(lap(state))
+
+    return go_on, lambda: state
 
 
-def by_hand_program():
-    """Returns a compiled lap, and the state it starts from."""
-    init, update = ppo_by_hand.make("CartPole-v1", CONFIG, value_clip=False)
-    lap = jax.jit(lambda state: jax.lax.fori_loop(0, UPDATES, lambda _, s: update(s), state))
-    return lap, jax.jit(init)(jax.random.key(0))
+def run(task):
+    """Compares the two on one environment."""
+    name, config, updates, pairs = TASKS[task]
+    init, step = actor_critic.make(config)
+    ours, our_state = trainer(init, lambda state: step(state)[0], updates)
+    theirs, their_state = trainer(*ppo_by_hand.make(name, config, value_clip=False), updates)
+    row = compare(ours, theirs, pairs, at_least=0.0)
+    steps = updates * config.num_envs * config.rollout_length
+    # Both must have learned: a fast program that does nothing is not a peer.
+    returns = [float(our_state().env.last_return.mean()), float(their_state().last_return.mean())]
+    return {
+        "environment": name,
+        "steps_per_second": dict(zip(("renga", "by hand"), (round(1e6 * steps / us) for us in row["us"]), strict=True)),
+        "ratio": row["ratio"],
+        "ratio_95%": row["ratio_95%"],
+        "last_returns_after_all_laps": returns,
+    }
 
 
 def main():
-    """Interleaves laps and writes the medians."""
-    programs = {"renga": renga_program(), "by hand": by_hand_program()}
-    states = {name: jax.block_until_ready(lap(state)) for name, (lap, state) in programs.items()}
-    seconds = {name: [] for name in programs}
-    for _ in range(LAPS):
-        for name, (lap, _) in programs.items():
-            began = time.perf_counter()
-            states[name] = jax.block_until_ready(lap(states[name]))
-            seconds[name].append(time.perf_counter() - began)
-    steps = UPDATES * CONFIG.num_envs * CONFIG.rollout_length
-    rates = {name: steps / statistics.median(times) for name, times in seconds.items()}
-    # Both must have learned: a fast program that does nothing is not a peer.
-    returns = {
-        "renga": float(states["renga"].env.last_return.mean()),
-        "by hand": float(states["by hand"].last_return.mean()),
-    }
-    result = {
-        "question": "environment steps a second of PPO on CartPole, with equal settings",
-        "steps_per_second": {name: round(rate) for name, rate in rates.items()},
-        "ratio": round(rates["renga"] / rates["by hand"], 3),
-        "last_returns_after_all_laps": returns,
-        "environment": loop.environment(),
-    }
+    """Runs the tasks and keeps their rows."""
     path = Path(__file__).parent / "results" / "ppo_speed.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=2))
+    rows = {row["environment"]: row for row in json.loads(path.read_text()).get("rows", [])} if path.exists() else {}
+    for task in sys.argv[1:] or TASKS:
+        row = run(task)
+        print(json.dumps(row), flush=True)
+        rows[row["environment"]] = row
+    document = {
+        "question": "environment steps a second of PPO with equal settings; ratio: renga / by hand",
+        "rows": list(rows.values()),
+        "made_by": loop.environment(),
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

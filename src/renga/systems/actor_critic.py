@@ -188,28 +188,27 @@ def make(config: Config):
         s = env.observe(state.env)
         a, log_mu_a, v, memory = act(state.params, key_act, s, state.first, state.memory)
         env_state, step = env.step(key_env, state.env, a)
+        cut = step.truncated & ~step.terminated
+
+        def value_of_end() -> Float[Array, " B"]:
+            never = jnp.zeros((1, config.num_envs), bool)
+            return unroll(state.params, step.observation[None], never, memory)[1][0]
+
+        # Most steps cut no episode, so this is rarely run.
+        v_end = jax.lax.cond(jnp.any(cut), value_of_end, lambda: jnp.zeros_like(v))
+        r = step.reward + jnp.where(cut, config.discount * v_end, 0.0)
         after = state._replace(env=env_state, first=step.last, memory=memory)
-        return after, (s, state.first, a, log_mu_a, v, step, memory)
+        return after, (s, state.first, a, log_mu_a, v, r, step.last)
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
         """Goes on for T steps; returns also the value of the state after them."""
         env_state, first, memory = shard_batch((state.env, state.first, state.memory))
         state = state._replace(env=env_state, first=first, memory=memory)
-        state, (s, first, a, log_mu_a, v, step, memories) = jax.lax.scan(
+        state, (s, first, a, log_mu_a, v, r_t, last) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
         v_last = unroll(state.params, env.observe(state.env)[None], state.first[None], state.memory)[1][0]
-
-        def values_of_ends() -> Float[Array, "T B"]:
-            """Values of the states that steps ended in, each by itself: most steps need none, so it is rarely run."""
-            one = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), step.observation)
-            memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), memories)
-            return unroll(state.params, one, jnp.zeros((1, v.size), bool), memory)[1].reshape(v.shape)
-
-        cut = step.truncated & ~step.terminated
-        v_end = jax.lax.cond(jnp.any(cut), values_of_ends, lambda: jnp.zeros_like(v))
-        r_t = step.reward + jnp.where(cut, config.discount * v_end, 0.0)
-        discount_t = config.discount * (1.0 - step.last)
+        discount_t = config.discount * (1.0 - last)
         values = jnp.concatenate([v, v_last[None]])
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
             r_t, discount_t, config.trace_decay, values
@@ -252,7 +251,7 @@ def make(config: Config):
             parts = jax.tree.map(lambda x: jnp.moveaxis(cut(jnp.moveaxis(x, 0, 1)), 1, 2), rollout)
             return parts, jax.tree.map(cut, memory), cut(v_last)
         order = jax.random.permutation(key, rollout.r_t.size)
-        parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(m, -1, 1, *x.shape[2:]), rollout)
+        parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(m, -1, *x.shape[2:]), rollout)
         return parts, (), jnp.zeros((m, 1))
 
     def learn(state: State, key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array):
@@ -263,8 +262,8 @@ def make(config: Config):
             batch, memory, v_last = part
             if _in_sequences(config):  # [T, B, ...]
                 batch = jax.tree.map(lambda x: jnp.swapaxes(shard_batch(jnp.swapaxes(x, 0, 1)), 0, 1), batch)
-            else:  # [B, 1, ...]
-                batch = shard_batch(batch)
+            else:  # single steps [N, ...]: one trajectory [N, 1, ...]
+                batch = jax.tree.map(lambda x: x[:, None], shard_batch(batch))
             (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, batch, memory, v_last)
             updates, opt = optimiser.update(grads, opt, params)
             metrics["gradient_norm"] = optim.global_norm(grads)
