@@ -128,6 +128,37 @@ def test_actor_critic_learns_catch(algorithm, memory):
     assert actor_critic.evaluate(config, state)["greedy return"] >= 0.9
 
 
+class CutEveryThreeSteps(envs.Environment):
+    """A reward of 1 a step for ever, seen in pieces: nothing ends, and every third step cuts the episode."""
+
+    observation_spec = envs.Box((1,), 0.0, 1.0)
+    action_spec = envs.Discrete(2)
+
+    def reset(self, key):
+        return 0 * jax.random.randint(key, (), 0, 1)
+
+    def step(self, key, state, action):
+        step = envs.Step(self.observe(state), jnp.float32(1), jnp.zeros((), bool), state + 1 >= 3)
+        return state + 1, step
+
+    def observe(self, state):
+        return jnp.ones(1)
+
+
+@pytest.mark.parametrize(("algorithm", "memory"), [("a2c", "none"), ("vtrace", "lstm")])
+def test_actor_critic_keeps_the_bootstrap_of_a_cut_episode(algorithm, memory, monkeypatch):
+    """All states look the same and are worth 1/(1 − γ). Were cuts ends, targets would be 1, 1 + γ and 1 + γ + γ²."""
+    monkeypatch.setattr(envs, "make", lambda name: CutEveryThreeSteps())
+    config = dataclasses.replace(
+        SMALL_AC, algorithm=algorithm, memory=memory, discount=0.5, learning_rate=1e-2, epochs=1, lstm_units=1
+    )
+    init, step = actor_critic.make(config)
+    state = jit(lambda key: jax.lax.fori_loop(0, 300, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
+    _, metrics = jit(step)(state)
+    assert metrics["episode_length"] == metrics["episode_return"] == 3
+    assert metrics["value_loss"] < 0.005  # with ends for cuts, ½ Var(1, 1.5, 1.75) = 0.049
+
+
 @pytest.mark.parametrize(
     ("system", "changes", "message"),
     [
