@@ -4,9 +4,10 @@ Run: python benchmarks/optim_step.py [--quick] [--out benchmarks/results/optim_s
      XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true python benchmarks/optim_step.py \
          --out benchmarks/results/optim_step_multi_output.json   (one pass over memory for both moments, on CPU)
 
-Ratios are ours / theirs, medians of interleaved runs; below 1 is faster. Steps donate parameters and state, as in
-training. The floor of bytes reads each parameter, gradient and moment once and writes each parameter and moment once;
-the floor of seconds is that at the bandwidth that a compiled y ← x + 2y of 3e7 numbers reaches on this machine.
+Ratios are ours / theirs, medians of interleaved runs (steps with a 95 % interval, see `paired.py`); below 1 is faster.
+Steps donate parameters and state, as in training. The floor of bytes reads each parameter, gradient and moment once
+and writes each parameter and moment once; the floor of seconds is that at the bandwidth of a compiled y ← x + 2y on the
+same leaves, timed in pairs with the steps. With the flag, rows in `optim.one_pass` follow.
 "Cold" traces come after `jax.clear_caches()`, warm ones find what is cached of inner functions.
 """
 
@@ -20,6 +21,7 @@ import time
 import jax
 import jax.numpy as jnp
 import optax
+from paired import compare, instructions
 
 from renga import optim
 
@@ -53,29 +55,27 @@ def median_ratio(ours, theirs, repeats):
     return statistics.median(a), statistics.median(b)
 
 
-def runner(compiled, params, grads, state, number):
-    def run():
-        p, s = jax.block_until_ready(jax.tree.map(jnp.copy, (params, state)))
-        start = time.perf_counter()
-        for _ in range(number):
-            p, s = compiled(p, grads, s)
-        jax.block_until_ready((p, s))
-        return (time.perf_counter() - start) / number
+def stepping(compiled, params, grads, state):
+    """Returns a function that takes one more step at each call."""
+    params, state = jax.block_until_ready(jax.tree.map(jnp.copy, (params, state)))
 
-    run()
-    return run
+    def step():
+        nonlocal params, state
+        params, state = jax.block_until_ready(compiled(params, grads, state))
+
+    return step
 
 
-def bandwidth(size=30_000_000):
-    """Bytes a second of y ← x + 2y, in place: two reads and a write."""
-    x, y = jnp.ones(size), jnp.ones(size)
-    compiled = jax.jit(lambda x, y: x + 2 * y, donate_argnums=1).lower(x, y).compile()
-    seconds = []
-    for _ in range(11):
-        start = time.perf_counter()
-        y = jax.block_until_ready(compiled(x, y))
-        seconds.append(time.perf_counter() - start)
-    return 12 * size / statistics.median(seconds)
+def mover(params):
+    """Returns a function that does y ← x + 2y in place, for every leaf: two reads and a write."""
+    compiled = jax.jit(lambda x, y: jax.tree.map(lambda x, y: x + 2 * y, x, y), donate_argnums=1)
+    y = jax.tree.map(jnp.zeros_like, params)
+
+    def move():
+        nonlocal y
+        y = jax.block_until_ready(compiled(params, y))
+
+    return move
 
 
 def cost(compiled):
@@ -83,9 +83,9 @@ def cost(compiled):
     return found.get("flops"), found.get("bytes accessed")
 
 
-def one(leaves, size, repeats, make=lambda lib: lib.adamw(1e-3), grouped=False, bytes_a_second=None):
+def one(leaves, size, repeats, make=lambda lib: lib.adamw(1e-3), wrap=None):
     params, grads = tree_of(leaves, size), tree_of(leaves, size, 1)
-    tx = optim.grouped(make(optim)) if grouped else make(optim)
+    tx = wrap(make(optim)) if wrap else make(optim)
     sides = {"ours": (optim, tx), "optax": (optax, make(optax))}
     steps = {name: stepper(lib, tx) for name, (lib, tx) in sides.items()}
     states = {name: tx.init(params) for name, (_, tx) in sides.items()}
@@ -95,19 +95,24 @@ def one(leaves, size, repeats, make=lambda lib: lib.adamw(1e-3), grouped=False, 
     trace = median_ratio(*(lambda n=n: traced(steps[n], args[n]) for n in sides), max(3, repeats // 2))
     cold = median_ratio(*(lambda n=n: traced(steps[n], args[n], cold=True) for n in sides), 5)
     compiled = {n: jax.jit(steps[n], donate_argnums=(0, 2)).lower(*args[n]).compile() for n in sides}
-    number = max(1, min(200, int(2e6 / (leaves * size + 2e4))))
-    run = {n: runner(compiled[n], *args[n], number) for n in sides}
-    seconds = median_ratio(run["ours"], run["optax"], repeats)
+    ours = stepping(compiled["ours"], *args["ours"])
+    step = compare(ours, stepping(compiled["optax"], *args["optax"]), 3 * repeats)
+    over_floor = None
+    if leaves * size >= 1e6:  # y ← x + 2y moves 3 numbers a parameter, the floor 7
+        least = compare(ours, mover(params), 3 * repeats)
+        over_floor = [round(3 / 7 / r, 3) for r in (least["ratio"], *reversed(least["ratio_95%"]))]
     (flops, moved), (their_flops, their_moved) = cost(compiled["ours"]), cost(compiled["optax"])
     floor = 4 * leaves * size * (4 + 3)  # read p, g, m, v; write p, m, v
     return {
-        "leaves": leaves, "parameters": leaves * size, "grouped": grouped,
+        "leaves": leaves, "parameters": leaves * size, "wrapped_in": wrap and wrap.__name__,
         "trace_ms": [round(1e3 * t, 3) for t in trace], "trace_ratio": round(trace[0] / trace[1], 3),
         "cold_trace_ms": [round(1e3 * t, 3) for t in cold], "cold_trace_ratio": round(cold[0] / cold[1], 3),
-        "step_us": [round(1e6 * t, 1) for t in seconds], "step_ratio": round(seconds[0] / seconds[1], 3),
+        "step_us": step["us"], "step_ratio": round(1 / step["ratio"], 3),
+        "step_ratio_95%": [round(1 / r, 3) for r in reversed(step["ratio_95%"])],
+        "same_instructions": instructions(compiled["ours"]) == instructions(compiled["optax"]),
         "flops_ratio": round(flops / their_flops, 4), "bytes_ratio": round(moved / their_moved, 4),
         "bytes_over_floor": round(moved / floor, 3),
-        "seconds_over_floor": bytes_a_second and round(seconds[0] * bytes_a_second / floor, 3),
+        "seconds_over_floor": over_floor and over_floor[0], "seconds_over_floor_95%": over_floor and over_floor[1:],
     }  # fmt: skip
 
 
@@ -174,12 +179,16 @@ def main():
     grid = [(10, 100), (100, 10), (100, 1_000), (1_000, 10), (10, 100_000)]
     if not options.quick:
         grid += [(10, 1_000_000), (10, 10_000_000)]
-    rows, speed = [], bandwidth()
+    rows = []
     for leaves, size in grid:
-        rows.append(one(leaves, size, 5 if leaves * size > 1e6 else 11, bytes_a_second=speed))
+        rows.append(one(leaves, size, 5 if leaves * size > 1e6 else 11))
         print(rows[-1], flush=True)
-    rows.append(one(1_000, 10, 11, grouped=True))
+    rows.append(one(1_000, 10, 11, wrap=optim.grouped))
     print(rows[-1], flush=True)
+    if "multi_output_fusion=true" in os.environ.get("XLA_FLAGS", ""):
+        for leaves, size in [(leaves, size) for leaves, size in grid if leaves * size >= 1e6]:
+            rows.append(one(leaves, size, 5 if leaves * size > 1e6 else 11, wrap=optim.one_pass))
+            print(rows[-1], flush=True)
     rows.append(population())
     print(rows[-1], flush=True)
     record = {
@@ -187,7 +196,7 @@ def main():
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(), "python": platform.python_version(), "optimiser": "adamw(1e-3)",
-        "pairs": "[ours, optax]", "bandwidth_GB_a_second": round(speed / 1e9, 2), "rows": rows,
+        "pairs": "[ours, optax]", "rows": rows,
     }  # fmt: skip
     os.makedirs(os.path.dirname(options.out), exist_ok=True)
     with open(options.out, "w") as file:

@@ -1,5 +1,9 @@
 """Observation, precision, partition by path, accumulation, minimisation, sharding."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,6 +210,39 @@ def test_grouping_leaves_by_dtype_changes_the_layout_and_not_the_step():
     for key in p:
         assert v[key].dtype == p[key].dtype
         np.testing.assert_allclose(v[key].astype(jnp.float32), u[key].astype(jnp.float32), rtol=1e-2)
+
+
+def test_one_pass_changes_no_number_and_reads_each_array_once():
+    """In a process of its own, since XLA reads the flag when it starts."""
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+from renga import optim
+
+def compiled(tx, params, grads):
+    def step(params, grads, state):
+        updates, state = tx.update(grads, state, params)
+        return optim.apply_updates(params, updates), state
+    return jax.jit(step, donate_argnums=(0, 2)).lower(params, grads, tx.init(params)).compile()
+
+params, grads = jnp.linspace(-1.0, 1.0, 100_000), jnp.cos(jnp.arange(100_000.0))
+results, passes = [], []
+for tx in (optim.adamw(0.1), optim.one_pass(optim.adamw(0.1))):
+    step = compiled(tx, params, grads)
+    passes.append(step.cost_analysis()["bytes accessed"] / params.nbytes)
+    p, state = jnp.copy(params), tx.init(params)
+    for _ in range(3):
+        p, state = step(p, grads, state)
+    results.append((p, optim.read(state, "mu"), optim.read(state, "nu")))
+jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), *results)
+print(*map(round, passes))
+"""
+    flags = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true"
+    for given in (flags, ""):
+        env = {**os.environ, "XLA_FLAGS": given, "JAX_PLATFORMS": "cpu"}
+        out = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+        assert out.returncode == 0, out.stderr
+        plain, wrapped = map(int, out.stdout.split())
+        assert wrapped == (7 if given else plain)  # read p, g, m and v, write p, m and v
 
 
 def test_injected_hyperparameters_can_be_read_and_written():

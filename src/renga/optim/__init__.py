@@ -168,6 +168,7 @@ from renga.optim._observe import (
     observe_members,
     read,
 )
+from renga.optim._one_pass import one_pass
 from renga.optim._optimistic import (
     AddNoiseState,
     ApplyEvery,
@@ -426,6 +427,7 @@ __all__ = [
     "ntxent",
     "observe",
     "observe_members",
+    "one_pass",
     "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",

@@ -80,7 +80,7 @@ TRANSFORMATIONS = {
     "clip_by_global_norm": o.clip_by_global_norm(0.1),
     "conditionally_mask": o.conditionally_mask(o.sgd(0.1), lambda n: n > 0),
     "conditionally_transform": o.conditionally_transform(o.sgd(0.1), lambda n: n > 0),
-    "ema": o.ema(0.9), "flatten": o.flatten(o.sgd(0.1)), "freeze": o.freeze(True), "grouped": o.grouped(o.sgd(0.1)),
+    "ema": o.ema(0.9), "flatten": o.flatten(o.sgd(0.1)), "freeze": o.freeze(True), "grouped": o.grouped(o.sgd(0.1)), "one_pass": o.one_pass(o.adam(0.1)),
     "identity": o.identity(), "keep_params_nonnegative": o.keep_params_nonnegative(),
     "masked": o.masked(o.sgd(0.1), True), "monitor": o.monitor({"norm": o.global_norm}),
     "multi_transform": o.multi_transform({"a": o.sgd(0.1)}, "a"), "named_chain": o.named_chain(("a", o.sgd(0.1))),
