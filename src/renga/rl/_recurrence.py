@@ -54,7 +54,7 @@ def backwards(
         (a, b) ∘ (a′, b′) = (a a′, b + a b′)
 
     On CPU, arithmetic on whole sequences before the loop is spread over threads, and waiting for these costs more than
-    a short loop; but `vmap` transposes every sequence that enters the loop. So callers give f three or four sequences,
+    a short loop; but `vmap` transposes every sequence that enters the loop. So callers give f two to four sequences,
     and what f does with them belongs into it.
 
     Args:
