@@ -102,11 +102,18 @@ from renga.optim._inject import (
     inject_hyperparams,
     inject_stateful_hyperparams,
 )
+from renga.optim._lbfgs import ScaleByLBFGSState, lbfgs, scale_by_lbfgs
 from renga.optim._linear_algebra import (
     matrix_inverse_pth_root,
     multi_normal,
     nnls,
     power_iteration,
+)
+from renga.optim._linesearch import (
+    BacktrackingLinesearchInfo,
+    ScaleByBacktrackingLinesearchState,
+    scale_by_backtracking_linesearch,
+    value_and_grad_from_state,
 )
 from renga.optim._masking import (
     MaskedNode,
@@ -261,6 +268,7 @@ from renga.optim._transformation import (
     stateless_with_tree_map,
     with_extra_args_support,
 )
+from renga.optim._zoom import ScaleByZoomLinesearchState, ZoomLinesearchInfo, scale_by_zoom_linesearch
 from renga.optim.losses._classification import (
     hinge_loss,
     safe_softmax_cross_entropy,
@@ -297,6 +305,7 @@ __all__ = [
     "AddNoiseState",
     "ApplyEvery",
     "ApplyIfFiniteState",
+    "BacktrackingLinesearchInfo",
     "ClipByGlobalNormState",
     "ClipState",
     "ConditionallyMaskState",
@@ -328,7 +337,9 @@ __all__ = [
     "ScaleByAdamState",
     "ScaleByAdanState",
     "ScaleByAmsgradState",
+    "ScaleByBacktrackingLinesearchState",
     "ScaleByBeliefState",
+    "ScaleByLBFGSState",
     "ScaleByLearningRateState",
     "ScaleByLionState",
     "ScaleByNovogradState",
@@ -339,6 +350,7 @@ __all__ = [
     "ScaleBySM3State",
     "ScaleByScheduleState",
     "ScaleByTrustRatioState",
+    "ScaleByZoomLinesearchState",
     "ScaleState",
     "Schedule",
     "ShouldSkipUpdateFunction",
@@ -350,6 +362,7 @@ __all__ = [
     "Updates",
     "WrappedSchedule",
     "ZeroNansState",
+    "ZoomLinesearchInfo",
     "adabelief",
     "adadelta",
     "adafactor",
@@ -404,6 +417,7 @@ __all__ = [
     "l2_loss",
     "lamb",
     "lars",
+    "lbfgs",
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
@@ -456,9 +470,11 @@ __all__ = [
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_amsgrad",
+    "scale_by_backtracking_linesearch",
     "scale_by_belief",
     "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
+    "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_novograd",
@@ -476,6 +492,7 @@ __all__ = [
     "scale_by_stddev",
     "scale_by_trust_ratio",
     "scale_by_yogi",
+    "scale_by_zoom_linesearch",
     "scale_gradient",
     "schedules",
     "second_order",
@@ -507,6 +524,7 @@ __all__ = [
     "update_infinity_moment",
     "update_moment",
     "update_moment_per_elem_norm",
+    "value_and_grad_from_state",
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",

@@ -144,3 +144,15 @@ def zeros_like(tree: Any, dtype: Any = None) -> Any:
 def full_like(tree: Any, fill_value: Any, dtype: Any = None) -> Any:
     """Constant leaves shaped, typed and sharded as the tree."""
     return jax.tree.map(lambda x: jnp.full_like(x, fill_value, dtype=dtype), tree)
+
+
+def real_vdot(tree: Any, other: Any) -> jax.Array:
+    """Re Σ x̄ y over all leaves, summed in float32 at least."""
+
+    def dot(x, y):
+        wide = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
+        x, y = jnp.asarray(x, wide), jnp.asarray(y, wide)
+        return jnp.real(jnp.vdot(x, y, precision=lax.Precision.HIGHEST))
+
+    dots = map_leaves("vdot", dot, 1, tree, other)
+    return sum(jax.tree.leaves(dots), jnp.zeros([], jnp.result_type(float)))

@@ -7,9 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga._core.varying import vary_like
+from renga.optim import _tree_make
 from renga.optim._apply import apply_updates
+from renga.optim._chain import chain, named_chain
 from renga.optim._clip import global_norm
+from renga.optim._linesearch import ScaleByBacktrackingLinesearchState
 from renga.optim._transformation import with_extra_args_support
+from renga.optim._zoom import ScaleByZoomLinesearchState
 
 
 class MinimizeResult(NamedTuple):
@@ -36,6 +41,10 @@ def minimize(
 
     The loop ends when the norm of the gradient is at most `tol`, the value is not finite, or
     after `max_steps`. The optimiser receives `value`, `grad` and `value_fn` as extra arguments.
+    If it ends with a line search, as `lbfgs` does, value and gradient are those that the line
+    search has computed, and `fun` runs for nothing else; an `aux` is then computed once, at the
+    end. The updates of complex parameters start as the conjugate of JAX's gradient, which points
+    uphill.
 
     Args:
       fun: params ↦ scalar, or ↦ (scalar, aux).
@@ -70,18 +79,41 @@ def minimize(
         value, aux = out if has_aux else (out, None)
         return value, gradient, aux
 
+    state = tx.init(x0)
+    searches = _last_search(tx, state) is not None
+
     def goes_on(carry):
         step, _, _, value, gradient, _ = carry
         return (step < max_steps) & (global_norm(gradient) > tol) & jnp.isfinite(value)
 
     def body(carry):
         step, x, state, value, gradient, _ = carry
-        u, state = tx.update(gradient, state, x, value=value, grad=gradient, value_fn=value_fn)
+        uphill = _tree_make.conj(gradient)
+        u, state = tx.update(uphill, state, x, value=value, grad=gradient, value_fn=value_fn)
         x = apply_updates(x, u)
-        return step + 1, x, state, *evaluate(x)
+        search = _last_search(tx, state)
+        if search is None:
+            return step + 1, *vary_like((x, state, *evaluate(x)), value, x)
+        return step + 1, *vary_like((x, state, search.value.astype(value.dtype), search.grad, None), value, x)
 
-    start = (jnp.zeros([], jnp.int32), x0, tx.init(x0), *evaluate(x0))
+    value, gradient, aux = evaluate(x0)
+    start = (x0, state, value, gradient, None if searches else aux)
+    start = (jnp.zeros([], jnp.int32), *vary_like(start, value, x0))
     step, x, state, value, gradient, aux = jax.lax.while_loop(goes_on, body, start)
+    if searches and has_aux:
+        aux = fun(x)[1]
     norm = global_norm(gradient)
     # pyrefly: ignore[bad-argument-type]
     return MinimizeResult(x, value, norm, step, norm <= tol, state, aux)
+
+
+def _last_search(tx: Any, state: Any) -> Any:
+    """The state of the line search that an optimiser ends with, if it holds value and gradient; else None.
+
+    Only at the end: what stands behind a line search takes the parameters elsewhere.
+    """
+    while isinstance(tx, chain | named_chain) and tx.transforms:
+        state = list(state.values())[-1] if isinstance(state, dict) else state[-1]
+        tx = tx.transforms[-1]
+    found = isinstance(state, ScaleByZoomLinesearchState | ScaleByBacktrackingLinesearchState)
+    return state if found and state.grad is not None else None

@@ -56,6 +56,17 @@ def loss(p, x, y):
     return jnp.sum(jnp.sin(p) * x + y)
 
 
+def search(tx):
+    """A step whose length a line search finds; its loop has no reverse mode."""
+
+    def fn(g, p):
+        f = lambda x: jnp.sum((x - g) ** 2)
+        args = {"value": f(p), "grad": jax.grad(f)(p), "value_fn": f}
+        return tx.update(-args["grad"], tx.init(p), p, **args)[0]
+
+    return Case(fn, vectors, differentiable=False)
+
+
 OPTIMISERS = {
     "adabelief": o.adabelief(0.1), "adadelta": o.adadelta(0.1), "adafactor": o.adafactor(0.1),
     "adagrad": o.adagrad(0.1), "adam": o.adam(0.1), "adamax": o.adamax(0.1), "adamaxw": o.adamaxw(0.1),
@@ -242,6 +253,13 @@ CASES = (
         "ntxent": Case(lambda x: o.ntxent(x, jnp.array([0, 0]), 1.0), lambda: (jnp.array([[0.3, -0.5], [0.1, 0.9]]),)),
         "per_example_global_norm_clip": Case(lambda g: o.per_example_global_norm_clip(g, 1.0)[0], examples),
         "per_example_layer_norm_clip": Case(lambda g: o.per_example_layer_norm_clip(g, 1.0)[0], examples),
+        "lbfgs": Case(lambda g, p: -search(o.chain(o.scale(-1.0), o.lbfgs())).fn(g, p), vectors, differentiable=False),
+        "scale_by_lbfgs": update(o.scale_by_lbfgs()),
+        "scale_by_backtracking_linesearch": search(o.scale_by_backtracking_linesearch(5)),
+        "scale_by_zoom_linesearch": search(o.scale_by_zoom_linesearch(5)),
+        "value_and_grad_from_state": pair(
+            lambda x, y: o.value_and_grad_from_state(lambda z: jnp.sum(z**2 * y))(x, state=o.scale_by_zoom_linesearch(5).init(x))[1]
+        ),
         # While loops have no reverse mode, and the Hessian's diagonal is a map over its elements.
         "matrix_inverse_pth_root": Case(lambda g, p: o.matrix_inverse_pth_root(g @ g.T, 2)[0], matrices, differentiable=False, rtol=1e-3),
         "minimize": Case(PAIRS["minimize"], vectors, differentiable=False),
@@ -272,7 +290,7 @@ CASES = {name: CASES[name] for name in sorted(CASES)}
 TYPES = "a type, a state or a protocol: nothing to compute"
 EXEMPT = (
     {name: TYPES for name in o.__all__ if name.endswith("State") and name not in CASES}
-    | dict.fromkeys(("ApplyEvery", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
+    | dict.fromkeys(("ApplyEvery", "BacktrackingLinesearchInfo", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "ZoomLinesearchInfo", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
     | {f"contrib.{name}": TYPES for name in c.__all__ if name.endswith("State")}
     | {"contrib.MuonDimensionNumbers": TYPES}
     | {"tree.dtype": "returns a dtype", "tree.size": "returns a Python int"}
