@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     checkpoints = loop.Checkpoints(tmp_path / "run" / "checkpoints")
     with pytest.raises(RunError, match=r"No space left on device; the last good checkpoint is of step 3"):
         checkpoints.save(4, {"x": jnp.zeros(3)})

@@ -1,10 +1,14 @@
-"""`renga train|eval|export|report|list`: finds the command, runs it, and turns errors into one readable message.
+"""`renga train|eval|export|report|doctor|list`: finds the command, runs it, and turns errors into one readable message.
 
-Exit codes: 0 done, 1 failed, 2 usage.
+Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 usage; 128 + n
+stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
+import contextlib
 import importlib
+import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,11 +21,12 @@ USAGE = """usage: renga COMMAND …
   renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga report RUN                    write RUN/report.html anew
+  renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
 
   --traceback                         show where an error came from
 """
 
-COMMANDS = ("eval", "export", "list", "report", "train")
+COMMANDS = ("doctor", "eval", "export", "list", "report", "train")
 
 
 class UsageError(Exception):
@@ -34,6 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in args
     args = [a for a in args if a != "--traceback"]
     logging.basicConfig(format="renga: %(message)s", level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where a terminal knows ASCII only, γ becomes ?
+            stream.reconfigure(errors="replace")
+    try:
+        code = _run(args, show_traceback)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads our output has gone, as in `renga list | head -1`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _run(args: list[str], show_traceback: bool) -> int:
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="", file=sys.stdout if args else sys.stderr)
         return 0 if args else 2
@@ -42,15 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"there is no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
         return importlib.import_module(f"renga.cli._{args[0]}").run(args[1:])
     except UsageError as error:
-        print(f"renga: {error}", file=sys.stderr)
+        _say(f"renga: {error}")
         return 2
     except KeyboardInterrupt:
-        print("renga: interrupted", file=sys.stderr)
-        return 1
+        _say("renga: interrupted")
+        return 128 + 2
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if show_traceback:
             traceback.print_exc()
         else:
-            kind = "" if type(error).__name__ == "RunError" else f"{type(error).__name__}: "
-            print(f"renga: {kind}{error}\n(--traceback shows where it came from)", file=sys.stderr)
+            kind = "" if type(error).__name__ in ("RunError", "DataError") else f"{type(error).__name__}: "
+            _say(f"renga: {kind}{error}\n(--traceback shows where it came from)")
         return 1
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)

@@ -1,17 +1,19 @@
 """`renga train SYSTEM`."""
 
+import contextlib
 import dataclasses
+import itertools
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
 from renga.cli._main import UsageError
 from renga.cli._runs import config_of, system_named
-from renga.loop import RunDirectory
+from renga.loop import RunDirectory, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +22,12 @@ class Options:
 
     preset: str | None = None  # a config by name that the other fields start from, where the system has some
     steps: int | None = None  # steps to train in all; each system, and each preset, has its own default
-    seed: int = 0  # of the key that everything random is made from
+    seed: int | None = None  # of the key that everything random is made from; default 0
     directory: str | None = None  # where to keep the run; default runs/SYSTEM-DATE-TIME
     resume: str | None = None  # directory of a run to go on with
     override: bool = False  # go on although the config differs from the saved one
     devices: int | None = None  # devices to split the batch over; default all
+    window: int | None = None  # steps that a line of metrics.jsonl is the mean of; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     evaluate: bool = True  # measure the result at the end
     debug_nans: bool = False  # stop at the first number that is not finite and name the operation
@@ -32,6 +35,7 @@ class Options:
     coordinator: str | None = None  # host:port of process 0, when several processes train together
     num_processes: int = 1  # how many processes train together
     process_id: int = 0  # which of them this is
+    join_seconds: float = 300.0  # how long to wait for the others
 
 
 def run(args: Sequence[str]) -> int:
@@ -41,49 +45,95 @@ def run(args: Sequence[str]) -> int:
     name, rest = args[0], list(args[1:])
     system = system_named(name)
     config, options = _parse(name, system, rest)
+    _require_sense(options)
 
     from renga import loop  # after the arguments, so that --help does not wait
 
     if options.coordinator is not None:
-        loop.join_processes(options.coordinator, options.num_processes, options.process_id)
+        loop.join_processes(options.coordinator, options.num_processes, options.process_id, options.join_seconds)
     import jax
 
-    main = jax.process_index() == 0
-    directory = options.resume or options.directory or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    with _directory(name, options) as directory:
+        main = jax.process_index() == 0
+        if main and not options.quiet:
+            print(f"{name}: {directory}", file=sys.stderr)
+        result = loop.run(
+            system.make,
+            config,
+            steps=options.steps
+            if options.steps is not None
+            else _saved_steps(options) or _preset(system, options.preset)[1],
+            directory=directory,
+            system=name,
+            seed=options.seed,
+            resume=options.resume is not None,
+            override=options.override,
+            window=options.window,
+            checkpoint_seconds=options.checkpoint_seconds,
+            pictures=system.pictures(config) if hasattr(system, "pictures") else None,
+            num_devices=options.devices,
+            debug_nans=options.debug_nans,
+            show=not options.quiet,
+            may_exit=True,
+        )
+    if result.signal:
+        if main:
+            print(
+                f"stopped after step {result.step}; go on with\n"
+                f"  renga train {name} --resume {shlex.quote(str(directory))}"
+            )
+        return 128 + result.signal
+    if main:
+        if options.evaluate and hasattr(system, "evaluate"):
+            from renga.cli._eval import evaluate
+
+            evaluate(RunDirectory(directory), system, config, result.step, result.state)
+        print(f"report: {Path(directory) / 'report.html'}")
+    if result.non_finite:
+        listed = ", ".join(f"{metric} by step {step}" for metric, step in result.non_finite.items())
+        print(f"renga: not finite: {listed}; --debug-nans finds the operation", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _require_sense(options: Options) -> None:
+    """Refuses options that would be ignored."""
+    if options.resume is not None:
+        for flag, given in (("--directory", options.directory), ("--preset", options.preset)):
+            if given is not None:
+                raise UsageError(f"{flag} is of a new run, --resume of one that goes on: pass one of them")
+    if options.override and options.resume is None:
+        raise UsageError("--override is for --resume: a new run needs a directory of its own")
+    if options.coordinator is None and (options.num_processes, options.process_id) != (1, 0):
+        raise UsageError("--num-processes and --process-id need --coordinator")
     if options.coordinator is not None and not (options.resume or options.directory):
         raise UsageError("several processes share one run: pass --directory")
-    if main and not options.quiet:
-        print(f"{name}: {directory}", file=sys.stderr)
-    result = loop.run(
-        system.make,
-        config,
-        steps=options.steps
-        if options.steps is not None
-        else _saved_steps(options) or _preset(system, options.preset)[1],
-        directory=directory,
-        system=name,
-        seed=options.seed,
-        resume=options.resume is not None,
-        override=options.override,
-        checkpoint_seconds=options.checkpoint_seconds,
-        pictures=system.pictures(config) if hasattr(system, "pictures") else None,
-        num_devices=options.devices,
-        debug_nans=options.debug_nans,
-        show=not options.quiet,
-    )
-    if not main:
-        return 0
-    if not result.finished:
-        print(
-            f"stopped after step {result.step}; go on with\n  renga train {name} --resume {shlex.quote(str(directory))}"
-        )
-        return 0
-    if options.evaluate and hasattr(system, "evaluate"):
-        from renga.cli._eval import evaluate
 
-        evaluate(RunDirectory(directory), system, config, result.step, result.state)
-    print(f"report: {Path(directory) / 'report.html'}")
-    return 0
+
+@contextlib.contextmanager
+def _directory(name: str, options: Options) -> Iterator[str | Path]:
+    """Gives the directory of the run; makes one of its own where none is given, and takes it away if it stays empty."""
+    given = options.resume or options.directory
+    if given is not None:
+        yield given
+        return
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for i in itertools.count(1):
+        path = Path("runs") / (f"{name}-{stamp}" if i == 1 else f"{name}-{stamp}-{i}")
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:  # a run that began in the same second
+            if not path.exists():
+                raise
+        except OSError as error:
+            raise RunError(f"cannot write to the run directory {path}: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        for made in (path, path.parent):
+            with contextlib.suppress(OSError):
+                made.rmdir()  # refuses where something stands in it
 
 
 def _saved_steps(options: Options) -> int | None:
@@ -110,7 +160,7 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
         saved = RunDirectory(resume).read_config()
         if saved["system"] != name:
             raise UsageError(f"{resume} is a run of {saved['system']}, not of {name}")
-        default = config_of(system, saved["config"])
+        default = config_of(system, saved["config"], drop="--override" in args)
 
     @dataclasses.dataclass(frozen=True)
     class Arguments:

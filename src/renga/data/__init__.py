@@ -1,7 +1,8 @@
 """Data for systems: replay on the device, feeding devices from iterators, labelled images from packages and files."""
 
 from renga.data._feed import Feed, feed
-from renga.data._images import DataError, Images, load_images
+from renga.data._files import DataError
+from renga.data._images import Images, load_images
 from renga.data._replay import (
     PrioritisedReplay,
     PrioritisedState,

@@ -3,20 +3,18 @@
 Nothing is downloaded and nothing in a file is executed.
 """
 
-import gzip
 import io
 import math
 import os
-import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-
-class DataError(ValueError):
-    """A file of data is missing, truncated or of the wrong shape; the message names it."""
+from renga.data._files import DataError, gunzip, read_plain, require_memory
+from renga.data._pickled import PickleError, read_pickle
 
 
 class Images(NamedTuple):
@@ -41,14 +39,16 @@ def load_images(source: str | os.PathLike, test_share: float = 0.2) -> Images:
     Args:
       source: `"digits"` for scikit-learn's 1,797 real 8×8 digits, or a path: a folder with MNIST's IDX files (plain
         or gzipped) or one such file of images, a folder with CIFAR-10's python batches, an `.npz` with `images` and
-        optionally `labels`, or a folder of PNG files, whose subfolders, if there are any, are the classes.
+        optionally `labels`, or a folder of PNG files, whose subfolders, if there are any, are the classes. Pixels are
+        of 8 or 16 bits, or floating in [0, 1] or [−1, 1]; they are never clipped or rounded.
       test_share: share held out, where the source has no test set of its own. The split is the same every time.
 
     Returns:
       The images and labels of both parts.
 
     Raises:
-      DataError: if the path is not there, or a file is truncated or of the wrong shape.
+      DataError: if the path is not there, or a file is truncated, of the wrong shape, transparent, larger than memory,
+        or no plain file.
 
     Example:
       >>> images = load_images("digits")
@@ -60,7 +60,7 @@ def load_images(source: str | os.PathLike, test_share: float = 0.2) -> Images:
     path = Path(source)
     if not path.exists():
         raise DataError(f"there is no {path}: data is 'digits' or a path to IDX, CIFAR-10, .npz or PNG files")
-    if path.is_file():
+    if not path.is_dir():
         if path.suffix == ".npz":
             return _split(*_npz(path), test_share)
         return _split(_to_images(_idx(path, 3), path), None, test_share)
@@ -91,10 +91,13 @@ def _to_images(x: np.ndarray, path: Any) -> np.ndarray:
         x = x[..., None]
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or 0 in x.shape:
         raise DataError(f"{path}: images must have shape [N, H, W], [N, H, W, 1] or [N, H, W, 3], got {x.shape}")
-    if x.dtype == np.uint8:
-        return x.astype(np.float32) / 127.5 - 1.0
+    require_memory(path, 4 * x.size)
+    if x.dtype in (np.uint8, np.uint16):
+        return x.astype(np.float32) / (np.iinfo(x.dtype).max / 2) - np.float32(1.0)
+    if x.dtype == bool:
+        return x.astype(np.float32) * 2.0 - 1.0
     if not np.issubdtype(x.dtype, np.floating):
-        raise DataError(f"{path}: images must be uint8 or floating, got {x.dtype}")
+        raise DataError(f"{path}: images must be uint8, uint16, bool or floating, got {x.dtype}")
     low, high = float(x.min()), float(x.max())
     if not (math.isfinite(low) and math.isfinite(high)) or low < -1 or high > 1:
         raise DataError(f"{path}: floating images must lie in [0, 1] or [-1, 1], got [{low:g}, {high:g}]")
@@ -107,6 +110,8 @@ def _to_labels(labels: np.ndarray, images: np.ndarray, path: Any) -> np.ndarray:
         raise DataError(
             f"{path}: labels must be integers of shape ({len(images)},), got {labels.dtype} of shape {labels.shape}"
         )
+    if labels.size and not (labels.min() >= 0 and labels.max() < 2**31):
+        raise DataError(f"{path}: labels must lie in [0, 2³¹), got [{labels.min()}, {labels.max()}]")
     return labels.astype(np.int32)
 
 
@@ -119,11 +124,14 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "images" not in archive:
-                raise DataError(f"{path}: must hold an array named images, got {sorted(archive)}")
-            images = _to_images(archive["images"], path)
-            labels = _to_labels(archive["labels"], images, path) if "labels" in archive else None
+        with zipfile.ZipFile(io.BytesIO(read_plain(path))) as archive:
+            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if "images" not in names:
+                raise DataError(f"{path}: must hold an array named images, got {sorted(names)}")
+            images = _to_images(_npy(path, archive, names["images"]), path)
+            labels = None
+            if "labels" in names:
+                labels = _to_labels(_npy(path, archive, names["labels"]), images, path)
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise many kinds for a damaged archive
@@ -131,23 +139,65 @@ def _npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return images, labels
 
 
-def _png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    from PIL import Image
+def _npy(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Reads one array of an archive, if it is as large as it says, and not larger than memory."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise DataError(f"{path}: {name} is of an unknown version {version}")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise DataError(f"{path} cannot be read: {name} holds objects, not numbers")
+        expected = math.prod(shape) * dtype.itemsize
+        if expected != size - file.tell():
+            raise DataError(f"{path}: {name} of shape {shape} takes {expected} bytes, but has {size - file.tell()}")
+        require_memory(path, 2 * expected)
+        data = file.read(expected)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
 
+
+def _png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     classes = sorted(p.name for p in path.iterdir() if p.is_dir() and any(p.glob("*.png")))
     files = sorted(path.glob("*/*.png")) if classes else sorted(path.glob("*.png"))
-    arrays = []
+    arrays: list[np.ndarray] = []
     for file in files:
-        try:
-            with Image.open(file) as image:
-                arrays.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error}") from error
-        if arrays[-1].shape != arrays[0].shape:
-            raise DataError(f"{file} has shape {arrays[-1].shape}, but {files[0]} has {arrays[0].shape}")
+        arrays.append(_one_png(file, len(files)))
+        found, first = arrays[-1], arrays[0]
+        if (found.shape, found.dtype) != (first.shape, first.dtype):
+            raise DataError(
+                f"{file} has shape {found.shape} of {found.dtype}, but {files[0]} has {first.shape} of {first.dtype}"
+            )
     images = _to_images(np.stack(arrays), path)
     labels = np.array([classes.index(f.parent.name) for f in files], np.int32) if classes else None
     return images, labels
+
+
+def _one_png(file: Path, count: int) -> np.ndarray:
+    """Reads a PNG as it is: [H, W] or [H, W, 3], of 8 or 16 bits. What cannot be kept exactly is refused."""
+    from PIL import Image
+
+    data = read_plain(file)
+    if len(data) < 26 or not data.startswith(b"\x89PNG"):
+        raise DataError(f"{file} cannot be read: it is no PNG")
+    width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
+    require_memory(file, 16 * width * height * count)
+    if bits == 16 and colour != 0:  # Pillow would keep the upper eight
+        raise DataError(f"{file} has 16 bits a channel, which can be read of grey images without transparency only")
+    try:
+        # No other format, whatever the name: some of them start programs.
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+            if has_alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                raise DataError(f"{file} is transparent in places: lay it over a background first")
+            if bits == 16:
+                return np.asarray(image).astype(np.uint16)
+            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise DataError(f"{file} cannot be read: {error}") from error
 
 
 # MNIST's format: http://yann.lecun.com/exdb/mnist/
@@ -159,20 +209,20 @@ def _find(path: Path, prefix: str) -> Path | None:
 
 def _idx(path: Path, ndim: int) -> np.ndarray:
     """Reads an IDX file of bytes: magic number, sizes, data."""
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    header = 4 + 4 * ndim
+    packed = read_plain(path)
+    is_packed, header = packed[:2] == b"\x1f\x8b", 4 + 4 * ndim
+    raw = gunzip(path, packed, header) if is_packed else packed
     if len(raw) < header:
         raise DataError(f"{path} is truncated: an IDX header takes {header} bytes, the file has {len(raw)}")
     magic, *shape = struct.unpack(f">{1 + ndim}I", raw[:header])
     if magic != 0x0800 + ndim:
         raise DataError(f"{path} is no IDX file of bytes with {ndim} axes: its magic number is {magic:#06x}")
     expected = header + math.prod(shape)
+    require_memory(path, 5 * expected)
+    raw = gunzip(path, packed, expected) if is_packed else packed
     if len(raw) != expected:
-        raise DataError(f"{path} is truncated or too long: {shape} takes {expected} bytes, the file has {len(raw)}")
+        size = f"more than {expected}" if len(raw) > expected and is_packed else len(raw)
+        raise DataError(f"{path} is truncated or too long: {shape} takes {expected} bytes, the file has {size}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -194,28 +244,6 @@ def _mnist(path: Path) -> Images:
 # CIFAR-10's python batches: https://www.cs.toronto.edu/~kriz/cifar.html
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Unpickles dictionaries, lists, bytes and NumPy arrays; anything else is refused and nothing is executed."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        from numpy._core import multiarray, numeric
-
-        allowed = {
-            "_reconstruct": multiarray._reconstruct,
-            "scalar": multiarray.scalar,
-            "_frombuffer": numeric._frombuffer,
-        }
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric") and name in allowed:
-            return allowed[name]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            import _codecs
-
-            return _codecs.encode
-        raise DataError(f"a CIFAR-10 batch holds arrays only, but this file asks for {module}.{name}")
-
-
 def _cifar(path: Path) -> Images:
     parts = [_cifar_batch(path / f"data_batch_{i}") for i in range(1, 6) if (path / f"data_batch_{i}").exists()]
     test, test_labels = _cifar_batch(path / "test_batch")
@@ -225,15 +253,23 @@ def _cifar(path: Path) -> Images:
 
 def _cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        data, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataError(f"{path} is no CIFAR-10 python batch, or truncated: {type(error).__name__}: {error}") from error
+        batch = read_pickle(read_plain(path))
+    except PickleError as error:
+        raise DataError(f"{path} is no CIFAR-10 python batch, or damaged: {error}") from error
+    found = (
+        {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in batch.items()}
+        if isinstance(batch, dict)
+        else {}
+    )
+    data, labels = found.get("data"), found.get("labels")
+    if not isinstance(data, np.ndarray) or not isinstance(labels, list | np.ndarray):
+        raise DataError(f"{path} is no CIFAR-10 python batch, or damaged: it must hold data and labels")
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         raise DataError(f"{path}: data must be uint8 of shape [N, 3072], got {data.dtype} of shape {data.shape}")
+    if isinstance(labels, list) and not all(type(x) is int or isinstance(x, np.integer) for x in labels):
+        raise DataError(f"{path}: labels must be integers")
     images = _to_images(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), path)
-    return images, _to_labels(labels, images, path)
+    try:
+        return images, _to_labels(np.array(labels), images, path)
+    except OverflowError as error:
+        raise DataError(f"{path}: labels must be integers: {error}") from error

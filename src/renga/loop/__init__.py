@@ -2,18 +2,24 @@
 
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._devices import join_processes, over_devices, shard_batch
-from renga.loop._directory import RunDirectory, environment, write_json
+from renga.loop._directory import RunDirectory, environment
+from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
+from renga.loop._files import write_json
+from renga.loop._iterate import Update, Window, iterate
 from renga.loop._report import write_report
-from renga.loop._run import Result, Update, iterate, run
+from renga.loop._run import Result, run
 
 __all__ = [
     "Checkpoints",
+    "Examination",
     "Result",
     "RunDirectory",
     "RunError",
     "Update",
+    "Window",
     "environment",
+    "examine",
     "iterate",
     "join_processes",
     "over_devices",

@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from renga.loop._directory import is_step
 from renga.loop._errors import RunError
+from renga.loop._files import read_bytes, write_json
 
 _MANIFEST = "manifest.json"
 _LOG = logging.getLogger("renga")
@@ -69,7 +71,15 @@ def flatten_names(state: PyTree) -> list[str]:
 def _checksums(directory: Path) -> dict[str, int]:
     """Returns a checksum of every file below a directory."""
     files = sorted(p for p in directory.rglob("*") if p.is_file())
-    return {str(p.relative_to(directory)): zlib.crc32(p.read_bytes()) for p in files}
+    return {str(p.relative_to(directory)): _checksum(p) for p in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 class Checkpoints:
@@ -83,10 +93,15 @@ class Checkpoints:
         """Returns the steps of which a finished checkpoint stands on disk."""
         if not self.directory.is_dir():
             return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
+        return sorted(int(p.name) for p in self.directory.iterdir() if is_step(p.name) and p.is_dir())
 
-    def save(self, step: int, state: PyTree) -> None:
+    def save(self, step: int, state: PyTree, notes: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint, then forgets the oldest ones.
+
+        Args:
+          step: how many steps the state has behind it.
+          state: a tree of arrays.
+          notes: what else to keep, as JSON; `notes` reads it back.
 
         Raises:
           RunError: if it could not be written; older checkpoints stay.
@@ -94,7 +109,7 @@ class Checkpoints:
         ocp = _orbax()
         flat = flatten(state)
         final = self.directory / str(step)
-        aside = self.directory / f"{step}.tmp"
+        aside = self.directory / f"{step}.tmp"  # the same for all processes
         first = jax.process_index() == 0
         try:
             if first:
@@ -104,16 +119,17 @@ class Checkpoints:
                 checkpointer.save(aside.absolute() / "state", flat, force=True)
             if first:
                 leaves = {name: [str(x.dtype), list(x.shape)] for name, x in flat.items()}
-                manifest = {"step": step, "leaves": leaves, "files": _checksums(aside / "state")}
-                (aside / _MANIFEST).write_text(json.dumps(manifest))
+                manifest = {"step": step, "leaves": leaves, "files": _checksums(aside / "state"), "notes": notes or {}}
+                write_json(aside / _MANIFEST, manifest)
                 shutil.rmtree(final, ignore_errors=True)  # a torn one of the same step
                 aside.rename(final)
-                for old in self.steps()[: -self.keep]:
+                # Those of later steps are torn, or were left behind on purpose: they do not count as kept.
+                for old in [s for s in self.steps() if s <= step][: -self.keep]:
                     shutil.rmtree(self.directory / str(old), ignore_errors=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RunError) as error:
             with contextlib.suppress(OSError):
                 shutil.rmtree(aside, ignore_errors=True)
-            kept = self.steps()
+            kept = [s for s in self.steps() if s < step and self.damage(s) is None]
             rest = f"the last good checkpoint is of step {kept[-1]}" if kept else "there is no checkpoint yet"
             raise RunError(f"could not write the checkpoint of step {step} to {final}: {error}; {rest}") from error
 
@@ -127,27 +143,55 @@ class Checkpoints:
         Raises:
           RunError: if checkpoints stand there but none is whole.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        skipped: set[int] = set()
+        while steps := [step for step in self.steps() if step not in skipped]:
             try:
-                return step, self._load(step, like, shardings)
+                return steps[-1], self._load(steps[-1], like, shardings)
             except _TornError as error:
-                _LOG.warning("skipped the torn checkpoint of step %d: %s", step, error)
-        if steps:
+                skipped.add(steps[-1])
+                if steps[-1] in self.steps():  # the process that trains may have forgotten it meanwhile
+                    _LOG.warning("skipped the torn checkpoint of step %d: %s", steps[-1], error)
+        if skipped:
             raise RunError(f"none of the checkpoints in {self.directory} can be read")
         return None
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """Returns what else a checkpoint keeps."""
+        try:
+            return self._manifest(step, whole=False)["notes"]
+        except _TornError:
+            return {}
+
+    def damage(self, step: int) -> str | None:
+        """Says what is wrong with a checkpoint, or None if all of it is there."""
+        try:
+            self._manifest(step)
+        except _TornError as error:
+            return str(error)
+        return None
+
+    def _manifest(self, step: int, whole: bool = True) -> dict[str, Any]:
+        """Reads what a checkpoint must hold, and checks that it does."""
+        directory = self.directory / str(step)
+        try:
+            manifest = json.loads(read_bytes(directory / _MANIFEST))
+        except (OSError, ValueError, RecursionError) as error:
+            raise _TornError(f"no readable {_MANIFEST} ({error})") from error
+        if not _is_manifest(manifest):
+            raise _TornError(f"{_MANIFEST} must hold leaves and files, with dtypes, shapes and checksums")
+        try:
+            found = _checksums(directory / "state") if whole else manifest["files"]
+        except OSError as error:
+            raise _TornError(str(error)) from error
+        damaged = [name for name, checksum in manifest["files"].items() if found.get(name) != checksum]
+        if damaged:
+            raise _TornError(f"{len(damaged)} of {len(manifest['files'])} files are missing or damaged")
+        return {"notes": {}, **manifest}
 
     def _load(self, step: int, like: PyTree, shardings: Any) -> PyTree:
         ocp = _orbax()
         directory = self.directory / str(step)
-        try:
-            manifest = json.loads((directory / _MANIFEST).read_text())
-        except (OSError, ValueError) as error:
-            raise _TornError(f"no readable {_MANIFEST} ({error})") from error
-        found = _checksums(directory / "state")
-        damaged = [name for name, checksum in manifest["files"].items() if found.get(name) != checksum]
-        if damaged:
-            raise _TornError(f"{len(damaged)} of {len(manifest['files'])} files are missing or damaged")
+        manifest = self._manifest(step)
         target = jax.eval_shape(flatten, like)
         _check_fits(directory, manifest["leaves"], target)
         # Said explicitly: the run that wrote it may have had other devices.
@@ -159,6 +203,19 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
             raise _TornError(str(error).splitlines()[0][:200]) from error
         return _unflatten(like, flat)
+
+
+def _is_manifest(manifest: Any) -> bool:
+    """Whether a manifest has the form that `save` gives it."""
+    try:
+        leaves, files, notes = manifest["leaves"], manifest["files"], manifest.get("notes", {})
+        return (
+            isinstance(notes, dict)
+            and all(type(checksum) is int for checksum in files.values())
+            and all(isinstance(dtype, str) and all(type(n) is int for n in shape) for dtype, shape in leaves.values())
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return False
 
 
 class _TornError(Exception):

@@ -1,5 +1,7 @@
 """Data parallelism: one mesh over all devices of all processes, the state on each, the batch split."""
 
+import math
+import os
 from collections.abc import Callable
 
 import jax
@@ -7,27 +9,33 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from renga.loop._directory import versions
 from renga.loop._errors import RunError
+from renga.loop._peers import join
 
 AXIS = "data"
 
 
-def join_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+def join_processes(coordinator: str, num_processes: int, process_id: int, timeout: float = 300.0) -> None:
     """Makes the devices of several processes one machine.
 
     Args:
       coordinator: `host:port` of process 0.
       num_processes: how many processes there are.
       process_id: which one this is.
+      timeout: how many seconds to wait for the others.
 
     Raises:
-      RunError: if the numbers do not fit.
+      RunError: if the numbers do not fit, the address is none, or the others do not come in time.
     """
+    if num_processes < 1:
+        raise RunError(f"--num-processes must be at least 1, got {num_processes}")
     if not 0 <= process_id < num_processes:
         raise RunError(f"--process-id must be in [0, {num_processes - 1}], got {process_id}")
-    if ":" not in coordinator:
-        raise RunError(f"--coordinator must be host:port, got {coordinator!r}")
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    if not 0 < timeout < 1e6:
+        raise RunError(f"join_processes: timeout must be positive, got {timeout}")
+    facts = {f"version of {name}": version for name, version in versions().items()}
+    join(coordinator, num_processes, process_id, timeout, facts)
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -35,7 +43,41 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
         raise RunError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
-    return Mesh(np.array(devices[:num_devices]), (AXIS,))
+    taken = devices[:num_devices]
+    idle = set(range(jax.process_count())) - {d.process_index for d in taken}
+    if idle:
+        raise RunError(f"--devices {num_devices} leaves process {min(idle)} without one: take all {len(devices)}")
+    return Mesh(np.array(taken), (AXIS,))
+
+
+def require_memory(state: PyTree) -> None:
+    """Refuses a state that no device of this machine can hold, before anything is allocated.
+
+    Raises:
+      RunError: if it is larger than a device's memory, naming its largest arrays.
+    """
+    sizes = [
+        (math.prod(x.shape) * x.dtype.itemsize, jax.tree_util.keystr(path, simple=True, separator="/"), x)
+        for path, x in jax.tree.leaves_with_path(state)
+    ]
+    total, memory = sum(size for size, _, _ in sizes), _memory()
+    if memory and total > memory:
+        sizes.sort(key=lambda entry: -entry[0])
+        listed = ", ".join(f"{name} {x.dtype}{list(x.shape)}" for _, name, x in sizes[:3])
+        raise RunError(
+            f"the state takes {total / 2**30:,.1f} GiB, and a device has {memory / 2**30:,.1f} GiB; largest: {listed}"
+        )
+
+
+def _memory() -> int:
+    """Bytes of a device's memory, or 0 if nobody says."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit", 0)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -120,9 +162,10 @@ def _require_divisible(size: int, num_devices: int) -> None:
 
 
 def agree(*numbers: int) -> tuple[int, ...]:
-    """Returns process 0's numbers in every process, so that all take the same decisions."""
+    """Returns the largest of each number over all processes, so that all take the same decisions."""
     if jax.process_count() == 1:
         return numbers
     from jax.experimental import multihost_utils
 
-    return tuple(int(x) for x in multihost_utils.broadcast_one_to_all(np.array(numbers, np.int32)))
+    everyone = multihost_utils.process_allgather(np.array(numbers, np.int32))
+    return tuple(int(x) for x in np.max(everyone, axis=0))

@@ -6,15 +6,21 @@ metrics.jsonl   one line a window: step, seconds, and the mean of each metric
 tensorboard/    the same for TensorBoard
 pictures/       STEP/NAME.png
 checkpoints/    STEP/
+status.json     whether it runs, or how it ended
 report.html     all of it to look at
+damaged/        what could not be read and was moved aside
+.lock           held by the process that trains
 """
 
 import dataclasses
 import importlib.metadata
-import json
+import io
+import logging
 import os
 import platform
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -27,54 +33,41 @@ import numpy as np
 
 import renga
 from renga.loop._errors import RunError
+from renga.loop._files import is_leftover, read_json, why, write_json, write_whole
+from renga.loop._metrics import MetricsWriter, read_lines
+
+_LOG = logging.getLogger("renga")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a file whole or not at all."""
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(value, indent=2) + "\n")
-    aside.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file of a run.
-
-    Raises:
-      RunError: if it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise RunError(
-            f"{path.parent} is not the directory of a run: cannot read {path.name} ({error.strerror})"
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from error
+def plain(value: Any) -> Any:
+    """Turns a field of a config into what JSON can hold."""
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, str | int | float | bool | type(None)):
+        return value
+    raise RunError(f"config: a field must hold numbers, strings, booleans or tuples, got {value!r}")
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
     """Turns a frozen dataclass of plain values into what JSON can hold."""
-
-    def plain(value):
-        if isinstance(value, tuple | list):
-            return [plain(v) for v in value]
-        if isinstance(value, os.PathLike):
-            return os.fspath(value)
-        if isinstance(value, str | int | float | bool | type(None)):
-            return value
-        raise RunError(f"config: a field must hold numbers, strings, booleans or tuples, got {value!r}")
-
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def config_differences(config: Any, saved: dict[str, Any]) -> list[str]:
-    """Lists the fields in which a config differs from a saved one."""
+    """Lists the fields in which a config differs from a saved one; a field that was not there yet had its default."""
     mine = config_to_json(config)
+    defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
+    defaults |= {
+        f.name: f.default_factory() for f in dataclasses.fields(config) if f.default_factory is not dataclasses.MISSING
+    }
+    before = {name: plain(value) for name, value in defaults.items() if name in mine} | saved
     names = [*mine, *(name for name in saved if name not in mine)]
     return [
-        f"{name}: saved {saved.get(name, 'nothing')!r}, given {mine.get(name, 'nothing')!r}"
+        f"{name}: saved {before.get(name, 'nothing')!r}, given {mine.get(name, 'nothing')!r}"
         for name in names
-        if mine.get(name, _MISSING) != saved.get(name, _MISSING)
+        if mine.get(name, _MISSING) != before.get(name, _MISSING)
     ]
 
 
@@ -86,9 +79,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self._metrics: Any = None
-        self._tensorboard: Any = None
-        self._started = time.perf_counter()
+        self._metrics: MetricsWriter | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -96,84 +87,90 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def prepare(self) -> None:
-        """Makes the directory and proves that it can be written to.
+        """Proves that the directory can be written to, and clears what an ended process was writing.
 
         Raises:
           RunError: if it cannot, before any work is lost.
         """
         probe = self.path / ".probe"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with probe.open("wb") as file:
-                file.write(bytes(1 << 20))
-                file.flush()
-                os.fsync(file.fileno())
-            probe.unlink()
+            for path in self.leftovers():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            try:
+                with probe.open("wb") as file:
+                    file.write(bytes(1 << 20))
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
-            raise RunError(f"cannot write to the run directory {self.path}: {error.strerror}") from error
+            raise RunError(f"cannot write to the run directory {self.path}: {why(error)}") from error
+
+    def leftovers(self) -> list[Path]:
+        """Lists what a process was writing when it ended."""
+        places = [self.path.glob("*"), self.path.glob("checkpoints/*"), self.path.glob("pictures/*/*")]
+        return sorted(path for place in places for path in place if is_leftover(path.name))
 
     def write_config(self, system: str, config: Any, loop: dict[str, Any]) -> None:
         """Writes config.json."""
         write_json(self.path / "config.json", {"system": system, "config": config_to_json(config), "loop": loop})
 
     def read_config(self) -> dict[str, Any]:
-        """Reads config.json."""
+        """Reads config.json.
+
+        Raises:
+          RunError: if it is missing or damaged.
+        """
         saved = read_json(self.path / "config.json")
-        if not isinstance(saved, dict) or not {"system", "config", "loop"} <= set(saved):
-            raise RunError(f"{self.path / 'config.json'} is damaged: it must hold system, config and loop")
+        loop = saved.get("loop")
+        whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)
+        whole = whole and isinstance(loop, dict) and all(type(loop.get(n)) is int for n in ("steps", "seed", "window"))
+        if not whole or loop["steps"] < 1 or loop["window"] < 1:
+            raise RunError(
+                f"{self.path / 'config.json'} is damaged: it must hold system, config, "
+                "and loop with steps, seed and window"
+            )
         return saved
 
     def write_environment(self) -> None:
         """Writes env.json."""
         write_json(self.path / "env.json", environment())
 
+    def write_status(self, state: str, step: int, **more: Any) -> None:
+        """Writes status.json: `running`, `finished`, `stopped` by a signal, or `failed`."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        write_json(self.path / "status.json", {"state": state, "step": step, "time": when, **more})
+
     # Metrics.
 
-    def open_metrics(self, after: int) -> None:
-        """Opens metrics.jsonl and TensorBoard to go on after a step, and drops what was written beyond it."""
-        path = self.path / "metrics.jsonl"
-        kept = [line for line in self.read_metrics() if line["step"] <= after]
-        aside = path.with_name(path.name + ".tmp")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        aside.replace(path)
-        self._metrics = path.open("a", buffering=1)
-        from tensorboardX import SummaryWriter
+    def open_metrics(self, after: int, drop_last: bool = False) -> None:
+        """Opens metrics.jsonl and TensorBoard to go on after a step, and drops what was written beyond it.
 
-        self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=after + 1)
+        Args:
+          after: the step.
+          drop_last: whether the line of that step, too, is dropped: its window goes on.
+        """
+        self._metrics = MetricsWriter(self.path, after, drop_last)
 
     def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
         """Appends one line a window."""
-        # pyrefly: ignore[missing-module-attribute]
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        now = time.perf_counter() - self._started
-        for step, row in rows:
-            # Seven digits are all that float32 has. JSON has no NaN: such a metric is written as a string.
-            values = {k: float(f"{v:.7g}") if np.isfinite(v) else str(v) for k, v in row.items()}
-            self._metrics.write(json.dumps({"step": step, "seconds": round(now, 3), **values}) + "\n")
-            # One event a window: an event a metric takes ten times as long.
-            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in row.items()]
-            self._tensorboard.file_writer.add_summary(Summary(value=scalars), step)
+        assert self._metrics is not None
+        self._metrics.write(rows)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Reads metrics.jsonl; a last line that was cut off is left out."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return []
-        lines = []
-        for line in path.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-        return lines
+        """Reads metrics.jsonl; damaged lines are left out with a warning, and a last line that was cut off without."""
+        found = read_lines(self.path / "metrics.jsonl")
+        numbers = [number for number, _ in found.damaged]
+        if numbers[: len(numbers) - found.cut_off]:
+            listed = ", ".join(map(str, numbers))
+            _LOG.warning("%s: left out what cannot be read: line %s", self.path / "metrics.jsonl", listed)
+        return [row for row, _ in found.rows]
 
     def close(self) -> None:
         """Closes what is open."""
-        for writer in (self._metrics, self._tensorboard):
-            if writer is not None:
-                writer.close()
-        self._metrics = self._tensorboard = None
+        if self._metrics is not None:
+            self._metrics.close()
+        self._metrics = None
 
     # Pictures.
 
@@ -182,37 +179,51 @@ class RunDirectory:
         from PIL import Image
 
         directory = self.path / "pictures" / f"{step:09d}"
-        directory.mkdir(parents=True, exist_ok=True)
         for name, image in pictures.items():
-            aside = directory / f"{name}.tmp"
-            Image.fromarray(np.asarray(image, np.uint8)).save(aside, format="PNG")
-            aside.replace(directory / f"{name}.png")
+            buffer = io.BytesIO()
+            Image.fromarray(np.asarray(image, np.uint8)).save(buffer, format="PNG")
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RunError(f"cannot write {directory}: {why(error)}") from error
+            write_whole(directory / f"{name}.png", buffer.getvalue())
 
     def pictures(self) -> dict[str, list[tuple[int, Path]]]:
         """Returns, by name, the steps and files of the pictures, oldest first."""
         found: dict[str, list[tuple[int, Path]]] = {}
-        for file in sorted((self.path / "pictures").glob("*/*.png")):
-            found.setdefault(file.stem, []).append((int(file.parent.name), file))
-        return found
+        for folder in sorted((self.path / "pictures").glob("*")):
+            if is_step(folder.name.lstrip("0") or "0"):
+                for file in sorted(folder.glob("*.png")):
+                    found.setdefault(file.stem, []).append((int(folder.name), file))
+        return {name: sorted(series) for name, series in sorted(found.items())}
+
+
+def is_step(name: str) -> bool:
+    """Whether a name is a number of steps as we write it: `str.isdigit` also takes ² and ٣."""
+    return re.fullmatch("0|[1-9][0-9]{0,17}", name) is not None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    found = {"renga": renga.__version__, "python": platform.python_version()}
+    for package in ("jax", "jaxlib", "numpy", "jaxtyping", "orbax-checkpoint"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def environment() -> dict[str, Any]:
     """Says what a run ran on: versions, devices, command and commit."""
-    packages = ("jax", "jaxlib", "numpy", "jaxtyping", "orbax-checkpoint")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    devices = jax.devices()
+    packages = versions()
     return {
-        "renga": renga.__version__,
-        "python": platform.python_version(),
+        "renga": packages.pop("renga"),
+        "python": packages.pop("python"),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "versions": versions,
-        "devices": [f"{d.platform}:{d.device_kind}" for d in devices],
+        "versions": packages,
+        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
         "processes": jax.process_count(),
         "command": shlex.join(sys.argv),
         "commit": _commit(),

@@ -1,5 +1,6 @@
 """Progress for a person: a bar with rate, time left and the newest metrics; plain lines where there is no terminal."""
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -15,6 +16,12 @@ def format_metrics(metrics: dict[str, float], limit: int = 4) -> str:
     top = [name for name in metrics if "/" not in name and name != "env_steps"] or list(metrics)
     top.sort(key=lambda name: not name.startswith("return"))
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in top[:limit])
+
+
+def say(text: str) -> None:
+    """Prints a line to stderr, if anybody is still there: a terminal that was closed must not end a run."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -47,7 +54,8 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
 
     def update(self, step: int, metrics: dict[str, float]) -> None:
         """Shows the newest step."""
@@ -59,14 +67,11 @@ class Progress:
         if "env_steps" in metrics:  # steps of environments in one step of the system
             speed += f", {rate * metrics['env_steps']:,.0f} of environments"
         if self._bar is not None:
-            self._bar.update(
-                self._task, description="training", completed=step, rate=speed, metrics=format_metrics(metrics)
-            )
+            with contextlib.suppress(OSError):
+                self._bar.update(
+                    self._task, description="training", completed=step, rate=speed, metrics=format_metrics(metrics)
+                )
         elif now - self._last_line >= self._every or step == self._steps:
             self._last_line = now
             left = (self._steps - step) / max(rate, 1e-9)
-            print(
-                f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {format_metrics(metrics)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {format_metrics(metrics)}")

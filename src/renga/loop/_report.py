@@ -3,11 +3,20 @@
 import base64
 import html
 import io
-import json
+import logging
+import math
+import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
-from renga.loop._directory import RunDirectory, read_json
+from renga.loop._directory import RunDirectory
+from renga.loop._errors import RunError
+from renga.loop._files import read_bytes, read_json, write_whole
+from renga.loop._metrics import non_finite
+
+_LOG = logging.getLogger("renga")
+PNG = b"\x89PNG\r\n\x1a\n"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
@@ -16,34 +25,68 @@ table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .8
 td.number { font-variant-numeric: tabular-nums; text-align: right }
 figure { display: inline-block; margin: 0 .6rem .8rem 0 } figcaption { color: #666; font-size: 13px }
 img { max-width: 100% } img.picture { image-rendering: pixelated; background: #f3f3f3 } code { color: #555 }
-.note { color: #666 }
+.note { color: #666 } .warning { color: #a00000 }
 """
 
 
 def write_report(files: RunDirectory) -> None:
-    """Writes `report.html` of a run from what stands in its directory."""
+    """Writes `report.html` of a run from what stands in its directory. What is damaged there is said in its place.
+
+    Raises:
+      RunError: if config.json cannot be read, or the report not written.
+    """
     saved = files.read_config()
     rows = files.read_metrics()
-    body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows)]
-    body += [_pictures(files), _evaluation(files), _curves(rows)]
-    body += [
-        "<h2>Config</h2>",
-        _table(saved["config"]),
-        "<h2>Environment</h2>",
-        _table(read_json(files.path / "env.json")),
-    ]
+    body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows), _ending(files, rows)]
+    body += [_pictures(files), _or_damage(_evaluation, files), _curves(rows)]
+    body += ["<h2>Config</h2>", _table(saved["config"])]
+    body += ["<h2>Environment</h2>", _or_damage(lambda files: _table(read_json(files.path / "env.json")), files)]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
     page += f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
-    aside = files.path / "report.html.tmp"
-    aside.write_text(page)
-    aside.replace(files.path / "report.html")
+    write_whole(files.path / "report.html", page)
+
+
+def _warning(text: str) -> str:
+    return f"<p class='warning'>{html.escape(text)}</p>"
+
+
+def _or_damage(part: Callable[[RunDirectory], str], files: RunDirectory) -> str:
+    """A part of the page, or what is wrong with the file that it is made from."""
+    try:
+        return part(files)
+    except RunError as error:
+        _LOG.warning("%s", error)
+        return _warning(str(error))
+
+
+def _ending(files: RunDirectory, rows: list[dict[str, Any]]) -> str:
+    """How it ended, if not well, and which metrics were not finite."""
+    found = [f"{name} was not finite in the steps up to {step}, or since." for name, step in non_finite(rows).items()]
+    try:
+        status = read_json(files.path / "status.json")
+    except RunError:
+        status = {}
+    state, step = status.get("state"), status.get("step")
+    if state == "stopped":
+        found.append(f"Stopped by {signal_name(status.get('signal'))} after step {step}.")
+    if state == "failed":
+        found.append(f"Failed after step {step}: {status.get('error')}")
+    return "".join(map(_warning, found))
+
+
+def signal_name(number: Any) -> str:
+    """Names a signal by its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _summary(saved: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "<p>No metrics yet.</p>"
     last = rows[-1]
-    spent = f"{last['seconds']:.0f} s" if last["seconds"] else ""
+    spent = f"{last['seconds']:.0f} s" if last.get("seconds") else ""
     text = f"<p>Step {last['step']} of {saved['loop']['steps']}, seed {saved['loop']['seed']}. {spent}"
     return text + f" <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
 
@@ -55,8 +98,15 @@ def _pictures(files: RunDirectory) -> str:
         title = name.replace("_", " ")
         parts.append(f"<h2>{html.escape(title.capitalize())}</h2>")
         for step, file in series if name.endswith("over_time") else series[-1:]:
-            data = base64.b64encode(file.read_bytes()).decode()
             label = f"{title} at step {step}"
+            try:
+                image = read_bytes(file)
+            except OSError as error:
+                image = str(error).encode()
+            if not image.startswith(PNG):
+                parts.append(_warning(f"{label}: {file} is damaged"))
+                continue
+            data = base64.b64encode(image).decode()
             parts.append(
                 f"<figure><img class='picture' alt='{html.escape(label)}' src='data:image/png;base64,{data}'>"
                 f"<figcaption>step {step}</figcaption></figure>"
@@ -65,12 +115,11 @@ def _pictures(files: RunDirectory) -> str:
 
 
 def _evaluation(files: RunDirectory) -> str:
-    path = files.path / "evaluation.json"
-    if not path.exists():
+    if not (files.path / "evaluation.json").exists():
         return ""
-    found = json.loads(path.read_text())
+    found = read_evaluation(files)
     # A measure "x (y)" stands beside the measure "x", in a column headed y.
-    columns: dict[str, dict[str, float]] = {"": {}}
+    columns: dict[str, dict[str, float | str]] = {"": {}}
     for name, value in found["measures"].items():
         base, _, note = name.removesuffix(")").partition(" (")
         columns.setdefault(note, {})[base] = value
@@ -79,17 +128,37 @@ def _evaluation(files: RunDirectory) -> str:
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         cells = "".join(_number(column.get(name)) for column in columns.values())
         body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
-    note = f"<p class='note'>After step {found['step']}.</p>"
+    note = f"<p class='note'>After step {html.escape(str(found['step']))}.</p>"
     return f"<h2>Evaluation</h2>{note}<table><tr><td></td>{head}</tr>{body}</table>"
 
 
-def _number(value: float | None) -> str:
-    return "<td></td>" if value is None else f"<td class='number'>{value:.4g}</td>"
+def read_evaluation(files: RunDirectory) -> dict[str, Any]:
+    """Reads evaluation.json.
+
+    Raises:
+      RunError: if it is missing or damaged.
+    """
+    path = files.path / "evaluation.json"
+    found = read_json(path)
+    measures = found.get("measures")
+    if "step" not in found or not isinstance(measures, dict):
+        raise RunError(f"{path} is damaged: it must hold step and measures")
+    if not all(isinstance(value, int | float | str) for value in measures.values()):
+        raise RunError(f"{path} is damaged: measures must be numbers")
+    return found
+
+
+def _number(value: float | str | None) -> str:
+    if value is None:
+        return "<td></td>"
+    text = f"{value:.4g}" if isinstance(value, int | float) else html.escape(value)
+    return f"<td class='number'>{text}</td>"
 
 
 def _curves(rows: list[dict[str, Any]]) -> str:
     """One plot a metric, and one a group of metrics that share what stands before the first slash."""
-    names = [name for name in (rows[-1] if rows else {}) if name not in ("step", "seconds")]
+    names = dict.fromkeys(name for row in rows[-1:] + rows[:1] for name in row)
+    names = [name for name in names if name not in ("step", "seconds")]
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.split("/")[0], []).append(name)
@@ -105,7 +174,7 @@ def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
     axes = figure.subplots()
     positive = True
     for name in members:
-        points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float | int)]
+        points = [(row["step"], row[name]) for row in rows if _is_finite(row.get(name))]
         if points:
             x, y = zip(*points, strict=True)
             positive &= min(y) > 0
@@ -122,6 +191,10 @@ def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
     figure.savefig(buffer, format="png", dpi=110)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f"<figure><img alt='{html.escape(group)} against steps' src='data:image/png;base64,{data}'></figure>"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value)
 
 
 def _table(values: dict[str, Any]) -> str:

@@ -1,48 +1,33 @@
-"""Drives a system: a generator of updates underneath, and `run`, which keeps its directory, on top."""
+"""Trains a system and keeps everything about it in a directory."""
 
 import contextlib
-import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from renga.loop._book import Book
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._chunk import CAPACITY, make_chunk
+from renga.loop._chunk import metric_names
 from renga.loop._debug import find_non_finite
-from renga.loop._devices import agree, make_mesh, replicated
-from renga.loop._directory import RunDirectory, config_differences
+from renga.loop._devices import agree, make_mesh, replicated, require_memory
+from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
 from renga.loop._errors import RunError
+from renga.loop._iterate import MOST_STEPS, Step, Update, Window, drive
+from renga.loop._lock import lock
+from renga.loop._peers import fail, meet
 from renga.loop._progress import Progress
-from renga.loop._report import write_report
+from renga.loop._signals import Signals
 
 Init = Callable[[Any], PyTree]
-Step = Callable[[PyTree], tuple[PyTree, Any]]
 Make = Callable[[Any], tuple[Init, Step]]
 Pictures = Callable[[PyTree], dict[str, np.ndarray]]
-
-_LOG = logging.getLogger("renga")
-
-
-class Update(NamedTuple):
-    """What a run has come to after a chunk of steps.
-
-    Attributes:
-      step: how many steps are done.
-      state: the state after them; its memory goes to the next state, so copy what should outlive this update.
-      rows: for each window of steps since the last update, the last step in it and the mean of each metric.
-    """
-
-    step: int
-    state: PyTree
-    rows: list[tuple[int, dict[str, float]]]
 
 
 class Result(NamedTuple):
@@ -53,71 +38,16 @@ class Result(NamedTuple):
       step: how many steps are done.
       finished: whether these are all that were asked for; otherwise a signal stopped the run, and it can be resumed.
       directory: where everything stands.
+      signal: number of the signal that stopped the run, or 0.
+      non_finite: metrics that were NaN or infinite, each with the step at which the first such window ended.
     """
 
     state: PyTree
     step: int
     finished: bool
     directory: Path
-
-
-def iterate(
-    step: Step,
-    state: PyTree,
-    *,
-    steps: int,
-    start: int = 0,
-    window: int = 1,
-    marks: Sequence[int] = (),
-    seconds: float = 0.5,
-    donate: bool = True,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Update]:
-    """Runs a system in compiled chunks of about `seconds` each, and yields after each chunk.
-
-    How many steps go into a chunk is chosen from the time per step. It changes nothing but the rhythm of the updates:
-    the program is one, compiled once, and takes the number of steps as an argument.
-
-    Args:
-      step: one step of the system: `state -> (state, metrics)`.
-      state: the state to start from.
-      steps: number of the last step.
-      start: how many steps the state has behind it.
-      window: steps over which metrics are averaged.
-      marks: steps at which a chunk must end, rounded up to a window.
-      seconds: how long a chunk should take.
-      donate: whether a state's memory goes to the next one.
-      should_stop: asked before each chunk; the last update has been yielded when it says yes.
-
-    Yields:
-      An `Update` a chunk.
-
-    Example:
-      >>> def count(n):
-      ...     return n + 1, {"n": n}
-      >>> [(u.step, int(u.state), u.rows) for u in iterate(count, jnp.int32(0), steps=4, window=2, marks=[2])]
-      [(2, 2, [(2, {'n': 0.5})]), (4, 4, [(4, {'n': 2.5})])]
-    """
-    chunk = make_chunk(step, donate)
-    if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
-        state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
-    ends = sorted({min(-(-mark // window) * window, steps) for mark in marks if mark > start} | {steps})
-    num_windows = 1
-    while start < steps:
-        if agree(int(should_stop()))[0]:
-            return
-        end = next(e for e in ends if e > start)
-        size, most = (window, (end - start) // window) if end - start >= window else (end - start, 1)
-        (count,) = agree(min(num_windows, most, CAPACITY))
-        began = time.perf_counter()
-        state, metrics = chunk(state, count, size)
-        metrics = jax.device_get(metrics)
-        elapsed = time.perf_counter() - began
-        rows = [(start + (i + 1) * size, {k: float(v[i]) for k, v in metrics.items()}) for i in range(count)]
-        start += count * size
-        yield Update(start, state, rows)
-        # At most four times as many as before: the first chunk's time is mostly compilation.
-        num_windows = int(np.clip(seconds * count / max(elapsed, 1e-6), 1, 4 * count))
+    signal: int = 0
+    non_finite: Mapping[str, int] = types.MappingProxyType({})
 
 
 def run(
@@ -127,7 +57,7 @@ def run(
     steps: int,
     directory: str | os.PathLike,
     system: str = "",
-    seed: int = 0,
+    seed: int | None = None,
     resume: bool = False,
     override: bool = False,
     window: int | None = None,
@@ -137,11 +67,13 @@ def run(
     num_devices: int | None = None,
     debug_nans: bool = False,
     show: bool = True,
+    may_exit: bool = False,
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
-    SIGINT and SIGTERM end it after the chunk at hand, with a checkpoint; `resume=True` goes on from the newest whole
-    checkpoint and gives the same bits as a run that was never stopped.
+    SIGINT, SIGTERM and SIGHUP end it after the chunk at hand, with a checkpoint; `resume=True` goes on from the newest
+    whole checkpoint and gives the same bits as a run that was never stopped. The directory is locked meanwhile, and
+    nothing in it changes before all that can be refused has been checked.
 
     Args:
       make: `make(config) -> (init, step)`, both pure: `init(key) -> state` and `step(state) -> (state, metrics)`.
@@ -149,127 +81,176 @@ def run(
       steps: how many steps to train in all.
       directory: where to keep the run.
       system: the name to note in `config.json`.
-      seed: makes the key for `init`.
+      seed: makes the key for `init`; 0 by default, and when a run goes on that run's.
       resume: whether to go on with the run in `directory`.
       override: whether to go on although the config differs from the saved one.
-      window: steps over which metrics are averaged for a line of `metrics.jsonl`; chosen for about 500 lines.
+      window: steps over which metrics are averaged for a line of `metrics.jsonl`; chosen for about 500 lines, and when
+        a run goes on that run's. However long it takes, signals, checkpoints and progress do not wait for its end.
       checkpoint_seconds: how long to train between checkpoints.
       pictures: makes named images, `[H, W]` or `[H, W, 3]` in [0, 255], of a state.
       num_pictures: how often to make them, evenly from first step to last.
       num_devices: how many devices to split the batch over; all by default.
       debug_nans: whether to stop at the first metric that is not finite and name the operation it came from.
       show: whether to show progress.
+      may_exit: whether a signal may end this process at once, if it is the second, or before there is anything to save.
 
     Returns:
       The last state and where the run stands.
 
     Raises:
-      RunError: for whatever its user can mend: a directory that cannot be written, a config that differs, a batch
-        that does not divide by the devices, a number that is not finite under `debug_nans`.
+      RunError: for whatever its user can mend: a directory that cannot be written or is in use, a config that differs,
+        a batch that does not divide by the devices, a state larger than memory, a number that is not finite under
+        `debug_nans`.
     """
-    files, main = RunDirectory(directory), jax.process_index() == 0
-    if steps < 1:
-        raise RunError(f"steps must be at least 1, got {steps}")
-    if main:
-        files.prepare()
-    window, seed = _settle(files, system, config, steps, window, seed, resume, override, main)
-    mesh = make_mesh(num_devices)
-    checkpoints = Checkpoints(files.checkpoints)
-    if not resume and checkpoints.steps():
-        raise RunError(f"{files.path} already holds a run; resume it, or choose another directory")
-
+    files = RunDirectory(directory)
+    asked = _Asked(system, config, steps, seed, window, resume, override)
+    _check(asked, checkpoint_seconds, num_pictures)
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Signals(may_exit))
+        stack.push(_on_error)
+        meet(_facts(asked) | {"devices": num_devices, "debug_nans": debug_nans, "pictures": bool(pictures)})
+        main, checkpoints, mesh = jax.process_index() == 0, Checkpoints(files.checkpoints), make_mesh(num_devices)
+        loop = _settle(files, checkpoints, asked)
+        if main:
+            stack.enter_context(lock(files.path))
+            loop = _settle(files, checkpoints, asked)  # another process may have been at work until now
+            files.prepare()
+
         stack.enter_context(jax.set_mesh(mesh))
         init, step = make(config)
-        key = jax.random.key(seed)
-        loaded = checkpoints.load_newest(jax.eval_shape(init, key), replicated(mesh)) if resume else None
+        key = jax.random.key(loop["seed"])
+        like = jax.eval_shape(init, key)
+        require_memory(like)
+        loaded = checkpoints.load_newest(like, replicated(mesh)) if resume else None
         start, state = loaded or (0, jax.jit(init, out_shardings=replicated(mesh))(key))
-        if main:
-            files.write_environment()
-            files.open_metrics(start)
-            stack.callback(files.close)
-        stop = stack.enter_context(_Signals())
-        progress = stack.enter_context(Progress(start, steps, show and main))
+        if start > steps:
+            raise RunError(
+                f"{files.path} has {start} steps behind it already: steps must be at least that, got {steps}"
+            )
+        names, under_way = metric_names(step, state), _window_of(checkpoints.notes(start)) if loaded else None
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
+        book = Book(files, system, config, loop, start, under_way)
+        stack.push(book.close)
         if pictures and main and start == 0:
-            files.write_pictures(0, pictures(state))
+            book.first_pictures = pictures(state)
+        if main and not resume:
+            book.open()
+        progress = stack.enter_context(Progress(start, steps, show and main))
 
         saved_at, saved, done = time.perf_counter(), start if loaded else -1, start
-        updates = iterate(
-            step, state, steps=steps, start=start, window=window, marks=marks, donate=not debug_nans,
-            should_stop=stop.requested,
+        updates = drive(
+            step, state, names, steps=steps, start=start, window=loop["window"], marks=marks, donate=not debug_nans,
+            should_stop=stop.requested, split_windows=True, resumed=under_way,
         )  # fmt: skip
         for update in updates:
-            _guard(update, step, state, done, debug_nans)
-            done, state = update.step, update.state
+            book.guard(update, lambda at: find_non_finite(step, state, done + 1, at), debug_nans)  # noqa: B023
+            done, state, stop.ready = update.step, update.state, True
             if main:
-                files.write_metrics(update.rows)
-                progress.update(done, update.rows[-1][1])
-                if pictures and any(-(-mark // window) * window == done or mark == done for mark in marks):
-                    files.write_pictures(done, pictures(state))
+                book.write(update)
+                progress.update(done, update.rows[-1][1] if update.rows else update.window.means(done))
+                if pictures and done in marks:
+                    book.write_pictures(done, pictures, state)
             due = time.perf_counter() - saved_at >= checkpoint_seconds
             if agree(int(due))[0]:
-                checkpoints.save(done, state)
+                checkpoints.save(done, state, _notes(update, loop["window"]))
                 saved_at, saved = time.perf_counter(), done
         if saved != done:
-            checkpoints.save(done, state)
-    if main:
-        write_report(files)
-    return Result(state, done, done == steps, files.path)
-
-
-def _settle(files, system, config, steps, window, seed, resume, override, main) -> tuple[int, int]:
-    """Returns window and seed, and writes config.json, or holds the given config against it."""
-    if not resume:
-        window = window or max(1, steps // 500)
+            checkpoints.save(done, state, _notes(update, loop["window"]) if done > start else None)
+        (signal,) = agree(stop.requested()) if done < steps else (0,)
         if main:
-            files.write_config(system, config, {"steps": steps, "seed": seed, "window": window})
-        return window, seed
+            book.finish(done, signal)
+    return Result(state, done, done == steps, files.path, signal, book.non_finite)
+
+
+class _Asked(NamedTuple):
+    """What a run was asked for."""
+
+    system: str
+    config: Any
+    steps: int
+    seed: int | None
+    window: int | None
+    resume: bool
+    override: bool
+
+
+def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
+    """Refuses what cannot be, whatever the directory holds."""
+    config_to_json(asked.config)
+    for name in ("steps", "window"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise RunError(f"{name} must be at least 1, got {value}")
+        if value is not None and value > MOST_STEPS:
+            raise RunError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
+    if asked.seed is not None and not -(2**31) <= asked.seed < 2**32:
+        raise RunError(f"seed must be a number of 32 bits, got {asked.seed}")
+    if not checkpoint_seconds >= 0:
+        raise RunError(f"checkpoint_seconds must be 0 or positive, got {checkpoint_seconds}")
+    if num_pictures < 1:
+        raise RunError(f"num_pictures must be at least 1, got {num_pictures}")
+
+
+def _facts(asked: _Asked) -> dict[str, Any]:
+    """What must be the same in all processes of a run."""
+    facts = {f"config.{name}": value for name, value in config_to_json(asked.config).items()}
+    facts |= {f"version of {name}": version for name, version in versions().items()}
+    return facts | asked._replace(config=None)._asdict() | {"x64": jax.config.read("jax_enable_x64")}
+
+
+def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dict[str, int]:
+    """Returns steps, seed and window, or says why the directory cannot be trained in; writes nothing."""
+    if not asked.resume:
+        if checkpoints.steps():
+            raise RunError(f"{files.path} already holds a run; resume it, or choose another directory")
+        return {
+            "steps": asked.steps,
+            "seed": asked.seed or 0,
+            "window": asked.window or max(1, asked.steps // 500),
+        }
     saved = files.read_config()
-    differences = config_differences(config, saved["config"])
-    if differences and not override:
+    loop = saved["loop"]
+    if asked.system and saved["system"] and asked.system != saved["system"]:
+        raise RunError(f"{files.path} is a run of {saved['system']}, not of {asked.system}")
+    for name in ("seed", "window"):
+        given = getattr(asked, name)
+        if given is not None and given != loop[name]:
+            raise RunError(f"the run in {files.path} has the {name} {loop[name]}, which cannot be changed, got {given}")
+    differences = config_differences(asked.config, saved["config"])
+    if differences and not asked.override:
         listed = "\n  ".join(differences)
         raise RunError(
             f"the config differs from that of the run in {files.path}:\n  {listed}\n"
             "To go on all the same, pass --override."
         )
-    loop = saved["loop"]
-    if main:
-        files.write_config(system or saved["system"], config, {**loop, "steps": steps})
-    return loop["window"], loop["seed"]
+    return {**loop, "steps": asked.steps}
 
 
-def _guard(update: Update, step: Step, before: PyTree, done: int, debug_nans: bool) -> None:
-    """Warns of metrics that are not finite, or finds where they came from."""
-    bad = {k for _, row in update.rows for k, v in row.items() if not np.isfinite(v)}
-    if not bad:
+def _window_of(notes: dict[str, Any]) -> Window | None:
+    """The window that was under way when a checkpoint was written."""
+    try:
+        sums = {str(name): float(value) for name, value in notes["window"]["sums"].items()}
+        return Window(int(notes["window"]["began"]), sums)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _notes(update: Update, window: int) -> dict[str, Any] | None:
+    """What a checkpoint needs to go on within a window."""
+    if update.step == update.window.began + window:
+        return None
+    return {"window": {"began": update.window.began, "sums": update.window.sums}}
+
+
+def _on_error(kind: Any, error: Any, trace: Any) -> None:
+    """Ends the other processes of the run, and says what JAX says of memory in our words."""
+    if error is None:
         return
-    if debug_nans:
-        raise find_non_finite(step, before, done + 1, update.step)
-    _LOG.warning("by step %d, %s is not finite; --debug-nans finds the operation", update.step, ", ".join(sorted(bad)))
-
-
-class _Signals:
-    """Turns SIGINT and SIGTERM into a wish to stop after the chunk at hand; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self._wish = False
-        self._before: dict[int, Any] = {}
-
-    def requested(self) -> bool:
-        return self._wish
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self._wish:
-            raise KeyboardInterrupt
-        self._wish = True
-
-    def __enter__(self) -> "_Signals":
-        with contextlib.suppress(ValueError):  # only the main thread may take signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    fail()
+    text = str(error)
+    if isinstance(error, MemoryError) or (
+        isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in text
+    ):
+        raise RunError(
+            f"out of memory; make the sizes in the config smaller: {text.splitlines()[0][:200] if text else ''}"
+        ) from error

@@ -1,0 +1,24 @@
+"""`renga doctor RUN`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from renga.cli._main import UsageError
+from renga.loop import examine
+
+
+def run(args: Sequence[str]) -> int:
+    """Says what is wrong with the directory of a run and what can be saved; returns 1 if something is wrong."""
+    repair, rest = "--repair" in args, [arg for arg in args if arg != "--repair"]
+    if len(rest) != 1 or rest[0].startswith("-"):
+        raise UsageError(
+            "usage: renga doctor RUN [--repair]\n"
+            "  --repair moves damaged pieces to RUN/damaged and removes what an ended process was still writing"
+        )
+    found = examine(Path(rest[0]), repair)
+    for mark, lines in (("ok  ", found.facts), ("BAD ", found.problems), ("done", found.repaired)):
+        for line in lines:
+            print(f"{mark}  {line}")
+    if not found.problems:
+        print("nothing is wrong")
+    return 1 if found.problems else 0

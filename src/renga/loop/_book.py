@@ -1,0 +1,93 @@
+"""What a run writes down while it goes on."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from renga.loop._directory import RunDirectory
+from renga.loop._errors import RunError
+from renga.loop._iterate import Update, Window
+from renga.loop._metrics import non_finite
+from renga.loop._report import write_report
+
+_LOG = logging.getLogger("renga")
+
+
+class Book:
+    """Keeps the files of one run, and what was not finite.
+
+    Nothing is written before `open`: for a new run before the first step, and for one that goes on after the first
+    chunk, when nothing can be refused any more.
+    """
+
+    def __init__(
+        self, files: RunDirectory, system: str, config: Any, loop: dict[str, int], start: int, under_way: Window | None
+    ) -> None:
+        self.non_finite: dict[str, int] = {}
+        self.first_pictures: dict[str, np.ndarray] = {}
+        self._files, self._system, self._config, self._loop = files, system, config, loop
+        self._start, self._under_way, self._done = start, under_way, start
+        self._is_open = False
+
+    def open(self) -> None:
+        """Writes config.json and what else stands at the beginning, and opens metrics.jsonl."""
+        if self._is_open:
+            return
+        files, self._is_open = self._files, True
+        files.write_config(self._system, self._config, self._loop)
+        files.write_environment()
+        files.write_status("running", self._start)
+        self.non_finite |= non_finite(row for row in files.read_metrics() if row["step"] <= self._start)
+        files.open_metrics(self._start, drop_last=self._under_way is not None)
+        if self.first_pictures:
+            files.write_pictures(0, self.first_pictures)
+
+    def guard(self, update: Update, find: Callable[[int], RunError], debug_nans: bool) -> None:
+        """Warns of metrics that are not finite, or raises where they came from."""
+        rows = [(step, row) for step, row in update.rows]
+        rows.append((update.step, update.window.sums))
+        bad = {name: step for step, row in reversed(rows) for name, value in row.items() if not np.isfinite(value)}
+        if bad and debug_nans:
+            raise find(update.step)
+        new = sorted(set(bad) - set(self.non_finite))
+        if new:
+            verb = "is" if len(new) == 1 else "are"
+            message = "by step %d, %s %s not finite; --debug-nans finds the operation"
+            _LOG.warning(message, update.step, ", ".join(new), verb)
+        self.non_finite = bad | self.non_finite
+
+    def write(self, update: Update) -> None:
+        """Writes the metrics of an update."""
+        self.open()
+        self._done = update.step
+        self._files.write_metrics(update.rows)
+
+    def write_pictures(self, step: int, pictures: Callable[[PyTree], dict[str, np.ndarray]], state: PyTree) -> None:
+        """Writes the pictures of a state. A picture that cannot be drawn does not end a run."""
+        try:
+            found = pictures(state)
+        except Exception as error:
+            _LOG.warning("the pictures of step %d cannot be drawn: %s: %s", step, type(error).__name__, error)
+            return
+        self._files.write_pictures(step, found)
+
+    def finish(self, step: int, signal: int) -> None:
+        """Writes how it ended, and the report."""
+        self.open()
+        self._done = step
+        self._files.write_status("stopped" if signal else "finished", step, **({"signal": signal} if signal else {}))
+        self._files.close()
+        write_report(self._files)
+
+    def close(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Closes the files, and notes what ended the run if it did not end well."""
+        self._files.close()
+        if error is not None and self._is_open:
+            try:
+                said = str(error) or type(error).__name__
+                self._files.write_status("failed", self._done, error=said.splitlines()[0][:500])
+            except RunError:
+                pass  # the disk may be full, which the first error says

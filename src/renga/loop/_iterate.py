@@ -1,0 +1,176 @@
+"""Steps driven in chunks: a generator of updates."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from renga.loop._chunk import CAPACITY, make_chunk, metric_names
+from renga.loop._devices import agree
+
+Step = Callable[[PyTree], tuple[PyTree, Any]]
+
+MOST_STEPS = 2**31 - 1  # systems count steps in int32
+
+
+class Update(NamedTuple):
+    """What a run has come to after a chunk of steps.
+
+    Attributes:
+      step: how many steps are done.
+      state: the state after them; its memory goes to the next state, so copy what should outlive this update.
+      rows: for each window of steps that ended since the last update, the last step in it and the mean of each metric.
+      window: the window of the last step, which may not have ended.
+    """
+
+    step: int
+    state: PyTree
+    rows: list[tuple[int, dict[str, float]]]
+    window: "Window"
+
+
+class Window(NamedTuple):
+    """A window of steps, as far as it was seen.
+
+    Attributes:
+      began: how many steps were done when it began.
+      sums: the sum of each metric over its steps so far, in float32.
+    """
+
+    began: int
+    sums: dict[str, float]
+
+    def means(self, step: int) -> dict[str, float]:
+        """Returns the mean of each metric up to a step."""
+        return {k: float(np.float32(v) / np.float32(step - self.began)) for k, v in self.sums.items()}
+
+
+def iterate(
+    step: Step,
+    state: PyTree,
+    *,
+    steps: int,
+    start: int = 0,
+    window: int = 1,
+    marks: Sequence[int] = (),
+    seconds: float = 0.5,
+    donate: bool = True,
+    should_stop: Callable[[], int] = lambda: 0,
+) -> Iterator[Update]:
+    """Runs a system in compiled chunks of about `seconds` each, and yields after each chunk.
+
+    How many steps go into a chunk is chosen from the time per step. It changes nothing but the rhythm of the updates:
+    the program is one, compiled once, and takes the number of steps as an argument.
+
+    Args:
+      step: one step of the system: `state -> (state, metrics)`.
+      state: the state to start from.
+      steps: number of the last step.
+      start: how many steps the state has behind it.
+      window: steps over which metrics are averaged.
+      marks: steps at which a chunk must end, rounded up to a window.
+      seconds: how long a chunk should take.
+      donate: whether a state's memory goes to the next one.
+      should_stop: asked before each chunk; the last update has been yielded when it says yes.
+
+    Yields:
+      An `Update` a chunk.
+
+    Raises:
+      ValueError: if `steps` or `window` is out of range.
+
+    Example:
+      >>> def count(n):
+      ...     return n + 1, {"n": n}
+      >>> [(u.step, int(u.state), u.rows) for u in iterate(count, jnp.int32(0), steps=4, window=2, marks=[2])]
+      [(2, 2, [(2, {'n': 0.5})]), (4, 4, [(4, {'n': 2.5})])]
+    """
+    if not 0 <= steps <= MOST_STEPS:
+        raise ValueError(f"iterate: steps must be in [0, {MOST_STEPS}], got {steps}")
+    if not 1 <= window <= MOST_STEPS:
+        raise ValueError(f"iterate: window must be in [1, {MOST_STEPS}], got {window}")
+    yield from drive(
+        step, state, metric_names(step, state), steps=steps, start=start, window=window, marks=marks, seconds=seconds,
+        donate=donate, should_stop=should_stop,
+    )  # fmt: skip
+
+
+def drive(
+    step: Step,
+    state: PyTree,
+    names: Sequence[str],
+    *,
+    steps: int,
+    start: int,
+    window: int,
+    marks: Sequence[int],
+    donate: bool,
+    should_stop: Callable[[], int],
+    seconds: float = 0.5,
+    split_windows: bool = False,
+    resumed: Window | None = None,
+) -> Iterator[Update]:
+    """What `iterate` does, for metrics of these names.
+
+    With `split_windows` a chunk may end within a window; otherwise it takes at least one, however long that takes.
+    `resumed` is the window that was under way at `start`; by default a new one begins.
+    """
+    chunk = make_chunk(step, donate)
+    if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
+        state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
+    at_hand = Window(start, dict.fromkeys(names, 0.0))
+    if resumed is not None and start - window < resumed.began < start and set(resumed.sums) == set(names):
+        at_hand = resumed
+    unit, origin = (1, start) if split_windows else (window, at_hand.began)
+    ends = sorted({min(origin - (origin - mark) // unit * unit, steps) for mark in marks if mark > start} | {steps})
+    count = unit
+    while start < steps:
+        stop, count = agree(int(should_stop()), count)
+        if stop:
+            return
+        room = next(e for e in ends if e > start) - start
+        plan = _Plan.make(window, start - at_hand.began, count, room, split_windows)
+        began = time.perf_counter()
+        state, sums = chunk(state, {k: np.float32(v) for k, v in at_hand.sums.items()}, *map(np.int32, plan))
+        sums = jax.device_get(sums)
+        elapsed = time.perf_counter() - began
+        done = plan.steps(window)
+        rows, last = [], at_hand
+        for i in range(plan.num_windows):
+            last = Window(at_hand.began, {name: float(sums[name][i]) for name in names})
+            end = min(last.began + window, start + done)
+            is_whole = end == last.began + window
+            if is_whole or end == steps:
+                rows.append((end, last.means(end)))
+            at_hand = Window(end, dict.fromkeys(names, 0.0)) if is_whole else last
+        start += done
+        yield Update(start, state, rows, last)
+        # At most four times as many as before: the first chunk's time is mostly compilation.
+        count = int(np.clip(seconds * done / max(elapsed, 1e-6), unit, min(4 * max(done, unit), MOST_STEPS)))
+
+
+class _Plan(NamedTuple):
+    """How a chunk is cut into windows: the arguments of the compiled program."""
+
+    num_windows: int
+    first: int
+    window: int
+    last: int
+
+    @classmethod
+    def make(cls, window: int, offset: int, count: int, room: int, split_windows: bool) -> "_Plan":
+        """About `count` steps, at most `room`, from `offset` steps into a window on."""
+        if not split_windows:
+            count = max(count // window, 1) * window - offset
+        count = min(count, room, CAPACITY * window - offset)
+        first = min(window - offset, count)
+        whole, rest = divmod(count - first, window)
+        return cls(1 + whole + (rest > 0), first, window, rest or window)
+
+    def steps(self, window: int) -> int:
+        """How many steps these are."""
+        return self.first + max(self.num_windows - 2, 0) * window + (self.last if self.num_windows > 1 else 0)

@@ -1,0 +1,160 @@
+"""metrics.jsonl, one line a window of steps, and the same for TensorBoard."""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from renga.loop._errors import RunError
+from renga.loop._files import read_bytes, why, write_whole
+
+_LOG = logging.getLogger("renga")
+
+
+class Lines(NamedTuple):
+    """What metrics.jsonl holds.
+
+    Attributes:
+      rows: the lines that can be read, each with its text.
+      damaged: number (the first is 1) and text of each line that cannot.
+      cut_off: whether the last of the damaged ones is a last line without an end, as a killed process leaves it.
+    """
+
+    rows: list[tuple[dict[str, Any], bytes]]
+    damaged: list[tuple[int, bytes]]
+    cut_off: bool
+
+
+def read_lines(path: Path) -> Lines:
+    """Reads metrics.jsonl; no line hides another.
+
+    Raises:
+      RunError: if the file is there and cannot be read.
+    """
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        return Lines([], [], False)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {why(error)}") from error
+    rows, damaged = [], []
+    texts = data.split(b"\n")
+    for number, text in enumerate(texts, 1):
+        row = _row(text)
+        if row is not None:
+            rows.append((row, text))
+        elif text.strip():
+            damaged.append((number, text))
+    return Lines(rows, damaged, bool(damaged) and damaged[-1][0] == len(texts))
+
+
+def _row(text: bytes) -> dict[str, Any] | None:
+    """A line's object, if it is one of steps and numbers."""
+    try:
+        row = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    is_row = (
+        isinstance(row, dict)
+        and type(row.get("step")) is int
+        and row["step"] >= 0
+        and all(isinstance(v, int | float | str) for v in row.values())
+        and isinstance(row.get("seconds", 0), int | float)
+    )
+    return row if is_row else None
+
+
+def non_finite(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Returns the metrics that were NaN or infinite, each with the last step of the first such window."""
+    found: dict[str, int] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value in ("nan", "inf", "-inf") or (isinstance(value, float) and not np.isfinite(value)):
+                found.setdefault(name, row["step"])
+    return found
+
+
+def set_aside(directory: Path, lines: Iterable[bytes]) -> Path:
+    """Keeps damaged lines of metrics.jsonl in `damaged/metrics.jsonl`, and returns where."""
+    path = directory / "damaged" / "metrics.jsonl"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {why(error)}") from error
+    return path
+
+
+class MetricsWriter:
+    """Goes on with metrics.jsonl after a step; what was written beyond it is dropped, it will be written again."""
+
+    def __init__(self, directory: Path, after: int, drop_last: bool) -> None:
+        self._path, self._events_path = directory / "metrics.jsonl", directory / "tensorboard"
+        self._started = time.perf_counter()
+        lines = read_lines(self._path)
+        kept = [text for row, text in lines.rows if row["step"] < after + (not drop_last)]
+        if lines.damaged:
+            numbers = ", ".join(str(n) for n, _ in lines.damaged)
+            moved = set_aside(directory, (text for _, text in lines.damaged))
+            if len(lines.damaged) > lines.cut_off:
+                _LOG.warning("%s: damaged lines (%s) moved to %s", self._path, numbers, moved)
+        write_whole(self._path, b"".join(text + b"\n" for text in kept))
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore[missing-module-attribute]
+
+        self._file = self._events = None
+        with self._naming(self._path):
+            self._file = self._path.open("ab")
+        with self._naming(self._events_path):
+            self._events_path.mkdir(exist_ok=True)
+            self._events = EventsWriter(str(self._events_path / "events"), f".{os.getpid()}.{time.time_ns()}")
+            begin = Event(step=after + 1, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
+            self._events.write_event(begin)
+
+    def write(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
+        """Appends one line a window.
+
+        Raises:
+          RunError: if a file cannot be written, naming it.
+        """
+        from tensorboardX.proto.event_pb2 import Event  # pyrefly: ignore[missing-module-attribute]
+        from tensorboardX.proto.summary_pb2 import Summary  # pyrefly: ignore[missing-module-attribute]
+
+        assert self._file is not None
+        assert self._events is not None
+        now = time.perf_counter() - self._started
+        for step, row in rows:
+            # Seven digits are all that float32 has. JSON has no NaN: such a metric is written as a string.
+            values = {k: float(f"{v:.7g}") if np.isfinite(v) else str(v) for k, v in row.items()}
+            with self._naming(self._path):
+                self._file.write((json.dumps({"step": step, "seconds": round(now, 3), **values}) + "\n").encode())
+            # One event a window: an event a metric takes ten times as long.
+            scalars = [Summary.Value(tag=name, simple_value=value) for name, value in row.items()]
+            with self._naming(self._events_path):
+                self._events.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=scalars)))
+        with self._naming(self._path):
+            self._file.flush()
+        with self._naming(self._events_path):
+            self._events.flush()
+
+    def close(self) -> None:
+        """Closes both files."""
+        for writer in (self._file, self._events):
+            if writer is not None:
+                with contextlib.suppress(OSError):  # what could not be written was said when it was written
+                    writer.close()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _naming(path: Path) -> Any:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {why(error)}") from error
