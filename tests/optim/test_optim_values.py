@@ -20,7 +20,7 @@ def loss(x):
 def train(tx, x, steps=5):
     state = tx.init(x)
     for _ in range(steps):
-        u, state = tx.update(jax.grad(loss)(x), state, x, value=loss(x))
+        u, state = tx.update(jax.grad(loss)(x), state, x, value=loss(x), obj_fn=loss)
         x = optim.apply_updates(x, u)
     return x
 
@@ -28,9 +28,12 @@ def train(tx, x, steps=5):
 # Every optimiser, with a learning rate at which it makes progress in 200 steps, and whether its update
 # depends smoothly on the gradient.
 OPTIMISERS = {
+    "acprop": lambda lr: optim.contrib.acprop(0.2 * lr),
     "adabelief": lambda lr: optim.adabelief(lr),
     "adadelta": lambda lr: optim.adadelta(300 * lr),
     "adafactor": lambda lr: optim.adafactor(lr, min_dim_size_to_factor=2),
+    "ademamix": lambda lr: optim.contrib.ademamix(lr, b3=0.99, alpha=1.0),
+    "adopt": lambda lr: optim.contrib.adopt(lr),
     "adagrad": lambda lr: optim.adagrad(5 * lr),
     "adam": lambda lr: optim.adam(lr),
     "adamax": lambda lr: optim.adamax(lr),
@@ -38,10 +41,19 @@ OPTIMISERS = {
     "adamw": lambda lr: optim.adamw(lr, weight_decay=0.01),
     "adan": lambda lr: optim.adan(lr),
     "amsgrad": lambda lr: optim.amsgrad(lr),
+    "cocob": lambda lr: optim.contrib.cocob(20 * lr, alpha=10.0),
+    "dadapt_adamw": lambda lr: optim.contrib.dadapt_adamw(20 * lr, estim_lr0=1e-3),
+    "dog": lambda lr: optim.contrib.dog(20 * lr, init_step=("distance", 0.1)),
+    "dowg": lambda lr: optim.contrib.dowg(20 * lr, init_estim_sq_dist=0.1),
+    "galore": lambda lr: optim.contrib.galore(lr, rank=2),
     "fromage": lambda lr: optim.fromage(0.3 * lr),
     "lamb": lambda lr: optim.lamb(0.5 * lr),
     "lars": lambda lr: optim.lars(lr, trust_coefficient=0.2),
     "lion": lambda lr: optim.lion(0.3 * lr),
+    "madgrad": lambda lr: optim.contrib.madgrad(lr),
+    "mechanize": lambda lr: optim.contrib.mechanize(optim.sgd(lr), s_init=0.1),
+    "momo": lambda lr: optim.contrib.momo(20 * lr),
+    "momo_adam": lambda lr: optim.contrib.momo_adam(lr),
     "muon": lambda lr: optim.contrib.muon(0.5 * lr),
     "nadam": lambda lr: optim.nadam(lr),
     "nadamw": lambda lr: optim.nadamw(lr),
@@ -62,6 +74,8 @@ OPTIMISERS = {
     "sgd_momentum": lambda lr: optim.sgd(0.3 * lr, momentum=0.9, nesterov=True),
     "sign_sgd": lambda lr: optim.sign_sgd(0.3 * lr),
     "signum": lambda lr: optim.signum(0.3 * lr),
+    "simplified_ademamix": lambda lr: optim.contrib.simplified_ademamix(0.02 * lr),
+    "sophia": lambda lr: optim.contrib.sophia(lr, gamma=0.5),
     "sm3": lambda lr: optim.sm3(5 * lr),
     "yogi": lambda lr: optim.yogi(lr),
 }
@@ -75,7 +89,7 @@ def test_an_optimiser_converges_and_its_second_step_does_not_retrace(name):
     @jax.jit
     def step(x, state):
         traces.append(1)
-        u, state = tx.update(jax.grad(loss)(x), state, x, value=loss(x))
+        u, state = tx.update(jax.grad(loss)(x), state, x, value=loss(x), obj_fn=loss)
         return optim.apply_updates(x, u), state
 
     x, state = X0, tx.init(X0)
@@ -104,7 +118,7 @@ def test_meta_gradients_are_finite_at_zero_gradient_and_zero_state(name):
     def after(rate, shift):
         tx = OPTIMISERS[name](rate)
         g = mask * (x - 0.5) * shift
-        u, _ = tx.update(g, tx.init(x), x, value=jnp.sum(g**2))
+        u, _ = tx.update(g, tx.init(x), x, value=jnp.sum(g**2), obj_fn=loss)
         return jnp.sum((x + u) ** 2)
 
     def all_of(rate, shift):

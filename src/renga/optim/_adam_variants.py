@@ -274,6 +274,8 @@ def adabelief(
     b2: ArrayLike = 0.999,
     eps: ArrayLike = 1e-16,
     eps_root: ArrayLike = 1e-16,
+    weight_decay: ScalarOrSchedule | None = None,
+    weight_decay_mask: Any = None,
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -285,10 +287,12 @@ def adabelief(
       b2: β₂, decay of the average squared surprise.
       eps: ε, outside the root.
       eps_root: ε̄, added to the average at each step.
+      weight_decay: λ, a number or a schedule; None for none.
+      weight_decay_mask: which parameters decay.
       nesterov: whether to look one step of momentum ahead.
 
     Returns:
-      The optimiser.
+      The optimiser. With `weight_decay`, its `update` needs `params`.
 
     Example:
       >>> tx = adabelief(0.1)
@@ -298,7 +302,9 @@ def adabelief(
     References:
       Zhuang et al., "AdaBelief Optimizer", https://arxiv.org/abs/2010.07468, algorithm 2.
     """
-    return chain(scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov), scale_by_learning_rate(learning_rate))
+    decay = () if weight_decay is None else (add_decayed_weights(weight_decay, weight_decay_mask),)
+    belief = scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov)
+    return chain(belief, *decay, scale_by_learning_rate(learning_rate))
 
 
 class ScaleByAdanState(NamedTuple):

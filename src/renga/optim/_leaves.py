@@ -156,3 +156,8 @@ def real_vdot(tree: Any, other: Any) -> jax.Array:
 
     dots = map_leaves("vdot", dot, 1, tree, other)
     return sum(jax.tree.leaves(dots), jnp.zeros([], jnp.result_type(float)))
+
+
+def copies(tree: Any) -> Any:
+    """Arrays of their own, so that a state that remembers parameters can be donated together with them."""
+    return jax.tree.map(lambda x: jnp.array(x, copy=True), tree)

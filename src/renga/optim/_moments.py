@@ -206,3 +206,14 @@ def zero_count() -> jax.Array:
 
 def _arrays(tree: Any) -> Any:
     return jax.tree.map(jnp.asarray, tree)
+
+
+def sum_zeros(params: Any) -> Any:
+    """Zero sums like the parameters, in float32 where 16 bits would soon swallow what is added."""
+
+    def zeros(p):
+        dtype = jnp.result_type(p)
+        narrow = jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize <= 2
+        return jnp.zeros_like(p, dtype=jnp.float32 if narrow else None)
+
+    return jax.tree.map(zeros, params)

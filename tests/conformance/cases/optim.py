@@ -77,6 +77,14 @@ OPTIMISERS = {
     "optimistic_gradient_descent": o.optimistic_gradient_descent(0.1), "radam": o.radam(0.1),
     "rmsprop": o.rmsprop(0.1), "rprop": o.rprop(0.1), "sgd": o.sgd(0.1, 0.9), "sign_sgd": o.sign_sgd(0.1),
     "signum": o.signum(0.1), "sm3": o.sm3(0.1), "yogi": o.yogi(0.1),
+    "contrib.acprop": c.acprop(0.1), "contrib.ademamix": c.ademamix(0.1), "contrib.adopt": c.adopt(0.1),
+    "contrib.cocob": c.cocob(), "contrib.dadapt_adamw": c.dadapt_adamw(0.1, estim_lr0=0.1), "contrib.dog": c.dog(init_step=("distance", 0.1)),
+    "contrib.dowg": c.dowg(init_estim_sq_dist=0.1), "contrib.madgrad": c.madgrad(0.1),
+    "contrib.mechanize": c.mechanize(o.sgd(0.1), s_init=0.1), "contrib.simplified_ademamix": c.simplified_ademamix(0.1),
+    "contrib.split_real_and_imaginary": c.split_real_and_imaginary(o.sgd(0.1, 0.9)),
+    "contrib.scale_by_acprop": c.scale_by_acprop(), "contrib.scale_by_ademamix": c.scale_by_ademamix(),
+    "contrib.scale_by_adopt": c.scale_by_adopt(), "contrib.scale_by_cocob": c.scale_by_cocob(),
+    "contrib.scale_by_madgrad": c.scale_by_madgrad(0.1), "contrib.scale_by_simplified_ademamix": c.scale_by_simplified_ademamix(),
     "contrib.prodigy": c.prodigy(0.1), "contrib.schedule_free_adamw": c.schedule_free_adamw(0.1),
     "contrib.schedule_free_sgd": c.schedule_free_sgd(0.1),
     "contrib.schedule_free": c.schedule_free(o.sgd(0.1), 0.1),
@@ -224,6 +232,18 @@ CASES = (
     | {
         "contrib.muon": update(c.muon(0.1), matrices, rtol=1e-3),
         "contrib.scale_by_muon": update(c.scale_by_muon(), matrices, rtol=1e-3),
+        "contrib.galore": update(c.galore(0.1, rank=1, base_optimizer=o.identity()), matrices, rtol=1e-3, differentiable=False),
+        "contrib.scale_by_galore": update(c.scale_by_galore(rank=1, base_optimizer=o.identity()), matrices, rtol=1e-3, differentiable=False),
+        "contrib.hutchinson_estimator_diag_hessian": pair(
+            lambda g, p: c.hutchinson_estimator_diag_hessian().update(
+                g, c.hutchinson_estimator_diag_hessian().init(p), p, obj_fn=lambda x: jnp.sum(x**3 * g)
+            )[0]
+        ),
+        "contrib.sophia": pair(
+            lambda g, p: c.sophia(0.1, gamma=9.0).update(g, c.sophia(0.1).init(p), p, obj_fn=lambda x: jnp.sum(x**3))[0]
+        ),
+        "contrib.momo": update(c.momo(), extra=True),
+        "contrib.momo_adam": update(c.momo_adam(0.1), extra=True),
         "contrib.reduce_on_plateau": update(c.reduce_on_plateau(), extra=True),
         "polyak_sgd": update(o.polyak_sgd(), extra=True),
         "scale_by_polyak": update(o.scale_by_polyak(), extra=True),
@@ -292,6 +312,6 @@ EXEMPT = (
     {name: TYPES for name in o.__all__ if name.endswith("State") and name not in CASES}
     | dict.fromkeys(("ApplyEvery", "BacktrackingLinesearchInfo", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "ZoomLinesearchInfo", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
     | {f"contrib.{name}": TYPES for name in c.__all__ if name.endswith("State")}
-    | {"contrib.MuonDimensionNumbers": TYPES}
+    | {"contrib.GaLoreDimensionNumbers": TYPES, "contrib.MuonDimensionNumbers": TYPES}
     | {"tree.dtype": "returns a dtype", "tree.size": "returns a Python int"}
 )  # fmt: skip

@@ -80,9 +80,11 @@ def dpsgd(
     learning_rate: ScalarOrSchedule,
     l2_norm_clip: ArrayLike,
     noise_multiplier: ArrayLike,
-    seed: int,
+    key: Array | int | None = None,
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
+    *,
+    seed: int | None = None,
 ) -> GradientTransformationExtraArgs:
     """Differentially private gradient descent, from the gradients of single examples.
 
@@ -90,12 +92,16 @@ def dpsgd(
       learning_rate: α, a number or a schedule.
       l2_norm_clip: C, bound on the global norm of one example's gradient.
       noise_multiplier: σ.
-      seed: of the noise.
+      key: a random key, or an int to make one of.
       momentum: μ; None for none.
       nesterov: whether momentum looks one step ahead.
+      seed: an int instead of the key.
 
     Returns:
       The optimiser.
+
+    Raises:
+      ValueError: if not exactly one of `key` and `seed` is given.
 
     Example:
       >>> tx = dpsgd(1.0, l2_norm_clip=1.0, noise_multiplier=0.0, seed=0)
@@ -106,7 +112,7 @@ def dpsgd(
       Abadi et al., "Deep Learning with Differential Privacy", https://arxiv.org/abs/1607.00133, algorithm 1.
     """
     return chain(
-        differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed=seed),
+        differentially_private_aggregate(l2_norm_clip, noise_multiplier, key, seed=seed),
         identity() if momentum is None else trace(momentum, nesterov),
         scale_by_learning_rate(learning_rate),
     )

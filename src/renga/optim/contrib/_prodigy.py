@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga.optim import _tree
-from renga.optim._leaves import abs_sq, map_leaves, need_params, sqrt, zeros_like
+from renga.optim._leaves import abs_sq, copies, map_leaves, need_params, sqrt, zeros_like
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import is_schedule, static, value
@@ -44,6 +44,8 @@ class prodigy(GradientTransformationExtraArgs):
       estim_lr_coef: c.
       weight_decay: λ.
       safeguard_warmup: whether the estimate leaves the learning rate out, for long warm-ups.
+      weight_decay_mask: which parameters decay: a tree of bools (or a prefix of one), or a function from
+        parameters to it; all by default.
 
     Raises:
       ValueError: if `update` is called without `params`.
@@ -69,6 +71,7 @@ class prodigy(GradientTransformationExtraArgs):
     estim_lr_coef: ArrayLike = 1.0
     weight_decay: ArrayLike = 0.0
     safeguard_warmup: bool = static(default=False)
+    weight_decay_mask: Any = static(default=None)
 
     def init(self, params):
         """Remembers where the parameters start."""
@@ -77,7 +80,7 @@ class prodigy(GradientTransformationExtraArgs):
             exp_avg=zeros_like(params),
             exp_avg_sq=zeros_like(params),
             grad_sum=zeros_like(params),
-            params0=params,
+            params0=copies(params),
             estim_lr=jnp.asarray(self.estim_lr0, dtype),
             numerator_weighted=jnp.zeros([], dtype),
             count=zero_count(),
@@ -113,12 +116,19 @@ class prodigy(GradientTransformationExtraArgs):
         estimate = self.estim_lr_coef * numerator / jnp.where(known, denominator, 1)
         new_d = jnp.maximum(d, jnp.where(known, estimate, 0)).astype(d.dtype)
 
-        def walk(m, v, p):
+        def walk(m, v, p, decays=True):
             still = (m == 0) & (v == 0)  # where the division would have no finite curvature
             direction = jnp.where(still, 0, m / jnp.where(still, 1, sqrt(v) + new_d * self.eps))
-            u = -step * (direction + self.weight_decay * p)
+            u = -step * (direction + self.weight_decay * p if decays else direction)
             return u.astype(jnp.result_type(p))
 
-        u = map_leaves("prodigy", walk, 1, m, v, params)
+        mask = () if self.weight_decay_mask is None else (self._decays(params),)
+        u = map_leaves("prodigy", walk, 1, m, v, params, *mask)
         numerator = numerator.astype(state.numerator_weighted.dtype)
         return u, ProdigyState(m, v, s, state.params0, new_d, numerator, count)
+
+    def _decays(self, params: Any) -> Any:
+        """For each parameter, whether it decays."""
+        mask = self.weight_decay_mask
+        mask = mask(params) if callable(mask) else mask
+        return jax.tree.map(lambda keep, part: jax.tree.map(lambda _: bool(keep), part), mask, params)

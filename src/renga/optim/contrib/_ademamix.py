@@ -1,0 +1,237 @@
+"""AdEMAMix: Adam with a second, much slower average of gradients; and its simplified form."""
+# ruff: noqa: N801
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import ArrayLike
+
+from renga.optim._chain import chain
+from renga.optim._decay import add_decayed_weights
+from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
+from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._scale import scale_by_learning_rate
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._value import at_step, is_schedule, static, value
+
+
+class ScaleByAdemamixState(NamedTuple):
+    """The state of `scale_by_ademamix`."""
+
+    count: Any  # steps taken
+    count_m2: Any  # steps of the schedules of β₃ and α
+    m1: Any  # fast average gradient
+    m2: Any  # slow average gradient
+    nu: Any  # average squared gradient
+
+
+@leafwise
+def _ademamix(g, m1, m2, nu, b1, c1, b2, c2, b3, c3, fix1, fix2, alpha, eps, eps_root):
+    fast, slow = c1 * g + b1 * m1, c3 * g + b3 * m2
+    v = c2 * abs_sq(g) + b2 * nu
+    u = (fast / fix1 + alpha * slow) / (sqrt(v / fix2 + eps_root) + eps)
+    return u.astype(jnp.result_type(g, m1)), fast.astype(m1.dtype), slow.astype(m2.dtype), v.astype(nu.dtype)
+
+
+@value
+class scale_by_ademamix(GradientTransformationExtraArgs):
+    """Adam that adds a slow average of gradients, which remembers tens of thousands of steps.
+
+        m₁ ← β₁ m₁ + (1 - β₁) g,  m₂ ← β₃ m₂ + (1 - β₃) g,  v ← β₂ v + (1 - β₂) |g|²
+        uₜ = [m₁ / (1 - β₁ᵗ) + α m₂] / (√(v / (1 - β₂ᵗ) + ε̄) + ε)
+
+    Args:
+      b1: β₁, decay of the fast average.
+      b2: β₂, decay of the average squared gradient.
+      b3: β₃, decay of the slow average, a number or a schedule.
+      alpha: α, weight of the slow average, a number or a schedule.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      mu_dtype: dtype in which the two averages are kept; that of the parameters by default.
+
+    Example:
+      >>> tx = scale_by_ademamix(b3=0.5, alpha=1.0)
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 1.5000001, -1.5000001], dtype=float32)
+
+    References:
+      Pagliardini et al., "The AdEMAMix Optimizer", https://arxiv.org/abs/2409.03137, algorithm 1.
+    """
+
+    b1: ArrayLike = 0.9
+    b2: ArrayLike = 0.999
+    b3: ScalarOrSchedule = 0.9999
+    alpha: ScalarOrSchedule = 6.0
+    eps: ArrayLike = 1e-8
+    eps_root: ArrayLike = 0.0
+    mu_dtype: Any = static(default=None)
+
+    def init(self, params):
+        """Zero moments."""
+        name = "scale_by_ademamix"
+        slow = jnp.asarray(jnp.nan) if is_schedule(self.b3) else self.b3
+        return ScaleByAdemamixState(
+            count=zero_count(),
+            count_m2=zero_count(),
+            m1=moment_zeros(name, params, self.b1, self.mu_dtype),
+            m2=moment_zeros(name, params, slow, self.mu_dtype),
+            nu=moment_zeros(name, params, self.b2),
+        )
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the moments and divides."""
+        count = safe_increment(state.count)
+        b3, alpha = at_step(self.b3, state.count_m2), at_step(self.alpha, state.count_m2)
+        decays = (self.b1, complement(self.b1), self.b2, complement(self.b2), b3, complement(b3))
+        numbers = (*decays, correction(self.b1, count), correction(self.b2, count), alpha, self.eps, self.eps_root)
+        leaf = lambda g, m1, m2, v: _ademamix(jnp.asarray(g), m1, m2, v, *numbers)
+        u, m1, m2, nu = map_leaves("scale_by_ademamix", leaf, 4, updates, state.m1, state.m2, state.nu)
+        return u, ScaleByAdemamixState(count, safe_increment(state.count_m2), m1, m2, nu)
+
+
+def ademamix(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.9,
+    b2: ArrayLike = 0.999,
+    b3: ScalarOrSchedule = 0.9999,
+    alpha: ScalarOrSchedule = 5.0,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """AdEMAMix: AdamW with a second, slow average of gradients.
+
+    Args:
+      learning_rate: the learning rate, a number or a schedule.
+      b1: β₁, decay of the fast average.
+      b2: β₂, decay of the average squared gradient.
+      b3: β₃, decay of the slow average, a number or a schedule.
+      alpha: α, weight of the slow average, a number or a schedule; both rise from small values in the paper.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      mu_dtype: dtype in which the two averages are kept.
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = ademamix(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)), jnp.array(1.0))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Pagliardini et al., "The AdEMAMix Optimizer", https://arxiv.org/abs/2409.03137, algorithm 1.
+    """
+    return chain(
+        scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleBySimplifiedAdEMAMixState(NamedTuple):
+    """The state of `scale_by_simplified_ademamix`."""
+
+    t: Any  # steps taken
+    m: Any  # decaying sum of gradients
+    n: Any  # average squared gradient
+
+
+@leafwise
+def _simplified(g, m, n, b1, b2, c2, fix2, alpha, eps, eps_root):
+    total = g + b1 * m
+    square = c2 * abs_sq(g) + b2 * n
+    u = (total + alpha * g) / (sqrt(square / fix2 + eps_root) + eps)
+    return u.astype(g.dtype), total.astype(m.dtype), square.astype(n.dtype)
+
+
+@value
+class scale_by_simplified_ademamix(GradientTransformationExtraArgs):
+    """A decaying sum of gradients plus the gradient itself, divided by the root of the average squared gradient.
+
+        mₜ = β₁ mₜ₋₁ + gₜ,  nₜ = β₂ nₜ₋₁ + (1 - β₂) |gₜ|²
+        uₜ = (mₜ + α gₜ) / (√(nₜ / (1 - β₂ᵗ) + ε̄) + ε)
+
+    A sum and not an average: steps are 1 / (1 - β₁) times as long as those of Adam.
+
+    Args:
+      b1: β₁, decay of the sum.
+      b2: β₂, decay of the average squared gradient.
+      alpha: α, weight of the gradient itself, a number or a schedule.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+
+    Example:
+      >>> tx = scale_by_simplified_ademamix(alpha=2.0)
+      >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].round(3)
+      Array([ 3.0000002, -3.0000002], dtype=float32)
+
+    References:
+      Morwani et al., "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD Variants",
+      https://arxiv.org/abs/2502.02431, algorithm "Simplified-AdEMAMix".
+    """
+
+    b1: ArrayLike = 0.99
+    b2: ArrayLike = 0.95
+    alpha: ScalarOrSchedule = 0.0
+    eps: ArrayLike = 1e-8
+    eps_root: ArrayLike = 0.0
+
+    def init(self, params):
+        """Zero moments."""
+        m, n = (moment_zeros("scale_by_simplified_ademamix", params, b) for b in (self.b1, self.b2))
+        return ScaleBySimplifiedAdEMAMixState(zero_count(), m, n)
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Steps the sums and divides."""
+        t = safe_increment(state.t)
+        fix2, alpha = correction(self.b2, t), at_step(self.alpha, state.t)
+        numbers = (self.b1, self.b2, complement(self.b2), fix2, alpha, self.eps, self.eps_root)
+        leaf = lambda g, m, n: _simplified(jnp.asarray(g), m, n, *numbers)
+        u, m, n = map_leaves("scale_by_simplified_ademamix", leaf, 3, updates, state.m, state.n)
+        return u, ScaleBySimplifiedAdEMAMixState(t, m, n)
+
+
+def simplified_ademamix(
+    learning_rate: ScalarOrSchedule,
+    b1: ArrayLike = 0.99,
+    b2: ArrayLike = 0.95,
+    alpha: ScalarOrSchedule = 0.0,
+    eps: ArrayLike = 1e-8,
+    eps_root: ArrayLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Simplified AdEMAMix: one decaying sum of gradients, and the gradient itself in place of the fast average.
+
+    Args:
+      learning_rate: the learning rate, a number or a schedule; about 1 - β₁ times that of Adam.
+      b1: β₁, decay of the sum.
+      b2: β₂, decay of the average squared gradient.
+      alpha: α, weight of the gradient itself, a number or a schedule.
+      eps: ε, outside the root.
+      eps_root: ε̄, inside the root.
+      weight_decay: λ, a number or a schedule.
+      mask: which parameters decay.
+
+    Returns:
+      The optimiser. Its `update` needs `params`.
+
+    Example:
+      >>> tx = simplified_ademamix(0.1)
+      >>> tx.update(jnp.array(3.0), tx.init(jnp.array(0.0)), jnp.array(1.0))[0].round(3)
+      Array(-0.1, dtype=float32)
+
+    References:
+      Morwani et al., "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD Variants",
+      https://arxiv.org/abs/2502.02431, algorithm "Simplified-AdEMAMix".
+    """
+    return chain(
+        scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
