@@ -1,6 +1,6 @@
 """How long does `init` take, against Haiku's eager `init`, in one process?
 
-python benchmarks/nn_init.py [resnet50|mlp]
+python benchmarks/nn_init.py [resnet50|mlp] [abstract]
 """
 
 import json
@@ -29,11 +29,12 @@ def seconds(init, *args):
     return time.perf_counter() - start, out
 
 
-def main(name: str) -> None:
+def main(name: str, how: str = "init") -> None:
     build, shape = MODELS[name]
     x, key = jnp.ones(shape), jax.random.key(0)
     jax.block_until_ready(jax.random.split(key))  # the backend has started
-    ours = nn.transform_with_state(build(nn)).init
+    ours = nn.transform_with_state(build(nn))
+    ours = nn.abstract_init(ours) if how == "abstract" else ours.init
     theirs = hk.transform_with_state(build(hk)).init
     # First calls, as in a fresh program: compilation is part of the time.
     first, mine = seconds(ours, key, x)
@@ -45,6 +46,7 @@ def main(name: str) -> None:
     result = {
         "question": "seconds of init: first call, and median of the next nine",
         "model": name,
+        "renga": "nn.abstract_init(f)" if how == "abstract" else "f.init",
         "renga_first": first,
         "haiku_first": upstream,
         "ratio_first": first / upstream,
@@ -55,12 +57,12 @@ def main(name: str) -> None:
         "versions": {p: version(p) for p in ("jax", "jaxlib", "dm-haiku")},
         "python": platform.python_version(),
         "device": str(jax.devices()[0]),
-        "command": f"python benchmarks/nn_init.py {name}",
+        "command": f"python benchmarks/nn_init.py {name} {how}".removesuffix(" init"),
     }
     print(json.dumps(result, indent=1))
-    path = pathlib.Path(__file__).parent / "results" / f"nn_init_{name}.json"
+    path = pathlib.Path(__file__).parent / "results" / f"nn_{how}_{name}.json".replace("abstract", "abstract_init")
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "resnet50")
+    main(*(sys.argv[1:] or ["resnet50"]))

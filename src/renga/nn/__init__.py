@@ -68,6 +68,7 @@ from renga.nn._keys import (
 )
 from renga.nn._layer_stack import LayerStackTransparencyMapping, layer_stack
 from renga.nn._layers_view import stack_layers, unstack_layers
+from renga.nn._lazy import abstract_init
 from renga.nn._lift import (
     LiftWithStateUpdater,
     lift,
@@ -199,6 +200,7 @@ __all__ = [
     "Transformed",
     "TransformedWithState",
     "VanillaRNN",
+    "abstract_init",
     "avg_pool",
     "capture",
     "check_params",

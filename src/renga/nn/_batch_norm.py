@@ -101,7 +101,7 @@ class BatchNorm(Module):
         self.cross_replica_axis = cross_replica_axis
         self.cross_replica_axis_index_groups = cross_replica_axis_index_groups
         self.channel_index = get_channel_index(data_format)
-        # Not the first batch's, so that init need not execute the layers before this one.
+        # For `abstract_init`, which need not execute the layers before this one then.
         self.mean_ema = ExponentialMovingAverage(decay_rate, name="mean_ema", initial_average=jnp.zeros)
         self.var_ema = ExponentialMovingAverage(decay_rate, name="var_ema", initial_average=jnp.ones)
 

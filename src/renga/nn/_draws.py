@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from renga.nn._keys import next_rng_key
+from renga.nn._traces import is_traced
 
 BLOCK = 8192  # numbers a block
-CHUNK = 16  # blocks a call of the program
+CHUNK = 16  # blocks a call of the program; those that are left over go one by one
 
 
 class Draw(NamedTuple):
@@ -79,7 +80,10 @@ class Drawn(abc.ABC):
     def __call__(self, shape: Any, dtype: Any) -> Any:
         """Draws a value with the next random key."""
         draw = self.draw(shape, dtype)
-        return draw.now(next_rng_key() if draw.needs_key else None)
+        key = next_rng_key() if draw.needs_key else None
+        if any(isinstance(x, jax.core.Tracer) for x in (key, *draw)) or is_traced():
+            return draw.now(key)
+        return draw_all([(draw, key)])[0]  # without compiling anything for this shape
 
 
 def plan(init: Callable[..., Any], shape: Any, dtype: Any) -> Draw | None:
@@ -175,18 +179,21 @@ def _draw_blocks(kind: str, draws: Sequence[tuple[Draw, Any]]) -> list[Any]:
 def _run_in_chunks(program: Callable[..., Any], blocks: list[np.ndarray]) -> np.ndarray:
     """Runs the program over all blocks, on all cores: one chunk of it keeps only one busy."""
     num_blocks = len(blocks[0])
-    padding = -num_blocks % CHUNK
-    blocks = [np.pad(a, [(0, padding)] + [(0, 0)] * (a.ndim - 1), mode="edge") for a in blocks]
-    numbers = np.empty([num_blocks + padding, BLOCK], np.float32)
+    numbers = np.empty([num_blocks, BLOCK], np.float32)
+    even = num_blocks - num_blocks % CHUNK
+    chunks = [slice(i, i + CHUNK) for i in range(0, even, CHUNK)]
+    chunks += [slice(i, i + 1) for i in range(even, num_blocks)]
 
-    def run(start: int) -> None:
-        chunk = slice(start, start + CHUNK)
+    def run(chunk: slice) -> None:
         numbers[chunk] = program(*(a[chunk] for a in blocks))
 
-    run(0)  # compiles
-    if num_blocks > CHUNK:
+    run(chunks[0])  # compiles
+    if even >= 4 * CHUNK:  # less is done before threads are started
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(run, range(CHUNK, num_blocks, CHUNK)))
+            list(pool.map(run, chunks[1:]))
+    else:
+        for chunk in chunks[1:]:
+            run(chunk)
     return numbers
 
 

@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import get_opaque_trace_state
 
 from renga.nn import _fresh, _usage
 from renga.nn._errors import JaxUsageError, MissingRNGError
 from renga.nn._rng import PRNGSequence
+from renga.nn._traces import belongs_inside, computing_in, current_trace, in_a_loop
 
 Params = dict[str, dict[str, Any]]
 ROOT = "~"  # the bundle of parameters that belong to no module
@@ -88,7 +88,8 @@ class Frame:
       scopes: the module methods being executed, the innermost last.
       lifting: the prefix of the lifted function whose `init` is being run, if any.
       updaters: of lifted functions with state, to check that they were used.
-      trace: the JAX trace in which side effects are allowed.
+      trace: the JAX trace of this call: what is stored must not belong to an inner one.
+      keys_trace: the JAX trace that `rng` belongs to.
       lifted_prefix: the name under which a lifted function's parameters will be filed.
     """
 
@@ -113,7 +114,7 @@ class Frame:
         self.settled = not creating
         self.split = False
         self.scopes: list[Scope] = [Scope(None, "")]
-        self.trace = current_trace()
+        self.trace = self.keys_trace = current_trace()
 
     @property
     def scope(self) -> Scope:
@@ -174,27 +175,25 @@ class Frame:
 
     # --- the boundary of JAX transformations -----------------------------------------------------
 
-    def check_trace(self, action: str) -> None:
-        """Refuses a side effect inside a JAX transformation that this frame does not know.
-
-        Its value would be a tracer of the inner transformation, and leak.
-        """
-        if current_trace() != self.trace:
+    def check_value(self, action: str, value: Any) -> None:
+        """Refuses to store a value that belongs to a JAX transformation entered since, and would leak."""
+        if current_trace() is not self.trace and belongs_inside(value, self.trace):
             raise JaxUsageError(_usage.message(action))
 
     def note_read(self) -> None:
         """Sees to it that what is read inside a JAX transformation is not kept for other calls."""
-        if not _fresh.seen() and current_trace() != self.trace:
+        if not _fresh.seen() and current_trace() is not self.trace:
             _fresh.note_read(lambda x: hasattr(type(x), "params_dict"))
 
     @contextlib.contextmanager
     def in_current_trace(self) -> Iterator[None]:
         """Allows side effects in the trace in force: its values are handed out by the caller."""
-        before, self.trace = self.trace, current_trace()
+        before = self.trace, self.keys_trace
+        self.trace = self.keys_trace = current_trace()
         try:
             yield
         finally:
-            self.trace = before
+            self.trace, self.keys_trace = before
 
     @contextlib.contextmanager
     def eager(self) -> Iterator[None]:
@@ -244,6 +243,16 @@ class Frame:
 
     # --- random keys -------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[PRNGSequence]:
+        """The sequence of keys, to be split where it belongs: also inside a JAX transformation."""
+        keys = self.keys()
+        if in_a_loop(self.keys_trace):
+            raise JaxUsageError(_usage.message("A random key was drawn", "every step would get the same"))
+        self.note_read()
+        with self.eager() if self.lazy is not None else computing_in(self.keys_trace):
+            yield keys
+
     def keys(self) -> PRNGSequence:
         """The sequence of keys.
 
@@ -288,19 +297,9 @@ def current_frame(who: str, twin: str | None = None) -> Frame:
     return frame
 
 
-def current_trace() -> Any:
-    """The JAX trace in force, to compare by `==`."""
-    return get_opaque_trace_state(convention="renga.nn")
-
-
 def copy_tree(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Copies the two levels of mappings, not the arrays."""
     return {bundle: dict(values) for bundle, values in tree.items()}
-
-
-def is_traced() -> bool:
-    """Whether an operation on constants would be traced here rather than run."""
-    return isinstance(jax.numpy.asarray(0), jax.core.Tracer)
 
 
 _NUMBERED = re.compile(r"(.*)_(\d+)\Z", re.DOTALL)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from renga.nn import _config
 from renga.nn._frame import current_frame
 from renga.nn._rng import InternalState, PRNGSequence
+from renga.nn._traces import current_trace
 
 
 def next_rng_key() -> Any:
@@ -17,7 +18,7 @@ def next_rng_key() -> Any:
     Raises:
       ValueError: outside of a transformed function.
       MissingRNGError: if `init` or `apply` was called with rng=None.
-      JaxUsageError: inside a JAX transformation, which would leak the key: use the twin in `nn`.
+      JaxUsageError: inside a loop of JAX, whose steps would all get the same key: use the twin in `nn`.
 
     Example:
       >>> from renga import nn
@@ -25,10 +26,7 @@ def next_rng_key() -> Any:
       >>> f.apply({}, jax.random.key(1), jnp.ones(4))
       Array([2., 0., 2., 2.], dtype=float32)
     """
-    frame = current_frame("next_rng_key")
-    keys = frame.keys()
-    frame.check_trace("nn.next_rng_key() was called")
-    with frame.eager():
+    with current_frame("next_rng_key").drawing() as keys:
         return next(keys)
 
 
@@ -40,10 +38,7 @@ def next_rng_keys(num: int) -> Any:
       >>> nn.transform(lambda: nn.next_rng_keys(3)).apply({}, jax.random.key(0)).shape
       (3,)
     """
-    frame = current_frame("next_rng_keys")
-    keys = frame.keys()
-    frame.check_trace("nn.next_rng_keys() was called")
-    with frame.eager():
+    with current_frame("next_rng_keys").drawing() as keys:
         taken = keys.take(num)
     # Not in `eager`: a concrete array of typed keys cannot be iterated over while JAX traces.
     return jnp.stack(taken) if taken else jnp.stack([keys.internal_state[0]])[:0]
@@ -72,10 +67,7 @@ def reserve_rng_keys(num: int) -> None:
       >>> len(nn.transform(f).apply({}, jax.random.key(0)))
       2
     """
-    frame = current_frame("reserve_rng_keys")
-    keys = frame.keys()
-    frame.check_trace("nn.reserve_rng_keys() was called")
-    with frame.eager():
+    with current_frame("reserve_rng_keys").drawing() as keys:
         keys.reserve(num)
 
 
@@ -106,7 +98,7 @@ def replace_rng_sequence_state(state: InternalState) -> None:
     """
     frame = current_frame("replace_rng_sequence_state")
     keys = frame.keys()
-    frame.check_trace("nn.replace_rng_sequence_state() was called")
+    frame.check_value("nn.replace_rng_sequence_state() was called", state)
     keys.replace_internal_state(state)
 
 
@@ -126,11 +118,12 @@ def with_rng(key: Any) -> Iterator[None]:
       True
     """
     frame = current_frame("with_rng")
-    before, frame.rng = frame.rng, PRNGSequence(key)
+    before = frame.rng, frame.keys_trace
+    frame.rng, frame.keys_trace = PRNGSequence(key), current_trace()
     try:
         yield
     finally:
-        frame.rng = before
+        frame.rng, frame.keys_trace = before
 
 
 def rng_reserve_size(size: int) -> int:

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from renga.nn._frame import Frame, StatePair, current_frame, current_trace
+from renga.nn._frame import Frame, StatePair, current_frame
 from renga.nn._keys import maybe_next_rng_key
 from renga.nn._module import Module
 from renga.nn._rng import PRNGSequence
+from renga.nn._traces import current_trace
 from renga.nn._transform import _run_apply, _run_init
 
 
@@ -140,7 +141,7 @@ class _Names:
         """Takes over the layers' new states; in `init` they are the initial ones."""
         if not state:
             return
-        frame.check_trace("The state of a layer_stack was set")
+        frame.check_value("The state of a layer_stack was set", state)
         flat: dict[str, dict[str, Any]] = {}
         self.file(flat, state, "state")
         for bundle, values in flat.items():
@@ -158,7 +159,7 @@ def _init_layers(frame: Frame, function: Any, args: Any, key: Any, count: int, p
     keys = None if key is None else _layer_keys(frame, key, count)
     before, frame.lifting = frame.lifting, prefix.removesuffix("/")
     try:
-        if frame.lazy is not None and current_trace() == frame.trace:
+        if frame.lazy is not None and current_trace() is frame.trace:
             stacked = _promise_layers(frame, function, args, keys, count)
             if stacked is not None:
                 return stacked

@@ -1,7 +1,7 @@
-"""Initialisation without executing the forward pass.
+"""`abstract_init`: initialisation without executing the forward pass.
 
-Eager `init` would run every operation of the model once, and compile each initialiser for each
-shape. Instead the function is traced abstractly, with the *keys* concrete: they are split in the
+`init` runs every operation of the model once, and compiles each initialiser for each shape. Here the
+function is traced abstractly, with the *keys* concrete: they are split in the
 same order as ever. A parameter is handed to the function as a placeholder of its shape, beside a
 promise of its value; after the trace the promises are kept together, by one compiled program that
 draws blocks of random numbers for all parameters alike (`_draws.py`).
@@ -10,6 +10,7 @@ Whatever does not fit this (the function looks at a value, an initial value is c
 is found out, and the function is executed in the ordinary way.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -19,8 +20,55 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from renga.nn import _draws
-from renga.nn._frame import Frame, current_trace, is_traced
+from renga.nn._frame import Frame
 from renga.nn._keys import next_rng_key
+from renga.nn._rng import describe
+from renga.nn._traces import current_trace, is_traced
+
+
+def abstract_init(f: Any) -> Callable[..., Any]:
+    """Returns an `init` that does not execute the forward pass, for models that are large.
+
+    The function is traced for the names and shapes of its parameters, and only their initialisers
+    run, all of them in one compiled program. Parameters and states are those of `f.init`, bit by
+    bit, but for one: the averages of batch norm start at mean 0 and variance 1 and not at those of
+    the batch, which would take the layers before it. An initial value that is computed from data
+    takes the operations that it depends on.
+
+    What the function can notice: its arrays are tracers, as under `jax.jit`. Where it looks at the value of
+    one, it is stopped, and `f.init` runs it once more from the start. So it should have no side
+    effects of its own.
+
+    Args:
+      f: the result of `transform`, `transform_with_state`, `multi_transform` or
+        `multi_transform_with_state`.
+
+    Returns:
+      A function with the arguments and the results of `f.init`.
+
+    Raises:
+      ValueError: if `f` is not transformed.
+
+    Example:
+      >>> from renga import nn
+      >>> f = nn.transform(lambda x: nn.nets.MLP([300, 100, 10])(x))
+      >>> params = nn.abstract_init(f)(jax.random.key(0), jnp.ones([1, 784]))
+      >>> same = f.init(jax.random.key(0), jnp.ones([1, 784]))
+      >>> jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), params, same))
+      True
+    """
+    if not hasattr(f, "init") or not hasattr(f, "apply"):
+        raise ValueError(f"abstract_init: f must be the result of nn.transform or one of its kind, got {describe(f)}")
+
+    @functools.wraps(f.init)
+    def init(rng: Any, *args: Any, **kwargs: Any) -> Any:
+        if _applies(rng):
+            found = _run(functools.partial(f.init, rng, *args, **kwargs))
+            if found is not None:
+                return found
+        return f.init(rng, *args, **kwargs)
+
+    return init
 
 
 class Promise(NamedTuple):
@@ -42,6 +90,8 @@ class Collector:
         draw = _draws.plan(init, shape, dtype)
         if draw is None:
             return None
+        if any(isinstance(x, jax.core.Tracer) for x in draw):
+            return draw.now(next_rng_key() if draw.needs_key else None)  # computed from data
         key = None
         if draw.needs_key:
             key = next_rng_key()
@@ -90,7 +140,7 @@ def current() -> Collector | None:
     return _collector.get()
 
 
-def applies(rng: Any) -> bool:
+def _applies(rng: Any) -> bool:
     """Whether `init` can run abstractly here: nothing is traced already, and jit is allowed."""
     return (
         _collector.get() is None
@@ -101,7 +151,7 @@ def applies(rng: Any) -> bool:
     )
 
 
-def run(init: Callable[[], Any]) -> Any:
+def _run(init: Callable[[], Any]) -> Any:
     """Runs `init` abstractly and keeps the promises; None if it has to be executed instead."""
     collector, out, leaves = Collector(), None, []
 
@@ -133,11 +183,14 @@ def run(init: Callable[[], Any]) -> Any:
         found |= {id(x): v for x, v in zip(computed, results, strict=True)}
 
     def keep(tree: Any) -> Any:  # in the order of creation, which jax.tree.map would sort
+        if type(tree) is tuple:
+            return tuple(keep(value) for value in tree)
         if type(tree) is dict:
             return {key: keep(value) for key, value in tree.items()}
         return jax.tree.map(lambda leaf: found.get(id(leaf), leaf), tree)
 
-    return keep(out[0]), keep(out[1])
+    out = keep(out)
+    return None if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(out)) else out
 
 
 def _rest(program: ClosedJaxpr, given: Sequence[Any], wanted: Sequence[Any]) -> tuple[Callable[..., Any], list[int]]:
@@ -163,7 +216,7 @@ def create(frame: Frame, shape: Any, dtype: Any, init: Callable[..., Any]) -> An
     """Makes the initial value of a parameter or a state."""
     if frame.lazy is None:
         return init(shape, dtype)
-    if current_trace() == frame.trace:
+    if current_trace() is frame.trace:
         value = frame.lazy.promise(frame, shape, dtype, init)
         if value is not None:
             return value

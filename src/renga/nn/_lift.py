@@ -138,7 +138,7 @@ class LiftWithStateUpdater:
         """
         self._use()
         frame = current_frame("LiftWithStateUpdater.update")
-        frame.check_trace("The state of a lifted function was set")
+        frame.check_value("The state of a lifted function was set", state)
         for bundle, values in state.items():
             states = frame.state.setdefault(self._prefix + bundle, {})
             for name, value in values.items():

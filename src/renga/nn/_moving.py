@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
+from renga.nn import _lazy
 from renga.nn._arrays import as_array, spread
 from renga.nn._module import Module
-from renga.nn._params import get_state, running_init, set_state
+from renga.nn._params import get_state, set_state
 from renga.nn.initializers import Constant, Initializer
 
 
@@ -31,8 +32,8 @@ class ExponentialMovingAverage(Module):
       zero_debias: whether the average is corrected for its start at zero.
       warmup_length: for so many calls the average is the latest value; needs zero_debias=False.
       name: name of the module.
-      initial_average: initialiser of `average`; if None, `init` takes the average of the first
-        value for it.
+      initial_average: initialiser of `average` under `nn.abstract_init`; `init`, and also that if
+        None, takes the average of the first value for it.
 
     Raises:
       ValueError: if both `warmup_length` and `zero_debias` are set, or warmup_length is negative.
@@ -103,7 +104,7 @@ class ExponentialMovingAverage(Module):
         keep, take = (spread(x, value.shape) for x in (decay, lax.sub(spread(one, decay.shape), decay)))
         hidden = lax.add(lax.mul(hidden, keep), lax.mul(value, take))
         average = hidden
-        if self.initial_average is not None and running_init():
+        if self.initial_average is not None and _lazy.current() is not None:
             shape, dtype, init = value.shape, value.dtype, self.initial_average
             get_state("average", shape, dtype, init=init)
         if self.zero_debias:

@@ -171,7 +171,6 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
             )
         if context.original_init is None:
             raise ValueError(f"get_parameter: init must be specified to create {context.full_name!r}")
-        frame.check_trace(f"The parameter {context.full_name!r} was created")
 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
         if not frame.creating:
@@ -184,6 +183,7 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
     if value is not DO_NOT_STORE:  # in apply, too, a creator may leave the value to a getter
         if not frame.creating:
             raise missing
+        frame.check_value(f"The parameter {context.full_name!r} was created", value)
         frame.params.setdefault(bundle, {})[name] = value
     return value
 
@@ -265,7 +265,6 @@ def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, 
         )
     if context.original_shape is None or context.original_dtype is None:
         raise ValueError(f"get_state: shape and dtype must be specified to create {context.full_name!r}")
-    frame.check_trace(f"The state {context.full_name!r} was created")
 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
         return _lazy.create(frame, shape, dtype, init)
@@ -273,6 +272,7 @@ def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, 
     creator = _chain(hooks.state_creators, create, context)
     value = creator(context.original_shape, context.original_dtype, context.original_init)
     if value is not DO_NOT_STORE:
+        frame.check_value(f"The state {context.full_name!r} was created", value)
         frame.state.setdefault(bundle, {})[name] = StatePair(value, value)
     return value
 
@@ -298,7 +298,6 @@ def set_state(name: str, value: Any) -> None:
     """
     frame = current_frame("set_state")
     bundle = frame.scope.bundle
-    frame.check_trace(f"The state '{bundle}/{name}' was set")
     hooks = _hooks.get()
     if hooks.state_setters:
         context = SetterContext(
@@ -311,6 +310,7 @@ def set_state(name: str, value: Any) -> None:
         value = _chain(hooks.state_setters, lambda x: x, context)(value)
         if value is DO_NOT_STORE:
             return
+    frame.check_value(f"The state '{bundle}/{name}' was set", value)
     states = frame.state.setdefault(bundle, {})
     initial = states[name].initial if name in states else value
     states[name] = StatePair(initial, value)

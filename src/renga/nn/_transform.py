@@ -124,9 +124,8 @@ def _check_updaters(frame: Frame) -> None:
 def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
     """Turns a function that uses modules with state into a pair of pure functions.
 
-    `init` does not execute `f`: it is traced for the names and shapes of the parameters, and only
-    their initialisers run. Where that cannot be done, because `f` looks at the value of an array or
-    an initial value depends on data, and under `jax.disable_jit`, `f` is executed line by line.
+    `init` runs `f` once, line by line, and keeps the initial value of every parameter and state that
+    it asks for. For large models `nn.abstract_init` finds the same without the forward pass.
 
     Args:
       f: a function that may make and call modules.
@@ -156,10 +155,6 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
     @_traced_as(f, "init")
     def init(rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         _check_rng(rng, "init", "first", "init(rng, *args, **kwargs)")
-        if _lazy.applies(rng):
-            found = _lazy.run(functools.partial(_run_init, f, rng, args, kwargs))
-            if found is not None:
-                return found
         return _run_init(f, rng, args, kwargs)
 
     @_traced_as(f, "apply")

@@ -46,9 +46,10 @@ def transformation() -> tuple[str, str | None]:
     return found or ("a JAX transformation", None)
 
 
-def message(action: str) -> str:
-    """The error for a side effect inside a JAX transformation."""
+def message(action: str, reason: str = "") -> str:
+    """The error for a side effect inside a JAX transformation; by default, its value leaks."""
     name, twin = transformation()
+    reason = reason or f"the value would be a tracer that leaks out of {name}"
     if twin:
         advice = f"Write {twin} in place of {name}: it carries parameters, state and keys through"
     else:
@@ -56,7 +57,4 @@ def message(action: str) -> str:
             f"Do it before {name} and pass the value in, or apply {name} to the "
             "transformed function's init and apply from outside"
         )
-    return (
-        f"{action} inside {name}, in a transformed function: the value would be a tracer that "
-        f"leaks out of {name}. {advice}"
-    )
+    return f"{action} inside {name}, in a transformed function: {reason}. {advice}"
