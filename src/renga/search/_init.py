@@ -29,7 +29,7 @@ def init_tree(
     Returns:
       The trees.
     """
-    logits, value = jnp.asarray(root.prior_logits), jnp.asarray(root.value)
+    logits, value = as_floats(root.prior_logits), as_floats(root.value)
     B, A = logits.shape
 
     def nodes(fill: Any, dtype: Any, first: Any = None) -> Any:
@@ -83,13 +83,25 @@ def init_tree(
     )
 
 
+def as_floats(x: Any) -> Any:
+    """An array of floats: means are no integers."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+
+
 def check_root(root: Any, invalid_actions: Any) -> None:
     """Checks the shapes of what a search starts from."""
     sizes = check_shapes(
         "search",
         **{"root.prior_logits": (root.prior_logits, "B A"), "root.value": (root.value, "B")},
         invalid_actions=(invalid_actions, "B A"),
+        **{
+            f"root.{name}": (getattr(root, name, None), shape)
+            for name, shape in (("invalid_actions", "B A"), ("terminal", "B"), ("to_play", "B"))
+        },
     )
+    if not sizes["A"]:
+        raise ValueError(f"search: root.prior_logits must have at least one action, got {jnp.shape(root.prior_logits)}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(root.embedding):
         if jnp.shape(leaf)[:1] != (sizes["B"],):
             name = "root.embedding" + jax.tree_util.keystr(path)
@@ -117,13 +129,3 @@ def explicit_parts(params: Any, rng_key: Any, root: Any, recurrent_fn: Any, look
         raise ValueError("search: root.to_play must be given, because the model gives to_play")
     # pyrefly: ignore[bad-return]
     return tuple(a or b for a, b in zip(in_root, in_step, strict=True))
-
-
-def continue_tree(tree: Tree, root: Any, invalid_actions: Any, extra_data: Any) -> Tree:
-    """Takes over a tree from before, with what is given anew for its root."""
-    if root is not None:
-        logits = tree.children_prior_logits.at[:, ROOT_INDEX].set(root.prior_logits)
-        tree = tree.replace(children_prior_logits=logits)
-    if invalid_actions is not None:
-        tree = tree.replace(root_invalid_actions=jnp.asarray(invalid_actions))
-    return tree if extra_data is None else tree.replace(extra_data=extra_data)

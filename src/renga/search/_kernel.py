@@ -116,8 +116,10 @@ def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
                 return jaxpr_as_fun(closed)(*xs)
 
         compiled = jax.jit(unmarked)
+        # XLA's compiler ends the process where an argument of such a call is a large constant, of the model say.
+        arguments = lax.optimization_barrier([x for is_used, x in zip(used, leaves, strict=True) if is_used])
         with mark(xla_cpu_small_call="true", inlineable="false"):
-            results = compiled(*[x for is_used, x in zip(used, leaves, strict=True) if is_used])
+            results = compiled(*arguments)
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return call

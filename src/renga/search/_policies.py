@@ -9,7 +9,10 @@ from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
 from renga._core.checks import check_shapes
+from renga._core.ranges import check_integer, check_range
+from renga.search._continue import OwnRoot, illegal_at_root
 from renga.search._explicit import mask_logits
+from renga.search._init import as_floats
 from renga.search._keys import gumbel, split_many
 from renga.search._qtransforms import (
     qtransform_by_parent_and_siblings,
@@ -25,7 +28,7 @@ from renga.search._selection import (
     muzero_action_selection,
 )
 from renga.search._tree import ROOT_INDEX, Tree
-from renga.search._types import LoopFn, PolicyOutput, RecurrentFn, RootFnOutput
+from renga.search._types import LoopFn, PolicyOutput, RecurrentFn
 
 
 def muzero_policy(
@@ -48,7 +51,7 @@ def muzero_policy(
 ) -> PolicyOutput:
     r"""Runs MuZero's search and acts in proportion to the visits.
 
-        π(a | root) ← (1 - ε) π(a | root) + ε η(a),  η ~ Dirichlet(α)
+        π(a | root) ← (1 - ε) π(a | root) + ε η(a),  η ~ Dirichlet(α) over the legal actions
         action ~ N(a)^{1/T} / Σ_b N(b)^{1/T}
 
     Inside of the tree actions are selected by PUCT, see `muzero_action_selection`.
@@ -73,7 +76,11 @@ def muzero_policy(
         `differentiable`, `debug`: see `search`.
 
     Returns:
-      The action, the shares of the visits as its weights, and the tree.
+      The action, the shares of the visits of legal actions as its weights, and the tree.
+
+    Raises:
+      TypeError: if a number of simulations is no integer.
+      ValueError: if shapes do not fit, or an option is out of range.
 
     Example:
       >>> from renga.search._examples import example_bandit
@@ -86,10 +93,18 @@ def muzero_policy(
       Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned
       model", 2020, appendix B.
     """
-    root = _root_of("muzero_policy", root, search_options.get("tree"))
+    check_noise("muzero_policy", dirichlet_fraction, dirichlet_alpha, temperature, pb_c_init, pb_c_base)
+    tree = search_options.get("tree")
+    root = _root_of("muzero_policy", root, tree)
     action_key, dirichlet_key, search_key = split_many(jnp.asarray(rng_key), 3)
-    noisy = _add_dirichlet_noise(dirichlet_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha)
-    root = root.replace(prior_logits=_masked(noisy, invalid_actions))
+    logits = noisy_logits(
+        dirichlet_key,
+        root.prior_logits,
+        dirichlet_fraction,
+        dirichlet_alpha,
+        illegal_at_root(root, tree, invalid_actions),
+    )
+    root = root.replace(prior_logits=logits)
     interior = functools.partial(
         muzero_action_selection,
         pb_c_init=pb_c_init,
@@ -109,7 +124,7 @@ def muzero_policy(
         loop_fn=loop_fn,
         **search_options,
     )
-    weights = tree.summary().visit_probs
+    weights = visit_weights(tree)
     action = sample_visits(action_key, weights, temperature)
     return PolicyOutput(action=action, action_weights=weights, search_tree=tree)
 
@@ -157,6 +172,10 @@ def gumbel_muzero_policy(
       The action, the improved policy as its weights, and the tree with `extra_data` of type
       `GumbelMuZeroExtraData`.
 
+    Raises:
+      TypeError: if a number of simulations or actions is no integer.
+      ValueError: if shapes do not fit, or an option is out of range.
+
     Example:
       >>> from renga.search._examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
@@ -167,12 +186,14 @@ def gumbel_muzero_policy(
     References:
       Danihelka et al., "Policy improvement by planning with Gumbel", 2022, algorithm 1.
     """
+    check_integer("gumbel_muzero_policy", num_simulations=num_simulations)
     if num_simulations < 1:
         raise ValueError(f"gumbel_muzero_policy: num_simulations must be at least 1, got {num_simulations}")
+    check_gumbel("gumbel_muzero_policy", max_num_considered_actions, gumbel_scale)
     root = _root_of("gumbel_muzero_policy", root, search_options.get("tree"))
     root = root.replace(prior_logits=_masked(root.prior_logits, invalid_actions))
     search_key, gumbel_key = split_many(jnp.asarray(rng_key), 2)
-    logits = jnp.asarray(root.prior_logits)
+    logits = as_floats(root.prior_logits)
     noise = gumbel_scale * gumbel(gumbel_key, logits.shape, logits.dtype)
     before, budget = search_options.get("tree"), search_options.get("budgets")
     extra_data = GumbelMuZeroExtraData(
@@ -199,10 +220,10 @@ def gumbel_muzero_policy(
         loop_fn=loop_fn,
         **search_options,
     )
-    return gumbel_output(tree, noise, invalid_actions, qtransform)
+    return gumbel_output(tree, noise, qtransform)
 
 
-def gumbel_output(tree: Tree, noise: Any, invalid_actions: Any, qtransform: Any) -> PolicyOutput:
+def gumbel_output(tree: Tree, noise: Any, qtransform: Any) -> PolicyOutput:
     """The action and the improved policy at the root of a finished search."""
     visits = tree.summary().visit_counts
     if tree.extra_data.visits_before is not None:
@@ -211,9 +232,8 @@ def gumbel_output(tree: Tree, noise: Any, invalid_actions: Any, qtransform: Any)
     completed = jax.vmap(qtransform, in_axes=(0, None))(tree, ROOT_INDEX)
     most_visits = jnp.max(visits, axis=-1)
     scores = jax.vmap(considered_scores)(most_visits, noise, logits, completed, visits)
-    invalid = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
     return PolicyOutput(
-        action=masked_argmax(scores, invalid),
+        action=masked_argmax(scores, tree.root_invalid_actions != 0),
         action_weights=jax.nn.softmax(logits + completed),
         search_tree=tree,
     )
@@ -225,7 +245,7 @@ def _root_of(function: str, root: Any, tree: Tree | None) -> Any:
         return root
     if tree is None:
         raise ValueError(f"{function}: root must be given, unless there is a tree to go on with; got None")
-    return RootFnOutput(
+    return OwnRoot(
         prior_logits=tree.children_prior_logits[:, ROOT_INDEX], value=tree.raw_values[:, ROOT_INDEX], embedding=None
     )
 
@@ -238,19 +258,49 @@ def sample_visits(rng_key: Any, weights: Any, temperature: Any) -> Any:
     return jnp.argmax(gumbel(rng_key, logits.shape, logits.dtype) + logits, axis=-1)
 
 
+def visit_weights(tree: Tree) -> Any:
+    """Shares of the visits of legal actions at the root; equal ones where there was no visit."""
+    illegal = tree.root_invalid_actions != 0
+    counts = jnp.where(illegal, 0, tree.children_visits[:, ROOT_INDEX]).astype(tree.node_values.dtype)
+    total = jnp.sum(counts, axis=-1, keepdims=True)
+    # Where no action is legal there is no right answer; all are alike then.
+    legal = jnp.where(jnp.all(illegal, axis=-1, keepdims=True), True, ~illegal).astype(counts.dtype)
+    return jnp.where(total > 0, counts / jnp.maximum(total, 1), legal / jnp.sum(legal, axis=-1, keepdims=True))
+
+
+def check_noise(function: str, fraction: Any, alpha: Any, temperature: Any, pb_c_init: Any, pb_c_base: Any) -> None:
+    """Checks the options of MuZero's selection."""
+    check_range(function, low=0, high=1, dirichlet_fraction=fraction)
+    check_range(function, above=0, dirichlet_alpha=alpha, pb_c_base=pb_c_base)
+    check_range(function, low=0, temperature=temperature)
+    check_range(function, pb_c_init=pb_c_init)
+
+
+def check_gumbel(function: str, max_num_considered_actions: Any, gumbel_scale: Any) -> None:
+    """Checks the options of Gumbel MuZero's selection."""
+    check_integer(function, low=1, max_num_considered_actions=max_num_considered_actions)
+    check_range(function, low=0, gumbel_scale=gumbel_scale)
+
+
 def _masked(logits: Any, invalid_actions: Any) -> Any:
     if invalid_actions is None:
         return logits
     check_shapes("search", prior_logits=(logits, "B A"), invalid_actions=(invalid_actions, "B A"))
-    return mask_logits(logits, jnp.asarray(invalid_actions) != 0)
+    return mask_logits(as_floats(logits), jnp.asarray(invalid_actions) != 0)
 
 
-def _add_dirichlet_noise(rng_key: Any, logits: Any, fraction: Any, alpha: Any) -> Any:
-    probs = jax.nn.softmax(logits)
+def noisy_logits(rng_key: Any, logits: Any, fraction: Any, alpha: Any, illegal: Any) -> Any:
+    """Mixes Dirichlet noise over the legal actions into a prior, and masks the others."""
+    logits = as_floats(logits)
     if isinstance(fraction, int | float) and fraction == 0:  # nothing to draw, nor to compile
-        return _log_probs(probs)
-    noise = jax.random.dirichlet(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape[:-1])
-    return _log_probs((1 - fraction) * probs + fraction * noise)
+        return _masked(_log_probs(jax.nn.softmax(logits)), illegal)
+    probs = jax.nn.softmax(_masked(logits, illegal))
+    if illegal is None:
+        noise = jax.random.dirichlet(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape[:-1])
+    else:  # the marginal law of some of the shares: gamma variables, normalised
+        log_gamma = jax.random.loggamma(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape)
+        noise = jax.nn.softmax(jnp.where(illegal, jnp.finfo(log_gamma.dtype).min, log_gamma))
+    return _masked(_log_probs((1 - fraction) * probs + fraction * noise), illegal)
 
 
 def _log_probs(probs: Any) -> Any:

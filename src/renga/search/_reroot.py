@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from renga._core.checks import check_shapes
+from renga._core.checks import check_dtype, check_shapes
+from renga._core.ranges import check_index, check_integer
 from renga._core.varying import vary_like
 from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
 
@@ -16,13 +17,13 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
     """Makes the child that an action leads to the new root, and drops everything else.
 
     The nodes of the chosen subtree move to the front in the order of their indices. To go on:
-    `search(..., root=None, tree=reroot(tree, action))`. A child that was not searched has no
+    `search(..., root=root, tree=reroot(tree, action))`. A child that was not searched has no
     model state; there the result is an empty tree with the old root's embedding, in which
-    `node_visits[:, 0] == 0`: start such elements anew.
+    `node_visits[:, 0] == 0`. Such elements start anew from `root`; if all were searched it may be None.
 
     Args:
       tree: the trees.
-      action: the action that was played in each.
+      action: the action that was played in each; one out of range was not searched, where it is traced.
       capacity: number of nodes to make room for; None for as many as before. Nodes that find no
         room are dropped, the newest first.
 
@@ -30,7 +31,8 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
       The trees with new roots; `root_invalid_actions` is all zero.
 
     Raises:
-      ValueError: if there is not one action for each tree.
+      TypeError: if actions or the capacity are no integers.
+      ValueError: if there is not one action for each tree, one is out of range, or there is no room for the root.
 
     Example:
       >>> from renga.search._examples import example_policy_output
@@ -41,13 +43,16 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
     """
     B, N = tree.node_visits.shape
     check_shapes("reroot", action=(action, f"{B}"))
+    check_dtype("reroot", jnp.integer, action=action)
+    check_index("reroot", tree.num_actions, action=action)
+    check_integer("reroot", low=1, capacity=capacity)
     capacity = N if capacity is None else capacity
     return jax.vmap(lambda tree, action: _reroot_one(tree, action, capacity))(tree, jnp.asarray(action))
 
 
 def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
     num_nodes = tree.node_visits.shape[0]
-    top = tree.children_index[ROOT_INDEX, action]
+    top = tree.children_index.at[ROOT_INDEX, action].get(mode="fill", fill_value=UNVISITED, wrap_negative_indices=False)
 
     # Parents come before their children: one pass in the order of indices marks the subtree.
     def mark(kept: Any, node: Any) -> tuple[Any, None]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from renga._core.checks import check_shapes
 from renga.search._policies import muzero_policy
 from renga.search._struct import Struct
+from renga.search._tree import ROOT_INDEX
 from renga.search._types import RecurrentFnOutput, RootFnOutput
 
 
@@ -108,7 +109,7 @@ def sampled_muzero_policy(
     Args:
       params: parameters, handed to `recurrent_fn`.
       rng_key: key, typed or old.
-      root: the states to search from.
+      root: the states to search from. With `tree`, only trees without a root get its actions.
       recurrent_fn: the model: a function of (params, rng_key, action, embedding), with the actions
         themselves as a tree of arrays [B, ...], that returns a `SampledRecurrentFnOutput` and the
         next embedding. It samples with its key.
@@ -140,16 +141,25 @@ def sampled_muzero_policy(
             value=output.value,
         ), (embedding, output.actions)
 
+    actions, tree = root.actions, policy_options.get("tree")
+    if tree is not None:  # the numbers of a root's edges stand for the actions that were sampled for it
+        kept = tree.node_visits[:, ROOT_INDEX] > 0
+
+        def keep(old: Any, new: Any) -> Any:
+            return jnp.where(jax.lax.expand_dims(kept, range(1, new.ndim)), old[:, ROOT_INDEX], new)
+
+        logits = keep(tree.children_prior_logits, logits)
+        actions = jax.tree.map(keep, tree.embeddings[1], jax.tree.map(jnp.asarray, actions))
     plain_root = RootFnOutput(
         prior_logits=logits,
         value=root.value,
-        embedding=(root.embedding, root.actions),
+        embedding=(root.embedding, actions),
     )
     output = muzero_policy(params, rng_key, plain_root, step, num_simulations, **policy_options)
     return SampledPolicyOutput(
-        action=_take(root.actions, output.action),
+        action=_take(actions, output.action),
         action_index=output.action,
-        actions=root.actions,
+        actions=actions,
         action_weights=output.action_weights,
         search_tree=output.search_tree,
     )

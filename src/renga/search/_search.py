@@ -7,12 +7,14 @@ from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
 from renga._core.checks import check_shapes
+from renga._core.ranges import check_integer, check_range
 from renga._core.varying import vary_like
 from renga.search._backward import backward
+from renga.search._continue import continue_tree, rooted
 from renga.search._descend import first_choices
 from renga.search._expand import expand
 from renga.search._gradient import replay
-from renga.search._init import check_root, continue_tree, explicit_parts, init_tree
+from renga.search._init import check_root, explicit_parts, init_tree
 from renga.search._invariants import raise_on_violation
 from renga.search._rules import as_rules
 from renga.search._simulate import simulate
@@ -61,7 +63,8 @@ def search(
     Args:
       params: parameters, handed to `recurrent_fn`.
       rng_key: key, typed or old.
-      root: a `RootFnOutput`; with `tree` it may be None, or give new logits for the root.
+      root: a `RootFnOutput`. With `tree` it may be None, or give new logits for the roots. Trees without a root,
+        such as after `reroot` to a child that was not searched, start anew from it.
       recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
         a `RecurrentFnOutput` and the next embedding.
       root_action_selection_fn: a function of (rng_key, tree, node_index), without batch axis.
@@ -72,7 +75,8 @@ def search(
       invalid_actions: non-zero for actions that must not be taken at the root.
       extra_data: anything, kept in `tree.extra_data`; its arrays have a leading batch axis.
       loop_fn: the loop over simulations, called as `jax.lax.fori_loop`.
-      tree: a tree to go on with, from a search before or from `reroot`.
+      tree: a tree to go on with, from a search before or from `reroot`. Under `jit`, an element that has no root,
+        and gets none from `root`, stays as it is.
       capacity: how many nodes a new tree has room for; None for one a simulation and the root.
         A simulation that finds no room is left out.
       budgets: how many of the simulations each tree takes part in; None for all.
@@ -91,7 +95,8 @@ def search(
       The trees.
 
     Raises:
-      ValueError: if shapes do not fit, or options exclude each other.
+      TypeError: if a number of simulations, nodes or levels is no integer.
+      ValueError: if shapes do not fit, options exclude each other, or a tree has no root and `root` gives none.
 
     Example:
       >>> from renga.search import RecurrentFnOutput, RootFnOutput
@@ -119,6 +124,9 @@ def search(
     """
     rng_key = jnp.asarray(rng_key)
     check_options(num_simulations, num_parallel, differentiable, capacity)
+    check_integer("search", max_depth=max_depth)
+    check_integer("search", low=0, budgets=budgets)
+    check_range("search", virtual_loss=virtual_loss)
     fresh = tree is None
     if fresh:
         check_root(root, invalid_actions)
@@ -129,6 +137,9 @@ def search(
         tree = continue_tree(tree, root, invalid_actions, extra_data)
     check_shapes("search", budgets=(budgets, f"{tree.node_visits.shape[0]}"))
     budgets = None if budgets is None else jnp.asarray(budgets)
+    started = None if fresh else rooted(tree)
+    if started is not None:
+        budgets = jnp.where(started, num_simulations if budgets is None else budgets, 0)
     rng_key, tree = vary_like((rng_key, tree), rng_key, tree, params, budgets)
     start, tree = tree, lax.stop_gradient(tree)
 
@@ -163,6 +174,7 @@ def search(
 
 def check_options(num_simulations: int, num_parallel: int, differentiable: bool, capacity: int | None) -> None:
     """Checks the numbers of simulations, and what goes together."""
+    check_integer("search", num_simulations=num_simulations, capacity=capacity, num_parallel=num_parallel)
     if num_simulations < 0:
         raise ValueError(f"search: num_simulations must not be negative, got {num_simulations}")
     if capacity is not None and capacity < 1:

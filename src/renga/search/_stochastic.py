@@ -9,11 +9,15 @@ from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
 from renga._core.varying import vary_like
+from renga.search._init import as_floats
 from renga.search._policies import (
-    _add_dirichlet_noise,
     _masked,
+    check_gumbel,
+    check_noise,
     gumbel_output,
+    noisy_logits,
     sample_visits,
+    visit_weights,
 )
 from renga.search._qtransforms import (
     prior_probs,
@@ -106,7 +110,8 @@ def stochastic_muzero_policy(
       The action, its weights, and the tree with the edges of decisions only.
 
     Raises:
-      ValueError: if a tree to go on with is given.
+      TypeError: if a number of simulations or actions is no integer.
+      ValueError: if a tree to go on with is given, shapes do not fit, or an option is out of range.
 
     Example:
       >>> from renga.search import ChanceRecurrentFnOutput, DecisionRecurrentFnOutput, RootFnOutput
@@ -133,6 +138,9 @@ def stochastic_muzero_policy(
     """
     if search_options.get("tree") is not None:
         raise ValueError("stochastic_muzero_policy: tree must be None: what is returned lacks the edges of chance")
+    check_noise("stochastic_muzero_policy", dirichlet_fraction, dirichlet_alpha, temperature, pb_c_init, pb_c_base)
+    check_gumbel("stochastic_muzero_policy", max_num_considered_actions, gumbel_scale)
+    root = root.replace(prior_logits=as_floats(root.prior_logits))
     if getattr(root, "invalid_actions", None) is not None:
         illegal = jnp.asarray(root.invalid_actions) != 0
         invalid_actions = illegal if invalid_actions is None else illegal | (jnp.asarray(invalid_actions) != 0)
@@ -160,8 +168,9 @@ def stochastic_muzero_policy(
         decision_fn = functools.partial(gumbel_muzero_interior_action_selection, qtransform=qtransform)
     else:
         action_key, noise_key, search_key = jax.random.split(rng_key, 3)
-        logits = _add_dirichlet_noise(noise_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha)
-        logits, extra_data = _masked(logits, invalid_actions), None
+        illegal = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
+        logits = noisy_logits(noise_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha, illegal)
+        extra_data = None
         decision_fn = functools.partial(
             muzero_action_selection,
             pb_c_init=pb_c_init,
@@ -188,8 +197,8 @@ def stochastic_muzero_policy(
     tree = _decisions_only(tree, num_actions)
     if gumbel:
         gumbel_noise = tree.extra_data.root_gumbel
-        return gumbel_output(tree, gumbel_noise, invalid_actions, qtransform)
-    weights = tree.summary().visit_probs
+        return gumbel_output(tree, gumbel_noise, qtransform)
+    weights = visit_weights(tree)
     action = sample_visits(action_key, weights, temperature)
     return PolicyOutput(action=action, action_weights=weights, search_tree=tree)
 

@@ -43,6 +43,7 @@ CASES = {
         "batch": 4,
         "write": whole,
         "invalid_actions": np.array([[1, 0, 1]] * 4, bool),
+        "dirichlet_fraction": 0.0,  # mctx draws noise for illegal actions too
         "max_depth": 1,
     },
     "huge logits, players in turn": {"batch": 9, "scale": 1e30, "discount": -1.0},

@@ -99,13 +99,22 @@ def options(library, policy, max_depth):
     return {"qtransform": qtransform, "gumbel_scale": 0.5}
 
 
+def mask_or_noise(seed, policy, batch, num_actions):
+    """Dirichlet noise is over the legal actions here, over all in mctx: only one of the two at a time."""
+    mask = random_mask(seed, batch, num_actions)
+    if policy == "muzero" and seed % 2:
+        return jnp.zeros_like(mask), 0.25
+    return mask, 0.0
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("policy", ["muzero", "gumbel_muzero"])
 def test_random_models_give_the_trees_of_mctx(policy, shape):
     batch, simulations, num_actions, max_depth = shape
 
-    def run(library, params, key, invalid):
+    def run(library, params, key, invalid, fraction):
         root, step = make_model(library, params, key)
+        noise = {"dirichlet_fraction": fraction} if policy == "muzero" else {}
         return getattr(library, f"{policy}_policy")(
             params,
             key,
@@ -115,6 +124,7 @@ def test_random_models_give_the_trees_of_mctx(policy, shape):
             invalid_actions=invalid,
             max_depth=max_depth,
             **options(library, policy.split("_")[0], max_depth),
+            **noise,
         )
 
     theirs = jax.jit(functools.partial(run, mctx))
@@ -123,7 +133,7 @@ def test_random_models_give_the_trees_of_mctx(policy, shape):
         args = (
             random_params(seed, batch, num_actions),
             jax.random.key(seed),
-            random_mask(seed, batch, num_actions),
+            *mask_or_noise(seed, policy, batch, num_actions),
         )
         compare(mine(*args), theirs(*args))
 
@@ -185,7 +195,7 @@ def test_own_selection_functions_give_the_trees_of_mctx():
 
 
 def test_stochastic_policy_gives_the_trees_of_mctx():
-    def run(library, params, key, invalid):
+    def run(library, params, key, invalid, fraction):
         root, step = make_model(library, params, key)
 
         def decide(params, rng_key, action, state):
@@ -209,6 +219,7 @@ def test_stochastic_policy_gives_the_trees_of_mctx():
             chance,
             25,
             invalid_actions=invalid,
+            dirichlet_fraction=fraction,
         )
 
     theirs, mine = (jax.jit(functools.partial(run, m)) for m in (mctx, ours))
@@ -216,7 +227,7 @@ def test_stochastic_policy_gives_the_trees_of_mctx():
         args = (
             random_params(seed, 5, 4),
             jax.random.key(seed),
-            random_mask(seed, 5, 4),
+            *mask_or_noise(seed, "muzero", 5, 4),
         )
         a, b = mine(*args), theirs(*args)
         # Embeddings of the kind that a node is not are never read, and differ.
