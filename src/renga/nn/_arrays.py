@@ -8,9 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import ArrayLike
 
-# Narrow floats are summed in float32.
-_ACCUMULATE = {jnp.dtype(jnp.bfloat16): jnp.float32, jnp.dtype(jnp.float16): jnp.float32}
+
+def wide(dtype: Any) -> Any:
+    """The dtype to compute sums and squares in: float32 at least, also for integers and bools."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def floating(x: Any) -> jax.Array:
+    """An array of floats, real or complex; integers and bools become float32."""
+    x = as_array(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else cast(x, wide(x.dtype))
 
 
 def spread(x: Any, shape: Sequence[int]) -> jax.Array:
@@ -72,24 +81,39 @@ def expand(x: jax.Array, axes: Sequence[int], shape: Sequence[int]) -> jax.Array
 
 def mean(x: jax.Array, axes: Sequence[int]) -> jax.Array:
     """The mean over axes, which go; computed in float32 at least."""
-    wide = cast(x, _ACCUMULATE.get(x.dtype, x.dtype))
     size = math.prod(x.shape[axis] for axis in axes)
-    total = lax.reduce_sum(wide, tuple(axes))
+    total = lax.reduce_sum(cast(x, wide(x.dtype)), tuple(axes))
     return lax.div(total, np.asarray(size, total.dtype))
 
 
 def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and variance over axes, which go; in two passes, in float32 at least."""
-    x = cast(x, _ACCUMULATE.get(x.dtype, x.dtype))
+    x = cast(x, wide(x.dtype))
     center = mean(x, axes)
-    deviation = lax.sub(x, expand(center, axes, x.shape))
-    square = lax.real(lax.mul(deviation, lax.conj(deviation))) if is_complex(x) else lax.square(deviation)
-    return center, mean(square, axes)
+    return center, mean(square(lax.sub(x, expand(center, axes, x.shape))), axes)
 
 
-def inverse_root(x: jax.Array, eps: float) -> jax.Array:
+def square(x: jax.Array) -> jax.Array:
+    """|x|², which is real."""
+    return lax.real(lax.mul(x, lax.conj(x))) if is_complex(x) else lax.square(x)
+
+
+def inverse_root(x: jax.Array, eps: ArrayLike) -> jax.Array:
     """1 / √(x + ε)."""
-    return lax.rsqrt(lax.add(x, np.asarray(eps, x.dtype)))
+    return lax.rsqrt(lax.add(x, jnp.asarray(eps, x.dtype)))
+
+
+def inverse_rms(x: jax.Array, axes: Sequence[int], eps: ArrayLike) -> jax.Array:
+    """1 / √(mean(|x|²) + ε) over axes, which go; right up to |x| of 1e31 in float32.
+
+    There the squares are taken of x · 2⁻⁴⁰: the same digits, since that is a power of two, and no overflow.
+    """
+    fits = x.dtype != jnp.float32 or isinstance(eps, jax.core.Tracer) or not float(eps) > 1e-13
+    if fits:  # or ε 2⁻⁸⁰ would be lost
+        return inverse_root(mean(square(x), axes), eps)
+    small = np.float32(2.0**-40)
+    mean_square = mean(lax.square(lax.mul(x, small)), axes)
+    return lax.mul(inverse_root(mean_square, float(eps) * 2.0**-80), small)
 
 
 def is_complex(x: jax.Array) -> bool:

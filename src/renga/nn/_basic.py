@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga.nn._arrays import spread
+from renga.nn._arrays import floating, spread
 from renga.nn._module import Module
 
 
@@ -152,13 +152,13 @@ class Reshape(Module):
         n = self.preserve_dims if self.preserve_dims > 0 else inputs.ndim + self.preserve_dims
         known = math.prod(size for size in self.output_shape if size != -1)
         rest = math.prod(inputs.shape[n:])
-        fits = rest % known == 0 if -1 in self.output_shape else rest == known
+        fits = rest % known == 0 if -1 in self.output_shape and known else rest == known
         if not fits:
             raise ValueError(
                 f"Reshape: inputs of shape {inputs.shape} cannot be reshaped to "
                 f"{inputs.shape[:n]} + {self.output_shape}"
             )
-        sizes = [rest // known if size == -1 else size for size in self.output_shape]
+        sizes = [rest // known if size == -1 and known else max(size, 0) for size in self.output_shape]
         return inputs.reshape(*inputs.shape[:n], *sizes)
 
 
@@ -208,7 +208,7 @@ def dropout(
     concrete = not isinstance(rate, jax.core.Tracer)
     if concrete and not 0 <= float(rate) < 1:
         raise ValueError(f"dropout: rate must be in [0, 1), got {rate}")
-    x = jnp.asarray(x)
+    x = floating(x)
     if concrete and float(rate) == 0.0:
         return x
     shape = list(x.shape)

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga._core.checks import check_choice
-from renga.nn._arrays import as_array, cast, inverse_root, moments, spread
+from renga.nn._arrays import as_array, cast, floating, inverse_root, moments, spread, wide
 from renga.nn._conv import get_channel_index
 from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
@@ -129,7 +129,7 @@ class BatchNorm(Module):
         Returns:
           An array of the shape of `inputs`.
         """
-        inputs = as_array(inputs)
+        inputs = floating(inputs)
         keep = stats is not None or not test_local_stats
         if stats is None:
             if is_training:
@@ -158,12 +158,12 @@ class BatchNorm(Module):
         first = running_init() and keep and stats != "update"
         if stats == "use" and not first:
             average = self.mean_ema.average, self.var_ema.average
-            return tuple(as_array(a).astype(inputs.dtype) for a in average)  # type: ignore[return-value]
+            return tuple(cast(as_array(a), wide(inputs.dtype)) for a in average)  # type: ignore[return-value]
         center, variance = moments(inputs, axes)
         if self.cross_replica_axis is not None:
             center, variance = self._across(center, variance)
         kept = [1 if i in axes else n for i, n in enumerate(inputs.shape)]
-        center, variance = (lax.reshape(cast(x, inputs.dtype), kept) for x in (center, variance))
+        center, variance = (lax.reshape(x, kept) for x in (center, variance))
         if stats == "update" or first:  # in init, so that the state is made
             self.mean_ema(center)
             self.var_ema(variance)
@@ -211,17 +211,22 @@ def check_call(who: str, create_scale: bool, scale: Any, create_offset: bool, of
 
 
 def affine(inputs: Array, center: Array | None, factor: Array, scale: Any, offset: Any) -> Array:
-    """Scale · factor · (inputs - center) + offset; None leaves a step out."""
-    shape = inputs.shape
+    """Scale · factor · (inputs - center) + offset in the dtype of the inputs; None leaves a step out.
+
+    It is computed in the dtype of `factor`, float32 at least.
+    """
+    shape, dtype = inputs.shape, inputs.dtype
+    inputs = cast(inputs, jnp.promote_types(dtype, factor.dtype))
     if scale is not None:
-        scale = cast(as_array(scale), inputs.dtype)
+        scale = as_array(scale)
+        scale = cast(scale, jnp.promote_types(scale.dtype, factor.dtype))
         if scale.shape == factor.shape:
             factor = lax.mul(scale, factor)  # of the channels only: one product less
         else:
             factor = spread(scale, shape) * spread(factor, shape)
     if center is not None:
-        inputs = lax.sub(inputs, spread(center, shape))
-    out = lax.mul(inputs, spread(factor, shape))
+        inputs = lax.sub(inputs, cast(spread(center, shape), inputs.dtype))
+    out = lax.mul(inputs, cast(spread(factor, shape), inputs.dtype))
     if offset is not None:
         out = lax.add(out, spread(cast(as_array(offset), out.dtype), shape))
-    return out
+    return cast(out, dtype)

@@ -1,5 +1,6 @@
 """Exponential moving averages."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
+from renga._core.ranges import check_integer, check_range
 from renga.nn import _lazy
-from renga.nn._arrays import as_array, spread
+from renga.nn._arrays import as_array, cast, spread, wide
 from renga.nn._module import Module
 from renga.nn._params import get_state, set_state
 from renga.nn.initializers import Constant, Initializer
@@ -24,8 +26,8 @@ class ExponentialMovingAverage(Module):
 
     State:
       counter: [] int32, t.
-      hidden: h, of the value's shape and dtype.
-      average: of the value's shape and dtype.
+      hidden: h, of the value's shape; in the value's dtype, float32 at least.
+      average: likewise.
 
     Args:
       decay: β in [0, 1), a number or an array that broadcasts to the value.
@@ -61,8 +63,8 @@ class ExponentialMovingAverage(Module):
         initial_average: Initializer | None = None,
     ):
         super().__init__(name=name)
-        if warmup_length < 0:
-            raise ValueError(f"ExponentialMovingAverage: warmup_length must not be negative, got {warmup_length}")
+        check_range("ExponentialMovingAverage", low=0, below=1, decay=decay)
+        check_integer("ExponentialMovingAverage", low=0, warmup_length=warmup_length)
         if warmup_length and zero_debias:
             raise ValueError(
                 "ExponentialMovingAverage: zero_debias must be False with warmup_length > 0: the "
@@ -91,29 +93,41 @@ class ExponentialMovingAverage(Module):
           update_stats: whether the state is set; if not, the value is only mixed in.
         """
         value = as_array(value)
+        shape, dtype = value.shape, wide(value.dtype)
         start = Constant(-self.warmup_length)
         counter = get_state("counter", (), jnp.int32, init=start) + 1
-        decay = jnp.asarray(self.decay, value.dtype)
-        debias = jnp.ones((), value.dtype) - decay**counter
-        if self.warmup_length > 0:
-            decay = jnp.where(spread(counter <= 0, decay.shape), 0.0, decay)
-            decay = decay.astype(value.dtype)
-        hidden = get_state("hidden", value.shape, value.dtype, init=jnp.zeros)
+        decay, take = self._weights(counter, jnp.finfo(dtype).dtype)
+        hidden = get_state("hidden", shape, dtype, init=jnp.zeros)
         # Operations of `lax`: this is traced twice in every batch norm.
-        one = jnp.ones((), value.dtype)
-        keep, take = (spread(x, value.shape) for x in (decay, lax.sub(spread(one, decay.shape), decay)))
-        hidden = lax.add(lax.mul(hidden, keep), lax.mul(value, take))
+        keep, take = (cast(spread(x, shape), dtype) for x in (decay, take))
+        hidden = lax.add(lax.mul(cast(hidden, dtype), keep), lax.mul(cast(value, dtype), take))
         average = hidden
         if self.initial_average is not None and _lazy.current() is not None:
-            shape, dtype, init = value.shape, value.dtype, self.initial_average
-            get_state("average", shape, dtype, init=init)
+            get_state("average", shape, dtype, init=self.initial_average)
         if self.zero_debias:
-            average = lax.div(average, spread(debias, value.shape))
+            average = lax.div(average, cast(spread(self._debias(counter, keep.dtype), shape), dtype))
         if update_stats:
             set_state("counter", counter)
             set_state("hidden", hidden)
             set_state("average", average)
-        return average
+        return cast(average, value.dtype) if jnp.issubdtype(value.dtype, jnp.inexact) else average
+
+    def _weights(self, counter: Array, dtype: Any) -> tuple[Array, Array]:
+        """What is kept of the average and taken of the value: β and 1 - β; 0 and 1 while it warms up."""
+        decay, take = jnp.asarray(self.decay, dtype), jnp.asarray(1 - self.decay, dtype)
+        if self.warmup_length > 0:
+            warm = spread(counter > 0, decay.shape)
+            decay, take = lax.select(warm, decay, jnp.zeros_like(decay)), lax.select(warm, take, jnp.ones_like(take))
+        return decay, take
+
+    def _debias(self, counter: Array, dtype: Any) -> Array:
+        """1 - βᵗ, with all its digits where β is close to 1."""
+        real = jnp.finfo(dtype).dtype
+        if isinstance(self.decay, float | int):
+            log_decay = jnp.asarray(math.log(self.decay) if self.decay else -math.inf, real)
+        else:
+            log_decay = jnp.log(jnp.asarray(self.decay, real))
+        return -jnp.expm1(spread(cast(counter, real), log_decay.shape) * log_decay)
 
     @property
     def average(self) -> Any:

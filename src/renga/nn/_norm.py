@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga.nn._arrays import as_array, cast, expand, inverse_root, mean, moments, spread
+from renga._core.ranges import check_integer
+from renga.nn._arrays import cast, expand, floating, inverse_rms, inverse_root, mean, spread, square, wide
 from renga.nn._batch_norm import affine, check_call, check_inits
 from renga.nn._conv import get_channel_index
 from renga.nn._module import Module
@@ -34,6 +35,20 @@ def _check_axis(who: str, name: str, axis: Any) -> None:
     )
     if not fits:
         raise ValueError(f"{who}: {name} must be an int, a slice or a sequence of ints, got {axis!r}")
+
+
+def _center_and_factor(
+    inputs: Array, axes: Sequence[int], eps: ArrayLike, *, fast: bool = False
+) -> tuple[Array, Array]:
+    """μ and 1 / √(σ² + ε) over axes, broadcast to the inputs; in float32 at least."""
+    x = cast(inputs, wide(inputs.dtype))
+    center = mean(x, axes)
+    if fast:
+        variance = lax.sub(mean(square(x), axes), square(center))
+        factor = inverse_root(lax.max(variance, jnp.zeros_like(variance)), eps)  # it may round below 0
+    else:
+        factor = inverse_rms(lax.sub(x, expand(center, axes, x.shape)), axes, eps)
+    return expand(center, axes, x.shape), expand(factor, axes, x.shape)
 
 
 def _param_shape(who: str, shape: Sequence[int], axis: Axes | None) -> tuple[int, ...]:
@@ -125,15 +140,9 @@ class LayerNorm(Module):
         """
         who = type(self).__name__
         check_call(who, self.create_scale, scale, self.create_offset, offset)
-        inputs = as_array(inputs)
+        inputs = floating(inputs)
         axes = _axes(who, self.axis, inputs.ndim)
-        if self.use_fast_variance:
-            center = mean(inputs, axes)
-            variance = lax.sub(mean(lax.square(inputs), axes), lax.square(center))
-        else:
-            center, variance = moments(inputs, axes)
-        center, factor = cast(center, inputs.dtype), inverse_root(cast(variance, inputs.dtype), self.eps)
-        center, factor = (expand(x, axes, inputs.shape) for x in (center, factor))
+        center, factor = _center_and_factor(inputs, axes, self.eps, fast=self.use_fast_variance)
         shape = _param_shape(who, inputs.shape, self.param_axis)
         if self.create_scale:
             scale = get_parameter("scale", shape, inputs.dtype, self.scale_init)
@@ -250,9 +259,9 @@ class RMSNorm(Module):
         Returns:
           An array of the shape of `inputs`.
         """
-        inputs = as_array(inputs)
+        inputs = floating(inputs)
         axes = _axes("RMSNorm", self.axis, inputs.ndim)
-        factor = inverse_root(cast(mean(lax.square(inputs), axes), inputs.dtype), self.eps)
+        factor = inverse_rms(cast(inputs, wide(inputs.dtype)), axes, self.eps)
         factor = expand(factor, axes, inputs.shape)
         scale = None
         if self.create_scale:
@@ -307,6 +316,7 @@ class GroupNorm(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_integer("GroupNorm", low=1, groups=groups)
         check_inits("GroupNorm", create_scale, scale_init, create_offset, offset_init)
         _check_axis("GroupNorm", "axis", axis)
         self.groups = groups
@@ -335,7 +345,7 @@ class GroupNorm(Module):
           An array of the shape of `x`.
         """
         check_call("GroupNorm", self.create_scale, scale, self.create_offset, offset)
-        x = as_array(x)
+        x = floating(x)
         channel = self.channel_index % x.ndim
         channels = x.shape[channel]
         if channels % self.groups:
@@ -347,9 +357,7 @@ class GroupNorm(Module):
         grouped = x.reshape(*x.shape[:channel], self.groups, size, *x.shape[channel + 1 :])
         axes = _axes("GroupNorm", self.axis, x.ndim)
         axes = [a if a < channel else a + 1 for a in axes]
-        center, variance = moments(grouped, axes)
-        center, factor = cast(center, x.dtype), inverse_root(cast(variance, x.dtype), self.eps)
-        center, factor = (expand(y, axes, grouped.shape) for y in (center, factor))
+        center, factor = _center_and_factor(grouped, axes, self.eps)
         out = affine(grouped, center, factor, None, None).reshape(x.shape)
         shape = (channels, *[1] * (x.ndim - channel - 1))
         if self.create_scale:

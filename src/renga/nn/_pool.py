@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga._core.checks import check_choice
-from renga.nn._arrays import spread
+from renga.nn._arrays import cast, floating, spread, wide
 from renga.nn._module import Module
 
 Sizes = int | Sequence[int]
@@ -56,7 +56,10 @@ def max_pool(
       Array([1., 3.], dtype=float32)
     """
     value, window, steps = _check("max_pool", value, window_shape, strides, padding, channel_axis)
-    lowest = -np.inf if jnp.issubdtype(value.dtype, jnp.floating) else jnp.iinfo(value.dtype).min
+    if value.dtype == bool:
+        lowest = False
+    else:
+        lowest = -np.inf if jnp.issubdtype(value.dtype, jnp.floating) else jnp.iinfo(value.dtype).min
     return lax.reduce_window(value, np.array(lowest, value.dtype), lax.max, window, steps, padding)
 
 
@@ -82,13 +85,15 @@ def avg_pool(
       Array([0.5, 2.5], dtype=float32)
     """
     value, window, steps = _check("avg_pool", value, window_shape, strides, padding, channel_axis)
+    value = floating(value)
+    dtype, sums = value.dtype, wide(value.dtype)
     add = lambda x: lax.reduce_window(x, np.array(0, x.dtype), lax.add, window, steps, padding)
-    total = add(value)
+    total = add(cast(value, sums))
     if padding == "VALID":
-        return total / jnp.asarray(np.prod(window), total.dtype)
+        return cast(total / jnp.asarray(np.prod(window), sums), dtype)
     # The same count for every example and channel that the window does not cover.
     shape = [n if w > 1 or s > 1 else 1 for n, w, s in zip(value.shape, window, steps, strict=True)]
-    return total / spread(add(jnp.ones(shape, value.dtype)), total.shape)
+    return cast(total / spread(add(jnp.ones(shape, sums)), total.shape), dtype)
 
 
 class MaxPool(Module):

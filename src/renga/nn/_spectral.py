@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
+from renga.nn._arrays import as_array, cast, floating, wide
 from renga.nn._module import Module
 from renga.nn._moving import map_named
 from renga.nn._params import get_state, set_state
@@ -58,7 +59,7 @@ class SpectralNorm(Module):
         Raises:
           ValueError: on a scalar or vector, or on `error_on_non_matrix`.
         """
-        value = jnp.asarray(value)
+        value = floating(value)
         if value.ndim < 2:
             raise ValueError(
                 "SpectralNorm: value must have at least two axes, a scalar or vector has no "
@@ -68,7 +69,8 @@ class SpectralNorm(Module):
             raise ValueError(f"SpectralNorm: value must be a matrix, got shape {value.shape}")
         w = value.reshape(-1, value.shape[-1])
         u0 = get_state("u0", (1, w.shape[1]), w.dtype, init=RandomNormal())
-        u = u0
+        w = cast(w, wide(w.dtype))
+        u = cast(as_array(u0), w.dtype)
         for _ in range(self.n_steps):
             v = _normalise(u @ w.T, self.eps)
             u = _normalise(v @ w, self.eps)
@@ -76,9 +78,9 @@ class SpectralNorm(Module):
         sigma = (v @ w @ u.T)[0, 0]
         sigma = jnp.where(sigma == 0.0, 1.0, sigma).astype(w.dtype)
         if update_stats:
-            set_state("u0", u)
-            set_state("sigma", sigma)
-        return value / sigma
+            set_state("u0", cast(u, value.dtype))
+            set_state("sigma", cast(sigma, value.dtype))
+        return cast(cast(value, w.dtype) / sigma, value.dtype)
 
     @property
     def u0(self) -> Array:
@@ -92,8 +94,10 @@ class SpectralNorm(Module):
 
 
 def _normalise(x: Array, eps: float) -> Array:
-    norm2 = jnp.sum(lax.square(x))
-    return x * lax.rsqrt(norm2 + jnp.asarray(eps, x.dtype))
+    # Of x divided by its largest entry, whose square cannot overflow.
+    scale = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), 1)
+    x = x / scale
+    return x * lax.rsqrt(jnp.sum(lax.square(x)) + jnp.asarray(eps, x.dtype) / scale / scale)
 
 
 class SNParamsTree(Module):

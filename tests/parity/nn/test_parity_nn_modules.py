@@ -42,7 +42,10 @@ def paths(tree):
 def check_close(ours, theirs, atol, rtol=1e-5):
     assert paths(ours) == paths(theirs)
     for name, a, b in zip(paths(ours), jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert jnp.result_type(a) == jnp.result_type(b), name
+        dtypes = {jnp.result_type(b)}
+        if name.endswith(("['average']", "['hidden']")):
+            dtypes.add(jnp.result_type(jnp.result_type(b), jnp.float32))  # ours are in float32 at least
+        assert jnp.result_type(a) in dtypes, name
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         np.testing.assert_allclose(a, b, atol=atol, rtol=rtol, err_msg=name)
 
