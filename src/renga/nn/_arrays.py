@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import ArrayLike
 
+from renga._core.ranges import known
+
 
 def wide(dtype: Any) -> Any:
     """The dtype to compute sums and squares in: float32 at least, also for integers and bools."""
@@ -108,12 +110,12 @@ def inverse_rms(x: jax.Array, axes: Sequence[int], eps: ArrayLike) -> jax.Array:
 
     There the squares are taken of x · 2⁻⁴⁰: the same digits, since that is a power of two, and no overflow.
     """
-    fits = x.dtype != jnp.float32 or isinstance(eps, jax.core.Tracer) or not float(eps) > 1e-13
-    if fits:  # or ε 2⁻⁸⁰ would be lost
+    value = known(eps)
+    if x.dtype != jnp.float32 or value is None or not value > 1e-13:  # or ε 2⁻⁸⁰ would be lost
         return inverse_root(mean(square(x), axes), eps)
     small = np.float32(2.0**-40)
     mean_square = mean(lax.square(lax.mul(x, small)), axes)
-    return lax.mul(inverse_root(mean_square, float(eps) * 2.0**-80), small)
+    return lax.mul(inverse_root(mean_square, value * 2.0**-80), small)
 
 
 def is_complex(x: jax.Array) -> bool:
