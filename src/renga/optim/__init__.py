@@ -1,8 +1,12 @@
 """Gradient processing, optimisers, schedules and losses; optimisers are values."""
 
 from renga.optim import (
+    assignment,
     contrib,
+    experimental,
     losses,
+    microbatching,
+    perturbations,
     projections,
     schedules,
     second_order,
@@ -298,6 +302,7 @@ from renga.optim.losses._regression import (
     log_cosh,
     squared_error,
 )
+from renga.optim.microbatching import microbatch
 
 __all__ = [
     "AdaptiveGradClipState",
@@ -379,6 +384,7 @@ __all__ = [
     "apply_every",
     "apply_if_finite",
     "apply_updates",
+    "assignment",
     "bias_correction",
     "centralize",
     "chain",
@@ -397,6 +403,7 @@ __all__ = [
     "ctc_loss",
     "ctc_loss_with_forward_probs",
     "ema",
+    "experimental",
     "exponential_decay",
     "flatten",
     "freeze",
@@ -427,6 +434,8 @@ __all__ = [
     "masked",
     "matrix_inverse_pth_root",
     "measure_with_ema",
+    "microbatch",
+    "microbatching",
     "minimize",
     "monitor",
     "multi_normal",
@@ -449,6 +458,7 @@ __all__ = [
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
     "periodic_update",
+    "perturbations",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polyak_sgd",

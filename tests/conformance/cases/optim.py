@@ -52,6 +52,10 @@ def examples():
     return (jnp.array([[0.3, -0.5], [2.0, 1.0]]),)
 
 
+def labels_matrix():
+    return (jnp.array([[3.0, 1.0, 2.0], [2.0, 1.0, 5.0]]),)
+
+
 def loss(p, x, y):
     return jnp.sum(jnp.sin(p) * x + y)
 
@@ -225,8 +229,42 @@ PAIRS = {
 }  # fmt: skip
 FRAMES = ((0.1, 0.7), (0.9, -0.3), (0.2, 0.4))
 
+a = o.experimental.aggregating
+
+
+def aggregate(tx):
+    """Two batches of two examples each, for a parameter of two elements."""
+
+    def fn(g):
+        p = g[0]
+        _, state = tx.update(g, tx.init(p), p)
+        return tx.update(g + 0.1, state, p)[0]
+
+    return Case(fn, examples)
+
+
+def tracked(g, p):
+    tx = a.track_per_element_mean_and_variance_with_ema()
+    return tx.update(g, tx.init(p), p, sum_sq_diff_grads=g**2, sample_size=3)
+
+
+AGGREGATING = {
+    "Aggregator": aggregate(a.process(o.identity(), a.Aggregator(lambda p: (), lambda u, s, p=None: (u.sum(0), s)), o.sgd(0.1))),
+    "accumulate_avg_updates": update(a.accumulate_avg_updates(2)),
+    "add_mean_variance_to_opt": aggregate(a.add_mean_variance_to_opt(o.sgd(0.1), accumulation_steps=2)),
+    "average_incrementally_updates": aggregate(a.average_incrementally_updates(0, 2)),
+    "average_per_element_updates": aggregate(a.average_per_element_updates()),
+    "get_per_element_mean_and_sum_sq_diff_grads": Case(
+        lambda g: a.get_per_element_mean_and_sum_sq_diff_grads().update(g, o.EmptyState())[0][1]["sum_sq_diff_grads"], examples
+    ),
+    "get_unbiased_mean_and_variance_ema": pair(lambda g, p: a.get_unbiased_mean_and_variance_ema(tracked(g, p)[1])),
+    "process": aggregate(a.process(o.clip(0.4), a.average_incrementally_updates(0, 2), o.sgd(0.1))),
+    "track_per_element_mean_and_variance_with_ema": pair(lambda g, p: tracked(g, p)[0] * p),
+}  # fmt: skip
+
 CASES = (
-    {name: update(tx) for name, tx in (OPTIMISERS | TRANSFORMATIONS).items()}
+    {f"experimental.aggregating.{name}": case for name, case in AGGREGATING.items()}
+    | {name: update(tx) for name, tx in (OPTIMISERS | TRANSFORMATIONS).items()}
     | {name: count(schedule) for name, schedule in SCHEDULES.items()}
     | {name: pair(fn) for name, fn in PAIRS.items()}
     | {
@@ -280,6 +318,19 @@ CASES = (
         "value_and_grad_from_state": pair(
             lambda x, y: o.value_and_grad_from_state(lambda z: jnp.sum(z**2 * y))(x, state=o.scale_by_zoom_linesearch(5).init(x))[1]
         ),
+        "assignment.base_hungarian_algorithm": Case(o.assignment.base_hungarian_algorithm, labels_matrix, differentiable=False),
+        "assignment.hungarian_algorithm": Case(o.assignment.hungarian_algorithm, labels_matrix, differentiable=False),
+        "microbatching.microbatch": pair(o.microbatching.microbatch(lambda x, y: jnp.sin(x) @ y, (0, 1), 1)),
+        "microbatching.micro_vmap": pair(o.microbatching.micro_vmap(lambda x, y: jnp.sin(x) * y, microbatch_size=1)),
+        "microbatching.micro_grad": pair(lambda x, y: o.microbatching.micro_grad(lambda p, b: jnp.sum(jnp.sin(p) * b), microbatch_size=1)(x, y)[0]),
+        "microbatching.reshape_batch_axis": pair(lambda x, y: o.microbatching.reshape_batch_axis(x * y, 1)),
+        "microbatching.Accumulator": pair(o.microbatching.microbatch(lambda x, y: x * y, (0, 1), 1, o.microbatching.Accumulator(
+            lambda like: jnp.zeros(like.shape, like.dtype), lambda s, x, i: s + x * (i + 1), lambda s: s, lambda x: x))),
+        "perturbations.make_perturbed_fun": pair(
+            lambda x, y: o.perturbations.make_perturbed_fun(lambda z: z**2 * 3, 4, 0.5)(jax.random.key(0), x * y), rtol=1e-3
+        ),
+        "perturbations.Gumbel": pair(lambda x, y: o.perturbations.Gumbel().log_prob(x) + o.perturbations.Gumbel().sample(jax.random.key(0), (2,)) * y),
+        "perturbations.Normal": pair(lambda x, y: o.perturbations.Normal().log_prob(x) + o.perturbations.Normal().sample(jax.random.key(0), (2,)) * y),
         # While loops have no reverse mode, and the Hessian's diagonal is a map over its elements.
         "matrix_inverse_pth_root": Case(lambda g, p: o.matrix_inverse_pth_root(g @ g.T, 2)[0], matrices, differentiable=False, rtol=1e-3),
         "minimize": Case(PAIRS["minimize"], vectors, differentiable=False),
@@ -312,6 +363,8 @@ EXEMPT = (
     {name: TYPES for name in o.__all__ if name.endswith("State") and name not in CASES}
     | dict.fromkeys(("ApplyEvery", "BacktrackingLinesearchInfo", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "ZoomLinesearchInfo", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
     | {f"contrib.{name}": TYPES for name in c.__all__ if name.endswith("State")}
+    | {f"experimental.aggregating.{name}": TYPES for name in a.__all__ if name.endswith(("State", "AggregatorUpdateFn"))}
+    | {"experimental.aggregating.get_batch_size_from_per_elt_updates": "returns a Python int", "microbatching.AccumulationType": TYPES}
     | {"contrib.GaLoreDimensionNumbers": TYPES, "contrib.MuonDimensionNumbers": TYPES}
     | {"tree.dtype": "returns a dtype", "tree.size": "returns a Python int"}
 )  # fmt: skip
