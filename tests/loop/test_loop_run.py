@@ -3,10 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,37 +13,7 @@ from renga import loop
 from renga.loop import RunDirectory, RunError
 
 from . import toy
-
-HERE = Path(__file__).parent
-
-
-def run(directory, steps=12, **kwargs):
-    kwargs = {"config": toy.Config(), "num_devices": 1, "show": False, **kwargs}
-    return loop.run(toy.make, kwargs.pop("config"), steps=steps, directory=directory, system="toy", **kwargs)
-
-
-def raw(state):
-    return [np.asarray(x) for x in jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))]
-
-
-def assert_same_bits(a, b):
-    for x, y in zip(raw(a), raw(b), strict=True):
-        assert x.dtype == y.dtype
-        assert x.tobytes() == y.tobytes()
-
-
-def start(directory, steps, *args):
-    """Starts the toy in a process of its own."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, str(HERE / "toy.py"), str(directory), str(steps), *map(str, args)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, seconds=90.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+from .running import assert_same_bits, run, start, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +34,9 @@ def test_a_run_is_the_same_as_a_python_loop_over_the_step(whole):
     np.testing.assert_allclose(written, losses, rtol=1e-4)
 
 
-def test_a_run_writes_its_files(whole):
+def test_a_run_writes_its_files(whole, plots):
     files = RunDirectory(whole.directory)
+    loop.write_report(files)
     assert files.read_config()["config"]["batch_size"] == 8
     environment = json.loads((whole.directory / "env.json").read_text())
     assert {"versions", "devices", "command", "commit", "python"} <= set(environment)
@@ -121,6 +88,34 @@ def test_the_step_is_traced_once_however_many_chunks_there_are():
     assert len(traces) <= 3  # once for the metrics' shapes, once for the loop, and its check
 
 
+@pytest.mark.parametrize("stops", [(3,), (4, 7), (5, 9)])
+def test_metrics_are_the_same_wherever_a_run_is_stopped_within_a_window(stops, tmp_path):
+    expected = run(tmp_path / "whole", steps=12, window=4)
+    for i, stop in enumerate((*stops, 12)):
+
+        def pictures(state, stop=stop):
+            if int(state.step) == stop < 12:
+                signal.raise_signal(signal.SIGTERM)
+            return {}
+
+        settings = {"pictures": pictures, "num_pictures": 12, "window": 4 if i == 0 else None}
+        last = run(tmp_path / "run", steps=12, resume=i > 0, **settings)
+        assert (last.step, last.finished) == (stop, stop == 12)
+    assert_same_bits(last.state, expected.state)
+    rows, want = (RunDirectory(tmp_path / name).read_metrics() for name in ("run", "whole"))
+    assert [r["step"] for r in rows] == [4, 8, 12]
+    assert [r | {"seconds": 0} for r in rows] == [r | {"seconds": 0} for r in want]
+
+
+def test_metrics_are_the_same_if_a_run_is_made_longer_than_it_was(tmp_path):
+    run(tmp_path / "run", steps=5, window=4)
+    assert [r["step"] for r in RunDirectory(tmp_path / "run").read_metrics()] == [4, 5]
+    run(tmp_path / "run", steps=12, resume=True)
+    run(tmp_path / "whole", steps=12, window=4)
+    rows, want = (RunDirectory(tmp_path / name).read_metrics() for name in ("run", "whole"))
+    assert [r | {"seconds": 0} for r in rows] == [r | {"seconds": 0} for r in want]
+
+
 def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoint(tmp_path):
     process = start(tmp_path / "run", 1_000_000)
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -132,7 +127,7 @@ def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoi
     assert_same_bits(resumed.state, run(tmp_path / "other", steps=saved + 40, window=2000).state)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_saves_and_ends_well(number, tmp_path):
     process = start(tmp_path / "run", 1_000_000)
     wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and RunDirectory(tmp_path / "run").read_metrics())
@@ -141,6 +136,8 @@ def test_a_signal_finishes_the_chunk_saves_and_ends_well(number, tmp_path):
     assert process.returncode == 0, errors
     done = int(output.split()[1])
     assert output.split()[2] == "False"
+    assert f"renga: {number.name}: ends after the steps at hand" in errors
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["signal"] == number
     assert loop.Checkpoints(tmp_path / "run" / "checkpoints").steps()[-1] == done
 
 

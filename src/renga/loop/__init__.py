@@ -1,6 +1,7 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
 from renga.loop._checkpoint import Checkpoints
+from renga.loop._config import check_config
 from renga.loop._devices import join_processes, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
@@ -18,6 +19,7 @@ __all__ = [
     "RunError",
     "Update",
     "Window",
+    "check_config",
     "environment",
     "examine",
     "iterate",

@@ -101,11 +101,11 @@ def _find_coordinator(host: str, port: int, num_processes: int, process_id: int,
             answer = _receive(connection)
         except OSError:
             answer = None
-        if answer is not None and "refused" in answer:
-            raise RunError(f"process 0 refuses process {process_id}: {answer['refused']}")
         if answer is not None and answer.get("welcome"):
             return {0: connection}
         connection.close()
+        if answer is not None and "refused" in answer:
+            raise RunError(f"process 0 at {host}:{port} cannot go on: {answer['refused']}")
         time.sleep(0.1)
     raise _LateError("process 0 did not answer")
 
@@ -119,31 +119,45 @@ def _gather(host: str, port: int, num_processes: int, end: float) -> dict[int, A
     except OSError as error:
         raise RunError(f"--coordinator {host}:{port}: process 0 cannot use the port ({error})") from error
     with server:
-        while len(found) < num_processes - 1:
-            missing = ", ".join(str(i) for i in range(1, num_processes) if i not in found)
-            server.settimeout(max(end - time.monotonic(), 0.001))
-            try:
-                connection, _ = server.accept()
-            except TimeoutError:
-                raise _LateError(f"process {missing} did not come") from None
-            connection.settimeout(5.0)
-            with contextlib.suppress(OSError):
-                hello = _receive(connection) or {}
-                number, reason = hello.get("renga"), None
-                if type(number) is not int:
-                    connection.close()  # a stranger
-                    continue
-                if hello.get("of") != num_processes:
-                    reason = f"it was started with --num-processes {hello.get('of')}, process 0 with {num_processes}"
-                elif not 0 < number < num_processes or number in found:
-                    reason = f"there is another process with --process-id {number}"
-                if reason is not None:
-                    _send(connection, {"refused": reason})
-                    raise RunError(f"process {number} of the run is not as it should be: {reason}")
-                found[number] = connection
+        try:
+            while len(found) < num_processes - 1:
+                missing = ", ".join(str(i) for i in range(1, num_processes) if i not in found)
+                server.settimeout(max(end - time.monotonic(), 0.001))
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    raise _LateError(f"process {missing} did not come") from None
+                _greet(connection, num_processes, found)
+        except (RunError, _LateError) as error:
+            for connection in found.values():
+                with contextlib.suppress(OSError):
+                    _send(connection, {"refused": str(error)})
+                connection.close()
+            raise
     for connection in found.values():
         _send(connection, {"welcome": True})
     return found
+
+
+def _greet(connection: socket.socket, num_processes: int, found: dict[int, Any]) -> None:
+    """Takes a process in, or says why not; who does not speak as we do is a stranger, and is let go."""
+    connection.settimeout(5.0)
+    try:
+        hello = _receive(connection) or {}
+    except OSError:
+        hello = {}
+    number = hello.get("renga")
+    if type(number) is not int:
+        connection.close()
+        return
+    reason = None
+    if hello.get("of") != num_processes:
+        reason = f"process {number} was started with --num-processes {hello.get('of')}, process 0 with {num_processes}"
+    elif not 0 < number < num_processes or number in found:
+        reason = f"there is another process with --process-id {number}"
+    found[number if reason is None else -1] = connection
+    if reason is not None:
+        raise RunError(reason)
 
 
 def meet(facts: dict[str, Any]) -> None:
@@ -244,6 +258,8 @@ class _Peers:
                 _send(connection, {"bye": True})
         for thread in self._threads:
             thread.join()
+        for connection in self._connections.values():
+            connection.close()
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:

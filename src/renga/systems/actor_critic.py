@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
-from renga.loop import RunError, shard_batch
+from renga.loop import RunError, check_config, shard_batch
 
 STEPS = 400
 
@@ -81,6 +81,7 @@ def _check(config: Config) -> None:
         if not condition:
             raise RunError(f"actor_critic: {field} must be {expected}, got {getattr(config, field)!r}")
 
+    check_config("actor_critic", config)
     for field in ("num_envs", "rollout_length", "epochs", "minibatches", "lstm_units"):
         require(getattr(config, field) >= 1, field, "at least 1")
     for field in ("learning_rate", "max_gradient_norm", "clip"):
@@ -94,6 +95,8 @@ def _check(config: Config) -> None:
     require(config.memory in ("none", "lstm"), "memory", "none or lstm")
     require(config.image in ("conv", "flat"), "image", "conv or flat")
     require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
+    most = (2**31 - 1) // config.num_envs
+    require(config.rollout_length <= most, "rollout_length", f"at most {most} with num_envs = {config.num_envs}")
     count, what = (
         (config.num_envs, "num_envs")
         if _in_sequences(config)

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
-from renga.loop import RunError, shard_batch
+from renga.loop import RunError, check_config, shard_batch
 
 STEPS = 15_000
 
@@ -91,6 +91,7 @@ def _check(config: Config) -> None:
         if not condition:
             raise RunError(f"dqn: {field} must be {expected}, got {getattr(config, field)!r}")
 
+    check_config("dqn", config)
     for field in ("num_envs", "replay_size", "batch_size", "n_step", "target_period", "num_atoms"):
         require(getattr(config, field) >= 1, field, "at least 1")
     for field in ("learning_rate", "max_gradient_norm"):
@@ -100,6 +101,7 @@ def _check(config: Config) -> None:
     for field in ("decay_steps", "epsilon_steps"):
         require(getattr(config, field) >= 0, field, "0 or positive")
     require(bool(config.units) and min(config.units) >= 1, "units", "one or more positive numbers")
+    require(config.replay_size <= 2**30, "replay_size", "at most 2³⁰")
     require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")
     require(config.replay_size >= config.warmup, "replay_size", f"at least warmup = {config.warmup}")
     require(config.distribution in ("none", "categorical", "quantile"), "distribution", "none, categorical or quantile")
@@ -212,7 +214,7 @@ def make(config: Config):
         key_act, key_env = jax.random.split(key)
         s_tm1 = env.observe(state.env)
         q = agent.q(agent.outputs(state.online, s_tm1))
-        a_tm1 = rl.epsilon_greedy(epsilon).sample(key_act, q)
+        a_tm1 = rl.epsilon_greedy(epsilon).sample(key_act, q).astype(jnp.int32)
         env_state, step = env.step(key_env, state.env, a_tm1)
         newest = Recent(s_tm1, a_tm1, step)
         recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)

@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import optim
 from renga.data import Images, load_images
-from renga.loop import RunError, shard_batch
+from renga.loop import RunError, check_config, shard_batch
 from renga.systems.gan import _points
 from renga.systems.gan._losses import LOSSES
 from renga.systems.gan._players import GAN, Pair
@@ -77,6 +77,7 @@ def _check(config: Config) -> None:
         if not condition:
             raise RunError(f"gan: {field} must be {expected}, got {getattr(config, field)!r}")
 
+    check_config("gan", config)
     require(config.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
     for field in ("batch_size", "latent_size", "disc_steps", "gen_steps"):
         require(getattr(config, field) >= 1, field, "at least 1")

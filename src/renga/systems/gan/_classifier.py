@@ -10,8 +10,10 @@ from jaxtyping import Array, Float
 
 from renga import nn, optim
 from renga.data import Images
+from renga.loop import RunError
 
 FEATURES = 64
+MOST_CLASSES = 10_000
 
 
 class Classifier(NamedTuple):
@@ -52,6 +54,8 @@ def _apply(params, images, num_classes):
 def _train(source: "_Hashable", steps: int, batch_size: int) -> Classifier:
     images = source.images
     num_classes = int(max(images.train_labels.max(), images.test_labels.max())) + 1
+    if num_classes > MOST_CLASSES:
+        raise RunError(f"gan: labels must lie in [0, {MOST_CLASSES}) to be told apart, got {num_classes - 1}")
     network = _transformed(num_classes)
     optimiser = optim.adamw(optim.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
     x, y = jnp.asarray(images.train), jnp.asarray(images.train_labels)

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from renga.data import Images
+from renga.loop import RunError
 from renga.systems.gan._classifier import train_classifier
 
 Points = Float[np.ndarray, "N D"]
@@ -52,10 +53,13 @@ def kernel_distance(x: Points, y: Float[np.ndarray, "M D"]) -> float:
 def manifold_measures(real: Points, fake: Float[np.ndarray, "M D"], k: int = 5) -> dict[str, float]:
     """Precision, recall, density and coverage by balls that reach to the k-th nearest neighbour.
 
+    Of fewer than k + 1 points the farthest is taken.
+
     References:
       Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eq. 1 and 2; Naeem et al., "Reliable Fidelity
       and Diversity Metrics for Generative Models", 2020, eq. 4 and 5.
     """
+    k = min(k, len(real) - 1, len(fake) - 1)
 
     def radii(points):
         return np.partition(squared_distances(points, points), k, axis=1)[
@@ -104,10 +108,15 @@ def measure(samples: np.ndarray, images: Images) -> dict[str, float]:
     """Measures samples against held-out images, and as many training images against them for comparison.
 
     Distances and manifolds are taken in the features of a classifier trained on the training images, or in pixels
-    where there are no labels. Two-sample accuracy is taken in pixels.
+    where there are no labels. Two-sample accuracy is taken in pixels. Of fewer than two held-out images nothing can be
+    measured but their number.
     """
+    if not np.isfinite(samples).all():
+        raise RunError("gan: the samples are not finite, so there is nothing to measure")
     real = images.test[:1000]
     n = min(len(real), len(samples), len(images.train))
+    if n < 2:
+        return {"held_out_images": float(len(real))}
     real, fake, other_real = real[:n], samples[:n], images.train[:n]
     if images.train_labels is None:
         features = [x.reshape(n, -1) for x in (real, fake, other_real)]
@@ -123,5 +132,6 @@ def measure(samples: np.ndarray, images: Images) -> dict[str, float]:
     both = {}
     for name in found:
         both |= {name: found[name], f"{name} (real against real)": ideal[name]}
-    both["frechet_ratio"] = found["frechet_distance"] / ideal["frechet_distance"]
+    if ideal["frechet_distance"] > 0:
+        both["frechet_ratio"] = found["frechet_distance"] / ideal["frechet_distance"]
     return both | classes

@@ -13,11 +13,11 @@ from renga.systems.gan._players import GAN
 
 
 def grid(images: np.ndarray, columns: int, scale: int) -> np.ndarray:
-    """Lays images `[N, H, W, C]` in [−1, 1] out in rows, with a line between, magnified."""
+    """Lays images `[N, H, W, C]` in [−1, 1] out in rows, with a line between, magnified; NaN is black."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
     canvas = np.full((rows, columns, h + 1, w + 1, c), 255, np.uint8)
-    bytes_ = np.clip((images + 1.0) * 127.5, 0, 255).astype(np.uint8)
+    bytes_ = np.clip((np.nan_to_num(images, nan=-1.0) + 1.0) * 127.5, 0, 255).astype(np.uint8)
     canvas.reshape(rows * columns, h + 1, w + 1, c)[:n, :h, :w] = bytes_
     flat = canvas.transpose(0, 2, 1, 3, 4).reshape(rows * (h + 1), columns * (w + 1), c)
     flat = flat.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -25,7 +25,7 @@ def grid(images: np.ndarray, columns: int, scale: int) -> np.ndarray:
 
 
 def scatter(points: np.ndarray, name: str, size: int = 320) -> np.ndarray:
-    """Draws points of the plane over the modes of a mixture."""
+    """Draws points of the plane over the modes of a mixture; points that are not finite are left out."""
     canvas = np.full((size, size, 3), 255, np.uint8)
 
     def put(xy, colour, radius):
@@ -35,7 +35,7 @@ def scatter(points: np.ndarray, name: str, size: int = 320) -> np.ndarray:
                 canvas[pixels[:, 1] + dy, pixels[:, 0] + dx] = colour
 
     put(_points.centres(name), (230, 159, 0), 4)
-    put(points, (0, 90, 160), 0)
+    put(points[np.isfinite(points).all(axis=1)], (0, 90, 160), 0)
     return canvas
 
 
@@ -43,8 +43,10 @@ def _sphere_path(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
     """Walks from a to b along a great circle, where a Gaussian's mass is."""
     t = np.linspace(0.0, 1.0, steps)[:, None, None]
     cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-    angle = np.arccos(cosine)[None, :, None]
-    path = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))[None, :, None]
+    sine = np.sin(angle)
+    along = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.where(sine > 1e-3, sine, 1.0)
+    path = np.where(sine > 1e-3, along, (1 - t) * a + t * b)  # on one line, as all numbers are, there is no circle
     return path.transpose(1, 0, 2).reshape(-1, a.shape[-1])
 
 
@@ -70,7 +72,8 @@ def make(config: Any, images: Images | None) -> Callable[[Any], dict[str, np.nda
         if images is None:
             return {"samples_over_time": scatter(first, config.data)}
         scale = max(1, 40 // shape[0])
-        pairs = np.stack([images.test[:32], first[:32]], axis=1).reshape(-1, *shape)
+        shown = min(32, len(images.test))
+        pairs = np.stack([images.test[:shown], first[:shown]], axis=1).reshape(-1, *shape)
         return {
             "samples_over_time": grid(first[:16], 8, max(1, scale // 2)),
             "samples": grid(first, 16, scale),
