@@ -28,16 +28,16 @@ def leave_out(weight: Any, x: Any) -> Any:
     extra = tuple(range(weight.ndim, x.ndim))
     # The gradient of a maximum is not asked for.
     top = jnp.max(lax.stop_gradient(x), axis=extra, keepdims=True) if extra and x.size else x
-    out = (lax.expand_dims(weight, range(weight.ndim, top.ndim)) == 0) & ~jnp.isfinite(top)
-    return jnp.where(out, jnp.zeros((), x.dtype), x)
+    out = lax.expand_dims(weight == 0, range(weight.ndim, top.ndim)) & ~jnp.isfinite(top)
+    return jnp.where(out, 0, x)
 
 
-def cut(factor: Any, x: Any) -> Any:
+def times(factor: Any, x: Any) -> Any:
     """Factor · x, and 0 where the factor is 0.
 
     Example:
-      >>> cut(jnp.array([0.0, 2.0]), jnp.array([jnp.inf, 3.0]))
+      >>> times(jnp.array([0.0, 2.0]), jnp.array([jnp.inf, 3.0]))
       Array([0., 6.], dtype=float32)
     """
     factor, x = jnp.asarray(factor), jnp.asarray(x)
-    return factor * jnp.where((factor == 0) & ~jnp.isfinite(x), jnp.zeros((), x.dtype), x)
+    return factor * jnp.where((factor == 0) & ~jnp.isfinite(x), 0, x)

@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import xlogy
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.cutting import times
+from renga._core.ranges import check_range, known
 from renga.dist._distribution import Distribution, align, as_float
 
 
@@ -15,6 +16,11 @@ def _one_of(function: str, logits: Any, probs: Any) -> None:
     if (logits is None) == (probs is None):
         got = "neither" if logits is None else "both"
         raise ValueError(f"{function}: give exactly one of logits and probs, got {got}")
+
+
+def _check_logits(function: str, logits: Any) -> None:
+    """Checks that no logit is known to be NaN."""
+    check_range(function, finite=False, logits=logits)
 
 
 def _check_sample_dtype(function: str, dtype: Any) -> np.dtype:
@@ -34,7 +40,7 @@ class Bernoulli(Distribution):
       dtype: dtype of the samples.
 
     Raises:
-      ValueError: if both or neither are given, or the dtype is not numeric.
+      ValueError: if both or neither are given, a probability is outside of [0, 1], or the dtype is not numeric.
 
     Example:
       >>> Bernoulli(probs=0.25).log_prob(1)
@@ -57,6 +63,8 @@ class Bernoulli(Distribution):
         dtype: Any = int,
     ) -> None:
         _one_of("Bernoulli", logits, probs)
+        check_range("Bernoulli", low=0, high=1, probs=probs)
+        _check_logits("Bernoulli", logits)
         self._set(
             _logits=None if logits is None else as_float(logits),
             _probs=None if probs is None else as_float(probs),
@@ -89,17 +97,19 @@ class Bernoulli(Distribution):
         shape = (*shape, *self.batch_shape)
         return jax.random.bernoulli(key, jnp.broadcast_to(self.probs, shape)).astype(self.dtype)
 
-    def _log_probs(self) -> tuple[Array, Array]:
-        """Log P(x = 0) and log P(x = 1)."""
-        if self._logits is not None:
-            return jax.nn.log_sigmoid(-self._logits), jax.nn.log_sigmoid(self._logits)
-        return jnp.log1p(-self._probs), jnp.log(self._probs)
+    def _log_probs(self, needs_0: Array, needs_1: Array) -> tuple[Array, Array]:
+        """Log P(x = 0) and log P(x = 1); 0 with zero gradient where they are not needed."""
+        p, needs_0, needs_1 = align(self._logits if self._probs is None else self._probs, needs_0, needs_1)
+        if self._probs is None:
+            log_0, log_1 = jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(p)
+            return jnp.where(needs_0, log_0, 0.0), jnp.where(needs_1, log_1, 0.0)
+        return jnp.log1p(-jnp.where(needs_0, p, 0.0)), jnp.log(jnp.where(needs_1, p, 1.0))
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Returns x log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
-        log_0, log_1 = self._log_probs()
-        x, log_0, log_1 = align(value, log_0, log_1)
-        one, zero = x.astype(log_1.dtype), (1 - x).astype(log_1.dtype)
+        x, given = align(value, self._logits if self._probs is None else self._probs)
+        one, zero = x.astype(given.dtype), (1 - x).astype(given.dtype)
+        log_0, log_1 = self._log_probs(zero != 0, one != 0)
         return jnp.where(one == 0, 0.0, one * log_1) + jnp.where(zero == 0, 0.0, zero * log_0)
 
     def prob(self, value: ArrayLike) -> Array:
@@ -115,8 +125,11 @@ class Bernoulli(Distribution):
     def entropy(self) -> Array:
         """Returns −p log p − (1 − p) log(1 − p)."""
         if self._probs is not None:
-            return -(xlogy(self._probs, self._probs) + xlogy(1.0 - self._probs, 1.0 - self._probs))
-        return jax.nn.softplus(self._logits) - self._logits * self.probs
+            p = self._probs
+            log_0, log_1 = self._log_probs(p < 1, p > 0)
+            return -(p * log_1 + (1.0 - p) * log_0)
+        size = jnp.abs(self._logits)  # it is the same for −logits
+        return jax.nn.softplus(-size) + times(jax.nn.sigmoid(-size), size)
 
     def mean(self) -> Array:
         """Returns p."""
@@ -131,9 +144,9 @@ class Bernoulli(Distribution):
         return (self.probs > 0.5).astype(self.dtype)
 
     def _kl(self, other):
-        (log_p0, log_p1), (log_q0, log_q1) = self._log_probs(), other._log_probs()
-        p, log_p0, log_p1, log_q0, log_q1 = align(self.probs, log_p0, log_p1, log_q0, log_q1)
-        return _times_log_ratio(p, log_p1, log_q1) + _times_log_ratio(1.0 - p, log_p0, log_q0)
+        p, _ = align(self.probs, other.probs)
+        (log_p0, log_p1), (log_q0, log_q1) = (x._log_probs(p < 1, p > 0) for x in (self, other))
+        return p * (log_p1 - log_q1) + (1.0 - p) * (log_p0 - log_q0)
 
 
 class Categorical(Distribution):
@@ -147,7 +160,8 @@ class Categorical(Distribution):
       dtype: dtype of the samples.
 
     Raises:
-      ValueError: if both or neither are given, if there is no last axis, or the dtype is not numeric.
+      ValueError: if both or neither are given, if there is no last axis, if probabilities are negative, NaN or zeros
+        only, or the dtype is not numeric.
 
     Example:
       >>> p = Categorical(probs=jnp.array([1.0, 1.0, 2.0]))
@@ -177,11 +191,17 @@ class Categorical(Distribution):
         # pyrefly: ignore[bad-argument-type]
         if np.ndim(given) == 0:
             raise ValueError(f"Categorical: {name} must have shape [..., A], got a scalar")
+        if np.shape(given)[-1] == 0:  # pyrefly: ignore[bad-argument-type]
+            raise ValueError(f"Categorical: {name} must have at least one category, got shape {np.shape(given)}")
         if logits is not None:
+            _check_logits("Categorical", logits)
             logits = jax.nn.log_softmax(as_float(logits))
         else:
             # pyrefly: ignore[bad-argument-type]
             probs = as_float(probs)
+            check_range("Categorical", low=0, probs=probs)
+            if (total := known(probs)) is not None and not np.all(total.sum(-1) > 0):
+                raise ValueError("Categorical: probs must have a positive entry for each distribution, got zeros only")
             probs = probs / probs.sum(-1, keepdims=True)
         self._set(_logits=logits, _probs=probs, _dtype=_check_sample_dtype("Categorical", dtype))
 
@@ -235,7 +255,9 @@ class Categorical(Distribution):
 
     def log_prob(self, value: ArrayLike) -> Array:
         """Returns log pₓ, and −∞ where x is no category."""
-        return self._select(self.logits, value, -jnp.inf)
+        if self._probs is not None:  # the logarithm of what is selected: that of another 0 has no finite gradient
+            return jnp.log(self._select(self._probs, value, 0.0))
+        return self._select(self._logits, value, -jnp.inf)
 
     def prob(self, value: ArrayLike) -> Array:
         """Returns pₓ, and 0 where x is no category."""
@@ -248,10 +270,8 @@ class Categorical(Distribution):
 
     def entropy(self) -> Array:
         """Returns −Σₐ pₐ log pₐ."""
-        if self._probs is not None:
-            return -xlogy(self._probs, self._probs).sum(-1)
         p = self.probs
-        return -(p * jnp.where(p == 0, 0.0, self._logits)).sum(-1)
+        return -(p * self._logits_where(p != 0)).sum(-1)
 
     def mode(self) -> Array:
         """Returns argmaxₐ pₐ."""
@@ -263,10 +283,12 @@ class Categorical(Distribution):
                 f"Categorical.kl_divergence: other_dist must have {self.num_categories} categories, "
                 f"got {other.num_categories}"
             )
-        return _times_log_ratio(*align(self.probs, self.logits, other.logits)).sum(-1)
+        p, _ = align(self.probs, other.probs)
+        return (p * (self._logits_where(p != 0) - other._logits_where(p != 0))).sum(-1)
 
-
-def _times_log_ratio(p: Array, log_p: Array, log_q: Array) -> Array:
-    """Returns p (log p − log q), and 0 with zero gradient where p = 0."""
-    safe = jnp.where(p == 0, 0.0, log_p) - jnp.where(p == 0, 0.0, log_q)
-    return p * safe
+    def _logits_where(self, needed: Array) -> Array:
+        """Log p, and 0 with zero gradient where it is not needed."""
+        table, needed = align(self._logits if self._probs is None else self._probs, needed)
+        if self._probs is None:
+            return jnp.where(needed, table, 0.0)
+        return jnp.log(jnp.where(needed, table, 1.0))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.ranges import check_range
 from renga.dist._distribution import Distribution, align, as_float, broadcast_shape
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -22,7 +23,7 @@ class Normal(Distribution):
       scale: standard deviations σ > 0; broadcasts with `loc`.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the shapes do not broadcast, or a scale is not positive.
 
     Example:
       >>> Normal(loc=0.0, scale=2.0).log_prob(0.0).round(4)
@@ -40,6 +41,7 @@ class Normal(Distribution):
 
     def __init__(self, loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> None:
         loc, scale = as_float(loc), as_float(scale)
+        check_range("Normal", above=0, scale=scale)
         broadcast_shape("Normal", loc=loc, scale=scale)
         self._set(loc=loc, scale=scale)
 
@@ -107,9 +109,10 @@ class Normal(Distribution):
 
     def _kl(self, other):
         loc, scale, other_loc, other_scale = align(self.loc, self.scale, other.loc, other.scale)
-        ratio = (scale / other_scale) ** 2
-        shift = ((loc - other_loc) / other_scale) ** 2
-        return 0.5 * (ratio + shift - 1.0 - jnp.log(ratio))
+        # Not through squares of σ, which leave the range of floats early.
+        d = 2.0 * (jnp.log(scale) - jnp.log(other_scale))
+        shift = (loc - other_loc) / other_scale
+        return 0.5 * (jnp.expm1(d) - d + shift**2)
 
 
 class MultivariateNormalDiag(Distribution):
@@ -122,7 +125,8 @@ class MultivariateNormalDiag(Distribution):
       scale_diag: standard deviations σ > 0, `[..., D]`; ones when left out.
 
     Raises:
-      ValueError: if both are left out, if one is a scalar, or if the shapes do not broadcast.
+      ValueError: if both are left out, if one is a scalar, if the shapes do not broadcast,
+        or a scale is not positive.
 
     Example:
       >>> p = MultivariateNormalDiag(jnp.zeros((2, 3)), jnp.ones(3))
@@ -149,6 +153,7 @@ class MultivariateNormalDiag(Distribution):
         for name, x in {"loc": loc, "scale_diag": scale_diag}.items():
             if x.ndim == 0:
                 raise ValueError(f"MultivariateNormalDiag: {name} must have shape [..., D], got a scalar")
+        check_range("MultivariateNormalDiag", above=0, scale_diag=scale_diag)
         broadcast_shape("MultivariateNormalDiag", loc=loc, scale_diag=scale_diag)
         self._set(_loc=loc, _scale_diag=scale_diag)
 

@@ -7,15 +7,72 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Int, Num, Shaped
 
 from renga._core.checks import check_dtype, check_shapes
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_index
 
 Flag = bool | Bool[Array, ""]
 
 
 def check(function: str, /, **arguments: tuple[ArrayLike | None, str]) -> dict[str, int]:
-    """Checks shapes, and dtypes by the paper's names: an action `a…` is an integer, all else is floating."""
+    """Checks shapes, and dtypes by the paper's names: an action `a…` is an integer in [0, A), all else is floating."""
     for name, (array, _) in arguments.items():
         check_dtype(function, jnp.integer if name.startswith("a_") else jnp.floating, **{name: array})
-    return check_shapes(function, **arguments)
+    sizes = check_shapes(function, **arguments)
+    for axis, size in sizes.items():
+        if not size and axis in ("T", "A", "K", "L", "M"):
+            name, array = next((name, x) for name, (x, spec) in arguments.items() if axis in spec.split())
+            what = {"T": "step", "A": "action"}.get(axis, "entry")
+            # pyrefly: ignore[bad-argument-type]
+            raise ValueError(f"{function}: {name} must have at least one {what}, got shape {jnp.shape(array)}")
+    if "A" in sizes:
+        check_index(function, sizes["A"], **{name: x for name, (x, _) in arguments.items() if name.startswith("a_")})
+    return sizes
+
+
+def check_alike(function: str, /, **arguments: tuple[ArrayLike | None, int]) -> None:
+    """Checks that arrays are of one shape, up to axes of size one, but for their last axes.
+
+    Args:
+      function: name of the public function.
+      **arguments: argument name = (array, how many of its last axes do not count). One without any other axis fits all.
+
+    Raises:
+      ValueError: if they would broadcast to something that is larger than each, or differ in rank.
+    """
+    shapes = {name: jnp.shape(x)[: jnp.ndim(x) - last] for name, (x, last) in arguments.items() if x is not None}
+    shapes = {name: shape for name, shape in shapes.items() if shape}
+    first = next(iter(shapes), "")
+    for name, shape in shapes.items():
+        like, pairs = shapes[first], []
+        if len(shape) == len(like):
+            pairs = [(s, o) for s, o in zip(shape, like, strict=True) if s != o]
+        one_way = all(s == 1 for s, _ in pairs) or all(o == 1 for _, o in pairs)
+        if len(shape) != len(like) or not one_way:
+            raise ValueError(f"{function}: {name} must have the (leading) shape {like} of {first}, got {shape}")
+
+
+def taken(values: Any, indices: Any, axis: int = 0) -> Any:
+    """The entries of one axis at given indices; NaN at an index out of range."""
+    values, indices = jnp.asarray(values), jnp.asarray(indices)
+    indices = jnp.where(indices < 0, values.shape[axis], indices)  # a negative one would count from the end
+    return jnp.take(values, indices, axis=axis, mode="fill")
+
+
+def taken_each(values: Any, indices: Any) -> Any:
+    """One entry of the last axis for each index of the leading axes; NaN at an index out of range."""
+    values, indices = jnp.asarray(values), jnp.asarray(indices)
+    indices = jnp.where(indices < 0, values.shape[-1], indices)  # a negative one would count from the end
+    return jnp.take_along_axis(values, indices[..., None], axis=-1, mode="fill")[..., 0]
+
+
+def bootstrap(r_t: Any, discount_t: Any, value: Any) -> Any:
+    """R + γ v, where γ = 0 cuts off whatever v is."""
+    return r_t + times(discount_t, value)
+
+
+def followed(discount_t: Any, x: Any, stop: Flag) -> Any:
+    """What comes after a discount, to be reduced to a value; zeros if γ = 0 and a gradient through NaN would come."""
+    return jnp.asarray(x) if stop is True else leave_out(discount_t, x)
 
 
 def constant_if(stop: Flag, x: Any) -> Any:
@@ -40,7 +97,7 @@ def batched_index(
       keepdims: whether the result keeps a last axis of size one.
 
     Returns:
-      y of shape [*B], or [*B, 1] with `keepdims`. An index out of range gives NaN.
+      y of shape [*B], or [*B, 1] with `keepdims`. A negative index counts from the end; one out of range gives NaN.
 
     Raises:
       TypeError: if the indices are no integers.

@@ -2,9 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga.rl._base import batched_index, check
+from renga._core.cutting import times
+from renga._core.ranges import check_range, known
+from renga.rl._base import check, check_alike, taken_each
+from renga.rl._recurrence import narrow, widen
 
 
 def categorical_importance_sampling_ratios(
@@ -38,8 +42,9 @@ def categorical_importance_sampling_ratios(
     """
     name = "categorical_importance_sampling_ratios"
     check(name, pi_logits_t=(pi_logits_t, "... A"), mu_logits_t=(mu_logits_t, "... A"), a_t=(a_t, "..."))
-    log_pi = batched_index(jax.nn.log_softmax(pi_logits_t), a_t)
-    return jnp.exp(log_pi - batched_index(jax.nn.log_softmax(mu_logits_t), a_t))
+    check_alike(name, pi_logits_t=(pi_logits_t, 1), mu_logits_t=(mu_logits_t, 1), a_t=(a_t, 0))
+    log_pi = taken_each(jax.nn.log_softmax(pi_logits_t), a_t)
+    return jnp.exp(log_pi - taken_each(jax.nn.log_softmax(mu_logits_t), a_t))
 
 
 def categorical_cross_entropy(
@@ -67,9 +72,10 @@ def categorical_cross_entropy(
       Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4.
     """
     check("categorical_cross_entropy", labels=(labels, "... A"), logits=(logits, "... A"))
+    check_alike("categorical_cross_entropy", labels=(labels, 1), logits=(logits, 1))
     labels = jnp.asarray(labels)
     probs = labels / jnp.sum(labels, axis=-1, keepdims=True)
-    return -jnp.sum(probs * jax.nn.log_softmax(logits), axis=-1)
+    return -jnp.sum(times(probs, jax.nn.log_softmax(logits)), axis=-1)
 
 
 def categorical_kl_divergence(
@@ -100,8 +106,10 @@ def categorical_kl_divergence(
       Kullback & Leibler, "On information and sufficiency", 1951, section 2.
     """
     check("categorical_kl_divergence", p_logits=(p_logits, "... A"), q_logits=(q_logits, "... A"))
-    log_p = jax.nn.log_softmax(jnp.asarray(p_logits) / temperature)
-    log_q = jax.nn.log_softmax(jnp.asarray(q_logits) / temperature)
+    check_alike("categorical_kl_divergence", p_logits=(p_logits, 1), q_logits=(q_logits, 1))
+    check_range("categorical_kl_divergence", above=0, temperature=temperature)
+    log_p = jax.nn.log_softmax(tempered(p_logits, temperature))
+    log_q = jax.nn.log_softmax(tempered(q_logits, temperature))
     p = jnp.exp(log_p)
     return jnp.sum(p * jnp.where(p > 0, log_p - log_q, 0.0), axis=-1)
 
@@ -124,7 +132,7 @@ def categorical_l2_project(
       The probabilities qₗ of the new atoms. The mean is kept where no atom lies outside of the new support.
 
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not fit, or the new atoms do not ascend.
 
     Example:
       >>> z_p, p = jnp.array([0.25, 2.0]), jnp.array([0.5, 0.5])
@@ -136,10 +144,21 @@ def categorical_l2_project(
       Rowland et al., "An analysis of categorical distributional reinforcement learning", 2018, proposition 1.
     """
     check("categorical_l2_project", z_p=(z_p, "K"), probs=(probs, "K"), z_q=(z_q, "L"))
-    probs, z_q = jnp.asarray(probs), jnp.asarray(z_q)
+    atoms = known(z_q)
+    if atoms is not None and not np.all(np.diff(atoms) > 0):
+        raise ValueError(f"categorical_l2_project: z_q must ascend, got {atoms}")
+    given = (z_p, probs, z_q)
+    z_p, probs, z_q = widen(*given)
     gaps = jnp.diff(z_q)
     slope = jnp.where(gaps > 0, 1.0 / jnp.where(gaps > 0, gaps, 1.0), 0.0)
     rise, fall = jnp.pad(slope, (1, 0)), jnp.pad(slope, (0, 1))
     offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
     hat = jnp.clip(jnp.where(offset < 0, 1.0 + offset * rise[:, None], 1.0 - offset * fall[:, None]), 0.0, 1.0)
-    return jnp.sum(hat * probs[None, :], axis=-1)
+    return narrow(jnp.sum(times(probs[None, :], hat), axis=-1), *given)
+
+
+def tempered(logits: ArrayLike, temperature: ArrayLike) -> Array:
+    """Logits divided by a temperature, whose gradient is finite where an action is masked by -∞."""
+    logits = jnp.asarray(logits)
+    masked = logits == -jnp.inf
+    return jnp.where(masked, logits, jnp.where(masked, 0, logits) / temperature)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_choice, check_dtype, check_shapes
-from renga.rl._base import batched_index
+from renga._core.ranges import check_index, check_integer
+from renga.rl._base import taken_each
 from renga.rl._multistep import discounted_returns
 
 _CUMULANTS = ("absolute_change", "decrease", "feature", "increase", "potential")
@@ -39,6 +40,7 @@ def pixel_control_rewards(observations: Float[ArrayLike, "Tp1 H W C"], cell_size
     name = "pixel_control_rewards"
     check_dtype(name, jnp.floating, observations=observations)
     size = check_shapes(name, observations=(observations, "T H W C"))
+    check_integer(name, low=1, cell_size=cell_size)
     if size["H"] % cell_size or size["W"] % cell_size:
         raise ValueError(f"{name}: cell_size must divide height {size['H']} and width {size['W']}, got {cell_size}")
     change = jnp.abs(jnp.diff(jnp.asarray(observations), axis=0))
@@ -87,13 +89,14 @@ def pixel_control_loss(
     check_dtype(name, jnp.integer, actions=actions)
     rewards = pixel_control_rewards(observations, cell_size)
     T, h, w = rewards.shape
-    check_shapes(name, actions=(actions, f"{T}"), action_values=(action_values, f"{T + 1} {h} {w} A"))
+    A = check_shapes(name, actions=(actions, f"{T}"), action_values=(action_values, f"{T + 1} {h} {w} A"))["A"]
+    check_index(name, A, actions=actions)
     action_values = jnp.asarray(action_values)
     last = jnp.max(action_values[-1], axis=-1)
     of_cell = lambda r, v: discounted_returns(r, jnp.full(T, discount_factor, r.dtype), v)
     over_cells = jax.vmap(jax.vmap(of_cell, (1, 0), 1), (1, 0), 1)
     returns = jax.lax.stop_gradient(over_cells(rewards, last))
-    taken = batched_index(action_values[:-1], jnp.broadcast_to(jnp.asarray(actions)[:, None, None], (T, h, w)))
+    taken = taken_each(action_values[:-1], jnp.broadcast_to(jnp.asarray(actions)[:, None, None], (T, h, w)))
     return 0.5 * (returns - taken) ** 2
 
 

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga.rl._base import Flag, check, constant_if
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_range
+from renga.rl._base import Flag, bootstrap, check, constant_if, taken
 from renga.rl._categorical import categorical_l2_project
 from renga.rl._losses import huber_loss
 
@@ -16,9 +18,10 @@ def _projected_cross_entropy(
 ) -> Array:
     """The cross-entropy of a prediction against the shifted and projected distribution of what followed."""
     r_t, discount_t = step
-    target_z = r_t + discount_t * jnp.asarray(atoms_t)
-    target = categorical_l2_project(target_z, jax.nn.softmax(logits_t), atoms_tm1)
-    return -jnp.sum(constant_if(stop, target) * jax.nn.log_softmax(logits_tm1))
+    target_z = bootstrap(r_t, discount_t, atoms_t)
+    # After a discount of 0 all atoms are the reward, whatever their probabilities.
+    target = categorical_l2_project(target_z, jax.nn.softmax(leave_out(discount_t, logits_t)), atoms_tm1)
+    return -jnp.sum(times(constant_if(stop, target), jax.nn.log_softmax(logits_tm1)))
 
 
 def categorical_td_learning(
@@ -128,9 +131,9 @@ def categorical_q_learning(
         q_logits_t=(q_logits_t, "A L"),
     )
     q_logits_tm1, q_logits_t = jnp.asarray(q_logits_tm1), jnp.asarray(q_logits_t)
-    a_t = jnp.argmax(jnp.sum(jax.nn.softmax(q_logits_t) * jnp.asarray(q_atoms_t)[None, :], axis=-1))
+    a_t = jnp.argmax(jnp.sum(times(jax.nn.softmax(q_logits_t), jnp.asarray(q_atoms_t)[None, :]), axis=-1))
     return _projected_cross_entropy(
-        q_atoms_tm1, q_logits_tm1[a_tm1], (r_t, discount_t), q_atoms_t, q_logits_t[a_t], stop_target_gradients
+        q_atoms_tm1, taken(q_logits_tm1, a_tm1), (r_t, discount_t), q_atoms_t, q_logits_t[a_t], stop_target_gradients
     )
 
 
@@ -190,7 +193,7 @@ def categorical_double_q_learning(
         q_logits_t=(q_logits_t, "A L"),
         q_t_selector=(q_t_selector, "A"),
     )
-    logits_tm1 = jnp.asarray(q_logits_tm1)[a_tm1]
+    logits_tm1 = taken(q_logits_tm1, a_tm1)
     logits_t = jnp.asarray(q_logits_t)[jnp.argmax(q_t_selector)]
     return _projected_cross_entropy(
         q_atoms_tm1, logits_tm1, (r_t, discount_t), q_atoms_t, logits_t, stop_target_gradients
@@ -233,8 +236,8 @@ def quantile_regression_loss(
     """
     name = "quantile_regression_loss"
     check(name, dist_src=(dist_src, "K"), tau_src=(tau_src, "K"), dist_target=(dist_target, "L"))
-    if huber_param < 0:
-        raise ValueError(f"{name}: huber_param must be at least 0, got {huber_param}")
+    check_range(name, low=0, huber_param=huber_param)
+    check_range(name, low=0, high=1, tau_src=tau_src)
     delta = jnp.asarray(dist_target)[None, :] - jnp.asarray(dist_src)[:, None]
     wide = jnp.promote_types(delta.dtype, jnp.float32)
     indicator = constant_if(stop_target_gradients, (delta < 0).astype(wide))
@@ -297,8 +300,8 @@ def quantile_q_learning(
         dist_q_t=(dist_q_t, "L A"),
     )
     a_t = jnp.argmax(jnp.mean(jnp.asarray(dist_q_t_selector), axis=0))
-    target = constant_if(stop_target_gradients, r_t + discount_t * jnp.asarray(dist_q_t)[:, a_t])
-    src = jnp.asarray(dist_q_tm1)[:, a_tm1]
+    target = constant_if(stop_target_gradients, bootstrap(r_t, discount_t, jnp.asarray(dist_q_t)[:, a_t]))
+    src = taken(dist_q_tm1, a_tm1, axis=1)
     return quantile_regression_loss(src, tau_q_tm1, target, huber_param, stop_target_gradients)
 
 
@@ -354,8 +357,9 @@ def quantile_expected_sarsa(
         dist_q_t=(dist_q_t, "L A"),
         probs_a_t=(probs_a_t, "A"),
     )
-    src = jnp.asarray(dist_q_tm1)[:, a_tm1]
-    targets = constant_if(stop_target_gradients, r_t + discount_t * jnp.asarray(dist_q_t))
+    src = taken(dist_q_tm1, a_tm1, axis=1)
+    targets = constant_if(stop_target_gradients, bootstrap(r_t, discount_t, dist_q_t))
     of_action = lambda target: quantile_regression_loss(src, tau_q_tm1, target, huber_param, stop_target_gradients)
-    losses = jax.vmap(of_action, in_axes=1)(targets)
-    return jnp.sum(constant_if(stop_target_gradients, jnp.asarray(probs_a_t)) * losses)
+    probs_a_t = constant_if(stop_target_gradients, jnp.asarray(probs_a_t))
+    losses = jax.vmap(of_action, in_axes=1)(leave_out(probs_a_t, targets.T).T)
+    return jnp.sum(times(probs_a_t, losses))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.checks import check_shapes
+from renga._core.ranges import check_integer
 from renga.rl._records import Record, record
 
 
@@ -56,6 +57,7 @@ def knn_query(
       (Array([[2, 1]], dtype=int32), Array([[-1., -9.]], dtype=float32))
     """
     check_shapes("knn_query", data=(data, "N D"), query_points=(query_points, "Q D"))
+    check_integer("knn_query", low=1, num_neighbors=num_neighbors)
     data, query_points = jnp.asarray(data), jnp.asarray(query_points)
     distances = jax.vmap(jax.vmap(metric, (None, 0)), (0, None))(query_points, data)
     negated, indices = jax.lax.top_k(-distances, min(num_neighbors, data.shape[0]))
@@ -139,6 +141,7 @@ def episodic_memory_intrinsic_rewards(
     """
     name = "episodic_memory_intrinsic_rewards"
     check_shapes(name, embeddings=(embeddings, "T D"))
+    check_integer(name, low=1, num_neighbors=num_neighbors, max_memory_size=max_memory_size)
     if num_neighbors > max_memory_size:
         raise ValueError(
             f"{name}: max_memory_size must be at least num_neighbors = {num_neighbors}, got {max_memory_size}"

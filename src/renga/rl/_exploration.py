@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from renga._core.checks import check_dtype, check_shapes
+from renga._core.ranges import check_integer, check_range
 from renga.rl._base import one_hot
 
 
@@ -34,6 +35,7 @@ def add_gaussian_noise(
       Fujimoto et al., "Addressing function approximation error in actor-critic methods", 2018, section 6.1.
     """
     check_dtype("add_gaussian_noise", jnp.floating, action=action)
+    check_range("add_gaussian_noise", low=0, stddev=stddev)
     action = jnp.asarray(action)
     return action + stddev * jax.random.normal(key, action.shape, action.dtype)
 
@@ -72,6 +74,8 @@ def add_ornstein_uhlenbeck_noise(
     """
     name = "add_ornstein_uhlenbeck_noise"
     check_dtype(name, jnp.floating, action=action, noise_tm1=noise_tm1)
+    check_range(name, low=0, high=1, damping=damping)
+    check_range(name, low=0, stddev=stddev)
     action, noise_tm1 = jnp.asarray(action), jnp.asarray(noise_tm1)
     if action.shape != noise_tm1.shape:
         raise ValueError(f"{name}: noise_tm1 must have the shape {action.shape} of action, got {noise_tm1.shape}")
@@ -111,6 +115,8 @@ def add_dirichlet_noise(
     """
     check_dtype("add_dirichlet_noise", jnp.floating, prior=prior)
     check_shapes("add_dirichlet_noise", prior=(prior, "... A"))
+    check_range("add_dirichlet_noise", above=0, dirichlet_alpha=dirichlet_alpha)
+    check_range("add_dirichlet_noise", low=0, high=1, dirichlet_fraction=dirichlet_fraction)
     prior = jnp.asarray(prior)
     alpha = jnp.full(prior.shape[-1:], dirichlet_alpha, prior.dtype)
     noise = jax.random.dirichlet(key, alpha, prior.shape[:-1], prior.dtype)
@@ -146,6 +152,7 @@ def embed_oar(
       Kapturowski et al., "Recurrent experience replay in distributed reinforcement learning", 2019, section 2.3.
     """
     check_dtype("embed_oar", jnp.integer, action=action)
+    check_integer("embed_oar", low=1, num_actions=num_actions)
     check_shapes("embed_oar", features=(features, "T D"), action=(action, "T"), reward=(reward, "T"))
     features, reward = jnp.asarray(features), jnp.asarray(reward)
     return jnp.concatenate([features, one_hot(action, num_actions), jnp.tanh(reward)[:, None]], axis=-1)

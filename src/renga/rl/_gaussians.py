@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from renga._core.checks import check_dtype
+from renga._core.ranges import check_range, known
+from renga.rl._base import check_alike
 
 Actions = Float[ArrayLike, "... A"]
 _LOG_2PI = 1.8378770664093453
@@ -45,7 +47,7 @@ def multivariate_normal_kl_divergence(
 ) -> Float[Array, "..."]:
     r"""The divergence of one diagonal Gaussian from another.
 
-        KL(p₀ ‖ p₁) = Σᵢ log(σ₁ᵢ/σ₀ᵢ) + [σ₀ᵢ² + (μ₀ᵢ − μ₁ᵢ)²] / (2 σ₁ᵢ²) − ½
+        KL(p₀ ‖ p₁) = Σᵢ ½ [exp(2dᵢ) − 1 − 2dᵢ + ((μ₀ᵢ − μ₁ᵢ) / σ₁ᵢ)²],   dᵢ = log σ₀ᵢ − log σ₁ᵢ
 
     Args:
       mu_0: μ₀.
@@ -68,20 +70,25 @@ def multivariate_normal_kl_divergence(
     """
     name = "multivariate_normal_kl_divergence"
     check_dtype(name, jnp.floating, mu_0=mu_0, sigma_0=sigma_0, mu_1=mu_1, sigma_1=sigma_1)
+    check_alike(name, mu_0=(mu_0, 0), sigma_0=(sigma_0, 0), mu_1=(mu_1, 0), sigma_1=(sigma_1, 0))
     shape = jnp.broadcast_shapes(jnp.shape(mu_0), jnp.shape(mu_1))
     sigma_0, sigma_1 = (s if jnp.ndim(s) else jnp.broadcast_to(s, shape) for s in (sigma_0, sigma_1))
     sigma_0, sigma_1 = jnp.asarray(sigma_0), jnp.asarray(sigma_1)
-    square = jnp.subtract(mu_0, mu_1) ** 2
-    return jnp.sum(jnp.log(sigma_1) - jnp.log(sigma_0) + (sigma_0**2 + square) / (2 * sigma_1**2) - 0.5, axis=-1)
+    # Not through squares of σ, which leave the range of floats early.
+    d = 2.0 * (jnp.log(sigma_0) - jnp.log(sigma_1))
+    return jnp.sum(0.5 * (jnp.expm1(d) - d + (jnp.subtract(mu_0, mu_1) / sigma_1) ** 2), axis=-1)
 
 
 def _like(sigma: Any, mu: Array) -> Array:
     if sigma is None:
         raise ValueError("gaussian_diagonal: sigma must be given to gaussian_diagonal or to each call, got None")
+    check_range("gaussian_diagonal", low=0, sigma=sigma)
+    check_alike("gaussian_diagonal", sigma=(sigma, 0), mu=(mu, 0))
     return jnp.asarray(sigma) if jnp.ndim(sigma) else jnp.broadcast_to(jnp.asarray(sigma, mu.dtype), mu.shape)
 
 
 def _log_density(sample: ArrayLike, mu: Array, sigma: Array) -> Array:
+    check_alike("logprob", mu=(mu, 0), sample=(sample, 0))
     return -0.5 * ((jnp.asarray(sample) - mu) / sigma) ** 2 - jnp.log(sigma) - 0.5 * _LOG_2PI
 
 
@@ -93,7 +100,8 @@ def _gaussian_entropy(sigma: Array) -> Array:
 
 def _kl_to_standard_normal(mu: Array, sigma: Array) -> Array:
     """½ Σᵢ σᵢ² + μᵢ² − 1 − 2 log σᵢ."""
-    return 0.5 * jnp.sum(mu**2 + (sigma**2 - 1.0 - 2.0 * jnp.log(sigma)), axis=-1)
+    d = 2.0 * jnp.log(sigma)
+    return 0.5 * jnp.sum(mu**2 + (jnp.expm1(d) - d), axis=-1)
 
 
 def gaussian_diagonal(sigma: Float[ArrayLike, "..."] | None = None) -> ContinuousDistribution:
@@ -170,6 +178,8 @@ def squashed_gaussian(
     References:
       Haarnoja et al., "Soft actor-critic", 2018, appendix C.
     """
+    check_range("squashed_gaussian", sigma_min=sigma_min)
+    check_range("squashed_gaussian", low=None if (low := known(sigma_min)) is None else low.item(), sigma_max=sigma_max)
 
     def moments(mu: Actions, sigma: Actions) -> tuple[Array, Array]:
         share = 0.5 * (jnp.tanh(jnp.asarray(sigma)) + 1.0)

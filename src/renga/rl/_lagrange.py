@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from renga.rl._base import Flag, constant_if
+from renga._core.cutting import times
+from renga.rl._base import Flag, check_alike, constant_if
 
 Projection = Callable[[ArrayLike], Array]
 
@@ -82,7 +83,7 @@ def compute_parametric_kl_penalty_and_dual_loss(
         kl = jnp.asarray(kl)
         alpha = projection_operator(jnp.asarray(penalty.alpha))
         alpha = jnp.broadcast_to(alpha, jnp.broadcast_shapes(alpha.shape, kl.shape))
-        penalties = constant_if(use_stop_gradient, alpha) * kl
+        penalties = times(constant_if(use_stop_gradient, alpha), kl)
         duals = alpha * (penalty.epsilon - constant_if(use_stop_gradient, kl))
         if penalty.per_dimension:
             penalties, duals = jnp.sum(penalties, axis=-1), jnp.sum(duals, axis=-1)
@@ -91,6 +92,7 @@ def compute_parametric_kl_penalty_and_dual_loss(
 
 
 def weigh(
+    function: str,
     outputs: MpoOutputs,
     policy_loss_weight: ArrayLike,
     temperature_loss_weight: ArrayLike,
@@ -99,11 +101,13 @@ def weigh(
 ) -> Array:
     """Adds up the parts of a loss; the parts without a batch axis count for each entry."""
     terms = [
-        policy_loss_weight * outputs.policy_loss,
-        temperature_loss_weight * outputs.temperature_loss,
-        kl_loss_weight * jnp.asarray(outputs.kl_loss),
-        alpha_loss_weight * jnp.asarray(outputs.alpha_loss),
+        times(policy_loss_weight, outputs.policy_loss),
+        times(temperature_loss_weight, outputs.temperature_loss),
+        times(kl_loss_weight, outputs.kl_loss),
+        times(alpha_loss_weight, outputs.alpha_loss),
     ]
+    names = ("policy_loss", "temperature_loss", "kl_loss", "alpha_loss")
+    check_alike(function, **{name: (term, 0) for name, term in zip(names, terms, strict=True)})
     shape = jnp.broadcast_shapes(*(jnp.shape(term) for term in terms))
     return sum((jnp.broadcast_to(term, shape) for term in terms[1:]), jnp.broadcast_to(terms[0], shape))
 

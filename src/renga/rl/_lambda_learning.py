@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from renga.rl._base import Flag, batched_index, check, constant_if
+from renga.rl._base import Flag, check, constant_if, taken_each
 from renga.rl._multistep import lambda_returns
 from renga.rl._recurrence import Method
 
@@ -107,10 +107,8 @@ def sarsa_lambda(
         q_t=(q_t, "T A"),
         a_t=(a_t, "T"),
     )
-    returns = lambda_returns(
-        r_t, discount_t, batched_index(q_t, a_t), lambda_, truncation_t=truncation_t, method=method
-    )
-    return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)
+    returns = lambda_returns(r_t, discount_t, taken_each(q_t, a_t), lambda_, truncation_t=truncation_t, method=method)
+    return constant_if(stop_target_gradients, returns) - taken_each(q_tm1, a_tm1)
 
 
 def q_lambda(
@@ -166,4 +164,4 @@ def q_lambda(
         q_t=(q_t, "T A"),
     )
     returns = lambda_returns(r_t, discount_t, jnp.max(q_t, axis=-1), lambda_, truncation_t=truncation_t, method=method)
-    return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)
+    return constant_if(stop_target_gradients, returns) - taken_each(q_tm1, a_tm1)

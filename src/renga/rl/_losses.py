@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.checks import check_dtype
+from renga._core.ranges import check_range
+from renga.rl._base import check_alike
 
 
 def l2_loss(
@@ -23,6 +25,7 @@ def l2_loss(
 
     Raises:
       TypeError: if an input is not floating.
+      ValueError: if the shapes differ.
 
     Example:
       >>> l2_loss(jnp.array([1.0, 4.0]), jnp.array([3.0, 3.0]))
@@ -32,6 +35,7 @@ def l2_loss(
       Hastie et al., "The Elements of Statistical Learning", 2nd ed., 2009, section 2.4.
     """
     check_dtype("l2_loss", jnp.floating, predictions=predictions, targets=targets)
+    check_alike("l2_loss", predictions=(predictions, 0), targets=(targets, 0))
     error = jnp.asarray(predictions if targets is None else jnp.subtract(predictions, targets))
     return 0.5 * error**2
 
@@ -59,6 +63,7 @@ def huber_loss(x: Float[ArrayLike, "..."], delta: Float[ArrayLike, ""] = 1.0) ->
       Huber, "Robust estimation of a location parameter", 1964.
     """
     check_dtype("huber_loss", jnp.floating, x=x)
+    check_range("huber_loss", low=0, finite=False, delta=delta)
     size = jnp.abs(x)
     near = jnp.minimum(size, delta)
     return 0.5 * near**2 + delta * (size - near)
@@ -87,6 +92,7 @@ def likelihood(predictions: Float[ArrayLike, "..."], targets: Float[ArrayLike, "
       Bishop, "Pattern Recognition and Machine Learning", 2006, section 2.1.
     """
     check_dtype("likelihood", jnp.floating, predictions=predictions, targets=targets)
+    check_alike("likelihood", predictions=(predictions, 0), targets=(targets, 0))
     return jnp.power(predictions, targets) * jnp.power(1.0 - predictions, 1.0 - targets)
 
 
@@ -113,12 +119,13 @@ def log_loss(predictions: Float[ArrayLike, "..."], targets: Float[ArrayLike, "..
       Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.2.
     """
     check_dtype("log_loss", jnp.floating, predictions=predictions, targets=targets)
+    check_alike("log_loss", predictions=(predictions, 0), targets=(targets, 0))
     return -_times_log(targets, predictions) - _times_log(1.0 - jnp.asarray(targets), 1.0 - jnp.asarray(predictions))
 
 
 def _times_log(y: ArrayLike, p: ArrayLike) -> Array:
     """Computes y log p, with 0 log 0 = 0 and a gradient of zero there."""
-    safe = jnp.where((jnp.asarray(y) == 0) & (jnp.asarray(p) == 0), 1.0, p)
+    safe = jnp.where((jnp.asarray(y) == 0) & ~(jnp.asarray(p) > 0), 1.0, p)
     # pyrefly: ignore[bad-return]
     return y * jnp.log(safe)
 
@@ -151,5 +158,7 @@ def expectile_loss(
       Kostrikov et al., "Offline RL with implicit Q-learning", 2021, section 4.
     """
     check_dtype("expectile_loss", jnp.floating, predictions=predictions, targets=targets)
+    check_alike("expectile_loss", predictions=(predictions, 0), targets=(targets, 0))
+    check_range("expectile_loss", low=0, high=1, expectile=expectile)
     error = jnp.subtract(targets, predictions)
     return jnp.where(error > 0, expectile, 1.0 - expectile) * error**2

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from renga._core.ranges import check_range
 from renga.rl._records import Record, record
 
 
@@ -96,6 +97,7 @@ def create_ema(
     References:
       Kingma & Ba, "Adam: a method for stochastic optimization", 2015, section 3.
     """
+    check_range("create_ema", low=0, below=1, decay=decay)
 
     def init(template_tree: Any) -> EmaState:
         zero = lambda x: jnp.zeros((), jnp.promote_types(jnp.result_type(x), jnp.float32))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.checks import check_dtype
+from renga._core.cutting import times
 from renga.rl._base import Flag, constant_if
 from renga.rl._lagrange import (
     LagrangePenalty,
@@ -121,10 +122,10 @@ def mpo_loss(
         sample_q_values, temperature_constraint, projection_operator, sample_axis
     )
     weights = constant_if(use_stop_gradient, weights)
-    policy_loss = -jnp.sum(weights * jnp.asarray(sample_log_probs), axis=sample_axis)
+    policy_loss = -jnp.sum(times(weights, sample_log_probs), axis=sample_axis)
     kl_loss, alpha_loss = compute_parametric_kl_penalty_and_dual_loss(
         kl_constraints, projection_operator, use_stop_gradient
     )
     outputs = MpoOutputs(temperature_loss, policy_loss, kl_loss, alpha_loss, weights, num_samples)
-    loss = weigh(outputs, policy_loss_weight, temperature_loss_weight, kl_loss_weight, alpha_loss_weight)
+    loss = weigh("mpo_loss", outputs, policy_loss_weight, temperature_loss_weight, kl_loss_weight, alpha_loss_weight)
     return loss, outputs

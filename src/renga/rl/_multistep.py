@@ -5,8 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from renga._core.checks import check_shapes
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_integer
 from renga._core.varying import vary_like
-from renga.rl._base import Flag, check, constant_if
+from renga.rl._base import Flag, bootstrap, check, constant_if
 from renga.rl._recurrence import Method, backwards, cut, widen, windowed
 
 
@@ -14,11 +17,10 @@ def _sequence(spec: Any) -> str:
     return "T" if jnp.ndim(spec) else ""
 
 
-def _check(function: str, **arguments: Any) -> int:
+def _check(function: str, truncation_t: Any, **arguments: Any) -> int:
     """Checks sequences of T ≥ 1 steps (`lambda…` and `v_t` may have been scalars) and returns T."""
     length = check(function, **{k: (x, _sequence(x) if k.startswith("lambda") else "T") for k, x in arguments.items()})
-    if not length["T"]:
-        raise ValueError(f"{function}: r_t must have at least one step, got length 0")
+    check_shapes(function, truncation_t=(truncation_t, str(length["T"])))
     return length["T"]
 
 
@@ -64,7 +66,7 @@ def discounted_returns(
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 3.9.
     """
     v_t = jnp.broadcast_to(v_t, jnp.shape(r_t)) if not jnp.ndim(v_t) else v_t
-    _check("discounted_returns", r_t=r_t, discount_t=discount_t, v_t=v_t)
+    _check("discounted_returns", truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t)
     return lambda_returns(r_t, discount_t, v_t, 1.0, stop_target_gradients, truncation_t=truncation_t, method=method)
 
 
@@ -107,12 +109,14 @@ def lambda_returns(
     References:
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 12.18.
     """
-    _check("lambda_returns", r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_=lambda_)
+    _check("lambda_returns", truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_=lambda_)
     dtype = jnp.result_type(r_t, discount_t, v_t)
     r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, cut(lambda_, truncation_t))
 
     def step(later: Array, r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> Array:
-        return r + discount * ((1.0 - lambda_) * v + lambda_ * later)
+        # No weight, no value: what is not finite must not come through by 0 · ∞.
+        here, there = discount * (1.0 - lambda_), discount * lambda_
+        return r + discount * ((1.0 - lambda_) * leave_out(here, v) + lambda_ * leave_out(there, later))
 
     sequences = (r_t, discount_t, v_t, *_steps(lambda_))
     returns = backwards("lambda_returns", step, sequences, vary_like(v_t[-1], lambda_), method)
@@ -152,6 +156,7 @@ def n_step_bootstrapped_returns(
 
     Raises:
       ValueError: if the sequences differ in length, or n is less than one.
+      TypeError: if n is no integer.
 
     Example:
       >>> r, γ, v = jnp.ones(3), jnp.full(3, 0.5), jnp.array([2.0, 4.0, 8.0])
@@ -162,17 +167,20 @@ def n_step_bootstrapped_returns(
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 7.1.
     """
     name = "n_step_bootstrapped_returns"
-    _check(name, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
+    _check(name, truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
+    check_integer(name, n=n)
     if n < 1:
         raise ValueError(f"{name}: n must be at least 1, got {n}")
     r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, cut(lambda_t, truncation_t))
     T = r_t.shape[0]
     ahead = min(n, T) - 1
-    decay, increment = windowed(discount_t * lambda_t, r_t + discount_t * (1.0 - lambda_t) * v_t, ahead)
+    # No weight, no value: what is not finite must not come through by 0 · ∞.
+    here = leave_out(discount_t * (1.0 - lambda_t), v_t)
+    decay, increment = windowed(discount_t * lambda_t, r_t + discount_t * (1.0 - lambda_t) * here, ahead)
     # The last map of a window bootstraps fully; beyond the end every map is the identity at v_T.
-    one_step = r_t + discount_t * v_t
+    one_step = bootstrap(r_t, discount_t, v_t)
     last = jnp.concatenate([one_step[ahead:], jnp.broadcast_to(v_t[-1], (ahead,))])
-    return constant_if(stop_target_gradients, increment + decay * last)
+    return constant_if(stop_target_gradients, increment + times(decay, last))
 
 
 def truncated_generalized_advantage_estimation(
@@ -220,7 +228,7 @@ def truncated_generalized_advantage_estimation(
       2016, section 3; "Proximal policy optimization algorithms", 2017, section 5.
     """
     name = "truncated_generalized_advantage_estimation"
-    T = _check(name, r_t=r_t, discount_t=discount_t, lambda_=lambda_)
+    T = _check(name, truncation_t, r_t=r_t, discount_t=discount_t, lambda_=lambda_)
     if (truncation_t is None) != (bootstrap_t is None):
         raise ValueError(f"{name}: give both truncation_t and bootstrap_t, or neither")
     check(name, values=(values, f"{T + 1}"), bootstrap_t=(bootstrap_t if bootstrap_t is not None else r_t, f"{T}"))
@@ -229,8 +237,8 @@ def truncated_generalized_advantage_estimation(
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
     def step(later: Array, delta: Array, discount: Array, lambda_: Array = lambda_) -> Array:
-        return delta + discount * lambda_ * later
+        return delta + discount * lambda_ * leave_out(discount * lambda_, later)
 
-    sequences = (r_t + discount_t * v_t - values[:-1], discount_t, *_steps(lambda_))
+    sequences = (bootstrap(r_t, discount_t, v_t) - values[:-1], discount_t, *_steps(lambda_))
     advantages = backwards(name, step, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
     return constant_if(stop_target_gradients, advantages.astype(dtype))

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from renga.rl._base import Flag, batched_index, check, constant_if
+from renga.rl._base import Flag, check, constant_if, taken_each
 from renga.rl._multistep import lambda_returns, n_step_bootstrapped_returns
 from renga.rl._off_policy import general_off_policy_returns_from_action_values
 from renga.rl._transforms import IDENTITY_PAIR, TxPair
@@ -221,9 +221,9 @@ def transformed_n_step_q_learning(
         r_t=(r_t, "T"),
         discount_t=(discount_t, "T"),
     )
-    v_t = batched_index(target_q_t, a_t)
+    v_t = taken_each(target_q_t, a_t)
     target_tm1 = transformed_n_step_returns(r_t, discount_t, v_t, n, tx_pair=tx_pair, truncation_t=truncation_t)
-    return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def transformed_q_lambda(
@@ -271,7 +271,7 @@ def transformed_q_lambda(
     check("transformed_q_lambda", q_tm1=(q_tm1, "T A"), a_tm1=(a_tm1, "T"), q_t=(q_t, "T A"))
     v_t = jnp.max(jnp.asarray(q_t), axis=-1)
     target_tm1 = transformed_lambda_returns(r_t, discount_t, v_t, lambda_, tx_pair=tx_pair, truncation_t=truncation_t)
-    return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def transformed_retrace(
@@ -329,11 +329,11 @@ def transformed_retrace(
       Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     name = "transformed_retrace"
-    check(name, r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))
-    check(name, r_t=(r_t, "T"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
-    pi_a_t = batched_index(pi_t, a_t)
+    check(name, r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
+    check(name, q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))
+    pi_a_t = taken_each(pi_t, a_t)
     c_t = jnp.minimum(1.0, pi_a_t / (jnp.asarray(mu_t) + eps)) * lambda_
     target_tm1 = transformed_general_off_policy_returns_from_action_values(
         q_t, a_t, r_t, discount_t, c_t, pi_t, tx_pair=tx_pair, truncation_t=truncation_t
     )
-    return constant_if(stop_target_gradients, target_tm1) - batched_index(q_tm1, a_tm1)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)

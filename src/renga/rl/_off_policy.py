@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from renga._core.checks import check_shapes
-from renga.rl._base import Flag, batched_index, check, constant_if
+from renga._core.cutting import times
+from renga.rl._base import Flag, bootstrap, check, constant_if, taken_each
 from renga.rl._recurrence import Method, backwards, cut, widen
 
 
@@ -59,12 +60,12 @@ def general_off_policy_returns_from_q_and_v(
     dtype = jnp.result_type(q_t, v_t, r_t, discount_t, c_t)
     c_t = cut(c_t, None if truncation_t is None else jnp.asarray(truncation_t)[:-1])
     q_t, v_t, r_t, discount_t, c_t = widen(q_t, v_t, r_t, discount_t, c_t)
-    last = r_t[-1] + discount_t[-1] * v_t[-1]
+    last = bootstrap(r_t[-1], discount_t[-1], v_t[-1])
 
     def step(later: Array, target: Array, weight: Array, q: Array) -> Array:
-        return target + weight * (later - q)
+        return target + times(weight, later - q)
 
-    sequences = (r_t[:-1] + discount_t[:-1] * v_t[:-1], discount_t[:-1] * c_t, q_t)
+    sequences = (bootstrap(r_t, discount_t, v_t)[:-1], discount_t[:-1] * c_t, q_t)
     earlier = backwards(name, step, sequences, last, method) if T > 1 else r_t[:-1]
     returns = jnp.concatenate([earlier, last[None]]).astype(dtype)
     return constant_if(stop_target_gradients, returns)
@@ -117,11 +118,11 @@ def general_off_policy_returns_from_action_values(
       Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
     name = "general_off_policy_returns_from_action_values"
-    check(name, r_t=(r_t, "T"), a_t=(a_t, "T"), discount_t=(discount_t, "T"), c_t=(c_t, "T"))
-    check(name, r_t=(r_t, "T"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"))
+    check(name, r_t=(r_t, "T"), discount_t=(discount_t, "T"), c_t=(c_t, "T"))
+    check(name, r_t=(r_t, "T"), q_t=(q_t, "T A"), a_t=(a_t, "T"), pi_t=(pi_t, "T A"))
     q_t, c_t = jnp.asarray(q_t), jnp.asarray(c_t)
-    v_t = jnp.sum(q_t * jnp.asarray(pi_t), axis=-1)
-    q_a_t = batched_index(q_t, a_t)
+    v_t = jnp.sum(times(pi_t, q_t), axis=-1)
+    q_a_t = taken_each(q_t, a_t)
     return general_off_policy_returns_from_q_and_v(
         q_a_t[:-1], v_t, r_t, discount_t, c_t[:-1], stop_target_gradients, truncation_t=truncation_t, method=method
     )
@@ -181,14 +182,14 @@ def retrace(
     References:
       Munos et al., "Safe and efficient off-policy reinforcement learning", 2016, section 2.
     """
-    check("retrace", r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))
-    check("retrace", r_t=(r_t, "T"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
-    pi_a_t = batched_index(pi_t, a_t)
+    check("retrace", r_t=(r_t, "T"), q_tm1=(q_tm1, "T A"), a_tm1=(a_tm1, "T"), a_t=(a_t, "T"))
+    check("retrace", q_tm1=(q_tm1, "T A"), q_t=(q_t, "T A"), pi_t=(pi_t, "T A"), mu_t=(mu_t, "T"))
+    pi_a_t = taken_each(pi_t, a_t)
     c_t = jnp.minimum(1.0, pi_a_t / (jnp.asarray(mu_t) + eps)) * lambda_
     returns = general_off_policy_returns_from_action_values(
         q_t, a_t, r_t, discount_t, c_t, pi_t, truncation_t=truncation_t, method=method
     )
-    return constant_if(stop_target_gradients, returns) - batched_index(q_tm1, a_tm1)
+    return constant_if(stop_target_gradients, returns) - taken_each(q_tm1, a_tm1)
 
 
 def retrace_continuous(

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_dtype, check_shapes
-from renga.rl._base import Flag, batched_index, check, constant_if
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_range
+from renga.rl._base import Flag, check, constant_if, taken_each
 
 
 def policy_gradient_loss(
@@ -42,8 +44,9 @@ def policy_gradient_loss(
     """
     name = "policy_gradient_loss"
     check(name, logits_t=(logits_t, "T A"), a_t=(a_t, "T"), adv_t=(adv_t, "T"), w_t=(w_t, "T"))
-    log_pi_a_t = batched_index(jax.nn.log_softmax(logits_t), a_t)
-    return -jnp.mean(log_pi_a_t * constant_if(use_stop_gradient, adv_t) * w_t)
+    logits_t, adv_t = leave_out(w_t, logits_t), leave_out(w_t, constant_if(use_stop_gradient, adv_t))
+    log_pi_a_t = taken_each(jax.nn.log_softmax(logits_t), a_t)
+    return -jnp.mean(times(w_t, times(adv_t, log_pi_a_t)))
 
 
 def entropy_loss(logits_t: Float[ArrayLike, "T A"], w_t: Float[ArrayLike, " T"]) -> Float[Array, ""]:
@@ -53,7 +56,7 @@ def entropy_loss(logits_t: Float[ArrayLike, "T A"], w_t: Float[ArrayLike, " T"])
 
     Args:
       logits_t: logits of π(· | sₜ).
-      w_t: the weight of each step.
+      w_t: the weight of each step; 0 leaves it out.
 
     Returns:
       L; it is smallest for the uniform policy.
@@ -69,8 +72,8 @@ def entropy_loss(logits_t: Float[ArrayLike, "T A"], w_t: Float[ArrayLike, " T"])
       Mnih et al., "Asynchronous methods for deep reinforcement learning", 2016, section 4.
     """
     check("entropy_loss", logits_t=(logits_t, "T A"), w_t=(w_t, "T"))
-    log_pi_t = jax.nn.log_softmax(logits_t)
-    return jnp.mean(jnp.sum(jnp.exp(log_pi_t) * log_pi_t, axis=-1) * jnp.asarray(w_t))
+    log_pi_t = jax.nn.log_softmax(leave_out(w_t, logits_t))
+    return jnp.mean(jnp.sum(times(jnp.exp(log_pi_t), log_pi_t), axis=-1) * jnp.asarray(w_t))
 
 
 def clipped_surrogate_pg_loss(
@@ -103,6 +106,7 @@ def clipped_surrogate_pg_loss(
       Schulman et al., "Proximal policy optimization algorithms", 2017, section 3.
     """
     check("clipped_surrogate_pg_loss", prob_ratios_t=(prob_ratios_t, "T"), adv_t=(adv_t, "T"))
+    check_range("clipped_surrogate_pg_loss", low=0, finite=False, epsilon=epsilon)
     ratios, adv_t = jnp.asarray(prob_ratios_t), jnp.asarray(constant_if(use_stop_gradient, adv_t))
     followed, clipped = ratios * adv_t, jnp.clip(ratios, 1.0 - epsilon, 1.0 + epsilon) * adv_t
     # A select, and not `minimum`, stays in one loop with the clipping on CPU.
@@ -141,6 +145,7 @@ def dpg_loss(
     check_dtype("dpg_loss", jnp.floating, a_t=a_t, dqda_t=dqda_t)
     check_shapes("dpg_loss", a_t=(a_t, "A"), dqda_t=(dqda_t, "A"))
     a_t, dqda_t = jnp.asarray(a_t), jnp.asarray(dqda_t)
+    check_range("dpg_loss", low=0, finite=False, dqda_clipping=dqda_clipping)
     if dqda_clipping is not None:
         square = jnp.sum(dqda_t**2)
         norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
@@ -151,7 +156,7 @@ def dpg_loss(
 def _advantages(function: str, logits_t: ArrayLike, q_t: ArrayLike, stop_q: Flag) -> tuple[Array, Array]:
     check(function, logits_t=(logits_t, "T A"), q_t=(q_t, "T A"))
     pi_t, q_t = jax.nn.softmax(logits_t), jnp.asarray(constant_if(stop_q, q_t))
-    return pi_t, q_t - jnp.sum(pi_t * q_t, axis=-1, keepdims=True)
+    return pi_t, q_t - jnp.sum(times(pi_t, q_t), axis=-1, keepdims=True)
 
 
 def qpg_loss(
@@ -183,7 +188,7 @@ def qpg_loss(
       2018, section 3 (QPG).
     """
     pi_t, adv_t = _advantages("qpg_loss", logits_t, q_t, use_stop_gradient)
-    return -jnp.mean(jnp.sum(pi_t * constant_if(use_stop_gradient, adv_t), axis=-1))
+    return -jnp.mean(jnp.sum(times(pi_t, constant_if(use_stop_gradient, adv_t)), axis=-1))
 
 
 def rm_loss(
@@ -215,7 +220,7 @@ def rm_loss(
       2018, section 3 (RMPG).
     """
     pi_t, adv_t = _advantages("rm_loss", logits_t, q_t, True)
-    return -jnp.mean(jnp.sum(pi_t * jax.nn.relu(constant_if(use_stop_gradient, adv_t)), axis=-1))
+    return -jnp.mean(jnp.sum(times(pi_t, jax.nn.relu(constant_if(use_stop_gradient, adv_t))), axis=-1))
 
 
 def rpg_loss(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from renga._core.cutting import times
+from renga._core.ranges import check_integer
 from renga.rl._base import Flag, constant_if
 from renga.rl._records import Record, record
 
@@ -46,6 +48,7 @@ def constant_policy_targets(
       >>> constant_policy_targets(policy, jax.random.key(0), 2)
       PolicyTarget(actions=Array([0, 0], dtype=int32), weights=Array([1., 1.], dtype=float32))
     """
+    check_integer("constant_policy_targets", low=1, num_samples=num_samples)
     actions = distribution.sample(seed=rng_key, sample_shape=(num_samples,))
     shape = jax.eval_shape(distribution.log_prob, actions).shape
     return PolicyTarget(actions=actions, weights=weights_scale * jnp.ones(shape))
@@ -69,6 +72,9 @@ def sampled_policy_distillation_loss(
     Returns:
       L.
 
+    Raises:
+      ValueError: if there is not one weight for each action.
+
     Example:
       >>> from renga.dist import Categorical
       >>> target = PolicyTarget(actions=jnp.array([0, 1]), weights=jnp.array([1.0, 0.0]))
@@ -79,4 +85,10 @@ def sampled_policy_distillation_loss(
       Hessel et al., "Muesli: combining improvements in policy optimization", 2021, section 4.1 (for its use).
     """
     targets = jax.tree.map(lambda x: constant_if(stop_target_gradients, x), policy_targets)
-    return -jnp.mean(distribution.log_prob(targets.actions) * targets.weights)
+    log_probs = distribution.log_prob(targets.actions)
+    if jnp.shape(log_probs) != jnp.shape(targets.weights):
+        raise ValueError(
+            "sampled_policy_distillation_loss: policy_targets.weights must have the shape "
+            f"{jnp.shape(log_probs)} of log_prob(actions), got {jnp.shape(targets.weights)}"
+        )
+    return -jnp.mean(times(targets.weights, log_probs))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_dtype, check_shapes
-from renga.rl._base import batched_index
+from renga._core.ranges import check_index, check_integer, check_range, known
+from renga.rl._base import taken, taken_each
 from renga.rl._moving_averages import AllSum
 from renga.rl._recurrence import widen
 
@@ -111,7 +112,15 @@ def unnormalize_linear(
     References:
       van Hasselt et al., "Learning values across many orders of magnitude", 2016, section 2.
     """
-    normalized = batched_index(inputs, indices)
+    check_dtype("unnormalize_linear", jnp.integer, indices=indices)
+    sizes = check_shapes("unnormalize_linear", inputs=(inputs, "... K"))
+    if jnp.shape(inputs)[:-1] != jnp.shape(indices):
+        raise ValueError(
+            f"unnormalize_linear: indices must have the leading shape {jnp.shape(inputs)[:-1]} of inputs, "
+            f"got {jnp.shape(indices)}"
+        )
+    check_index("unnormalize_linear", sizes["K"], indices=indices)
+    normalized = taken_each(inputs, indices)
     return PopArtOutput(normalized, unnormalize(state, normalized, indices))
 
 
@@ -158,13 +167,18 @@ def art(
     check_dtype("art", jnp.integer, indices=indices)
     if jnp.shape(targets) != jnp.shape(indices):
         raise ValueError(f"art: indices must have the shape {jnp.shape(targets)} of targets, got {jnp.shape(indices)}")
+    check_range("art", low=0, high=1, step_size=step_size)
+    _check_scale("art", scale_lb, scale_ub)
     *moments, targets = widen(*jax.lax.stop_gradient((*state, jnp.ravel(targets))))
     state = PopArtState(*moments)
-    indices = jnp.ravel(jnp.asarray(indices))
+    indices = _places("art", state.shift, jnp.ravel(jnp.asarray(indices)))
     add_up = AllSum(axis_name)
-    collect = lambda change, like: add_up(jnp.zeros_like(like).at[indices].add(change), axis=())
-    shift = state.shift + step_size * collect(targets - state.shift[indices], state.shift)
-    second = state.second_moment + step_size * collect(targets**2 - state.second_moment[indices], state.second_moment)
+    # The target of no output is left out.
+    collect = lambda change, like: add_up(jnp.zeros_like(like).at[indices].add(change, mode="drop"), axis=())
+    shift = state.shift + step_size * collect(targets - taken(state.shift, indices), state.shift)
+    second = state.second_moment + step_size * collect(
+        targets**2 - taken(state.second_moment, indices), state.second_moment
+    )
     scale = jnp.clip(jnp.sqrt(jnp.maximum(second - shift**2, 0.0)), scale_lb, scale_ub)
     return PopArtState(shift, scale, second)
 
@@ -196,8 +210,13 @@ def pop(params: Mapping[str, Array], old: PopArtState, new: PopArtState) -> dict
     """
     if not {"w", "b"} <= set(params):
         raise ValueError(f"pop: params must have entries 'w' and 'b', got {sorted(params)}")
-    check_shapes("pop", b=(params["b"], "K"), w=(params["w"], "... K"), old_shift=(old.shift, "K"))
-    ratio = jnp.asarray(old.scale) / jnp.asarray(new.scale)
+    K = check_shapes("pop", b=(params["b"], "K"), w=(params["w"], "... K"))["K"]
+    if jnp.shape(old.shift) not in ((K,), (1,), ()):
+        raise ValueError(
+            f"pop: old.shift must have shape ({K},), one entry for each output, or (1,), got {jnp.shape(old.shift)}"
+        )
+    old, new = (PopArtState(*(jnp.broadcast_to(x, K) for x in state)) for state in (old, new))
+    ratio = old.scale / new.scale
     w = jnp.asarray(params["w"])
     w = w * jax.lax.expand_dims(ratio, range(w.ndim - 1))
     b = (old.scale * jnp.asarray(params["b"]) + old.shift - new.shift) / new.scale
@@ -214,7 +233,7 @@ def popart(
     r"""PopArt: `art` and then `pop`.
 
     Args:
-      num_outputs: K.
+      num_outputs: K, the outputs of the layer; or 1, one statistic for all of them.
       step_size: β.
       scale_lb: the least σ.
       scale_ub: the greatest σ.
@@ -234,6 +253,9 @@ def popart(
     References:
       van Hasselt et al., "Learning values across many orders of magnitude", 2016, algorithm 1.
     """
+    check_integer("popart", low=1, num_outputs=num_outputs)
+    check_range("popart", low=0, high=1, step_size=step_size)
+    _check_scale("popart", scale_lb, scale_ub)
 
     def init() -> PopArtState:
         return PopArtState(jnp.zeros(num_outputs), jnp.ones(num_outputs), jnp.ones(num_outputs))
@@ -249,5 +271,19 @@ def popart(
 
 def _of(state: Any, indices: ArrayLike, function: str) -> tuple[Array, Array]:
     check_dtype(function, jnp.integer, indices=indices)
-    indices = jnp.asarray(indices)
-    return jnp.asarray(state.shift)[indices], jnp.asarray(state.scale)[indices]
+    places = _places(function, state.shift, indices)
+    return taken(state.shift, places), taken(state.scale, places)
+
+
+def _places(function: str, shift: ArrayLike, indices: ArrayLike) -> Array:
+    """Where the moments of each output are: one statistic serves all outputs."""
+    if jnp.shape(shift) == (1,):
+        return jnp.zeros_like(indices)
+    check_index(function, jnp.shape(shift)[0], indices=indices)
+    return jnp.asarray(indices)
+
+
+def _check_scale(function: str, scale_lb: ArrayLike, scale_ub: ArrayLike) -> None:
+    check_range(function, above=0, scale_lb=scale_lb)
+    low = known(scale_lb)
+    check_range(function, low=None if low is None or low.ndim else float(low), finite=False, scale_ub=scale_ub)

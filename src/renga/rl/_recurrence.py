@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from renga._core.checks import check_choice
+from renga._core.cutting import times
 from renga._core.varying import vary_like
 
 Method = Literal["sequential", "parallel"]
@@ -31,6 +32,12 @@ def widen(*arrays: Any) -> tuple[Array, ...]:
     """Brings floating arrays to at least 32 bits, in which sums are taken."""
     wide = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
     return tuple(jnp.asarray(x).astype(wide) for x in arrays)
+
+
+def narrow(x: Array, *like: Any) -> Array:
+    """Brings a result back to the dtype of what it was computed from, if that is floating."""
+    dtype = jnp.result_type(*like)
+    return x.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else x
 
 
 def cut(lambda_: Any, truncation_t: Any) -> Array:
@@ -79,7 +86,7 @@ def backwards(
         zeros = jnp.zeros_like(sequences[0], last.dtype)
         increment, decay = jax.jvp(lambda x: step(x, *sequences), (zeros,), (jnp.ones_like(zeros),))
         decay, increment = jax.lax.associative_scan(_compose_later, (decay, increment), reverse=True)
-        return increment + decay * last
+        return increment + times(decay, last)
 
     def body(later: Array, entries: tuple[Array, ...]) -> tuple[Array, Array]:
         now = step(later, *entries)
@@ -111,7 +118,7 @@ def windowed(
 
 
 def _compose(outer: tuple[Array, Array], inner: tuple[Array, Array]) -> tuple[Array, Array]:
-    return outer[0] * inner[0], outer[1] + outer[0] * inner[1]
+    return times(outer[0], inner[0]), outer[1] + times(outer[0], inner[1])
 
 
 def _compose_later(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, PRNGKeyArray, Shaped
 
 from renga._core.checks import check_dtype, check_shapes
+from renga._core.ranges import check_integer
 
 FIRST, MID, LAST = 0, 1, 2  # step types
 
@@ -34,6 +35,9 @@ def sample_start_indices(
       Array([[0, 1, 2],
              [0, 1, 2]], dtype=int32)
     """
+    name = "sample_start_indices"
+    check_integer(name, low=0, batch_size=batch_size, num_start_indices=num_start_indices)
+    check_integer(name, low=0, max_valid_start_idx=max_valid_start_idx)
     if num_start_indices > max_valid_start_idx + 1:
         raise ValueError(
             f"sample_start_indices: num_start_indices must be at most {max_valid_start_idx + 1} "
@@ -74,6 +78,11 @@ def extract_subsequences(
     check_dtype("extract_subsequences", jnp.integer, start_indices=start_indices)
     trajectories, start_indices = jnp.asarray(trajectories), jnp.asarray(start_indices)
     check_shapes("extract_subsequences", start_indices=(start_indices, "B N"))
+    check_integer(
+        "extract_subsequences", low=0, subsequence_len=subsequence_len, max_valid_start_idx=max_valid_start_idx
+    )
+    if trajectories.ndim < 2 or not trajectories.shape[0]:
+        raise ValueError(f"extract_subsequences: trajectories must have steps and a batch, got {trajectories.shape}")
     T, batch = trajectories.shape[:2]
     if batch != start_indices.shape[0]:
         raise ValueError(f"extract_subsequences: start_indices must have {batch} rows, got {start_indices.shape}")

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.ranges import check_range
+
 
 class TxPair(NamedTuple):
     """A transform and its inverse.
@@ -200,6 +202,7 @@ def power(x: Float[ArrayLike, "..."], p: Float[ArrayLike, ""]) -> Float[Array, "
       >>> power(jnp.array([-2.0, 0.0, 2.0]), 4.0)  # [(2/2 + 1)⁴ − 1] / 2
       Array([-7.5,  0. ,  7.5], dtype=float32)
     """
+    check_range("power", above=0, p=p)
     sign, size = _signed(x)
     scale = 1.0 / jnp.sqrt(p)
     return sign * scale * (jnp.power(size * scale + 1.0, p) - 1.0)

@@ -6,14 +6,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.ranges import check_integer, check_range, known
+from renga.rl._recurrence import narrow, widen
 from renga.rl._transforms import TxPair, compose_tx
 from renga.rl._two_hot_code import between_bins
 
 
 def _check_bins(function: str, num_bins: int, min_value: ArrayLike, max_value: ArrayLike) -> None:
+    check_integer(function, num_bins=num_bins)
+    check_range(function, min_value=min_value, max_value=max_value)
     if num_bins < 2:
         raise ValueError(f"{function}: num_bins must be at least 2, got {num_bins}")
-    if isinstance(min_value, float | int) and isinstance(max_value, float | int) and min_value >= max_value:
+    low, high = known(min_value), known(max_value)
+    if low is not None and high is not None and not low < high:
         raise ValueError(f"{function}: min_value must be less than max_value, got {min_value} and {max_value}")
 
 
@@ -48,10 +53,11 @@ def transform_to_2hot(
       appendix F.
     """
     _check_bins("transform_to_2hot", num_bins, min_value, max_value)
-    scalar = jnp.clip(jnp.asarray(scalar), min_value, max_value)
-    position = (scalar - min_value) * ((num_bins - 1) / (max_value - min_value))
+    (wide,) = widen(scalar)
+    wide = jnp.clip(wide, min_value, max_value)
+    position = (wide - min_value) * ((num_bins - 1) / (max_value - min_value))
     bins = jax.lax.expand_dims(jnp.arange(num_bins, dtype=position.dtype), range(position.ndim))
-    return jax.nn.relu(1.0 - jnp.abs(position[..., None] - bins))
+    return narrow(jax.nn.relu(1.0 - jnp.abs(position[..., None] - bins)), scalar)
 
 
 def transform_from_2hot(
@@ -84,7 +90,8 @@ def transform_from_2hot(
     probs = jnp.asarray(probs)
     if probs.shape[-1:] != (num_bins,):
         raise ValueError(f"transform_from_2hot: probs must have shape [..., {num_bins}], got {probs.shape}")
-    return jnp.matmul(probs, jnp.linspace(min_value, max_value, num_bins, dtype=probs.dtype))
+    (wide,) = widen(probs)
+    return narrow(jnp.matmul(wide, jnp.linspace(min_value, max_value, num_bins, dtype=wide.dtype)), probs)
 
 
 def twohot_pair(min_value: float, max_value: float, num_bins: int) -> TxPair:
@@ -162,11 +169,11 @@ def unbiased_transform_pair(min_value: float, max_value: float, num_bins: int, t
         return tx.apply_inv(jnp.linspace(min_value, max_value, num_bins, dtype=dtype))
 
     def apply(x: ArrayLike) -> Array:
-        x = jnp.asarray(x)
-        return between_bins(x, atoms(x.dtype))
+        (wide,) = widen(x)
+        return narrow(between_bins(wide, atoms(wide.dtype)), x)
 
     def apply_inv(probs: ArrayLike) -> Array:
-        probs = jnp.asarray(probs)
-        return jnp.matmul(probs, atoms(probs.dtype))
+        (wide,) = widen(probs)
+        return narrow(jnp.matmul(wide, atoms(wide.dtype)), probs)
 
     return TxPair(apply, apply_inv)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.cutting import times
 from renga.rl._base import Flag, check, constant_if
+from renga.rl._recurrence import narrow, widen
 from renga.rl._transforms import IDENTITY_PAIR, TxPair
 
 
@@ -91,8 +93,9 @@ class TwoHot:
         Returns:
           p, with a new last axis.
         """
-        y = self.transform.apply(jnp.asarray(x))
-        return between_bins(y, jnp.asarray(self.bins).astype(y.dtype))
+        (wide,) = widen(x)
+        y = self.transform.apply(wide)
+        return narrow(between_bins(y, jnp.asarray(self.bins).astype(y.dtype)), x)
 
     def decode(self, probs: Float[ArrayLike, "*B K"]) -> Float[Array, "*B"]:
         """Gives the value of each distribution.
@@ -107,8 +110,9 @@ class TwoHot:
           ValueError: if the last axis is not K long.
         """
         check("TwoHot.decode", probs=(probs, f"... {self.num_bins}"))
-        probs = jnp.asarray(probs)
-        return self.transform.apply_inv(jnp.matmul(probs, jnp.asarray(self.bins).astype(probs.dtype)))
+        (wide,) = widen(probs)
+        value = self.transform.apply_inv(jnp.matmul(wide, jnp.asarray(self.bins).astype(wide.dtype)))
+        return narrow(value, probs)
 
     def cross_entropy(
         self,
@@ -131,7 +135,7 @@ class TwoHot:
         """
         check("TwoHot.cross_entropy", logits=(logits, f"... {self.num_bins}"))
         target = constant_if(stop_target_gradients, self.encode(x))
-        return -jnp.sum(target * jax.nn.log_softmax(logits), axis=-1)
+        return -jnp.sum(times(target, jax.nn.log_softmax(logits)), axis=-1)
 
 
 def _is_concrete(x: Any) -> bool:

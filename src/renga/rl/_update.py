@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Int, Shaped
 
+from renga._core.ranges import check_integer
+
 
 def conditional_update(new_tensors: Any, old_tensors: Any, is_time: Shaped[ArrayLike, ""]) -> Any:
     r"""Takes the new tree where it is time, else the old one.
@@ -47,4 +49,6 @@ def periodic_update(
     References:
       Mnih et al., "Human-level control through deep reinforcement learning", 2015, algorithm 1.
     """
+    check_integer("periodic_update", steps=steps)
+    check_integer("periodic_update", low=1, update_period=update_period)
     return conditional_update(new_tensors, old_tensors, jnp.mod(steps, update_period) == 0)

@@ -3,7 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga.rl._base import Flag, check, constant_if
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_range
+from renga.rl._base import Flag, bootstrap, check, constant_if, followed, taken_each
 
 
 def td_learning(
@@ -39,7 +41,7 @@ def td_learning(
       Sutton & Barto, "Reinforcement Learning: An Introduction", 2nd ed., eq. 6.5.
     """
     check("td_learning", v_tm1=(v_tm1, ""), r_t=(r_t, ""), discount_t=(discount_t, ""), v_t=(v_t, ""))
-    target_tm1 = r_t + discount_t * jnp.asarray(v_t)
+    target_tm1 = bootstrap(r_t, discount_t, v_t)
     return constant_if(stop_target_gradients, target_tm1) - v_tm1
 
 
@@ -88,8 +90,8 @@ def sarsa(
         q_t=(q_t, "A"),
         a_t=(a_t, ""),
     )
-    target_tm1 = r_t + discount_t * jnp.asarray(q_t)[a_t]
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    target_tm1 = bootstrap(r_t, discount_t, taken_each(q_t, a_t))
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def expected_sarsa(
@@ -137,8 +139,9 @@ def expected_sarsa(
         q_t=(q_t, "A"),
         probs_a_t=(probs_a_t, "A"),
     )
-    target_tm1 = r_t + discount_t * jnp.dot(jnp.asarray(q_t), jnp.asarray(probs_a_t))
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    expected = jnp.dot(leave_out(probs_a_t, q_t), jnp.asarray(probs_a_t))
+    target_tm1 = bootstrap(r_t, discount_t, expected)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def q_learning(
@@ -178,8 +181,8 @@ def q_learning(
     check(
         "q_learning", q_tm1=(q_tm1, "A"), a_tm1=(a_tm1, ""), r_t=(r_t, ""), discount_t=(discount_t, ""), q_t=(q_t, "A")
     )
-    target_tm1 = r_t + discount_t * jnp.max(q_t)
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    target_tm1 = bootstrap(r_t, discount_t, jnp.max(followed(discount_t, q_t, stop_target_gradients)))
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def double_q_learning(
@@ -227,8 +230,8 @@ def double_q_learning(
         q_t_value=(q_t_value, "A"),
         q_t_selector=(q_t_selector, "A"),
     )
-    target_tm1 = r_t + discount_t * jnp.asarray(q_t_value)[jnp.argmax(q_t_selector)]
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    target_tm1 = bootstrap(r_t, discount_t, jnp.asarray(q_t_value)[jnp.argmax(q_t_selector)])
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def persistent_q_learning(
@@ -276,10 +279,12 @@ def persistent_q_learning(
         q_t=(q_t, "A"),
         action_gap_scale=(action_gap_scale, ""),
     )
-    q_t = jnp.asarray(q_t)
-    mixed = (1.0 - action_gap_scale) * jnp.max(q_t) + action_gap_scale * q_t[a_tm1]
-    target_tm1 = r_t + discount_t * mixed
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    check_range("persistent_q_learning", low=0, high=1, action_gap_scale=action_gap_scale)
+    q_t = followed(discount_t, q_t, stop_target_gradients)
+    greedy, again = jnp.max(q_t), taken_each(q_t, a_tm1)
+    mixed = times(1.0 - action_gap_scale, greedy) + times(action_gap_scale, again)
+    target_tm1 = bootstrap(r_t, discount_t, mixed)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def qv_learning(
@@ -319,8 +324,8 @@ def qv_learning(
     check(
         "qv_learning", q_tm1=(q_tm1, "A"), a_tm1=(a_tm1, ""), r_t=(r_t, ""), discount_t=(discount_t, ""), v_t=(v_t, "")
     )
-    target_tm1 = r_t + discount_t * jnp.asarray(v_t)
-    return constant_if(stop_target_gradients, target_tm1) - jnp.asarray(q_tm1)[a_tm1]
+    target_tm1 = bootstrap(r_t, discount_t, v_t)
+    return constant_if(stop_target_gradients, target_tm1) - taken_each(q_tm1, a_tm1)
 
 
 def qv_max(
@@ -356,5 +361,5 @@ def qv_max(
       Wiering & van Hasselt, "The QV family compared", 2009, QVMAX.
     """
     check("qv_max", v_tm1=(v_tm1, ""), r_t=(r_t, ""), discount_t=(discount_t, ""), q_t=(q_t, "A"))
-    target_tm1 = r_t + discount_t * jnp.max(q_t)
+    target_tm1 = bootstrap(r_t, discount_t, jnp.max(followed(discount_t, q_t, stop_target_gradients)))
     return constant_if(stop_target_gradients, target_tm1) - v_tm1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.checks import check_dtype
+from renga._core.cutting import leave_out, times
 from renga.rl._base import Flag, constant_if
 from renga.rl._lagrange import (
     LagrangePenalty,
@@ -91,6 +92,7 @@ def vmpo_compute_weights_and_temperature_loss(
         raise ValueError(f"{name}: top_k_fraction must be in (0, 1], got {top_k_fraction}")
     eta = temperature(temperature_constraint, projection_operator)
     advantages, restarting, importance = widen(advantages, restarting_weights, importance_weights)
+    advantages, importance = leave_out(restarting, advantages), leave_out(restarting, importance)
     importance = constant_if(use_stop_gradient, importance)
     scaled = restarting * advantages / eta
     ranks = jax.lax.stop_gradient(jnp.where(restarting > 0, scaled, -jnp.inf))
@@ -99,7 +101,7 @@ def vmpo_compute_weights_and_temperature_loss(
     over_all = lambda reduce, x: x if axis_name is None else reduce(x, axis_name)
     highest = over_all(jax.lax.pmax, jnp.max(ranks))
     highest = jnp.where(jnp.isfinite(highest), highest, 0.0)
-    unnormalized = counts * importance * jnp.exp(jnp.where(counts > 0, scaled, highest) - highest)
+    unnormalized = times(counts, importance) * jnp.exp(jnp.where(counts > 0, scaled, highest) - highest)
     total = over_all(jax.lax.psum, jnp.sum(unnormalized))
     num_samples = over_all(jax.lax.psum, jnp.sum(counts))
     safe = lambda x: jnp.where(x > 0, x, 1.0)  # no sample counts: no weight, no loss but ηε
@@ -178,10 +180,10 @@ def vmpo_loss(
         use_stop_gradient,
     )
     everything = log_probs.size * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-    policy_loss = -everything * weights * log_probs
+    policy_loss = times(-everything * weights, log_probs)
     kl_loss, alpha_loss = compute_parametric_kl_penalty_and_dual_loss(
         kl_constraints, projection_operator, use_stop_gradient
     )
     outputs = MpoOutputs(temperature_loss, policy_loss, kl_loss, alpha_loss, weights, num_samples)
-    loss = weigh(outputs, policy_loss_weight, temperature_loss_weight, kl_loss_weight, alpha_loss_weight)
+    loss = weigh("vmpo_loss", outputs, policy_loss_weight, temperature_loss_weight, kl_loss_weight, alpha_loss_weight)
     return loss, outputs

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from renga._core.checks import check_shapes
+from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_range
 from renga._core.varying import vary_like
-from renga.rl._base import Flag, check, constant_if
+from renga.rl._base import Flag, bootstrap, check, constant_if
 from renga.rl._recurrence import Method, backwards, cut, widen
 
 
@@ -49,17 +51,21 @@ def _leaky(
         lambda_=(lambda_, "T" if jnp.ndim(lambda_) else ""),
     )
     check_shapes(function, r_t=(r_t, "T"), sample_mask=(sample_mask, "T"), truncation_t=(truncation_t, "T"))
-    if not jnp.shape(r_t)[0]:
-        raise ValueError(f"{function}: r_t must have at least one step, got length 0")
+    check_range(function, low=0, finite=False, clip_rho_threshold=clip_rho_threshold)
+    check_range(function, low=0, high=1, alpha=alpha)
     dtype = jnp.result_type(*trajectory)
     v_tm1, v_t, r_t, discount_t, rho_tm1, lambda_ = widen(*trajectory, cut(lambda_, truncation_t))
-    delta_t = _leak(rho_tm1, clip_rho_threshold, alpha) * (r_t + discount_t * v_t - v_tm1)
+    if sample_mask is not None:
+        v_tm1, v_t, r_t, rho_tm1 = (leave_out(jnp.asarray(sample_mask), x) for x in (v_tm1, v_t, r_t, rho_tm1))
+    delta_t = times(_leak(rho_tm1, clip_rho_threshold, alpha), bootstrap(r_t, discount_t, v_t) - v_tm1)
     decay_t = discount_t * _leak(rho_tm1, 1.0, alpha) * lambda_
     if sample_mask is not None:
         kept = jnp.asarray(sample_mask)
         delta_t, decay_t = jnp.where(kept, delta_t, 0.0), jnp.where(kept, decay_t, 1.0)
     zero = vary_like(jnp.zeros_like(r_t[0]), lambda_, alpha, clip_rho_threshold)
-    errors = backwards(function, lambda later, delta, decay: delta + decay * later, (delta_t, decay_t), zero, method)
+    errors = backwards(
+        function, lambda later, delta, decay: delta + times(decay, later), (delta_t, decay_t), zero, method
+    )
     # The target is the error plus the value; only the value outside of it carries the gradient.
     errors = constant_if(stop_target_gradients, errors + v_tm1) - v_tm1
     return errors.astype(dtype)
@@ -88,14 +94,15 @@ def _with_advantage(
         truncation_t,
         method,
     )
+    check_range(function, low=0, finite=False, clip_pg_rho_threshold=clip_pg_rho_threshold)
     v_tm1, v_t, r_t, discount_t, rho_tm1 = map(jnp.asarray, trajectory)
     lambda_ = jnp.asarray(lambda_)
     lambda_ = lambda_[:-1] if lambda_.ndim else lambda_
-    bootstrap = v_tm1[1:] + lambda_ * errors[1:]
+    following = v_tm1[1:] + times(lambda_, errors[1:])
     if truncation_t is not None:  # v_tm1 goes on with another episode there
-        bootstrap = jnp.where(jnp.asarray(truncation_t)[:-1], v_t[:-1], bootstrap)
-    q_estimate = r_t + discount_t * jnp.concatenate([bootstrap, v_t[-1:]])
-    pg_advantage = _leak(rho_tm1, clip_pg_rho_threshold, alpha) * (q_estimate - v_tm1)
+        following = jnp.where(jnp.asarray(truncation_t)[:-1], v_t[:-1], following)
+    q_estimate = bootstrap(r_t, discount_t, jnp.concatenate([following, v_t[-1:]]))
+    pg_advantage = times(_leak(rho_tm1, clip_pg_rho_threshold, alpha), q_estimate - v_tm1)
     return VTraceOutput(errors, pg_advantage, q_estimate)
 
 

@@ -1,0 +1,64 @@
+"""Probabilities of 0 and 1, scales at the ends of float32, and parameters out of range."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import dist
+
+P = jnp.array([0.25, 0.0, 0.75])
+L = jnp.array([0.0, -jnp.inf, 1.0])
+
+
+def test_a_probability_of_0_leaves_gradients_finite():
+    gradient = jax.grad(lambda p: dist.Categorical(probs=p).log_prob(0))(P)
+    np.testing.assert_allclose(gradient, [3.0, -1.0, -1.0], rtol=1e-6)
+    uniform = dist.Categorical(probs=jnp.full(3, 1 / 3))
+    for make, x in ((lambda p: dist.Categorical(probs=p), P), (lambda z: dist.Categorical(logits=z), L)):
+        for function in (
+            lambda x, make=make: make(x).entropy(),
+            lambda x, make=make: make(x).kl_divergence(uniform),
+            lambda x, make=make: make(x).kl_divergence(make(x)),
+            lambda x, make=make: make(x).cross_entropy(make(x)),
+        ):
+            value, gradient = jax.value_and_grad(function)(x)
+            assert np.isfinite(value) and np.all(np.isfinite(gradient))
+    fair = dist.Bernoulli(probs=0.5)
+    for name, sure in (("probs", (0.0, 1.0)), ("logits", (-jnp.inf, jnp.inf))):
+        for x, outcome in zip(sure, (0, 1), strict=True):
+            make = lambda x, name=name: dist.Bernoulli(**{name: x})
+            for function, expected in (
+                (lambda x, outcome=outcome, make=make: make(x).log_prob(outcome), 0.0),
+                (lambda x, make=make: make(x).entropy(), 0.0),
+                (lambda x, make=make: make(x).kl_divergence(fair), np.log(2)),
+            ):
+                value, gradient = jax.value_and_grad(function)(x)
+                np.testing.assert_allclose(value, expected, rtol=1e-6)
+                assert np.isfinite(gradient)
+
+
+def test_divergences_of_gaussians_hold_at_the_ends_of_float32():
+    kl = lambda s, t: dist.Normal(0.0, s).kl_divergence(dist.Normal(0.0, t))
+    np.testing.assert_allclose(kl(1e-22, 1.0), 50.157, rtol=1e-4)
+    np.testing.assert_allclose([kl(1e-23, 1e-23), kl(1e30, 1e30)], 0.0)
+    diag = dist.MultivariateNormalDiag(jnp.zeros(2), jnp.full(2, 1e-22))
+    other = dist.MultivariateNormalDiag(jnp.zeros(2), jnp.ones(2))
+    np.testing.assert_allclose(diag.kl_divergence(other), 2 * 50.157, rtol=1e-4)
+
+
+def test_parameters_out_of_range_are_refused():
+    for call, word in (
+        (lambda: dist.Normal(0.0, 0.0), "scale"), (lambda: dist.Normal(0.0, -1.0), "scale"),
+        (lambda: dist.Normal(0.0, np.nan), "scale"),
+        (lambda: dist.MultivariateNormalDiag(jnp.zeros(2), jnp.array([1.0, -1.0])), "scale_diag"),
+        (lambda: dist.Bernoulli(probs=1.5), "probs"), (lambda: dist.Bernoulli(probs=np.nan), "probs"),
+        (lambda: dist.Bernoulli(logits=np.nan), "logits"),
+        (lambda: dist.Categorical(probs=jnp.array([-0.5, 1.5])), "probs"),
+        (lambda: dist.Categorical(probs=jnp.zeros(2)), "zeros only"),
+        (lambda: dist.Categorical(logits=jnp.array([0.0, np.nan])), "logits"),
+        (lambda: dist.Categorical(probs=jnp.zeros((2, 0))), "at least one category"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            call()
+    assert np.isnan(jax.jit(lambda p: dist.Categorical(probs=p).log_prob(0))(jnp.zeros(2)))
