@@ -40,6 +40,20 @@ def test_norms_of_large_numbers_are_those_of_small_ones(name, dtype, size):
     np.testing.assert_allclose(large.astype(np.float32), small, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("name", [name for name in NORMS if name != "LayerNorm, fast"])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e8])
+def test_gradients_of_norms_are_those_in_float64(name, size):
+    x = np.array([[1.0, -1.3, 0.5, 0.4]]) * size
+    loss = lambda x: jnp.sum(jnp.sin(3 * go(NORMS[name], x)))
+    narrow = jax.grad(loss)(x.astype(np.float32))
+    second = jax.grad(lambda x: jnp.vdot(jnp.arange(4.0, dtype=x.dtype), jax.grad(loss)(x)[0]))(x.astype(np.float32))
+    with jax.enable_x64(True):
+        wide = jax.grad(loss)(x)
+        wide_second = jax.grad(lambda x: jnp.vdot(jnp.arange(4.0, dtype=x.dtype), jax.grad(loss)(x)[0]))(x)
+    np.testing.assert_allclose(narrow, wide, rtol=1e-3, atol=1e-4 * np.abs(wide).max())
+    np.testing.assert_allclose(second, wide_second, rtol=1e-3, atol=1e-3 * np.abs(wide_second).max())
+
+
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8, bool])
 def test_norms_of_integers_are_those_of_floats(name, dtype):

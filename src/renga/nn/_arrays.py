@@ -1,5 +1,6 @@
 """Array operations that the layers share, on `jax.lax` alone: they are traced in every layer."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -106,16 +107,27 @@ def inverse_root(x: jax.Array, eps: ArrayLike) -> jax.Array:
 
 
 def inverse_rms(x: jax.Array, axes: Sequence[int], eps: ArrayLike) -> jax.Array:
-    """1 / √(mean(|x|²) + ε) over axes, which go; right up to |x| of 1e31 in float32.
-
-    There the squares are taken of x · 2⁻⁴⁰: the same digits, since that is a power of two, and no overflow.
-    """
+    """1 / √(mean(|x|²) + ε) over axes, which go; right up to |x| of 1e31 in float32."""
     value = known(eps)
     if x.dtype != jnp.float32 or value is None or not value > 1e-13:  # or ε 2⁻⁸⁰ would be lost
         return inverse_root(mean(square(x), axes), eps)
+    return _inverse_rms(x, tuple(axes), float(value))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _inverse_rms(x: Any, axes: tuple[int, ...], eps: float) -> jax.Array:
+    # The squares are taken of x · 2⁻⁴⁰: the same digits, since that is a power of two, and no overflow.
     small = np.float32(2.0**-40)
-    mean_square = mean(lax.square(lax.mul(x, small)), axes)
-    return lax.mul(inverse_root(mean_square, value * 2.0**-80), small)
+    return lax.mul(inverse_root(mean(lax.square(lax.mul(x, small)), axes), eps * 2.0**-80), small)
+
+
+@_inverse_rms.defjvp
+def _inverse_rms_jvp(axes: tuple[int, ...], eps: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """With r the value, dr = -r mean((r x) (r dx)), whose factors are near 1 where r³ would overflow."""
+    (x,), (dx,) = primals, tangents
+    r = _inverse_rms(x, axes, eps)
+    spread_r = expand(r, axes, x.shape)
+    return r, lax.neg(lax.mul(r, mean(lax.mul(lax.mul(spread_r, x), lax.mul(spread_r, dx)), axes)))
 
 
 def is_complex(x: jax.Array) -> bool:
