@@ -189,6 +189,7 @@ class ConvND(_Conv):
             name,
         )
         self.kernel_dilation = pad.replicate(rate, num_spatial_dims, "rate")
+        self.lhs_dilation = (1,) * num_spatial_dims
         self.feature_group_count = feature_group_count
         if pad.is_padfn(padding):
             self.padding = pad.create_from_padfn(padding, self.kernel_shape, self.kernel_dilation, num_spatial_dims)
@@ -216,6 +217,7 @@ class ConvND(_Conv):
             w,
             window_strides=self.stride,
             padding=self.padding,
+            lhs_dilation=self.lhs_dilation,
             rhs_dilation=self.kernel_dilation,
             dimension_numbers=self.dimension_numbers,
             feature_group_count=groups,
@@ -395,7 +397,9 @@ class DepthwiseConvND(_Conv):
             name,
         )
         self.channel_multiplier = channel_multiplier
-        self.kernel_dilation = pad.replicate(rate, num_spatial_dims, "rate")
+        self.kernel_dilation = self.rhs_dilation = pad.replicate(rate, num_spatial_dims, "rate")
+        self.lhs_dilation = (1,) * num_spatial_dims
+        self.dn = self.dimension_numbers
         if pad.is_padfn(padding):
             self.padding = pad.create_from_padfn(padding, self.kernel_shape, self.kernel_dilation, num_spatial_dims)
         elif not isinstance(padding, str):
@@ -417,8 +421,9 @@ class DepthwiseConvND(_Conv):
             w,
             window_strides=self.stride,
             padding=self.padding,
-            rhs_dilation=self.kernel_dilation,
-            dimension_numbers=self.dimension_numbers,
+            lhs_dilation=self.lhs_dilation,
+            rhs_dilation=self.rhs_dilation,
+            dimension_numbers=self.dn,
             feature_group_count=channels,
         )
         return self._finish(out, outputs, inputs.dtype, batched)

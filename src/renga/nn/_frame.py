@@ -86,6 +86,7 @@ class Frame:
         a function is run a second time, inside a JAX transformation.
       split: whether each element of an `nn.vmap` has its own keys, so that no parameter can be made.
       scopes: the module methods being executed, the innermost last.
+      called: module name → names of the modules whose methods it called.
       lifting: the prefix of the lifted function whose `init` is being run, if any.
       updaters: of lifted functions with state, to check that they were used.
       trace: the JAX trace of this call: what is stored must not belong to an inner one.
@@ -114,6 +115,7 @@ class Frame:
         self.settled = not creating
         self.split = False
         self.scopes: list[Scope] = [Scope(None, "")]
+        self.called: dict[str, set[str]] = {}
         self.trace = self.keys_trace = current_trace()
 
     @property
@@ -143,6 +145,12 @@ class Frame:
             yield
         finally:
             self.scopes.pop()
+
+    def note_call(self, caller: Any, name: str) -> None:
+        """Remembers that a method of `caller` called one of the module of this name."""
+        caller_name = getattr(caller, "module_name", name)
+        if caller_name != name:
+            self.called.setdefault(caller_name, set()).add(name)
 
     # --- names -------------------------------------------------------------------------------
 

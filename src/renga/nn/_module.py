@@ -149,6 +149,7 @@ def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable
         if module_name is None:
             raise ValueError(_NO_SUPER.format(type(self).__name__))
         scopes = frame.scopes
+        frame.note_call(scopes[-1].module, module_name)
         scopes.append(Scope(self, scope_name))
         try:
             label = self.name if is_call else f"{self.name}/~{name}"
@@ -195,6 +196,12 @@ class ModuleMetaclass(type(Protocol)):  # so that modules may also implement pro
             elif inspect.isfunction(value) and (key == "__call__" or not (key.startswith("__") and key.endswith("__"))):
                 setattr(cls, key, _wrap_method(key, value, cls))
         return cls
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's parameters, for `inspect.signature` and editors."""
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Makes an instance inside of a scope of its own."""
@@ -296,22 +303,27 @@ class Module(metaclass=ModuleMetaclass):
 
     @transparent
     def params_dict(self) -> dict[str, Any]:
-        """Returns the parameters of this module and those inside it: "linear/w" → array."""
+        """Returns the parameters of this module and of those that it made or called: "linear/w" → array."""
         return _below(self, current_frame("params_dict").params)
 
     @transparent
     def state_dict(self) -> dict[str, Any]:
-        """Returns the states of this module and those inside it: "counter/count" → array."""
+        """Returns the states of this module and of those that it made or called: "counter/count" → array."""
         state = current_frame("state_dict").state
         return {name: pair.current for name, pair in _below(self, state).items()}
 
 
 def _below(module: Module, tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    own = module.module_name
+    """The entries of a module, of the modules made in it, and of those that it called."""
+    called = current_frame("params_dict").called
+    found, new = set(), {module.module_name}
+    while new:
+        found |= new
+        new = set().union(*(called.get(name, ()) for name in new)) - found
     return {
         f"{bundle}/{name}": value
         for bundle, values in tree.items()
-        if bundle == own or bundle.startswith(f"{own}/")
+        if any(bundle == own or bundle.startswith(f"{own}/") for own in found)
         for name, value in values.items()
     }
 

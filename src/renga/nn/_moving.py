@@ -167,10 +167,10 @@ class EMAParamsTree(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self._decay = decay
-        self._zero_debias = zero_debias
-        self._warmup_length = warmup_length
-        self._ignore_regex = ignore_regex
+        self.decay = decay
+        self.zero_debias = zero_debias
+        self.warmup_length = warmup_length
+        self.ignore_regex = ignore_regex
 
     def __call__(self, tree: PyTree, update_stats: bool = True) -> PyTree:
         """Returns the averages of all arrays.
@@ -181,10 +181,10 @@ class EMAParamsTree(Module):
         """
 
         def average(name: str, value: Any) -> Any:
-            ema = ExponentialMovingAverage(self._decay, self._zero_debias, self._warmup_length, name=name)
+            ema = ExponentialMovingAverage(self.decay, self.zero_debias, self.warmup_length, name=name)
             return ema(value, update_stats=update_stats)
 
-        return map_named(average, tree, self._ignore_regex, tilde="_tilde_")
+        return map_named(average, tree, self.ignore_regex, tilde="_tilde_")
 
 
 def map_named(function: Any, tree: PyTree, ignore_regex: str, tilde: str) -> PyTree:

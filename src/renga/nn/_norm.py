@@ -326,7 +326,9 @@ class GroupNorm(Module):
         self.eps = eps
         self.scale_init = scale_init or jnp.ones
         self.offset_init = offset_init or jnp.zeros
+        self.data_format = data_format
         self.channel_index = get_channel_index(data_format)
+        self.rank: int | None = None  # of the inputs, after the first call
 
     def __call__(
         self,
@@ -346,6 +348,7 @@ class GroupNorm(Module):
         """
         check_call("GroupNorm", self.create_scale, scale, self.create_offset, offset)
         x = floating(x)
+        self.rank = x.ndim
         channel = self.channel_index % x.ndim
         channels = x.shape[channel]
         if channels % self.groups:

@@ -130,9 +130,9 @@ class SNParamsTree(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self._eps = eps
-        self._n_steps = n_steps
-        self._ignore_regex = ignore_regex
+        self.eps = eps
+        self.n_steps = n_steps
+        self.ignore_regex = ignore_regex
 
     def __call__(self, tree: PyTree, update_stats: bool = True) -> PyTree:
         """Returns the tree with its matrices normalised.
@@ -143,7 +143,7 @@ class SNParamsTree(Module):
         """
 
         def normalise(name: str, value: ArrayLike) -> Array:
-            norm = SpectralNorm(self._eps, self._n_steps, name=name)
+            norm = SpectralNorm(self.eps, self.n_steps, name=name)
             return norm(value, update_stats=update_stats)
 
-        return map_named(normalise, tree, self._ignore_regex, tilde="_tilde")
+        return map_named(normalise, tree, self.ignore_regex, tilde="_tilde")

@@ -56,6 +56,7 @@ class MLP(Module):
         if not with_bias and b_init is not None:
             raise ValueError("MLP: b_init was given, but with_bias is False")
         self.output_sizes = tuple(output_sizes)
+        self.output_size = self.output_sizes[-1] if self.output_sizes else None
         self.with_bias = with_bias
         self.w_init = w_init
         self.b_init = b_init

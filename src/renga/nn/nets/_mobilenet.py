@@ -113,6 +113,7 @@ class MobileNetV1(Module):
         self.channels = channels
         self.num_classes = num_classes
         self.use_bn = use_bn
+        self.with_bias = not use_bn
 
     def __call__(
         self,
@@ -128,7 +129,7 @@ class MobileNetV1(Module):
           is_training: as in `BatchNorm`.
           stats: as in `BatchNorm`.
         """
-        conv = Conv2D(32, 3, stride=2, padding="VALID", with_bias=not self.use_bn)
+        conv = Conv2D(32, 3, stride=2, padding="VALID", with_bias=self.with_bias)
         out = conv(inputs)
         if self.use_bn:
             norm = BatchNorm(create_scale=True, create_offset=True, decay_rate=_BN_DECAY)
