@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, PyTree, Shaped
 from renga._core.ranges import check_integer, check_range
 from renga.nn import _lazy
 from renga.nn._arrays import as_array, cast, spread, wide
-from renga.nn._module import Module
+from renga.nn._module import Module, transparent
 from renga.nn._params import get_state, set_state
 from renga.nn.initializers import Constant, Initializer
 
@@ -112,6 +112,7 @@ class ExponentialMovingAverage(Module):
             set_state("average", average)
         return cast(average, value.dtype) if jnp.issubdtype(value.dtype, jnp.inexact) else average
 
+    @transparent
     def _weights(self, counter: Array, dtype: Any) -> tuple[Array, Array]:
         """What is kept of the average and taken of the value: β and 1 - β; 0 and 1 while it warms up."""
         decay, take = jnp.asarray(self.decay, dtype), jnp.asarray(1 - self.decay, dtype)
@@ -120,6 +121,7 @@ class ExponentialMovingAverage(Module):
             decay, take = lax.select(warm, decay, jnp.zeros_like(decay)), lax.select(warm, take, jnp.ones_like(take))
         return decay, take
 
+    @transparent
     def _debias(self, counter: Array, dtype: Any) -> Array:
         """1 - βᵗ, with all its digits where β is close to 1."""
         real = jnp.finfo(dtype).dtype
