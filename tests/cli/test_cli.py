@@ -1,12 +1,22 @@
 """The command, as its users meet it."""
 
+import dataclasses
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import types
+from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
+from renga import systems
 from renga.cli import main
+from renga.loop import RunError
 
 SIZES = ["--gen-sizes", "8", "--disc-sizes", "8", "--latent-size", "4", "--batch-size", "8"]
 SMALL = [*SIZES, "--data", "ring", "--devices", "1", "--quiet"]
@@ -105,6 +115,173 @@ def test_a_wrong_name_or_value_gets_the_valid_ones(args, messages, capsys):
 def test_traceback_is_shown_when_asked_for(capsys):
     assert main(["eval", "nowhere", "--traceback"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["--seed", "3"], 1, "has the seed 0, which cannot be changed, got 3"),
+        (["--window", "3"], 1, "has the window 1, which cannot be changed, got 3"),
+        (["--steps", "2"], 1, "steps must be at least that, got 2"),
+        (["--directory", "elsewhere"], 2, "--directory is of a new run"),
+        (["--preset", "x"], 1, "--preset must be one of none, for this system"),
+        (["--num-processes", "2"], 2, "--num-processes and --process-id need --coordinator"),
+    ],
+)
+def test_an_option_that_a_run_cannot_take_is_refused_and_changes_nothing(args, code, message, run_directory, capsys):
+    before = {p: p.read_bytes() for p in run_directory.rglob("*") if p.is_file()}
+    found = main(["train", "gan", "--resume", str(run_directory), "--quiet", "--devices", "1", *args])
+    assert message in capsys.readouterr().err
+    assert found in (code, 2)
+    assert {p: p.read_bytes() for p in run_directory.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("batch_size", "many", "the saved config is damaged: batch_size must be int, got 'many'"),
+        ("loss", "hing", "the saved config is damaged: loss must be Literal"),
+        ("gen_sizes", [1.5], r"the saved config is damaged: gen_sizes must be tuple"),
+        ("extra", 1, "this version of renga.systems.gan has no field extra"),
+    ],
+)
+def test_a_saved_config_that_does_not_fit_is_said(name, change, message, run_directory, tmp_path, capsys):
+    saved = json.loads((run_directory / "config.json").read_text())
+    saved["config"][name] = change
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert main(["eval", str(tmp_path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_field_that_was_added_does_not_block_a_resume(run_directory, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(run_directory, directory)
+    saved = json.loads((directory / "config.json").read_text())
+    del saved["config"]["label_smoothing"]
+    (directory / "config.json").write_text(json.dumps(saved))
+    done = saved["loop"]["steps"]
+    command = ["train", "gan", "--resume", str(directory), "--steps", str(done), "--quiet", "--devices", "1"]
+    assert main([*command, "--no-evaluate"]) == 0
+    assert json.loads((directory / "config.json").read_text())["config"]["label_smoothing"] == 0.0
+
+
+def test_doctor_says_what_is_wrong_and_repairs_it(run_directory, tmp_path, capsys):
+    assert main(["doctor", str(run_directory)]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    directory = tmp_path / "run"
+    shutil.copytree(run_directory, directory)
+    (directory / "evaluation.json").write_text("{")
+    assert main(["doctor", str(directory)]) == 1
+    assert "BAD   evaluation.json" in capsys.readouterr().out
+    assert main(["doctor", "--repair", str(directory)]) == 0
+    assert "done  moved evaluation.json to damaged/evaluation.json" in capsys.readouterr().out
+    assert main(["doctor", str(tmp_path / "nowhere")]) == 1
+    assert main(["doctor"]) == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyConfig:
+    """What the toy can be asked for."""
+
+    bad: bool = False
+    size: int = 1
+
+
+def make_toy(config):
+    if config.size < 1:
+        raise RunError("toy: size must be at least 1")
+    bad = jnp.float32(jnp.nan if config.bad else 1.0)
+    return lambda key: jnp.int32(0), lambda n: (n + 1, {"loss": n * bad})
+
+
+Toy = types.ModuleType("renga.systems.toy", "A system whose runs are cheap.")
+Toy.Config, Toy.STEPS, Toy.make = ToyConfig, 3, make_toy
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(systems, "get", lambda name: Toy)
+    return tmp_path
+
+
+def test_runs_that_begin_in_the_same_second_have_directories_of_their_own(toy, monkeypatch, capsys):
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101-000000")
+    for _ in range(3):
+        assert main(["train", "toy", "--quiet"]) == 0
+    names = sorted(p.name for p in (toy / "runs").iterdir())
+    assert names == ["toy-20260101-000000", "toy-20260101-000000-2", "toy-20260101-000000-3"]
+
+
+def test_a_refused_run_leaves_nothing_behind(toy, capsys):
+    assert main(["train", "toy", "--quiet", "--size", "0"]) == 1
+    assert not list(toy.iterdir())
+
+
+def test_a_number_that_is_not_finite_is_an_error_at_the_end(toy, capsys):
+    assert main(["train", "toy", "--quiet", "--bad", "--directory", "run"]) == 1
+    assert "renga: not finite: loss by step 1; --debug-nans" in capsys.readouterr().err
+    assert "loss was not finite" in (toy / "run" / "report.html").read_text()
+
+
+def test_an_old_preset_or_directory_is_not_ignored_by_a_resume(toy, capsys):
+    assert main(["train", "toy", "--quiet", "--directory", "run"]) == 0
+    assert main(["train", "toy", "--quiet", "--override", "--directory", "other"]) == 2
+    assert "--override is for --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "steps"), [(signal.SIGINT, 10**9), (signal.SIGTERM, 10**9), (signal.SIGTERM, 1)])
+def test_a_signal_is_the_exit_code(number, steps, tmp_path):
+    """While it trains, and in the compiler, where a step that never ends stands for it."""
+    text = (
+        "import sys, jax, jax.numpy as jnp\n"
+        "from test_cli import Toy, main, systems\n"
+        "systems.get = lambda name: Toy\n"
+        f"if {steps} == 1:\n"
+        "    import time\n"
+        "    Toy.make = lambda config: (lambda key: print('compiling', flush=True) or time.sleep(60), None)\n"
+        f"sys.exit(main(['train', 'toy', '--directory', 'run', '--steps', '{steps}']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", text],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if steps == 1:
+        assert process.stdout.readline() == "compiling\n"
+    else:
+        end = time.monotonic() + 60
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    if steps == 1:
+        assert f"renga: {number.name}: ended before the first steps were done" in errors
+        assert not (tmp_path / "run" / "config.json").exists()
+    else:
+        assert "go on with\n  renga train toy --resume run" in output
+
+
+@pytest.mark.parametrize("columns", ["1"])
+def test_help_survives_a_narrow_terminal_of_ascii(columns):
+    environment = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "renga.cli", "train", "dqn", "--help"]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_reader_that_has_gone_is_no_crash():
+    command = f"{sys.executable} -m renga.cli list | true"
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert process.stderr == ""
 
 
 def test_the_command_is_installed():

@@ -159,12 +159,27 @@ def test_actor_critic_keeps_the_bootstrap_of_a_cut_episode(algorithm, memory, mo
     assert metrics["value_loss"] < 0.005  # with ends for cuts, ½ Var(1, 1.5, 1.75) = 0.049
 
 
+@pytest.mark.parametrize("variant", ["dqn", "v-trace with memory"])
+def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
+    system, config = VARIANTS[variant]
+    init, step = system.make(config)
+    state = jax.eval_shape(init, jax.random.key(0))
+    after, _ = jax.eval_shape(step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
 @pytest.mark.parametrize(
     ("system", "changes", "message"),
     [
         (dqn, {"n_step": 0}, "dqn: n_step must be at least 1, got 0"),
         (dqn, {"replay_size": 10}, "dqn: replay_size must be at least warmup = 40, got 10"),
         (dqn, {"discount": 1.5}, "dqn: discount must be in"),
+        (dqn, {"learning_rate": float("inf")}, "dqn: learning_rate must be finite, got inf"),
+        (dqn, {"max_value": float("nan")}, "dqn: max_value must be finite, got nan"),
+        (dqn, {"replay_size": 2**31}, "dqn: replay_size must be a number of 32 bits"),
+        (dqn, {"replay_size": 2**31 - 1}, "dqn: replay_size must be at most 2³⁰"),
+        (actor_critic, {"clip": float("inf")}, "actor_critic: clip must be finite, got inf"),
+        (actor_critic, {"rollout_length": 2**30}, r"rollout_length must be at most \d+ with num_envs = 4"),
         (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
         (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),

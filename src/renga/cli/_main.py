@@ -9,6 +9,7 @@ import importlib
 import io
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ USAGE = """usage: renga COMMAND …
   --traceback                         show where an error came from
 """
 
+NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = ("doctor", "eval", "export", "list", "report", "train")
 
 
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # where a terminal knows ASCII only, γ becomes ?
             stream.reconfigure(errors="replace")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     try:
         code = _run(args, show_traceback)
         sys.stdout.flush()

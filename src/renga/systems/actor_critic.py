@@ -62,6 +62,7 @@ class Rollout(NamedTuple):
     discount_t: Array  # 0 where s_t ends an episode or was cut off from what follows
     adv_t: Array
     target_tm1: Array  # for the value of s_tm1
+    legal_tm1: Array | None = None  # which actions were legal in s_tm1; None if all were
 
 
 class State(NamedTuple):
@@ -168,10 +169,20 @@ def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
 # ---------------------------------------------------------------- learning
 
 
+def _check_players(config: Config, env: envs.Environment) -> None:
+    """Values here are one player's: where players take turns, the best for one is the worst for the other."""
+    if env.num_players > 1:
+        raise RunError(
+            f"actor_critic: env must be a world for one player, got {config.env!r} for {env.num_players}, whose "
+            "rewards are those of the player who moves; `renga train muzero` plays such games"
+        )
+
+
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
+    _check_players(config, env.env)
     network = _network(config, env.env)
     unroll, initial_memory = network.apply
     num_updates = config.decay_steps * config.epochs * config.minibatches
@@ -179,17 +190,19 @@ def make(config: Config):
     schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
     optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
 
-    def act(params: PyTree, key: PRNGKeyArray, s: Array, first: Array, memory: PyTree):
+    def act(params: PyTree, key: PRNGKeyArray, s: Array, first: Array, memory: PyTree, legal: Array | None):
         """One step of the policy in every environment."""
         logits, v, memory = unroll(params, s[None], first[None], memory)
-        a = jax.random.categorical(key, logits[0])
-        return a, _log_prob(logits[0], a), v[0], memory
+        logits = _masked(logits[0], legal)
+        a = jax.random.categorical(key, logits)
+        return a, _log_prob(logits, a), v[0], memory
 
     def interact(state: State, key: PRNGKeyArray):
         """Goes on for one step; returns also what `Rollout` is made of."""
         key_act, key_env = jax.random.split(key)
         s = env.observe(state.env)
-        a, log_mu_a, v, memory = act(state.params, key_act, s, state.first, state.memory)
+        legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
+        a, log_mu_a, v, memory = act(state.params, key_act, s, state.first, state.memory, legal)
         env_state, step = env.step(key_env, state.env, a)
         cut = step.truncated & ~step.terminated
 
@@ -201,13 +214,13 @@ def make(config: Config):
         v_end = jax.lax.cond(jnp.any(cut), value_of_end, lambda: jnp.zeros_like(v))
         r = step.reward + jnp.where(cut, config.discount * v_end, 0.0)
         after = state._replace(env=env_state, first=step.last, memory=memory)
-        return after, (s, state.first, a, log_mu_a, v, r, step.last)
+        return after, (s, state.first, a, log_mu_a, v, r, step.last, legal)
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
         """Goes on for T steps; returns also the value of the state after them."""
         env_state, first, memory = shard_batch((state.env, state.first, state.memory))
         state = state._replace(env=env_state, first=first, memory=memory)
-        state, (s, first, a, log_mu_a, v, r_t, last) = jax.lax.scan(
+        state, (s, first, a, log_mu_a, v, r_t, last, legal) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
         v_last = unroll(state.params, env.observe(state.env)[None], state.first[None], state.memory)[1][0]
@@ -216,11 +229,12 @@ def make(config: Config):
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
             r_t, discount_t, config.trace_decay, values
         )
-        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v), v_last
+        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal), v_last
 
     def loss_fn(params: PyTree, batch: Rollout, memory: PyTree, v_last: Array) -> tuple[Array, dict[str, Array]]:
         """The mean over environments of each one's loss. `batch` is `[T, B, ...]`."""
         logits, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
+        logits = _masked(logits, batch.legal_tm1)
         ratios = jnp.exp(_log_prob(logits, batch.a_tm1) - batch.log_mu_a)
         adv = batch.adv_t
         if config.algorithm == "vtrace":
@@ -301,6 +315,11 @@ def make(config: Config):
     return init, step
 
 
+def _masked(logits: Float[Array, "*B A"], legal: Array | None) -> Float[Array, "*B A"]:
+    """Takes illegal actions out of a policy."""
+    return logits if legal is None else jnp.where(legal, logits, -jnp.inf)
+
+
 def _log_prob(logits: Float[Array, "*B A"], a: Array) -> Float[Array, "*B"]:
     return jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], axis=-1)[..., 0]
 
@@ -312,13 +331,14 @@ def evaluate(config: Config, state: State) -> dict[str, float]:
     memory = initial_memory({}, num_episodes)
 
     def play(key: PRNGKeyArray, greedy: bool) -> Array:
-        def act(key: PRNGKeyArray, s: Array, memory: PyTree) -> tuple[Array, PyTree]:
+        def act(key: PRNGKeyArray, s: Array, memory: PyTree, legal: Array | None = None) -> tuple[Array, PyTree]:
             never = jnp.zeros((1, num_episodes), bool)
             logits, _, memory = unroll(state.params, s[None], never, memory)
-            a = jnp.argmax(logits[0], axis=-1) if greedy else jax.random.categorical(key, logits[0])
-            return a, memory
+            logits = _masked(logits[0], legal)
+            return jnp.argmax(logits, axis=-1) if greedy else jax.random.categorical(key, logits), memory
 
-        return envs.episode_returns(env, act, key, num_episodes, memory=memory)
+        masked = env.has_illegal_actions
+        return envs.episode_returns(env, act, key, num_episodes, memory=memory, legal_actions=masked)
 
     key = jax.random.key(20_201_207)
     greedy, sampled = jax.jit(lambda key: (play(key, True), play(key, False)))(key)

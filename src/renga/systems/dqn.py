@@ -63,6 +63,7 @@ class Transition(NamedTuple):
     r_t: Array  # discounted sum of the n rewards, or of as many as the episode had left
     discount_t: Array  # product of the n discounts: 0 where s_t is terminal; a time-out keeps its bootstrap
     s_t: Array  # the state that the sum ends with, never of the next episode
+    legal_t: Array | None = None  # which actions are legal in s_t; None if all are
 
 
 class Recent(NamedTuple):
@@ -143,6 +144,9 @@ class Agent(NamedTuple):
         out_select = self.outputs(online, batch.s_t) if self.config.double else out_t
         a_tm1, r_t, discount_t = batch.a_tm1, batch.r_t, batch.discount_t
         q_select = self.q(out_select)
+        if batch.legal_t is not None:  # an illegal action is never the best one
+            q_select = jnp.where(batch.legal_t, q_select, -jnp.inf)
+            out_select = jnp.where(batch.legal_t[..., None], out_select, -jnp.inf)
         if self.config.distribution == "categorical":
             loss = jax.vmap(rl.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))(
                 self.atoms, out_tm1, a_tm1, r_t, discount_t, self.atoms, out_t, q_select
@@ -183,19 +187,32 @@ def _n_step(recent: Recent, discount: float) -> Transition:
     """
     step = recent.step
     r_t, discount_t, s_t = step.reward[0], discount * (1.0 - step.terminated[0]), step.observation[0]
+    legal_t = None if step.legal_actions is None else step.legal_actions[0]
     going_on = ~step.last[0]
     for i in range(1, step.reward.shape[0]):
         r_t = r_t + jnp.where(going_on, discount_t * step.reward[i], 0.0)
         s_t = jnp.where(going_on.reshape(-1, *[1] * (s_t.ndim - 1)), step.observation[i], s_t)
+        if legal_t is not None:
+            legal_t = jnp.where(going_on[:, None], step.legal_actions[i], legal_t)
         discount_t = jnp.where(going_on, discount_t * discount * (1.0 - step.terminated[i]), discount_t)
         going_on &= ~step.last[i]
-    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t)
+    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t)
+
+
+def _check_players(config: Config, env: envs.Environment) -> None:
+    """Values here are one player's: where players take turns, the best for one is the worst for the other."""
+    if env.num_players > 1:
+        raise RunError(
+            f"dqn: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards are "
+            "those of the player who moves; `renga train muzero` plays such games"
+        )
 
 
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
+    _check_players(config, env.env)
     agent = _agent(config, env.env)
     if config.prioritised:
         replay = PrioritisedReplay(config.replay_size, config.priority_exponent)
@@ -214,7 +231,8 @@ def make(config: Config):
         key_act, key_env = jax.random.split(key)
         s_tm1 = env.observe(state.env)
         q = agent.q(agent.outputs(state.online, s_tm1))
-        a_tm1 = rl.epsilon_greedy(epsilon).sample(key_act, q).astype(jnp.int32)
+        legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
+        a_tm1 = rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32)
         env_state, step = env.step(key_env, state.env, a_tm1)
         newest = Recent(s_tm1, a_tm1, step)
         recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)
@@ -283,8 +301,12 @@ def evaluate(config: Config, state: State) -> dict[str, float]:
     env = envs.make(config.env)
     agent = _agent(config, env)
 
-    def act(key: PRNGKeyArray, s: Array, memory: tuple) -> tuple[Array, tuple]:
-        return jnp.argmax(agent.q(agent.outputs(state.online, s)), axis=-1), memory
+    def act(key: PRNGKeyArray, s: Array, memory: tuple, legal: Array | bool = True) -> tuple[Array, tuple]:
+        q = agent.q(agent.outputs(state.online, s))
+        return jnp.argmax(jnp.where(legal, q, -jnp.inf), axis=-1), memory
 
-    returns = jax.jit(lambda key: envs.episode_returns(env, act, key, 100))(jax.random.key(20_201_207))
+    def play(key: PRNGKeyArray) -> Array:
+        return envs.episode_returns(env, act, key, 100, legal_actions=env.has_illegal_actions)
+
+    returns = jax.jit(play)(jax.random.key(20_201_207))
     return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}

@@ -177,6 +177,10 @@ def test_two_devices_give_the_numbers_of_one(tmp_path):
         ({"average_decay": 1.0}, r"average_decay must be in \[0, 1\), got 1.0"),
         ({"data": "ring", "network": "conv"}, "network must be 'mlp' for the data 'ring'"),
         ({"gen_sizes": ()}, "gen_sizes must be one or more positive numbers"),
+        ({"gen_learning_rate": float("inf")}, "gan: gen_learning_rate must be finite, got inf"),
+        ({"r1": float("nan")}, "gan: r1 must be finite, got nan"),
+        ({"latent_size": 2**31}, "gan: latent_size must be a number of 32 bits"),
+        ({"gen_norm": "bach"}, "gan: gen_norm must be one of none, batch, layer, spectral, got 'bach'"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused_by_field(changes, message, unchecked):
@@ -200,3 +204,34 @@ def test_the_ring_is_learned_better_than_at_the_start(tmp_path):
     before = distance(start)
     *_, last = loop.iterate(step, start, steps=1500, window=1500, donate=False)
     assert distance(last.state) < 0.5 * before
+
+
+@pytest.mark.parametrize("count", [2, 7, 40])
+def test_few_images_have_pictures_and_what_can_be_measured(count, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 4), np.uint8)
+    np.savez(tmp_path / "x.npz", images=pixels)
+    config = dataclasses.replace(SMALL, data=str(tmp_path / "x.npz"), latent_size=1)
+    if count == 2:
+        with pytest.raises(ValueError, match="2 images are too few to hold out"):
+            gan.pictures(config)
+        return
+    state = jax.jit(gan.make(config)[0])(jax.random.key(0))
+    held_out = round(0.2 * count)
+    pictures = gan.pictures(config)(state)
+    assert pictures["real_left_fake_right"].dtype == np.uint8
+    assert all(np.isfinite(x).all() for x in pictures.values())
+    measures = gan.evaluate(config, state)
+    assert measures == {"held_out_images": 1.0} if held_out == 1 else "coverage" in measures
+    assert all(np.isfinite(x) for x in measures.values())
+
+
+@pytest.mark.parametrize("data", ["ring", "digits"])
+def test_a_generator_that_diverged_still_has_pictures(data):
+    config = dataclasses.replace(SMALL, data=data)
+    state = jax.jit(gan.make(config)[0])(jax.random.key(0))
+    bad = state._replace(average=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state.average))
+    for picture in gan.pictures(config)(bad).values():
+        assert picture.dtype == np.uint8
+    if data == "digits":
+        with pytest.raises(RunError, match="gan: the samples are not finite"):
+            gan.evaluate(config, bad)

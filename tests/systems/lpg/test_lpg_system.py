@@ -210,11 +210,24 @@ def test_regression_finds_what_predictions_encode():
         ({"discount": 1.5}, r"lpg: discount must be in \[0, 1\], got 1.5"),
         ({"worlds": ("grid/nowhere",)}, "lpg: worlds must be of .*grid/all.*, got 'grid/nowhere'"),
         ({"lifetime": 1}, "lpg: lifetime must be at least num_updates = 2, got 1"),
+        ({"learning_rates": (0.1, float("nan"))}, r"lpg: learning_rates must be finite, got \(0.1, nan\)"),
+        ({"network_learning_rates": (0.0,)}, "lpg: network_learning_rates must be positive"),
+        ({"y_costs": (-1.0,)}, "lpg: y_costs must be 0 or positive"),
+        ({"policy_entropy": -0.1}, "lpg: policy_entropy must be 0 or positive, got -0.1"),
+        ({"meta_learning_rate": float("inf")}, "lpg: meta_learning_rate must be finite, got inf"),
+        ({"agent_units": (0,)}, "lpg: agent_units must be positive"),
+        ({"num_envs": 2**31}, "lpg: num_envs must be a number of 32 bits"),
     ],
 )
 def test_what_cannot_be_is_said(changes, message):
     with pytest.raises(loop.RunError, match=message):
         lpg.make(dataclasses.replace(CONFIG, **changes))
+
+
+@pytest.mark.parametrize(("option", "value"), [("levels", 0), ("settings", -1), ("updates", -2), ("seed", 2**32)])
+def test_a_measurement_that_cannot_be_is_said(option, value, unchecked):
+    with pytest.raises(loop.RunError, match=f"lpg: {option} must be"):
+        lpg.evaluate(CONFIG, None, **{option: value})
 
 
 def test_the_command_trains_measures_and_exports_a_rule_for_ones_own_program(tmp_path, capsys):

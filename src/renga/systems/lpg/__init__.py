@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import optim
-from renga.loop import over_devices
+from renga.loop import RunError, over_devices
 from renga.systems.lpg import _pictures
 from renga.systems.lpg._agents import Critic, Network, NetworkCritic, Perceptron, Table, TableCritic
 from renga.systems.lpg._config import (
@@ -216,6 +216,14 @@ def evaluate(
       For each world the mean return of the agents' final policies under each rule, what a random policy gets, and where
       it can be computed the optimum; and a picture of their lifetimes.
     """
+    for name, value, least in (
+        ("levels", levels, 1),
+        ("settings", settings, 1),
+        ("updates", updates, 0),
+        ("seed", seed, 0),
+    ):
+        if not least <= value < 2**31:
+            raise RunError(f"lpg: {name} must be in [{least}, 2³¹), got {value}")
     measures: dict[str, float | np.ndarray] = {}
     found, best, chance = {}, {}, {}
     for name in world or config.worlds:
