@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from renga import optim
 from renga.optim import assignment, perturbations
 
+# In a batch, rows that are matched already must not wait for a column: -I is matched at the start.
 SHAPES = [(1, 1), (3, 5), (5, 3), (6, 6)]
 
 
@@ -16,7 +17,7 @@ SHAPES = [(1, 1), (3, 5), (5, 3), (6, 6)]
 @pytest.mark.parametrize("name", assignment.__all__)
 def test_an_assignment_costs_as_little_as_that_of_scipy(name, shape):
     rng = np.random.default_rng(0)
-    batch = np.stack([rng.normal(size=shape), rng.integers(0, 3, shape), np.zeros(shape), rng.exponential(size=shape)])
+    batch = np.stack([rng.normal(size=shape), rng.integers(0, 3, shape), np.zeros(shape), -np.eye(*shape)])
     batch = batch.astype(np.float32)
     rows, columns = jax.jit(jax.vmap(getattr(assignment, name)))(batch)
     for cost, i, j in zip(batch, rows, columns, strict=True):

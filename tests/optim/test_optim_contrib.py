@@ -138,6 +138,33 @@ def test_real_and_imaginary_parts_are_parameters_of_their_own():
     assert u["z"].dtype == z["z"].dtype
 
 
+@pytest.mark.parametrize("name", ["dog", "dowg", "mechanize", "momo"])
+def test_optimisers_that_use_inner_products_see_complex_numbers_as_pairs(name):
+    """The gradient that is handed to them is the conjugate of JAX's."""
+    tx = OPTIMISERS[name]
+    f = lambda z: jnp.sum(jnp.abs(z - (1 + 2j)) ** 2 * jnp.array([1.0, 3.0])) + 0.1 * jnp.sum(jnp.abs(z) ** 4)
+    g = lambda p: f(p[0] + 1j * p[1])
+    z = jnp.array([0.5j, -1.0 + 1j])
+    p = jnp.stack([z.real, z.imag])
+    s, t = tx.init(z), tx.init(p)
+    for _ in range(4):
+        u, s = tx.update(jnp.conj(jax.grad(f)(z)), s, z, value=f(z))
+        v, t = tx.update(jax.grad(g)(p), t, p, value=g(p))
+        z, p = z + u, p + v
+    np.testing.assert_allclose(z, p[0] + 1j * p[1], rtol=1e-5, atol=1e-6)
+
+
+def test_galore_and_madgrad_take_complex_parameters():
+    z = jax.random.normal(jax.random.key(0), (3, 2), jnp.complex64)
+    for x in (z, z.T):
+        tx = c.scale_by_galore(rank=2, base_optimizer=optim.identity())
+        np.testing.assert_allclose(tx.update(x, tx.init(x), x)[0], x, atol=1e-5)
+    tx = c.madgrad(1.0, momentum=0.0)
+    u, state = tx.update(jnp.array(8j), tx.init(jnp.array(0j)), jnp.array(0j))
+    np.testing.assert_allclose(u, -2j, atol=1e-4)
+    assert state[1].grad_sum_sq.dtype == jnp.float32
+
+
 def test_hutchinson_is_the_diagonal_on_average_for_complex_parameters_too():
     matrix = jnp.array([[3.0, 1.0], [1.0, 2.0]])
     tx = c.hutchinson_estimator_diag_hessian()

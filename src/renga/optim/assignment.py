@@ -34,8 +34,8 @@ def _costs(name: str, cost_matrix: ArrayLike) -> Array:
     return jnp.where(finite, cost, jnp.where(cost == -jnp.inf, low, forbidden))
 
 
-def _add_row(cost: Array, row: Array, u: Array, v: Array, row_of: Array) -> tuple[Array, Array, Array]:
-    """Gives one more row a column, along the shortest augmenting path (Dijkstra's, with the duals u and v)."""
+def _add_row(cost: Array, row: Array, waits: Array, u: Array, v: Array, row_of: Array) -> tuple[Array, Array, Array]:
+    """Gives a row that waits a column, along the shortest augmenting path (Dijkstra's, with the duals u and v)."""
     n, m = cost.shape
     top = jnp.asarray(jnp.inf if jnp.issubdtype(cost.dtype, jnp.inexact) else jnp.iinfo(cost.dtype).max, cost.dtype)
 
@@ -55,7 +55,7 @@ def _add_row(cost: Array, row: Array, u: Array, v: Array, row_of: Array) -> tupl
 
     none = jnp.int32(NONE)
     far, nothing = jnp.full([m], top), jnp.full([m], NONE, jnp.int32)
-    start = vary_like((row, none, jnp.zeros([], bool), far, nothing, jnp.zeros([m], bool), u, v), cost)
+    start = vary_like((row, none, ~waits, far, nothing, jnp.zeros([m], bool), u, v), cost)
     _, column, _, _, before, _, u, v = lax.while_loop(lambda s: ~s[2], grow, start)
 
     def shift(s):
@@ -89,7 +89,7 @@ def _assign(name: str, cost_matrix: ArrayLike, greedy: bool) -> tuple[Array, Arr
 
     def each(i, s):
         row = i.astype(jnp.int32)
-        return vary_like(lax.cond(waits[i], lambda s: _add_row(cost, row, *s), lambda s: s, s), cost)
+        return vary_like(_add_row(cost, row, waits[i], *s), cost)
 
     _, _, row_of = lax.fori_loop(0, n, each, vary_like((u, v, row_of), cost))
     column_of = (

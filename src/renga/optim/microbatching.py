@@ -309,7 +309,7 @@ def micro_vmap(
                 f"micro_vmap: in_axes must have one entry for each of the {len(args)} arguments, got {axes}"
             )
         numbers = [n for n, a in enumerate(axes) if a is not None]
-        batch_axes = [axes[n] for n in numbers] + [0] * len(kwargs)
+        batch_axes = [a for a in axes if a is not None] + [0] * len(kwargs)
         parts = microbatch(
             mapped, numbers, microbatch_size, accumulator, argnames=tuple(kwargs), in_axes=batch_axes,
             num_real_microbatches=num_real_microbatches,

@@ -69,7 +69,7 @@ def _wide(m: Array) -> bool:
 
 def _project(m: Array, projector: Array) -> Array:
     """A matrix in its subspace."""
-    low = m @ projector if _wide(m) else projector.T @ m
+    low = m @ projector if _wide(m) else projector.conj().T @ m
     return low.astype(m.dtype)
 
 
@@ -77,7 +77,7 @@ def _basis(m: Array, rank: int) -> Array:
     """The first singular vectors of the longer side. They are constants to `grad`."""
     work = lax.stop_gradient(m).astype(jnp.promote_types(m.dtype, jnp.float32))
     left, _, right = jnp.linalg.svd(work, full_matrices=False)
-    basis = right[:rank].T if _wide(m) else left[:, :rank]
+    basis = right[:rank].conj().T if _wide(m) else left[:, :rank]
     return basis.astype(m.dtype)
 
 
@@ -170,7 +170,7 @@ class scale_by_galore(GradientTransformationExtraArgs):
             if n is None:
                 return low
             g = jnp.asarray(g)
-            full = low @ projector.T if _wide(_matrix(g, n)) else projector @ low
+            full = low @ projector.conj().T if _wide(_matrix(g, n)) else projector @ low
             return _unmatrix((self.scale * full).astype(low.dtype), g.shape, n)
 
         projector = map_leaves(name, renew, 1, updates, state.projector, numbers)

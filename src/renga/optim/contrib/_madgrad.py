@@ -3,6 +3,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
@@ -67,7 +68,8 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Remembers where the parameters start."""
-        return MadgradState(zero_count(), sum_zeros(params), sum_zeros(params), copies(params))
+        squares = jax.tree.map(jnp.real, sum_zeros(params))
+        return MadgradState(zero_count(), squares, sum_zeros(params), copies(params))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the sums and goes a share of the way."""
