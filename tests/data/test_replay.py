@@ -193,3 +193,63 @@ def test_what_does_not_fit_is_said():
         SequenceReplay(capacity=4, length=4, period=2)
     with pytest.raises(ValueError, match="exponent must be 0 or positive"):
         PrioritisedReplay(4, -1.0)
+
+
+@pytest.mark.parametrize("capacity", [7, 8, 1000])
+def test_counts_go_on_beyond_32_bits(capacity):
+    replays = (UniformReplay(capacity), PrioritisedReplay(capacity), SequenceReplay(capacity, length=2, period=3))
+    for replay in replays:
+        sequences = isinstance(replay, SequenceReplay)
+        state = replay.init(jnp.int32(0), 1) if sequences else replay.init(jnp.int32(0))
+        new = (jnp.array([[5], [6]]), jnp.zeros((2, 1), bool)) if sequences else (jnp.array([5, 6]),)
+        state = state._replace(count=jnp.int32(2**31 - 1))  # the next slot is count % capacity
+        after = replay.add(state, *new)
+        assert 2 * capacity < after.count < 2**31 - 1
+        slots = (2**31 - 1 + np.arange(2)) % capacity
+        np.testing.assert_array_equal(after.items[slots].ravel(), [5, 6])
+        assert after.count % capacity == (2**31 + 1) % capacity
+        if sequences:
+            assert after.count % 3 == (2**31 + 1) % 3
+            assert (replay.num_sequences(after) - capacity // 3) in (-1, 0)
+        else:
+            assert replay.size(after) == capacity
+
+
+def test_priorities_and_indices_out_of_range_are_refused_or_change_nothing():
+    replay = PrioritisedReplay(20, exponent=1.0)
+    state = replay.add(replay.init(jnp.int32(0)), jnp.arange(20))
+    state = replay.update_priorities(state, jnp.arange(20), jnp.arange(20.0) + 1)
+    for bad in (np.nan, np.inf, -1.0, 1e38):
+        with pytest.raises(ValueError, match="priorities"):
+            replay.update_priorities(state, jnp.array([0]), jnp.array([bad]))
+    for bad in (-1, 20):
+        with pytest.raises(ValueError, match=r"indices must be in \[0, 20\)"):
+            replay.update_priorities(state, jnp.array([bad]), jnp.array([1.0]))
+    indices, priorities = jnp.array([0, 1, 2, 3, -1, 40, 4]), jnp.array([np.nan, np.inf, -1.0, 1e38, 9.0, 9.0, 50.0])
+    after = jax.jit(replay.update_priorities)(state, indices, priorities)
+    expected = np.arange(20.0) + 1
+    expected[4] = 50.0
+    np.testing.assert_array_equal(after.tree[0][:20], expected)
+    np.testing.assert_array_equal(after.tree[1], [*(expected[:16].sum(), expected[16:].sum()), *[0.0] * 14])
+    assert after.most == 50.0
+
+
+def test_priorities_of_0_are_not_drawn_and_all_of_them_are_drawn_evenly():
+    replay = PrioritisedReplay(8, exponent=1.0)
+    state = replay.add(replay.init(jnp.int32(0)), jnp.arange(4))
+    one = replay.update_priorities(state, jnp.arange(4), jnp.array([0.0, 2.0, 0.0, 0.0]))
+    np.testing.assert_array_equal(replay.sample(one, jax.random.key(0), 8).indices, 1)
+    none = replay.update_priorities(state, jnp.arange(4), jnp.zeros(4))
+    sample = replay.sample(none, jax.random.key(0), 8)
+    np.testing.assert_array_equal(sample.indices, [0, 0, 1, 1, 2, 2, 3, 3])
+    np.testing.assert_array_equal(sample.probabilities, 0.25)
+
+
+def test_options_of_replays_out_of_range_are_refused():
+    for call, error in (
+        (lambda: UniformReplay(2**30), ValueError), (lambda: UniformReplay(2.5), TypeError),
+        (lambda: PrioritisedReplay(4, exponent=np.nan), ValueError), (lambda: PrioritisedReplay(0), ValueError),
+        (lambda: importance_weights(jnp.ones(2), 2, -1.0), ValueError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            call()

@@ -154,3 +154,21 @@ def test_a_batch_of_different_carts_is_one_environment():
 
     on_earth, on_the_moon = fall(carts)
     assert abs(on_earth) > abs(on_the_moon) > 0
+
+
+def test_actions_out_of_range_are_refused_and_traced_ones_stay_within_bounds():
+    for name in ("catch", "cartpole", "chain/short", "grid/dense", "gymnax/CartPole-v1", "pgx/tic_tac_toe"):
+        env = envs.make(name)
+        state = env.reset(jax.random.key(0))
+        for bad in (-1, envs.num_actions(env)):
+            with pytest.raises(ValueError, match=r"step: action must be in \[0, \d+\]"):
+                env.step(jax.random.key(1), state, bad)
+    env = envs.Catch(rows=4, columns=9)
+    state = env.reset(jax.random.key(0))
+    moved = jax.vmap(lambda action: env.step(jax.random.key(1), state, action)[0].paddle)(jnp.array([-9, 0, 1, 2, 9]))
+    np.testing.assert_array_equal(moved, [3, 3, 4, 5, 5])
+
+
+def test_games_say_how_many_play():
+    assert envs.Catch().num_players == envs.make("pgx/minatar-breakout").num_players == 1
+    assert envs.AutoReset(envs.make("pgx/tic_tac_toe")).num_players == 2

@@ -109,11 +109,13 @@ def test_a_factor_of_0_cuts_off_whatever_it_multiplies(case):
     function = {**BOOTSTRAPS, **WEIGHTED}[case]
     both = jax.value_and_grad(function, (0, 1))
     value, (by_x, _) = both(1.0, 0.0)
-    assert np.isfinite(value) and by_x == 0
+    assert np.isfinite(value)
+    assert by_x == 0
     for bad in (INF, NAN):
         cut, (by_x, by_factor) = both(bad, 0.0)
         np.testing.assert_allclose(cut, value, rtol=1e-5)
-        assert by_x == 0 and np.isfinite(by_factor), (bad, by_x, by_factor)
+        assert by_x == 0, bad
+        assert np.isfinite(by_factor), bad
 
 
 def test_a_probability_of_0_has_no_part_in_entropies_and_divergences():
@@ -133,7 +135,8 @@ def test_a_probability_of_0_has_no_part_in_entropies_and_divergences():
         lambda x: rl.rm_loss(x, x),
     ):
         value, gradient = jax.value_and_grad(function)(logits)
-        assert np.isfinite(value) and np.all(np.isfinite(gradient))
+        assert np.isfinite(value)
+        assert np.all(np.isfinite(gradient))
     warm = lambda t: rl.categorical_kl_divergence(logits, jnp.array([[1.0, 0.0, 0.0]]), t).sum()
     assert np.isfinite(jax.grad(warm)(2.0))
 
@@ -145,7 +148,9 @@ BY_ACTION = {
     "double_q_learning": lambda a: rl.double_q_learning(A3, a, 1.0, 1.0, A3, A3),
     "persistent_q_learning": lambda a: rl.persistent_q_learning(A3, a, 1.0, 1.0, A3, 0.5),
     "qv_learning": lambda a: rl.qv_learning(A3, a, 1.0, 1.0, 1.0),
-    "categorical_q_learning": lambda a: rl.categorical_q_learning(Z, jnp.ones((3, 3)), a, 1.0, 1.0, Z, jnp.ones((3, 3))),
+    "categorical_q_learning": lambda a: rl.categorical_q_learning(
+        Z, jnp.ones((3, 3)), a, 1.0, 1.0, Z, jnp.ones((3, 3))
+    ),
     "categorical_double_q_learning": lambda a: rl.categorical_double_q_learning(
         Z, jnp.ones((3, 3)), a, 1.0, 1.0, Z, jnp.ones((3, 3)), A3
     ),
@@ -231,7 +236,8 @@ def test_options_out_of_range_are_refused(unchecked):
         (lambda: rl.categorical_td_learning(Z[::-1], A3, 0.0, 1.0, Z, A3), "ascend"),
         (lambda: rl.quantile_regression_loss(A3, A3, A3), "tau_src"),
         (lambda: rl.huber_loss(A3, -1.0), "delta"), (lambda: rl.expectile_loss(A3, A3, 2.0), "expectile"),
-        (lambda: rl.clipped_surrogate_pg_loss(A3, A3, -0.1), "epsilon"), (lambda: rl.dpg_loss(A3, A3, -1.0), "clipping"),
+        (lambda: rl.clipped_surrogate_pg_loss(A3, A3, -0.1), "epsilon"),
+        (lambda: rl.dpg_loss(A3, A3, -1.0), "clipping"),
         (lambda: rl.add_gaussian_noise(key, A3, -1.0), "stddev"),
         (lambda: rl.add_dirichlet_noise(key, A3, 0.0, 0.5), "alpha"),
         (lambda: rl.add_dirichlet_noise(key, A3, 0.3, 2.0), "fraction"),

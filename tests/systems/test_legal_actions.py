@@ -20,17 +20,13 @@ AC = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1
 class OneWay(envs.Catch):
     """Catch in which going left is not legal, and what goes left is NaN."""
 
-    @property
-    def has_illegal_actions(self) -> bool:
-        return True
-
     def legal_actions(self, state):
         return jnp.array([False, True, True])
 
     def step(self, key, state, action):
         state, step = super().step(key, state, action)
         reward = jnp.where(jnp.asarray(action) == 0, jnp.nan, step.reward)
-        return state, step._replace(reward=reward, legal_actions=self.legal_actions(state))
+        return state, step._replace(reward=reward)
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """Replay on the device: what has happened, kept in arrays, as pure functions of one state."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
+from renga._core.ranges import check_index, check_integer, check_range, known
 from renga.data import _sum_tree
+
+# Numbers of steps are kept in 32 bits: three times the capacity must fit.
+_MOST = (2**31 - 1) // 3
 
 
 class ReplayState(NamedTuple):
@@ -38,8 +43,11 @@ class Sample(NamedTuple):
 
 def _check_positive(function: str, **numbers: int) -> None:
     for name, number in numbers.items():
+        check_integer(function, **{name: number})
         if number < 1:
             raise ValueError(f"{function}: {name} must be at least 1, got {number}")
+        if number > _MOST:
+            raise ValueError(f"{function}: {name} must be at most {_MOST}, got {number}")
 
 
 def _zeros(example: PyTree, capacity: int) -> PyTree:
@@ -63,7 +71,17 @@ def _slots(function: str, buffer: PyTree, items: PyTree, count: Array, capacity:
     (size,) = sizes.pop()
     if size > capacity:
         raise ValueError(f"{function}: items must be at most {capacity}, the capacity, got {size}")
-    return (count + jnp.arange(size, dtype=jnp.int32)) % capacity
+    return (count % capacity + jnp.arange(size, dtype=jnp.int32)) % capacity
+
+
+def _advance(count: Array, added: int, capacity: int, period: int = 1) -> Int[Array, ""]:
+    """Counts on, and back by whole rounds before 32 bits are full: what is read from a count stays the same."""
+    limit = 2**31 - 1 - capacity
+    round_ = math.lcm(capacity, period)
+    if round_ > limit - capacity:
+        round_ = capacity
+    back = (limit - capacity) // round_ * round_
+    return jnp.where(count >= limit, count - back, count) + jnp.int32(added)
 
 
 def _write(buffer: PyTree, items: PyTree, slots: Int[Array, " N"]) -> PyTree:
@@ -84,7 +102,8 @@ class UniformReplay:
       capacity: items kept.
 
     Raises:
-      ValueError: if the capacity is not positive.
+      TypeError: if the capacity is no integer.
+      ValueError: if the capacity is not positive, or too large for counts in 32 bits.
 
     Example:
       >>> replay = UniformReplay(capacity=4)
@@ -121,10 +140,11 @@ class UniformReplay:
           ValueError: if they are not like the example, or more than the capacity.
         """
         slots = _slots("UniformReplay.add", state.items, items, state.count, self.capacity)
-        return ReplayState(_write(state.items, items, slots), state.count + slots.shape[0])
+        return ReplayState(_write(state.items, items, slots), _advance(state.count, slots.shape[0], self.capacity))
 
     def sample(self, state: ReplayState, key: PRNGKeyArray, batch_size: int) -> Sample:
         """Draws items; there must be at least one."""
+        check_integer("UniformReplay.sample", low=0, batch_size=batch_size)
         size = jnp.maximum(self.size(state), 1)
         indices = jax.random.randint(key, (batch_size,), 0, size, jnp.int32)
         probabilities = jnp.ones(batch_size, jnp.float32) / size
@@ -159,7 +179,8 @@ class PrioritisedReplay:
       exponent: α; 0 draws evenly.
 
     Raises:
-      ValueError: if the capacity is not positive, or α negative.
+      TypeError: if the capacity is no integer.
+      ValueError: if the capacity is not positive or too large for counts in 32 bits, or α is negative or not finite.
 
     Example:
       >>> replay = PrioritisedReplay(capacity=4, exponent=1.0)
@@ -179,7 +200,7 @@ class PrioritisedReplay:
     def __post_init__(self) -> None:
         """Checks the arguments."""
         _check_positive("PrioritisedReplay", capacity=self.capacity)
-        if self.exponent < 0:
+        if not 0 <= self.exponent < math.inf:
             raise ValueError(f"PrioritisedReplay: exponent must be 0 or positive, got {self.exponent}")
 
     def init(self, example: PyTree) -> PrioritisedState:
@@ -200,23 +221,54 @@ class PrioritisedReplay:
         """
         slots = _slots("PrioritisedReplay.add", state.items, items, state.count, self.capacity)
         tree = _sum_tree.put(state.tree, slots, jnp.broadcast_to(state.most, slots.shape))
-        return state._replace(items=_write(state.items, items, slots), count=state.count + slots.shape[0], tree=tree)
+        count = _advance(state.count, slots.shape[0], self.capacity)
+        return state._replace(items=_write(state.items, items, slots), count=count, tree=tree)
 
     def sample(self, state: PrioritisedState, key: PRNGKeyArray, batch_size: int) -> Sample:
-        """Draws items; there must be at least one."""
-        total = _sum_tree.total(state.tree)
+        """Draws items; there must be at least one. If all priorities are 0, it draws evenly."""
+        check_integer("PrioritisedReplay.sample", low=0, batch_size=batch_size)
+        total, size = _sum_tree.total(state.tree), jnp.maximum(self.size(state), 1)
         u = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
-        indices = _sum_tree.find(state.tree, u * total)
-        probabilities = _sum_tree.get(state.tree, indices) / total
+        evenly = jnp.minimum((u * size).astype(jnp.int32), size - 1)
+        indices = jnp.where(total > 0, _sum_tree.find(state.tree, u * total), evenly)
+        probabilities = jnp.where(
+            total > 0, _sum_tree.get(state.tree, indices) / jnp.where(total > 0, total, 1.0), 1.0 / size
+        )
         return Sample(jax.tree.map(lambda x: x[indices], state.items), indices, probabilities)
 
     def update_priorities(
         self, state: PrioritisedState, indices: Int[Array, " B"], priorities: Float[Array, " B"]
     ) -> PrioritisedState:
-        """Sets priorities pᵢ > 0, such as |δ| + ε; where an item comes twice, the larger one."""
-        powers = jnp.asarray(priorities, jnp.float32) ** self.exponent
-        tree = _sum_tree.put(state.tree, indices, powers)
-        return state._replace(tree=tree, most=jnp.maximum(state.most, jnp.max(powers)))
+        """Sets priorities pᵢ, such as |δ| + ε; where an item comes twice, the larger one.
+
+        An item of priority 0 is not drawn. Where values are traced, a priority that is NaN, infinite or negative, or so
+        large that sums leave the range of floats, and an index out of range, change nothing.
+
+        Args:
+          state: what is kept.
+          indices: which items, of `sample`.
+          priorities: their pᵢ ≥ 0.
+
+        Raises:
+          ValueError: if there is not one priority for each index, or one is known to be out of range.
+        """
+        name = "PrioritisedReplay.update_priorities"
+        if jnp.shape(priorities) != jnp.shape(indices):
+            raise ValueError(
+                f"{name}: priorities must have the shape {jnp.shape(indices)} of indices, got {jnp.shape(priorities)}"
+            )
+        check_index(name, self.capacity, indices=indices)
+        check_range(name, low=0, priorities=priorities)
+        indices, priorities = jnp.asarray(indices), jnp.asarray(priorities, jnp.float32)
+        powers = priorities**self.exponent
+        largest = float(jnp.finfo(jnp.float32).max) / (2 * state.tree[0].shape[0])
+        if known(priorities) is not None:
+            check_range(f"{name}: priorities ** exponent", high=largest, powers=powers)
+        valid = (priorities >= 0) & (priorities < jnp.inf) & (powers <= largest)
+        valid &= (indices >= 0) & (indices < self.capacity)
+        tree = _sum_tree.put(state.tree, indices, jnp.where(valid, powers, 0.0), valid)
+        most = jnp.max(jnp.where(valid, powers, 0.0), initial=0.0)
+        return state._replace(tree=tree, most=jnp.maximum(state.most, most))
 
 
 def importance_weights(
@@ -234,6 +286,9 @@ def importance_weights(
     Returns:
       wᵢ.
 
+    Raises:
+      ValueError: if β is negative, or N not positive.
+
     Example:
       >>> importance_weights(jnp.array([0.5, 0.25]), size=4, exponent=1.0)
       Array([0.5, 1. ], dtype=float32)
@@ -241,5 +296,7 @@ def importance_weights(
     References:
       Schaul et al., "Prioritized Experience Replay", 2016, section 3.4.
     """
+    check_range("importance_weights", low=0, exponent=exponent)
+    check_range("importance_weights", above=0, size=size)
     weights = jnp.asarray(size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
     return weights / jnp.max(weights)

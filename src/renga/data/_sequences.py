@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
-from renga.data._replay import _check_positive, _slots, _write, _zeros
+from renga._core.ranges import check_integer
+from renga.data._replay import _advance, _check_positive, _slots, _write, _zeros
 
 
 class SequenceState(NamedTuple):
@@ -104,7 +105,7 @@ class SequenceReplay:
         both, new = (state.items, state.last), (items, last)
         slots = _slots("SequenceReplay.add", both, new, state.count, self.capacity)
         kept, ends = _write(both, new, slots)
-        return SequenceState(kept, ends, state.count + slots.shape[0])
+        return SequenceState(kept, ends, _advance(state.count, slots.shape[0], self.capacity, self.period))
 
     def num_sequences(self, state: SequenceState) -> Int[Array, ""]:
         """Returns how many different sequences can be drawn."""
@@ -113,6 +114,7 @@ class SequenceReplay:
 
     def sample(self, state: SequenceState, key: PRNGKeyArray, batch_size: int) -> Sequences:
         """Draws sequences evenly, with replacement; there must be at least one (`num_sequences`)."""
+        check_integer("SequenceReplay.sample", low=0, batch_size=batch_size)
         first, after = self._starts(state)
         key_start, key_env = jax.random.split(key)
         start = self.period * jax.random.randint(key_start, (batch_size,), first, jnp.maximum(after, first + 1))

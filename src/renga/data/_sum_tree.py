@@ -5,7 +5,7 @@ has at most 16. Wide nodes make few steps, and a step is one gather of rows.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 FAN = 16
 Tree = tuple[Float[Array, "..."], ...]
@@ -31,16 +31,24 @@ def get(tree: Tree, indices: Int[Array, " N"]) -> Float[Array, " N"]:
     return tree[0][indices]
 
 
-def put(tree: Tree, indices: Int[Array, " N"], values: Float[Array, " N"]) -> Tree:
+def put(
+    tree: Tree, indices: Int[Array, " N"], values: Float[Array, " N"], counts: Bool[Array, " N"] | None = None
+) -> Tree:
     """Sets some of the numbers; where an index comes twice, the larger value counts.
 
-    Sums are made anew from the numbers up, so rounding does not build up over many calls.
+    Sums are made anew from the numbers up, so rounding does not build up over many calls. Where `counts` is false,
+    nothing is set.
     """
-    levels = [tree[0].at[indices].set(0.0).at[indices].max(values)]
+
+    def places(indices: Array, level: Array) -> Array:
+        return indices if counts is None else jnp.where(counts, indices, level.shape[0])
+
+    at = places(indices, tree[0])
+    levels = [tree[0].at[at].set(0.0, mode="drop").at[at].max(values, mode="drop")]
     for level in tree[1:]:
         indices = indices // FAN
         sums = jnp.sum(levels[-1].reshape(-1, FAN)[indices], axis=1)
-        levels.append(level.at[indices].set(sums))
+        levels.append(level.at[places(indices, level)].set(sums, mode="drop"))
     return tuple(levels)
 
 

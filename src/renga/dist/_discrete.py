@@ -191,8 +191,8 @@ class Categorical(Distribution):
         # pyrefly: ignore[bad-argument-type]
         if np.ndim(given) == 0:
             raise ValueError(f"Categorical: {name} must have shape [..., A], got a scalar")
-        if np.shape(given)[-1] == 0:  # pyrefly: ignore[bad-argument-type]
-            raise ValueError(f"Categorical: {name} must have at least one category, got shape {np.shape(given)}")
+        if jnp.shape(given)[-1] == 0:  # pyrefly: ignore
+            raise ValueError(f"Categorical: {name} must have at least one category, got a last axis of size 0")
         if logits is not None:
             _check_logits("Categorical", logits)
             logits = jax.nn.log_softmax(as_float(logits))

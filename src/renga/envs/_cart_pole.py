@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 
 Number = float | Float[Array, ""]
 
@@ -83,6 +83,7 @@ class CartPole(Environment[CartPoleState]):
     def step(self, key: PRNGKeyArray, state: CartPoleState, action: Any) -> tuple[CartPoleState, Step]:
         """Pushes for one step."""
         del key
+        check_action(self, action)
         mass = self.cart_mass + self.pole_mass
         moment = self.pole_mass * self.half_length
         force = jnp.where(jnp.asarray(action) == 1, self.force, -self.force)

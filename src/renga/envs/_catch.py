@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 
 
 class CatchState(NamedTuple):
@@ -67,7 +67,9 @@ class Catch(Environment[CatchState]):
     def step(self, key: PRNGKeyArray, state: CatchState, action: Any) -> tuple[CatchState, Step]:
         """Moves the paddle, then the ball."""
         del key
-        paddle = jnp.clip(state.paddle + jnp.asarray(action, jnp.int32) - 1, 0, self.columns - 1)
+        check_action(self, action)
+        move = jnp.clip(jnp.asarray(action, jnp.int32), 0, 2) - 1
+        paddle = jnp.clip(state.paddle + move, 0, self.columns - 1)
         state = CatchState(state.ball_row + 1, state.ball_column, paddle)
         terminated = state.ball_row == self.rows - 1
         reward: Float[Array, ""] = jnp.where(terminated, jnp.where(paddle == state.ball_column, 1.0, -1.0), 0.0)

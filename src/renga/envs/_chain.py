@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, UInt32
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 
 
 class ChainState(NamedTuple):
@@ -75,6 +75,7 @@ class Chain(Environment[ChainState]):
 
     def step(self, key: PRNGKeyArray, state: ChainState, action: Any) -> tuple[ChainState, Step]:
         """Goes one step along."""
+        check_action(self, action)
         first = jnp.where(state.time == 0, jnp.asarray(action, jnp.int32), state.first)
         bits = jax.random.bits(key)  # the highest is the sign of the reward, the lowest are the distractors
         state = ChainState(state.time + 1, first, bits)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from renga._core.ranges import check_range
 from renga._core.values import static, value
 from renga._core.varying import vary_like
 
@@ -56,12 +57,15 @@ class Step(NamedTuple):
       reward: r_t.
       terminated: whether the episode has ended.
       truncated: whether it was cut.
+      legal_actions: which actions may be taken in the state reached; None if all may be, or the environment is to be
+        asked. `AutoReset` and `Batch` tell it where not all may be.
     """
 
     observation: PyTree
     reward: Float[Array, "*B"]
     terminated: Bool[Array, "*B"]
     truncated: Bool[Array, "*B"]
+    legal_actions: Bool[Array, "*B A"] | None = None
 
     @property
     def last(self) -> Bool[Array, "*B"]:
@@ -82,8 +86,10 @@ class Environment(abc.ABC, Generic[S]):
       * `step(key, state, action) -> (state, Step)` goes on; the caller does not step past the end of an episode;
       * `observe(state) -> observation` is what the agent sees in a state.
 
-    Games for several players also say whose turn it is (`to_play`) and what may be done (`legal_actions`); rewards then
-    are those of the player who moved.
+    An action out of range is refused where it is known; under `jit` some action of the environment is taken.
+
+    Games for several players also say how many there are (`num_players`) and whose turn it is (`to_play`); rewards then
+    are those of the player who moved. Where not all actions are legal, `legal_actions` says which are.
     """
 
     @property
@@ -116,6 +122,16 @@ class Environment(abc.ABC, Generic[S]):
         """Which player moves next: always 0 with one player."""
         return jnp.int32(0)
 
+    @property
+    def has_illegal_actions(self) -> bool:
+        """Whether some actions may be illegal in some states: whether there is a `legal_actions` of its own."""
+        return type(self).legal_actions is not Environment.legal_actions
+
+    @property
+    def num_players(self) -> int:
+        """How many players there are: one, if the environment does not say."""
+        return 1
+
 
 def num_actions(env: Environment) -> int:
     """Returns how many actions an environment has.
@@ -132,6 +148,15 @@ def num_actions(env: Environment) -> int:
     if not isinstance(spec, Discrete):
         raise ValueError(f"num_actions: {type(env).__name__} must have discrete actions, got {spec}")
     return spec.num
+
+
+def check_action(env: Environment, action: Any) -> None:
+    """Checks that a discrete action, if it is known, is one that the environment has.
+
+    Raises:
+      ValueError: naming the environment, the actions that it has and the one that came.
+    """
+    check_range(f"{type(env).__name__}.step", low=0, high=num_actions(env) - 1, action=action)
 
 
 class Running(NamedTuple):
@@ -192,6 +217,8 @@ class AutoReset(Environment[Running]):
         """Takes an action, and begins the next episode where this one is over."""
         key_step, key_reset = jax.random.split(key)
         inner, step = self.env.step(key_step, state.state, action)
+        if self.env.has_illegal_actions and step.legal_actions is None:
+            step = step._replace(legal_actions=self.env.legal_actions(inner))
         last = step.last
         total, length = state.episode_return + step.reward, state.episode_length + 1
         fresh = self.env.reset(key_reset)
@@ -216,6 +243,16 @@ class AutoReset(Environment[Running]):
     def to_play(self, state: Running) -> Int[Array, ""]:
         """Which player moves next."""
         return self.env.to_play(state.state)
+
+    @property
+    def has_illegal_actions(self) -> bool:
+        """That of the environment."""
+        return self.env.has_illegal_actions
+
+    @property
+    def num_players(self) -> int:
+        """That of the environment."""
+        return self.env.num_players
 
 
 @value

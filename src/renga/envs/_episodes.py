@@ -1,7 +1,6 @@
 """Plays whole episodes, to see how good a policy is."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +9,18 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga._core.varying import vary_like
 from renga.envs._environment import Environment
 
-Act = Callable[[PRNGKeyArray, Any, PyTree], tuple[Array, PyTree]]
+Act = Callable[..., tuple[Array, PyTree]]
 
 
 def episode_returns(
-    env: Environment, act: Act, key: PRNGKeyArray, num_episodes: int, *, memory: PyTree = (), max_steps: int = 10_000
+    env: Environment,
+    act: Act,
+    key: PRNGKeyArray,
+    num_episodes: int,
+    *,
+    memory: PyTree = (),
+    max_steps: int = 10_000,
+    legal_actions: bool = False,
 ) -> Float[Array, " N"]:
     """Plays episodes side by side, each from its beginning to its end.
 
@@ -25,6 +31,7 @@ def episode_returns(
       num_episodes: N.
       memory: what the policy remembers at the beginning, arrays `[N, ...]`; nothing by default.
       max_steps: steps after which an episode counts as it stands.
+      legal_actions: whether the policy is told which actions are legal, `act(key, observation, memory, legal)`.
 
     Returns:
       The undiscounted return of each episode. No episode is left out for being long, as it would be if the first N to
@@ -49,7 +56,8 @@ def episode_returns(
     def step(carry):
         time, key, playing, returns, state, memory = carry
         key, key_act, key_env = jax.random.split(key, 3)
-        action, memory = act(key_act, jax.vmap(env.observe)(state), memory)
+        legal = (jax.vmap(env.legal_actions)(state),) if legal_actions else ()
+        action, memory = act(key_act, jax.vmap(env.observe)(state), memory, *legal)
         state, outcome = jax.vmap(env.step)(jax.random.split(key_env, num_episodes), state, action)
         returns = returns + jnp.where(playing, outcome.reward, 0.0)
         return time + 1, key, playing & ~outcome.last, returns, state, memory

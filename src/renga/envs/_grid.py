@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 
 Actions = Literal[5, 9, 18]
 Observation = Literal["index", "image"]
@@ -129,6 +129,7 @@ class Grid(Environment[GridState]):
 
     def step(self, key: PRNGKeyArray, state: GridState, action: Any) -> tuple[GridState, Step]:
         """Moves, collects, and lets objects come back."""
+        check_action(self, action)
         position, reached = self._move(state.position, jnp.asarray(action, jnp.int32))
         collected = state.present & (state.cells == reached)
         reward = jnp.sum(jnp.where(collected, self.rewards, 0.0))

@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 from renga.envs._import import import_package
 
 
@@ -94,6 +94,8 @@ class Gymnax(Environment[Any]):
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Takes an action."""
+        if isinstance(self.action_spec, Discrete):
+            check_action(self, action)
         env, params, _ = self._loaded
         _, after, reward, _, _ = env.step_env(key, state, action, params)
         after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)

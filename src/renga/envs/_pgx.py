@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step
+from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 from renga.envs._import import import_package
 
 
@@ -70,6 +70,7 @@ class Pgx(Environment[Any]):
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Makes a move."""
+        check_action(self, action)
         after = _load(self.name)[0].step(state, jnp.asarray(action, jnp.int32), key)
         after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
         reward = jnp.asarray(after.rewards[state.current_player], jnp.float32)
@@ -87,3 +88,8 @@ class Pgx(Environment[Any]):
     def to_play(self, state: Any) -> Int[Array, ""]:
         """Which player moves next."""
         return state.current_player
+
+    @property
+    def num_players(self) -> int:
+        """How many players there are."""
+        return _load(self.name)[0].num_players
