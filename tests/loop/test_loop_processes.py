@@ -77,7 +77,7 @@ def together(num_processes, *talks):
 
 def meet(port, number, facts, count=3, claims=None):
     """The part of one process, without JAX's."""
-    end = _peers.time.monotonic() + 5.0
+    end = _peers.time.monotonic() + 3.0
     if number == 0:
         connections = _peers._gather("127.0.0.1", port, count, end)
     else:

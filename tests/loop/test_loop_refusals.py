@@ -108,6 +108,16 @@ def test_a_field_that_was_added_takes_its_default(tmp_path):
         run(tmp_path / "again", steps=3, config=Newer(momentum=(0.5,)), resume=True)
 
 
+def test_a_config_with_infinity_is_the_same_when_a_run_goes_on(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Odd(toy.Config):
+        limit: float = math.inf
+        unknown: float = math.nan
+
+    run(tmp_path / "run", steps=2, config=Odd())
+    assert run(tmp_path / "run", steps=3, config=Odd(), resume=True).step == 3
+
+
 def test_a_live_run_is_left_alone_and_a_killed_one_holds_nobody_up(tmp_path):
     process = start(tmp_path / "run", 1_000_000)
     files = RunDirectory(tmp_path / "run")

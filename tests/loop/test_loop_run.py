@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoi
     assert_same_bits(resumed.state, run(tmp_path / "other", steps=saved + 40, window=2000).state)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_saves_and_ends_well(number, tmp_path):
     process = start(tmp_path / "run", 1_000_000)
     wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and RunDirectory(tmp_path / "run").read_metrics())

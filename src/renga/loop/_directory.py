@@ -33,7 +33,7 @@ import numpy as np
 
 import renga
 from renga.loop._errors import RunError
-from renga.loop._files import is_leftover, read_json, why, write_json, write_whole
+from renga.loop._files import finite, is_leftover, read_json, why, write_json, write_whole
 from renga.loop._metrics import MetricsWriter, read_lines
 
 _LOG = logging.getLogger("renga")
@@ -57,12 +57,12 @@ def config_to_json(config: Any) -> dict[str, Any]:
 
 def config_differences(config: Any, saved: dict[str, Any]) -> list[str]:
     """Lists the fields in which a config differs from a saved one; a field that was not there yet had its default."""
-    mine = config_to_json(config)
+    mine = finite(config_to_json(config))
     defaults = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
     defaults |= {
         f.name: f.default_factory() for f in dataclasses.fields(config) if f.default_factory is not dataclasses.MISSING
     }
-    before = {name: plain(value) for name, value in defaults.items() if name in mine} | saved
+    before = finite({name: plain(value) for name, value in defaults.items() if name in mine} | saved)
     names = [*mine, *(name for name in saved if name not in mine)]
     return [
         f"{name}: saved {before.get(name, 'nothing')!r}, given {mine.get(name, 'nothing')!r}"

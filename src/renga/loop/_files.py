@@ -50,14 +50,15 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all; numbers that JSON does not have become strings."""
-    write_whole(path, json.dumps(_finite(value), indent=2) + "\n")
+    write_whole(path, json.dumps(finite(value), indent=2) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Turns numbers that JSON does not have into strings, in lists and objects too."""
     if isinstance(value, dict):
-        return {name: _finite(v) for name, v in value.items()}
+        return {name: finite(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 

@@ -122,9 +122,7 @@ def drive(
     chunk = make_chunk(step, donate)
     if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
         state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
-    at_hand = Window(start, dict.fromkeys(names, 0.0))
-    if resumed is not None and start - window < resumed.began < start and set(resumed.sums) == set(names):
-        at_hand = resumed
+    at_hand = resumed or Window(start, dict.fromkeys(names, 0.0))
     unit, origin = (1, start) if split_windows else (window, at_hand.began)
     ends = sorted({min(origin - (origin - mark) // unit * unit, steps) for mark in marks if mark > start} | {steps})
     count = unit

@@ -19,6 +19,7 @@ from renga.loop._debug import find_non_finite
 from renga.loop._devices import agree, make_mesh, replicated, require_memory
 from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
 from renga.loop._errors import RunError
+from renga.loop._files import finite
 from renga.loop._iterate import MOST_STEPS, Step, Update, Window, drive
 from renga.loop._lock import lock
 from renga.loop._peers import fail, meet
@@ -127,7 +128,8 @@ def run(
             raise RunError(
                 f"{files.path} has {start} steps behind it already: steps must be at least that, got {steps}"
             )
-        names, under_way = metric_names(step, state), _window_of(checkpoints.notes(start)) if loaded else None
+        names = metric_names(step, state)
+        under_way = _window_of(checkpoints.notes(start), names, start, loop["window"]) if loaded else None
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
         book = Book(files, system, config, loop, start, under_way)
         stack.push(book.close)
@@ -193,7 +195,7 @@ def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
 
 def _facts(asked: _Asked) -> dict[str, Any]:
     """What must be the same in all processes of a run."""
-    facts = {f"config.{name}": value for name, value in config_to_json(asked.config).items()}
+    facts = {f"config.{name}": value for name, value in finite(config_to_json(asked.config)).items()}
     facts |= {f"version of {name}": version for name, version in versions().items()}
     return facts | asked._replace(config=None)._asdict() | {"x64": jax.config.read("jax_enable_x64")}
 
@@ -226,13 +228,13 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
     return {**loop, "steps": asked.steps}
 
 
-def _window_of(notes: dict[str, Any]) -> Window | None:
-    """The window that was under way when a checkpoint was written."""
+def _window_of(notes: dict[str, Any], names: list[str], step: int, window: int) -> Window | None:
+    """The window that was under way when a checkpoint was written, if there was one and it has these metrics."""
     try:
-        sums = {str(name): float(value) for name, value in notes["window"]["sums"].items()}
-        return Window(int(notes["window"]["began"]), sums)
+        found = Window(int(notes["window"]["began"]), {str(k): float(v) for k, v in notes["window"]["sums"].items()})
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    return found if set(found.sums) == set(names) and step - window < found.began < step else None
 
 
 def _notes(update: Update, window: int) -> dict[str, Any] | None:
