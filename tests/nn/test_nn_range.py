@@ -126,3 +126,28 @@ def test_zero_sizes():
     )
     with pytest.raises(ValueError, match="GroupNorm: groups must be >= 1, got 0"):
         go(lambda: nn.GroupNorm(0)(jnp.ones((1, 2))))
+
+
+WRONG_STATES = {
+    "VanillaRNN": lambda x: nn.VanillaRNN(2)(x, jnp.zeros((4, 3))),
+    "GRU": lambda x: nn.GRU(2)(x, jnp.zeros((2, 3))),
+    "LSTM": lambda x: nn.LSTM(2)(x, nn.LSTMState(jnp.zeros((2, 2)), jnp.zeros((2, 3)))),
+    "LSTM, no pair": lambda x: nn.LSTM(2)(x, jnp.zeros((3, 2))),
+    "Conv1DLSTM": lambda x: nn.Conv1DLSTM((3,), 2, 1)(x[..., None], nn.LSTMState(jnp.zeros((3, 3)), jnp.zeros((3, 2)))),
+    "DeepRNN, too few": lambda x: nn.DeepRNN([nn.GRU(2), nn.GRU(2)])(x, (jnp.zeros((2, 2)),)),
+    "DeepRNN, too many": lambda x: nn.DeepRNN([nn.GRU(2)])(x, (jnp.zeros((2, 2)),) * 2),
+    "ResetCore": lambda x: nn.ResetCore(nn.GRU(2))((x, jnp.zeros(2, bool)), jnp.zeros((2, 3))),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_STATES)
+def test_recurrent_states_that_do_not_fit_are_refused(name, unchecked):
+    with pytest.raises((ValueError, TypeError), match=rf"{name.split(',')[0]}: .* must .*, got"):
+        go(WRONG_STATES[name], jnp.ones((2, 3)))
+
+
+def test_a_reset_core_keeps_the_dtype_of_its_state():
+    xs = (jnp.ones((3, 2, 3), jnp.bfloat16), jnp.ones((3, 2), bool))
+    f = nn.transform(lambda xs: nn.dynamic_unroll(nn.ResetCore(nn.GRU(2)), xs, jnp.zeros((2, 2), jnp.bfloat16)))
+    outs, state = f.apply(f.init(KEY(0), xs), None, xs)
+    assert outs.dtype == state.dtype == jnp.bfloat16

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from renga.nn._arrays import softmax, spread
+from renga.nn._arrays import floating, softmax, spread
 from renga.nn._linear import Linear
 from renga.nn._module import Module, transparent
 from renga.nn._params import get_state, set_state
@@ -180,7 +180,9 @@ def rotary_embedding(
     References:
       Su et al., "RoFormer", 2021, eq. 34.
     """
-    x = jnp.asarray(x)
+    x = floating(x)
+    if x.ndim < 3:
+        raise ValueError(f"rotary_embedding: x must have shape [..., time, heads, size], got {x.shape}")
     time, _, size = x.shape[-3:]
     if size % 2:
         raise ValueError(f"rotary_embedding: the size of the last axis must be even, got {size}")

@@ -256,7 +256,9 @@ def multinomial(
       >>> multinomial(jax.random.key(0), jnp.array([-jnp.inf, 0.0]), 3)
       Array([1, 1, 1], dtype=int32)
     """
-    logits = jnp.asarray(logits)
+    logits = floating(logits)
+    if not logits.ndim or not logits.shape[-1]:
+        raise ValueError(f"multinomial: logits must have at least one class on the last axis, got shape {logits.shape}")
     shape = (num_samples, *logits.shape[:-1])
     samples = jax.random.categorical(rng, jnp.expand_dims(logits, 0), axis=-1, shape=shape)
     return jnp.moveaxis(samples, 0, -1)

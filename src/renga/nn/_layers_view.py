@@ -50,6 +50,13 @@ def stack_layers(layers: Sequence[Tree], name: str) -> dict[str, dict[str, Any]]
       >>> stack_layers(layers, "trunk")["trunk/linear"]["w"].shape
       (2, 2)
     """
+    shapes = [jax.tree.map(jnp.shape, dict(layer)) for layer in layers]
+    for i, found in enumerate(shapes):
+        if found != shapes[0]:
+            raise ValueError(
+                f"stack_layers: all layers must have the same names and shapes, got {shapes[0]} in layer 0 and {found} "
+                f"in layer {i}"
+            )
     return {
         f"{name}/{bundle}": {n: jnp.stack([jnp.asarray(layer[bundle][n]) for layer in layers]) for n in values}
         for bundle, values in layers[0].items()

@@ -1,6 +1,7 @@
 """Recurrent cores: one step of a recurrent network each."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from renga.nn._arrays import spread
 from renga.nn._linear import Linear
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
+from renga.nn._rng import describe
 from renga.nn.initializers import Initializer, VarianceScaling
 
 
@@ -43,6 +45,18 @@ def add_batch(tree: Any, batch_size: int | None) -> Any:
     if batch_size is None:
         return tree
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
+
+
+def check_state(who: str, inputs: ArrayLike, shape: Sequence[int], **states: ArrayLike) -> None:
+    """Checks that states fit inputs: `shape` behind axes that are those of the inputs, or broadcast to them."""
+    lead = jnp.shape(inputs)[: -len(shape)]
+    for name, state in states.items():
+        found, expected = jnp.shape(state), (*lead, *shape)
+        own = len(found) - len(shape)
+        fits = 0 <= own <= len(lead) and found[own:] == tuple(shape)
+        fits = fits and all(a in (1, b) or b == 1 for a, b in zip(found[:own], lead[len(lead) - own :], strict=True))
+        if not fits:
+            raise ValueError(f"{who}: {name} must have shape {expected} for inputs {jnp.shape(inputs)}, got {found}")
 
 
 class VanillaRNN(RNNCore):
@@ -81,6 +95,7 @@ class VanillaRNN(RNNCore):
           inputs: [..., input_size].
           prev_state: [..., hidden_size].
         """
+        check_state("VanillaRNN", inputs, (self.hidden_size,), prev_state=prev_state)
         input_to_hidden = Linear(self.hidden_size)
         hidden_to_hidden = Linear(self.hidden_size, with_bias=self.double_bias)
         out = jax.nn.relu(input_to_hidden(inputs) + hidden_to_hidden(prev_state))
@@ -101,6 +116,13 @@ class LSTMState(NamedTuple):
 
     hidden: Any
     cell: Any
+
+
+def lstm_state(who: str, state: Any) -> LSTMState:
+    """The state as a pair of two names, from any pair."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise TypeError(f"{who}: the state must be an LSTMState or a pair (hidden, cell), got {describe(state)}")
+    return LSTMState(*state)
 
 
 def lstm_step(gates: Array, prev_cell: Any) -> tuple[Array, LSTMState]:
@@ -161,7 +183,8 @@ class LSTM(RNNCore):
         inputs = jnp.asarray(inputs)
         if inputs.ndim not in (1, 2):
             raise ValueError(f"LSTM: inputs must have 1 or 2 axes, got shape {inputs.shape}")
-        prev_state = LSTMState(*prev_state)
+        prev_state = lstm_state("LSTM", prev_state)
+        check_state("LSTM", inputs, (self.hidden_size,), **prev_state._asdict())
         x_and_h = jnp.concatenate([inputs, jnp.asarray(prev_state.hidden)], axis=-1)
         return lstm_step(Linear(4 * self.hidden_size)(x_and_h), prev_state.cell)
 
@@ -235,6 +258,7 @@ class GRU(RNNCore):
         inputs, state = jnp.asarray(inputs), jnp.asarray(state)
         if inputs.ndim not in (1, 2):
             raise ValueError(f"GRU: inputs must have 1 or 2 axes, got shape {inputs.shape}")
+        check_state("GRU", inputs, (self.hidden_size,), state=state)
         size, n = inputs.shape[-1], self.hidden_size
         w_i = get_parameter("w_i", [size, 3 * n], inputs.dtype, init=self.w_i_init)
         w_h = get_parameter("w_h", [n, 3 * n], inputs.dtype, init=self.w_h_init)

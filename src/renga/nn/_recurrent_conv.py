@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Shaped
 
 from renga.nn._conv import ConvND
-from renga.nn._recurrent import LSTMState, RNNCore, add_batch, lstm_step
+from renga.nn._recurrent import LSTMState, RNNCore, add_batch, check_state, lstm_state, lstm_step
 
 
 class ConvNDLSTM(RNNCore):
@@ -48,7 +48,8 @@ class ConvNDLSTM(RNNCore):
           inputs: [*input_shape, channels], with or without a batch axis.
           state: the state before.
         """
-        state = LSTMState(*state)
+        state = lstm_state(type(self).__name__, state)
+        check_state(type(self).__name__, inputs, (*self.input_shape, self.output_channels), **state._asdict())
         conv = lambda name: ConvND(self.num_spatial_dims, 4 * self.output_channels, self.kernel_shape, name=name)
         input_to_hidden, hidden_to_hidden = conv("input_to_hidden"), conv("hidden_to_hidden")
         gates = input_to_hidden(inputs) + hidden_to_hidden(state.hidden)

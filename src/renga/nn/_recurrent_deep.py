@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool
 
 from renga.nn._recurrent import RNNCore
+from renga.nn._rng import describe
 
 
 class IdentityCore(RNNCore):
@@ -75,14 +76,18 @@ class ResetCore(RNNCore):
 
 
 def _reset(should_reset: Any, first: Any, state: Any) -> Array:
-    flag, state = jnp.asarray(should_reset), jnp.asarray(state)
+    flag, state, first = jnp.asarray(should_reset), jnp.asarray(state), jnp.asarray(first)
+    if first.shape != state.shape:
+        raise ValueError(
+            f"ResetCore: the state must have the shape of the initial one, {first.shape}, got {state.shape}"
+        )
     if flag.ndim > state.ndim or flag.shape != state.shape[: flag.ndim]:
         raise ValueError(
             f"ResetCore: should_reset of shape {flag.shape} must fit the leading axes of the state, "
             f"got a state of shape {state.shape}"
         )
     flag = flag.reshape(*flag.shape, *[1] * (state.ndim - flag.ndim))
-    return jnp.where(jnp.broadcast_to(flag, state.shape), first, state)
+    return jnp.where(jnp.broadcast_to(flag, state.shape), first.astype(state.dtype), state)
 
 
 class DeepRNN(RNNCore):
@@ -116,6 +121,10 @@ class DeepRNN(RNNCore):
           state: a tuple of the cores' states.
         """
         current, outputs, next_states = inputs, [], []
+        num_cores = sum(isinstance(layer, RNNCore) for layer in self.layers)
+        if not isinstance(state, tuple | list) or len(state) != num_cores:
+            came = f"{len(state)} states" if isinstance(state, tuple | list) else describe(state)
+            raise ValueError(f"DeepRNN: state must be a tuple of one state for each of {num_cores} cores, got {came}")
         states = iter(state)
         concat = lambda *parts: jnp.concatenate(parts, axis=-1)
         for i, layer in enumerate(self.layers):

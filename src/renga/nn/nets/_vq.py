@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga.nn._module import Module
+from renga._core.ranges import check_range
+from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
 from renga.nn._params import get_parameter, get_state, set_state
 from renga.nn.initializers import VarianceScaling
@@ -172,7 +173,7 @@ class VectorQuantizerEMA(_Quantizer):
       name: name of the module.
 
     Raises:
-      ValueError: if decay is not in [0, 1].
+      ValueError: if decay is not in [0, 1).
 
     Example:
       >>> from renga import nn
@@ -200,8 +201,7 @@ class VectorQuantizerEMA(_Quantizer):
         name: str | None = None,
     ):
         super().__init__(embedding_dim, num_embeddings, commitment_cost, dtype, cross_replica_axis, name)
-        if not 0 <= decay <= 1:
-            raise ValueError(f"VectorQuantizerEMA: decay must be in [0, 1], got {decay}")
+        check_range("VectorQuantizerEMA", low=0, below=1, decay=decay)
         self.decay = decay
         self.epsilon = epsilon
         self.ema_cluster_size = ExponentialMovingAverage(decay, name="ema_cluster_size")
@@ -239,6 +239,7 @@ class VectorQuantizerEMA(_Quantizer):
             "distances": distances,
         }
 
+    @transparent
     def _move(self, flat: Array, encodings: Array) -> None:
         sizes, sums = jnp.sum(encodings, axis=0), flat.T @ encodings
         if self.cross_replica_axis is not None:
