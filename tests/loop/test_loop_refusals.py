@@ -46,6 +46,19 @@ def no_memory(config):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
 
 
+def no_memory_to_compile(config):
+    init, step = toy.make(config)
+    traces = []
+
+    def stepping(state):
+        traces.append(1)
+        if len(traces) > 1:  # the first one is of the metrics' names
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return step(state)
+
+    return init, stepping
+
+
 OTHER = toy.Config(learning_rate=0.1)
 REFUSED = {
     "a second run": ({}, "already holds a run"),
@@ -66,6 +79,10 @@ REFUSED = {
         r"the state takes [\d,.]+ GiB, .*largest: w float32",
     ),
     "memory that ran out": ({"resume": True, "make": no_memory}, "out of memory; make the sizes in the config smaller"),
+    "memory that ran out in the compiler": (
+        {"resume": True, "make": no_memory_to_compile, "config": OTHER, "override": True},
+        "out of memory; make the sizes in the config smaller",
+    ),
     "too many devices": ({"resume": True, "num_devices": 3}, r"--devices must be in \[1, 2\], got 3"),
     "steps beyond 32 bits": ({"resume": True, "steps": 2**31}, "steps must be at most 2147483647"),
     "a seed beyond 32 bits": ({"resume": True, "seed": 2**32}, "seed must be a number of 32 bits"),
