@@ -262,6 +262,13 @@ def test_a_wrong_member_or_state_is_named():
 def test_the_public_names_are_sorted_and_exist():
     from renga.optim import contrib, losses, projections, schedules, second_order, transforms, tree, tree_utils
 
-    for module in (optim, contrib, losses, projections, schedules, second_order, transforms, tree, tree_utils):
+    more = (
+        optim.assignment,
+        optim.experimental,
+        optim.experimental.aggregating,
+        optim.microbatching,
+        optim.perturbations,
+    )
+    for module in (optim, contrib, losses, projections, schedules, second_order, transforms, tree, tree_utils, *more):
         assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
