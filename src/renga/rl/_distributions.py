@@ -153,8 +153,14 @@ def clipped_entropy_softmax(
 def _argmax_probs(preferences: Preferences) -> Array:
     """Shares probability one among the actions of the greatest preference."""
     preferences = jnp.asarray(preferences)
-    best = preferences == jnp.max(preferences, axis=-1, keepdims=True)
-    return best / jnp.sum(best, axis=-1, keepdims=True, dtype=jnp.promote_types(preferences.dtype, jnp.float32))
+    top = jnp.max(preferences, axis=-1, keepdims=True)
+    # A compiler may compute the preferences twice, and round them differently: then none would equal the greatest.
+    first = jnp.argmax(preferences, axis=-1, keepdims=True)
+    best = (preferences == top) | (
+        jax.lax.broadcasted_iota(first.dtype, preferences.shape, preferences.ndim - 1) == first
+    )
+    probs = best / jnp.sum(best, axis=-1, keepdims=True, dtype=jnp.promote_types(preferences.dtype, jnp.float32))
+    return jnp.where(jnp.isnan(top), jnp.nan, probs)
 
 
 def _of_action(function: str, table: Array, sample: Actions) -> Array:
