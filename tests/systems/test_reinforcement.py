@@ -109,8 +109,8 @@ def test_ppo_and_v_trace_follow_the_same_gradient_from_a_fresh_rollout():
 
 def test_dqn_learns_catch():
     config = dqn.Config(
-        env="catch", units=(64,), warmup=1000, epsilon_steps=500, decay_steps=1500, batch_size=64,
-        distribution="categorical", num_atoms=11,
+        env="catch", units=(64,), warmup=1000, epsilon_steps=500, epsilon=0.1, learning_rate=2e-3, decay_steps=1500,
+        batch_size=64, distribution="categorical", num_atoms=11,
     )  # fmt: skip
     init, step = dqn.make(config)
     state = jax.jit(lambda key: jax.lax.fori_loop(0, 1500, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
