@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from renga._core.checks import check_shapes
 from renga._core.cutting import leave_out, times
-from renga._core.ranges import check_integer
+from renga._core.ranges import check_integer, known
 from renga._core.varying import vary_like
 from renga.rl._base import Flag, bootstrap, check, constant_if
 from renga.rl._recurrence import Method, backwards, cut, widen, windowed
@@ -22,6 +22,12 @@ def _check(function: str, truncation_t: Any, **arguments: Any) -> int:
     length = check(function, **{k: (x, _sequence(x) if k.startswith("lambda") else "T") for k, x in arguments.items()})
     check_shapes(function, truncation_t=(truncation_t, str(length["T"])))
     return length["T"]
+
+
+def one_for_all(lambda_: Any, truncation_t: Any) -> float | None:
+    """The λ of all steps, if it is one number that is known."""
+    value = None if truncation_t is not None else known(lambda_)
+    return None if value is None or value.ndim else float(value)
 
 
 def _steps(lambda_: Array) -> tuple[Array, ...]:
@@ -111,12 +117,16 @@ def lambda_returns(
     """
     _check("lambda_returns", truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_=lambda_)
     dtype = jnp.result_type(r_t, discount_t, v_t)
+    always = one_for_all(lambda_, truncation_t)
     r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, cut(lambda_, truncation_t))
 
     def step(later: Array, r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> Array:
         # No weight, no value: what is not finite must not come through by 0 · ∞.
-        here, there = discount * (1.0 - lambda_), discount * lambda_
-        return r + discount * ((1.0 - lambda_) * leave_out(here, v) + lambda_ * leave_out(there, later))
+        if always is None:
+            here, there = discount * (1.0 - lambda_), discount * lambda_
+            return r + discount * ((1.0 - lambda_) * leave_out(here, v) + lambda_ * leave_out(there, later))
+        mixed = later if always == 1.0 else v if always == 0.0 else (1.0 - lambda_) * v + lambda_ * later
+        return r + times(discount, mixed)
 
     sequences = (r_t, discount_t, v_t, *_steps(lambda_))
     returns = backwards("lambda_returns", step, sequences, vary_like(v_t[-1], lambda_), method)
@@ -233,11 +243,12 @@ def truncated_generalized_advantage_estimation(
         raise ValueError(f"{name}: give both truncation_t and bootstrap_t, or neither")
     check(name, values=(values, f"{T + 1}"), bootstrap_t=(bootstrap_t if bootstrap_t is not None else r_t, f"{T}"))
     dtype = jnp.result_type(r_t, discount_t, values)
+    weighs = bool(one_for_all(lambda_, truncation_t))  # λ is known not to be 0
     r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
     def step(later: Array, delta: Array, discount: Array, lambda_: Array = lambda_) -> Array:
-        return delta + discount * lambda_ * leave_out(discount * lambda_, later)
+        return delta + discount * lambda_ * leave_out(discount if weighs else discount * lambda_, later)
 
     sequences = (bootstrap(r_t, discount_t, v_t) - values[:-1], discount_t, *_steps(lambda_))
     advantages = backwards(name, step, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)
