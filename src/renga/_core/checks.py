@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike
@@ -60,6 +61,32 @@ def check_shapes(function: str, /, **arguments: tuple[ArrayLike | None, str]) ->
                 + f", got {shape}"
             )
     return sizes
+
+
+def check_trees(function: str, /, **arguments: Any) -> None:
+    """Checks that trees have one structure, and leaves of one shape.
+
+    Raises:
+      ValueError: naming the function, the argument, the path of the first leaf that differs, and both shapes.
+
+    Example:
+      >>> check_trees("f", old={"w": np.zeros(2)}, new={"w": np.zeros(3)})
+      Traceback (most recent call last):
+      ValueError: f: new['w'] must have the shape (2,) of old, got (3,)
+    """
+    (first, like), *others = arguments.items()
+    expected = dict(jax.tree.leaves_with_path(like))
+    for name, tree in others:
+        if jax.tree.structure(tree) != jax.tree.structure(like):
+            structures = jax.tree.structure(like), jax.tree.structure(tree)
+            raise ValueError(
+                f"{function}: {name} must have the structure of {first}, {structures[0]}, got {structures[1]}"
+            )
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            if np.shape(leaf) != np.shape(expected[path]):
+                where = f"{name}{jax.tree_util.keystr(path)}"
+                shape = np.shape(expected[path])
+                raise ValueError(f"{function}: {where} must have the shape {shape} of {first}, got {np.shape(leaf)}")
 
 
 def check_dtype(function: str, /, kind: Any, **arguments: ArrayLike | None) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
 
+from renga._core.floats import floating
 from renga._core.ranges import check_index, check_integer, check_range, known
 from renga.data import _sum_tree
 
@@ -298,5 +299,6 @@ def importance_weights(
     """
     check_range("importance_weights", low=0, exponent=exponent)
     check_range("importance_weights", above=0, size=size)
+    probabilities = floating(probabilities)
     weights = jnp.asarray(size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
     return weights / jnp.max(weights)

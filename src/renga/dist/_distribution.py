@@ -223,6 +223,15 @@ def broadcast_shape(function: str, **arguments: Array) -> tuple[int, ...]:
 
 
 def align(*arrays: ArrayLike) -> list[Array]:
-    """Gives arrays one rank by leading axes of size 1, so that they broadcast without rank promotion."""
+    """Gives arrays one rank by leading axes of size 1, so that they broadcast without rank promotion.
+
+    Raises:
+      ValueError: if they do not broadcast.
+    """
+    try:
+        jnp.broadcast_shapes(*(np.shape(x) for x in arrays))
+    except ValueError:
+        shapes = ", ".join(str(np.shape(x)) for x in arrays)
+        raise ValueError(f"dist: values and parameters must have shapes that broadcast, got {shapes}") from None
     rank = max(np.ndim(x) for x in arrays)
     return [jnp.asarray(x).reshape((1,) * (rank - np.ndim(x)) + np.shape(x)) for x in arrays]

@@ -289,6 +289,8 @@ def delta_method(function: Function, dist: Distribution) -> ControlVariate:
     curvature = jax.hessian(function)(μ).reshape(μ.size, μ.size)
 
     def h(x):
+        if jnp.shape(x) != μ.shape:
+            raise ValueError(f"delta_method: a sample must have the shape {μ.shape} of the mean, got {jnp.shape(x)}")
         d = (x - μ).ravel()
         return value + slope.ravel() @ d + 0.5 * d @ curvature @ d
 

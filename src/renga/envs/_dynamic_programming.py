@@ -1,9 +1,12 @@
 """The best that can be done in a level, exactly: dynamic programming over all its states."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.checks import check_shapes
 from renga._core.varying import vary_like
 from renga.envs._chain import Chain
 from renga.envs._grid import Grid, Targets
@@ -96,7 +99,7 @@ def action_values(
       q; its largest entries are the best actions where v is v*.
 
     Raises:
-      ValueError: if the states of the level have no numbers.
+      ValueError: if the states of the level have no numbers, or there is not one value for each.
 
     Example:
       >>> from renga import envs
@@ -111,6 +114,8 @@ def action_values(
     """
     _require_numbers("action_values", level)
     values = jnp.asarray(values)
+    states = level.observation_spec.num if isinstance(level, Chain) else math.prod(level.shape) * 2 ** len(level.kinds)
+    check_shapes("action_values", values=(values, str(states)))
     if isinstance(level, Chain):
         return _chain_action_values(level, values, jnp.asarray(discount, jnp.float32))
     q = _look_ahead(level, level._targets(), values, jnp.asarray(discount, jnp.float32))

@@ -11,18 +11,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import ArrayLike
 
+from renga._core.floats import floating as floating
+from renga._core.floats import wide as wide
 from renga._core.ranges import known
-
-
-def wide(dtype: Any) -> Any:
-    """The dtype to compute sums and squares in: float32 at least, also for integers and bools."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
-def floating(x: Any) -> jax.Array:
-    """An array of floats, real or complex; integers and bools become float32."""
-    x = as_array(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else cast(x, wide(x.dtype))
 
 
 def spread(x: Any, shape: Sequence[int]) -> jax.Array:

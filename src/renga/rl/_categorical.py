@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from renga._core.checks import check_shapes
 from renga._core.cutting import times
 from renga._core.ranges import check_range, known
 from renga.rl._base import check, check_alike, taken_each
@@ -42,6 +43,8 @@ def categorical_importance_sampling_ratios(
     """
     name = "categorical_importance_sampling_ratios"
     check(name, pi_logits_t=(pi_logits_t, "... A"), mu_logits_t=(mu_logits_t, "... A"), a_t=(a_t, "..."))
+    lead = " ".join(str(n) for n in jnp.shape(pi_logits_t)[:-1])
+    check_shapes(name, mu_logits_t=(mu_logits_t, f"{lead} A"), a_t=(a_t, lead))
     check_alike(name, pi_logits_t=(pi_logits_t, 1), mu_logits_t=(mu_logits_t, 1), a_t=(a_t, 0))
     log_pi = taken_each(jax.nn.log_softmax(pi_logits_t), a_t)
     return jnp.exp(log_pi - taken_each(jax.nn.log_softmax(mu_logits_t), a_t))

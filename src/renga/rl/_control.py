@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_choice, check_dtype, check_shapes
+from renga._core.floats import floating
 from renga._core.ranges import check_index, check_integer
 from renga.rl._base import taken_each
 from renga.rl._multistep import discounted_returns
@@ -135,7 +136,7 @@ def feature_control_rewards(
     name = "feature_control_rewards"
     check_choice(name, "cumulant_type", cumulant_type, _CUMULANTS)
     check_shapes(name, features=(features, "T D"))
-    features = jnp.asarray(features)
+    features = floating(features)
     before, now = features[:-1], features[1:]
     if cumulant_type == "potential":
         if discount is None:

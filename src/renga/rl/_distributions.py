@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Num, PRNGKeyArray, Shaped
 
+from renga._core.checks import check_dtype
 from renga._core.cutting import times
 from renga._core.ranges import check_index, check_range
 from renga.rl._base import check_alike, taken_each
@@ -165,6 +166,9 @@ def _argmax_probs(preferences: Preferences) -> Array:
 
 def _of_action(function: str, table: Array, sample: Actions) -> Array:
     """The entry of each action."""
+    check_dtype(function, jnp.integer, sample=sample)
+    if jnp.ndim(sample) != table.ndim - 1:
+        raise ValueError(f"{function}: sample must have the shape {table.shape[:-1]}, got {jnp.shape(sample)}")
     check_alike(function, logits=(table, 1), sample=(sample, 0))
     check_index(function, table.shape[-1], sample=sample)
     return taken_each(table, sample)
@@ -225,6 +229,12 @@ def epsilon_greedy(
             best = _argmax_probs(jnp.where(legal, jnp.maximum(preferences, jnp.finfo(best.dtype).min), -jnp.inf))
             count = jnp.where(legal, jnp.sum(legal, axis=-1, keepdims=True, dtype=best.dtype), jnp.inf)
         if jnp.ndim(epsilon) and jnp.ndim(epsilon) < best.ndim:
+            lead = best.shape[best.ndim - 1 - jnp.ndim(epsilon) : -1]
+            if any(n not in (1, m) for n, m in zip(jnp.shape(epsilon), lead, strict=True)):
+                raise ValueError(
+                    f"epsilon_greedy: epsilon must have the leading shape of the preferences, {best.shape[:-1]}, "
+                    f"got {jnp.shape(epsilon)}"
+                )
             epsilon = jnp.asarray(epsilon)[..., None]
         return epsilon / count + (1.0 - epsilon) * best
 

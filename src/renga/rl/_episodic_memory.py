@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.checks import check_shapes
+from renga._core.floats import floating
 from renga._core.ranges import check_integer
 from renga.rl._records import Record, record
 
@@ -146,7 +147,7 @@ def episodic_memory_intrinsic_rewards(
         raise ValueError(
             f"{name}: max_memory_size must be at least num_neighbors = {num_neighbors}, got {max_memory_size}"
         )
-    embeddings = jax.lax.stop_gradient(jnp.asarray(embeddings))
+    embeddings = jax.lax.stop_gradient(floating(embeddings))
     state = intrinsic_reward_state
     if state is None:
         state = _empty(max_memory_size, embeddings.shape[1], num_neighbors, embeddings.dtype)

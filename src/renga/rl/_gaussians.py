@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from renga._core.checks import check_dtype
+from renga._core.floats import floating
 from renga._core.ranges import check_range, known
 from renga.rl._base import check_alike
 
@@ -127,7 +128,7 @@ def gaussian_diagonal(sigma: Float[ArrayLike, "..."] | None = None) -> Continuou
     """
 
     def sample(key: PRNGKeyArray, mu: Actions, sigma: Any = sigma) -> Array:
-        mu = jnp.asarray(mu)
+        mu = floating(mu)
         return mu + _like(sigma, mu) * jax.random.normal(key, mu.shape, mu.dtype)
 
     def logprob(sample: Actions, mu: Actions, sigma: Any = sigma) -> Array:
@@ -183,6 +184,7 @@ def squashed_gaussian(
 
     def moments(mu: Actions, sigma: Actions) -> tuple[Array, Array]:
         share = 0.5 * (jnp.tanh(jnp.asarray(sigma)) + 1.0)
+        check_alike("squashed_gaussian", mu=(mu, 0), sigma=(sigma, 0))
         return jnp.tanh(jnp.asarray(mu)), jnp.exp(sigma_min + (sigma_max - sigma_min) * share)
 
     def bounds(action_spec: Any, like: Array) -> tuple[Array, Array]:
@@ -197,7 +199,8 @@ def squashed_gaussian(
 
     def logprob(sample: Actions, mu: Actions, sigma: Actions, action_spec: Any) -> Array:
         mean, std = moments(mu, sigma)
-        sample = jnp.asarray(sample)
+        sample = floating(sample)
+        check_alike("squashed_gaussian", mu=(mean, 0), sample=(sample, 0))
         low, high = bounds(action_spec, sample)
         # On the border itself, where rounding may put a sample, the density would be NaN.
         squashed = 2.0 * (sample - low) / (high - low) - 1.0

@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_dtype, check_shapes
 from renga._core.ranges import check_index, check_integer, check_range, known
-from renga.rl._base import taken, taken_each
+from renga.rl._base import check_alike, taken, taken_each
 from renga.rl._moving_averages import AllSum
 from renga.rl._recurrence import widen
 
@@ -58,6 +58,7 @@ def normalize(
     References:
       van Hasselt et al., "Learning values across many orders of magnitude", 2016, section 2.
     """
+    check_alike("normalize", indices=(indices, 0), unnormalized=(unnormalized, 0))
     shift, scale = _of(state, indices, "normalize")
     return (jnp.asarray(unnormalized) - shift) / scale
 
@@ -85,6 +86,7 @@ def unnormalize(
     References:
       van Hasselt et al., "Learning values across many orders of magnitude", 2016, section 2.
     """
+    check_alike("unnormalize", indices=(indices, 0), normalized=(normalized, 0))
     shift, scale = _of(state, indices, "unnormalize")
     return scale * jnp.asarray(normalized) + shift
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.floats import floating
 from renga._core.ranges import check_range
 
 
@@ -40,7 +41,7 @@ def _abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arra
 
 def _signed(x: ArrayLike) -> tuple[Array, Array]:
     """The sign of x, +1 at zero, and |x| with the derivative of that branch."""
-    x = jnp.asarray(x)
+    x = floating(x)
     return _sign(x), _abs(x)
 
 
@@ -77,7 +78,7 @@ def sigmoid(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
       >>> sigmoid(jnp.array([0.0]))
       Array([0.5], dtype=float32)
     """
-    return jax.nn.sigmoid(x)
+    return jax.nn.sigmoid(floating(x))
 
 
 def logit(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -95,7 +96,7 @@ def logit(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
       >>> logit(jnp.array([0.5]))
       Array([0.], dtype=float32)
     """
-    return jax.scipy.special.logit(x)
+    return jax.scipy.special.logit(floating(x))
 
 
 def signed_logp1(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -155,7 +156,7 @@ def signed_hyperbolic(x: Float[ArrayLike, "..."], eps: Float[ArrayLike, ""] = 1e
     References:
       Pohlen et al., "Observe and look further: achieving consistent performance on Atari", 2018, prop. A.2.
     """
-    x = jnp.asarray(x)
+    x = floating(x)
     _, size = _signed(x)
     return x / (jnp.sqrt(size + 1.0) + 1.0) + eps * x
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, Shaped
 
+from renga._core.checks import check_trees
 from renga.rl._base import lhs_broadcast
 
 
@@ -26,6 +27,7 @@ def tree_select(pred: Shaped[ArrayLike, "..."], on_true: Any, on_false: Any) -> 
       >>> tree_select(True, {"x": jnp.ones(2)}, {"x": jnp.zeros(2)})
       {'x': Array([1., 1.], dtype=float32)}
     """
+    check_trees("tree_select", on_true=on_true, on_false=on_false)
     return jax.tree.map(lambda a, b: jnp.where(lhs_broadcast(pred, a), a, b), on_true, on_false)
 
 
@@ -176,6 +178,8 @@ def replace_masked(
       Array([0., 2.], dtype=float32)
     """
     data = jnp.asarray(data)
+    if replacement is not None and jnp.ndim(replacement):
+        check_trees("replace_masked", data=data, replacement=replacement)
     mask = lhs_broadcast(jnp.asarray(mask).astype(bool), data)
     return jnp.where(mask, jnp.zeros_like(data) if replacement is None else replacement, data)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, Int, Shaped
 
+from renga._core.checks import check_shapes, check_trees
 from renga._core.ranges import check_integer
 
 
@@ -24,6 +25,8 @@ def conditional_update(new_tensors: Any, old_tensors: Any, is_time: Shaped[Array
       >>> conditional_update({"w": jnp.ones(2)}, {"w": jnp.zeros(2)}, True)
       {'w': Array([1., 1.], dtype=float32)}
     """
+    check_trees("conditional_update", old_tensors=old_tensors, new_tensors=new_tensors)
+    check_shapes("conditional_update", is_time=(is_time, ""))
     is_time = jnp.asarray(is_time).astype(bool)
     return jax.tree.map(lambda new, old: jnp.where(is_time, new, old), new_tensors, old_tensors)
 
@@ -49,6 +52,8 @@ def periodic_update(
     References:
       Mnih et al., "Human-level control through deep reinforcement learning", 2015, algorithm 1.
     """
+    check_trees("periodic_update", old_tensors=old_tensors, new_tensors=new_tensors)
+    check_shapes("periodic_update", steps=(steps, ""), update_period=(update_period, ""))
     check_integer("periodic_update", steps=steps)
     check_integer("periodic_update", low=1, update_period=update_period)
     return conditional_update(new_tensors, old_tensors, jnp.mod(steps, update_period) == 0)

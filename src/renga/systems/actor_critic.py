@@ -174,7 +174,7 @@ def _check_players(config: Config, env: envs.Environment) -> None:
     if env.num_players > 1:
         raise RunError(
             f"actor_critic: env must be a world for one player, got {config.env!r} for {env.num_players}, whose "
-            "rewards are those of the player who moves; `renga train muzero` plays such games"
+            "rewards are those of the player who moves"
         )
 
 

@@ -204,7 +204,7 @@ def _check_players(config: Config, env: envs.Environment) -> None:
     if env.num_players > 1:
         raise RunError(
             f"dqn: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards are "
-            "those of the player who moves; `renga train muzero` plays such games"
+            "those of the player who moves"
         )
 
 

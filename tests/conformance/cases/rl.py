@@ -267,3 +267,10 @@ EXEMPT: dict[str, str] = {
     "TxPair": "a pair of functions",
     "VTraceOutput": "a tuple of results",
 }
+
+# Errors of JAX that are left.
+RAW_ERRORS = {
+    "TwoHot": "its bins are a field that no program changes to another rank",
+    "tree_fn": "the function that is mapped is the caller's",
+    "tree_map_zipped": "the function that is mapped is the caller's",
+}

@@ -1,0 +1,64 @@
+"""Every public function on inputs that do not fit: the right result, or an error of ours that says what came.
+
+Each argument of each case of the matrix is changed in turn: an axis more or less, a longer axis, integers, bools,
+numbers where there were integers. Functions are only traced, so this is quick. An error that JAX or NumPy raises is
+a failure: it does not know which function and which argument of ours it speaks of.
+"""
+
+import traceback
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from . import cases
+from .test_matrix import LIBRARIES, table
+
+CHANGES = {
+    "an axis more": lambda x: x[None],
+    "an axis less": lambda x: x[0] if x.ndim and x.shape[0] else None,
+    "a longer first axis": lambda x: jnp.concatenate([x, x[:1]]) if x.ndim and x.shape[0] else None,
+    "a longer last axis": lambda x: jnp.concatenate([x, x[..., :1]], -1) if x.ndim > 1 and x.shape[-1] else None,
+    "integers": lambda x: x.astype(jnp.int32) if jnp.issubdtype(x.dtype, jnp.floating) else None,
+    "bools": lambda x: x.astype(bool) if jnp.issubdtype(x.dtype, jnp.floating) else None,
+    "floats": lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.integer) else None,
+}
+
+
+def changed(tree, change):
+    """The tree with its first array changed, or None if there is none that can be."""
+    leaves, structure = jax.tree.flatten(tree)
+    for i, leaf in enumerate(leaves):
+        is_array = isinstance(leaf, jax.Array | np.ndarray) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+        other = change(jnp.asarray(leaf)) if is_array else None
+        if other is not None:
+            return jax.tree.unflatten(structure, [*leaves[:i], other, *leaves[i + 1 :]])
+    return None
+
+
+def raw_errors(library, case):
+    """Which changes end in an error that is not ours."""
+    args = case.args() if callable(case.args) else case.args
+    for i, arg in enumerate(args):
+        for name, change in CHANGES.items():
+            other = changed(arg, change)
+            if other is None:
+                continue
+            try:
+                jax.eval_shape(case.fn, *args[:i], other, *args[i + 1 :])
+            except Exception as error:
+                frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+                # The innermost function that is not JAX's: of the case itself, a user's, its errors are its own.
+                owner = next(name for name in reversed(frames) if "site-packages" not in name)
+                if owner != cases.__file__.replace("__init__", library) and owner != frames[-1]:
+                    yield f"argument {i} with {name}: {type(error).__name__}: {str(error).splitlines()[:1]}"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_inputs_that_do_not_fit_are_refused_in_our_words(library, unchecked, rank_promotion):
+    exempt = getattr(table(library), "RAW_ERRORS", {})
+    found = {name: list(raw_errors(library, case)) for name, case in table(library).CASES.items()}
+    raw = {name: errors for name, errors in found.items() if errors}
+    assert not {name: errors for name, errors in raw.items() if name not in exempt}
+    assert not set(exempt) - set(raw), "no longer needs an exemption"
