@@ -12,8 +12,8 @@ KEY = jax.random.key  # called late: no array is made at import
 
 def go(f, *args):
     f = nn.transform_with_state(f)
-    params, state = f.init(KEY(0), *args)
-    return f.apply(params, state, KEY(0), *args)[0]
+    params, state = nn.abstract_init(f)(KEY(0), *args)
+    return jax.jit(f.apply)(params, state, KEY(0), *args)[0]
 
 
 NORMS = {
