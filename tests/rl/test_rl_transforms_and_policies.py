@@ -69,3 +69,15 @@ def test_wrong_arguments_are_named():
         rl.transform_from_2hot(jnp.ones(2), 0.0, 1.0, 3)
     with pytest.raises(ValueError, match=r"rm_loss: q_t must have shape \[T, A\]"):
         rl.rm_loss(LOGITS, Q[0])
+
+
+@pytest.mark.parametrize("x", [1e-30, 1e-9, 1e-4, 3.0, 1e4, 1e15])
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.5])
+def test_the_parabola_keeps_its_digits_everywhere(x, eps):
+    with jax.enable_x64(True):
+        inverse = rl.signed_parabolic(rl.signed_hyperbolic(np.float64(x), eps), eps)
+    np.testing.assert_allclose(inverse, x, rtol=1e-9)
+    narrow = rl.signed_parabolic(np.float32(x), eps)
+    with jax.enable_x64(True):
+        wide = rl.signed_parabolic(np.float64(np.float32(x)), eps)
+    np.testing.assert_allclose(narrow, wide, rtol=1e-6)

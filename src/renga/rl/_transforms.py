@@ -181,10 +181,9 @@ def signed_parabolic(x: Float[ArrayLike, "..."], eps: Float[ArrayLike, ""] = 1e-
       Pohlen et al., "Observe and look further: achieving consistent performance on Atari", 2018, prop. A.2.
     """
     sign, size = _signed(x)
-    rise = eps + 1.0 + size
-    # The same z without cancellation, and with a limit at ε = 0.
-    z = 2.0 * rise / (jnp.sqrt(1.0 + 4.0 * eps * rise) + 1.0)
-    return sign * (z - 1.0) * (z + 1.0)
+    # z − 1, without cancellation near zero and with a limit at ε = 0.
+    more = 2.0 * size / (jnp.sqrt(1.0 + 4.0 * eps * (eps + 1.0 + size)) + 1.0 + 2.0 * eps)
+    return sign * more * (more + 2.0)
 
 
 def power(x: Float[ArrayLike, "..."], p: Float[ArrayLike, ""]) -> Float[Array, "..."]:
