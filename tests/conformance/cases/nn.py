@@ -53,6 +53,12 @@ def draws(fn):
     return Case(lambda x: f.apply({}, KEY(0), x), lambda: (jnp.ones(2),))
 
 
+def initialised(init):
+    """The parameters that an `init` makes, times x."""
+    f = nn.transform(lambda: nn.get_parameter("w", [3, 2], init=nn.initializers.RandomNormal()))
+    return Case(lambda x: x * init(f)(KEY(0))["~"]["w"], lambda: (jnp.ones([3, 2]),))
+
+
 def initializer(make):
     f = nn.transform(lambda: nn.get_parameter("w", [3, 2], init=make()))
     return Case(lambda x: x * f.init(KEY(0))["~"]["w"], lambda: (jnp.ones([3, 2]),))
@@ -102,6 +108,7 @@ V, S, I = (2, 3), (2, 4, 2), (1, 4, 4, 2)
 init_normal = lambda: nn.initializers.RandomNormal()
 
 CASES = {
+    "abstract_init": initialised(nn.abstract_init),
     "AvgPool": module(lambda x: nn.AvgPool(2, 2, "SAME")(x), I),
     "BatchApply": module(lambda x: nn.BatchApply(nn.Linear(2))(x), S),
     "BatchNorm": module(lambda x: nn.BatchNorm(True, True, 0.9)(x, True), (4, 2)),
