@@ -79,7 +79,7 @@ def run(tiny, done):
             **found,
             "share in the model": round(min(1.0, 1e6 * model / found["us"]), 3),
             "simulations/s": round(1e6 * batch * num / found["us"]),
-            "GB in the compiler's estimate": round(paired.cost(program, "bytes accessed") / 1e9, 3),
+            "GB moved by the compiler's estimate, loops once": round(paired.cost(program, "bytes accessed") / 1e9, 3),
         }
 
     grid = itertools.product(simulations, boards, batches)
