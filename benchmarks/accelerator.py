@@ -26,7 +26,7 @@ PAGE = HERE.parent / "docs" / "accelerators.md"
 START, END = "<!-- accelerator table: start -->", "<!-- accelerator table: end -->"
 
 # In order of worth, with the most seconds that a part may take.
-PARTS = {"correct": 150, "search": 200, "lpg": 150, "rl": 120, "optim": 120, "systems": 120}
+PARTS = {"correct": 150, "search": 200, "lpg": 150, "rl": 120, "optim": 120, "nn": 150, "systems": 120}
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "rlax", "mctx")
 
 
