@@ -91,6 +91,9 @@ def run_part(name: str, out: pathlib.Path, tiny: bool, commit: str) -> None:
     }
     save(out, name, record)
     for row in part.run(tiny, set(rows)):
+        if "running" in row:
+            save(out, name, record | row)
+            continue
         rows[row["key"]] = row
         record["rows"] = list(rows.values())
         save(out, name, record)
@@ -129,6 +132,8 @@ def start_part(name: str, out: pathlib.Path, seconds: float, tiny: bool, commit:
     else:
         status = "crashed"
     record = {"part": name, "commit": commit, "tiny": tiny, "rows": []} | read(out / f"{name}.json")
+    if status != "timeout" and "running" in record:  # so that the next start does not crash there again
+        record["rows"].append({"key": record.pop("running"), "error": f"{status}: {why}"})
     save(out, name, record | {"status": status, "why": why, "last_lines": lines})
 
 

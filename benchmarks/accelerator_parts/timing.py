@@ -44,10 +44,14 @@ def against(ours, theirs, baseline, rounds):
 
 
 def rows(cases, done):
-    """Yields a row for each key and function of cells; one that fails has its error in its row."""
+    """Yields a row for each key and function of cells; one that fails has its error in its row.
+
+    Before each, `{"running": key}` is yielded, so that the record knows what a crash came from.
+    """
     for key, cells in cases:
         if key in done:
             continue
+        yield {"running": key}
         begun = time.perf_counter()
         try:
             row = cells()

@@ -92,10 +92,13 @@ def test_a_part_that_ends_badly_is_recorded_with_its_last_lines(tmp_path, monkey
     script = tmp_path / "part.py"
     script.write_text(program)
     monkeypatch.setattr(accelerator, "__file__", str(script))
+    accelerator.save(tmp_path, "rl", {"status": "running", "running": "second", "rows": [{"key": "first", "us": 1.0}]})
     accelerator.start_part("rl", tmp_path, seconds, True, "abc")
     record = json.loads((tmp_path / "rl.json").read_text())
     assert record["status"] == status
     assert record["why"]
+    # The row that crashed is not tried again; the one that time ran out for is.
+    assert [row["key"] for row in record["rows"]] == ["first", "second"][: 1 if status == "timeout" else 2]
     assert "last words" not in program or record["last_lines"] == ["last words"]
 
 
