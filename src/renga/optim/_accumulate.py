@@ -145,7 +145,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             new = acc + (g - acc) / (seen + 1).astype(acc.dtype) if self.use_grad_mean else acc + g
             return jnp.where(skip, acc, new)
 
-        acc = map_leaves("MultiSteps", add, 1, updates, state.acc_grads)
+        acc = map_leaves("MultiSteps", add, 1, updates, state.acc_grads, fresh=0)
         emit = (seen == k - 1) & ~skip
         like = lambda u, g: u.astype(jnp.result_type(g))
 

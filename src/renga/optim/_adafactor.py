@@ -126,7 +126,7 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
             return _factored(jnp.asarray(g), row, col, v, decay, self.epsilon, axes=self._axes(p))
 
         rest = (state.v_row, state.v_col, state.v, params)
-        u, row, col, v = map_leaves("scale_by_factored_rms", leaf, 4, updates, *rest)
+        u, row, col, v = map_leaves("scale_by_factored_rms", leaf, 4, updates, *rest, free=(0, 1, 2))
         return u, FactoredState(safe_increment(state.count), row, col, v)
 
 

@@ -29,7 +29,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
       {'w': Array([1.5, 1. ], dtype=float32)}
     """
     add = lambda p, u: _add(jnp.asarray(p), u)
-    return map_leaves("apply_updates", add, 1, params, updates)
+    return map_leaves("apply_updates", add, 1, params, updates, of=("params", "the updates"))
 
 
 @leafwise
@@ -58,7 +58,7 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Arra
       https://arxiv.org/abs/1509.02971, algorithm 1.
     """
     mix = lambda new, old: _mix(new, old, step_size)
-    return map_leaves("incremental_update", mix, 1, new_tensors, old_tensors)
+    return map_leaves("incremental_update", mix, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))
 
 
 def periodic_update(new_tensors: PyTree, old_tensors: PyTree, steps: Array, update_period: int) -> PyTree:
@@ -84,4 +84,4 @@ def periodic_update(new_tensors: PyTree, old_tensors: PyTree, steps: Array, upda
     """
     copy = jnp.mod(steps, update_period) == 0
     choose = lambda new, old: jnp.where(copy, new, old)
-    return map_leaves("periodic_update", choose, 1, new_tensors, old_tensors)
+    return map_leaves("periodic_update", choose, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))

@@ -66,5 +66,7 @@ class zero_nans(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, **extra_args):
         """Replaces."""
-        u, found = map_leaves("zero_nans", lambda g: _zero_nans(jnp.asarray(g)), 2, updates)
+        u, found = map_leaves(
+            "zero_nans", lambda g, _: _zero_nans(jnp.asarray(g)), 2, updates, state.found_nan, free=(0,), like=params
+        )
         return u, ZeroNansState(found)

@@ -94,8 +94,8 @@ class scale_by_lbfgs(GradientTransformationExtraArgs):
 
         # In the first step nothing is known, and zeros go to a place that is empty.
         put = lambda ring, x: ring.at[newest].set(x)
-        ss = map_leaves(name, put, 1, state.diff_params_memory, s)
-        ys = map_leaves(name, put, 1, state.diff_updates_memory, y)
+        ss = map_leaves(name, put, 1, state.diff_params_memory, s, free=(0,))
+        ys = map_leaves(name, put, 1, state.diff_updates_memory, y, free=(0,))
         weights = put(state.weights_memory, weight.astype(state.weights_memory.dtype))
 
         gamma = None

@@ -21,31 +21,102 @@ def leafwise(fn: Callable[..., Any] | None = None, *, flags: Sequence[str] = ())
     return jax.jit(fn, static_argnames=tuple(flags))
 
 
-def map_leaves(name: str, fn: Callable[..., Any], outputs: int, tree: Any, *rest: Any) -> Any:
+STEPPED = ("updates", "the state or the parameters")  # what `update` compares
+
+
+def map_leaves(
+    name: str,
+    fn: Callable[..., Any],
+    outputs: int,
+    tree: Any,
+    *rest: Any,
+    free: Sequence[int] = (),
+    like: Any = None,
+    fresh: int = 1,
+    of: tuple[str, str] = STEPPED,
+) -> Any:
     """Applies `fn` to each leaf; several outputs of `fn` become several trees.
+
+    A leaf of `tree` may be None where the others have one, a parameter without a gradient: the update is None there,
+    and the state stays as it was.
 
     Args:
       name: the public function, for the error.
       fn: function of one leaf of each tree, returning `outputs` leaves.
       outputs: number of trees that come out; 1 gives the tree itself, more a list.
       tree: the tree of updates.
-      *rest: trees with the same structure (at each leaf of `tree` they may hold a subtree).
+      *rest: trees with the same structure (at each leaf of `tree` they may hold a subtree) and the same shapes.
+      free: those of `rest` whose shapes are of their own.
+      like: a tree of which structure and shapes are compared only; None for none.
+      fresh: number of outputs that are not the new form of one of `rest`; those after them are, in order.
+      of: what `tree` is, and what the others are, for the error.
 
     Raises:
-      ValueError: if a structure differs, listing the paths.
+      ValueError: if a structure or a shape differs, listing the paths.
     """
     leaves, treedef = jax.tree.flatten(tree)
-    columns = [leaves]
-    for other in rest:
-        try:
-            columns.append(treedef.flatten_up_to(other))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(_mismatch(name, tree, other)) from error
-    results = [fn(*row) for row in zip(*columns, strict=True)]
+    others = rest if like is None else (*rest, like)
+    try:
+        columns = [treedef.flatten_up_to(other) for other in others]
+    except (ValueError, TypeError, KeyError):
+        leaves, treedef = jax.tree.flatten(tree, is_leaf=_is_none)
+        columns = [_flatten_up_to(name, tree, treedef, other, of) for other in others]
+    for i, column in enumerate(columns):
+        if i not in free and not all(map(_fits, leaves, column)):
+            raise ValueError(_misfit(name, tree, leaves, column, of))
+    rows = zip(leaves, *columns[: len(rest)], strict=True)
+    results = [fn(*row) if row[0] is not None else _without_gradient(row, outputs, fresh) for row in rows]
     if outputs == 1:
         return treedef.unflatten(results)
     trees = zip(*results, strict=True) if results else [()] * outputs
     return [treedef.unflatten(column) for column in trees]
+
+
+def check_alike(name: str, tree: Any, other: Any, of: tuple[str, str]) -> None:
+    """Raises unless two trees have one structure and the same shapes; see `map_leaves`."""
+    map_leaves(name, lambda x, _: x, 1, tree, other, of=of)
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _without_gradient(row: Sequence[Any], outputs: int, fresh: int) -> Any:
+    parts = (*[None] * fresh, *row[1 : 1 + outputs - fresh])
+    return parts[0] if outputs == 1 else parts
+
+
+def _flatten_up_to(name: str, tree: Any, treedef: Any, other: Any, of: tuple[str, str]) -> list[Any]:
+    try:
+        return treedef.flatten_up_to(other)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(_mismatch(name, tree, other, of)) from error
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    """The shape of an array; () of a number; None for what is neither, such as a subtree."""
+    shape = getattr(x, "shape", None)
+    return () if shape is None and isinstance(x, int | float | complex) else shape
+
+
+def _fits(leaf: Any, other: Any) -> bool:
+    if leaf is None:
+        return True
+    mine, theirs = _shape(leaf), _shape(other)
+    return other is not None and (mine is None or theirs is None or mine == theirs)
+
+
+def _misfit(name: str, tree: Any, leaves: list[Any], column: list[Any], of: tuple[str, str]) -> str:
+    """What does not fit, by path."""
+    where = [path_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)]
+    if len(where) != len(leaves):
+        where = paths(tree)
+    wrong = [
+        f"{f'at {path} ' if path else ''}expected {'nothing' if other is None else _shape(other)}, got {_shape(leaf)}"
+        for path, leaf, other in zip(where, leaves, column, strict=True)
+        if not _fits(leaf, other)
+    ]
+    return f"{name}: the {of[0]} must have the shapes of {of[1]}: {'; '.join(wrong[:8])}"
 
 
 def paths(tree: Any) -> list[str]:
@@ -58,15 +129,16 @@ def path_name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _mismatch(name: str, tree: Any, other: Any) -> str:
+def _mismatch(name: str, tree: Any, other: Any, of: tuple[str, str]) -> str:
     mine, theirs = paths(tree), paths(other)
     extra = [p for p in mine if p not in set(theirs)]
     missing = [p for p in theirs if p not in set(mine)]
-    text = f"{name}: the updates must have the structure that `init` saw"
+    whose = "that `init` saw" if of == STEPPED else f"of {of[1]}"
+    text = f"{name}: the {of[0]} must have the structure {whose}"
     if extra:
-        text += f"; leaves only in the updates: {', '.join(extra[:8])}"
+        text += f"; leaves only in the {of[0]}: {', '.join(extra[:8])}"
     if missing:
-        text += f"; leaves only in the state or the parameters: {', '.join(missing[:8])}"
+        text += f"; leaves only in {of[1]}: {', '.join(missing[:8])}"
     if not (extra or missing):
         text += f", got {jax.tree.structure(tree)} and {jax.tree.structure(other)}"
     return text

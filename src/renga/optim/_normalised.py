@@ -83,7 +83,7 @@ class scale_by_novograd(GradientTransformationExtraArgs):
         numbers = (self.b1, self.b2, complement(self.b2), self.eps, self.eps_root, self.weight_decay)
         leaf = lambda g, m, v, p: _novograd(jnp.asarray(g), m, v, p, state.count == 0, *numbers)
         rest = (state.mu, state.nu, params)
-        u, mu, nu = map_leaves("scale_by_novograd", leaf, 3, updates, *rest)
+        u, mu, nu = map_leaves("scale_by_novograd", leaf, 3, updates, *rest, free=(1,))
         return u, ScaleByNovogradState(safe_increment(state.count), mu, nu)
 
 
@@ -129,7 +129,7 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
 
 
 @leafwise
-def _dog(g, p, dist, total, start, eps, global_scale):
+def _dog(g, dist, total, start, p, eps, global_scale):
     far = jnp.maximum(dist, safe_norm(start - p.astype(start.dtype), 0.0))
     new_total = total + jnp.sum(abs_sq(g))
     u = global_scale * far / sqrt(new_total + eps) * g
@@ -185,7 +185,7 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
         leaf = lambda g, *rest: _dog(jnp.asarray(g), *rest, self.eps, self.global_scale)
         name = "scale_by_distance_over_gradients"
         u, far, total = map_leaves(
-            name, leaf, 3, updates, params, state.max_dist, state.grad_sum_of_squares, state.init_params
+            name, leaf, 3, updates, state.max_dist, state.grad_sum_of_squares, state.init_params, params, free=(0, 1)
         )
         return u, ScaleByDistanceOverGradientsState(far, total, state.init_params)
 
@@ -216,7 +216,7 @@ class normalize_by_update_norm(GradientTransformationExtraArgs):
         """Scales."""
         factor = self.scale_factor / (global_norm(updates) + self.eps)
         leaf = lambda g: _scale_to(jnp.asarray(g), factor)
-        return map_leaves("normalize_by_update_norm", leaf, 1, updates), state
+        return map_leaves("normalize_by_update_norm", leaf, 1, updates, like=params), state
 
 
 @leafwise
@@ -244,4 +244,4 @@ class centralize(GradientTransformationExtraArgs):
     def update(self, updates, state, params=None, **extra_args):
         """Subtracts the mean."""
         leaf = lambda g: _centralized(jnp.asarray(g))
-        return map_leaves("centralize", leaf, 1, updates), state
+        return map_leaves("centralize", leaf, 1, updates, like=params), state

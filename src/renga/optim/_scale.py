@@ -77,9 +77,9 @@ def _whole(g: Any) -> bool:
     return not jnp.issubdtype(jnp.result_type(g), jnp.inexact)
 
 
-def scale_tree(name: str, updates: Any, factor: Any) -> Any:
-    """A factor times each update."""
-    return map_leaves(name, lambda g: scaled(g, factor), 1, updates)
+def scale_tree(name: str, updates: Any, factor: Any, params: Any = None) -> Any:
+    """A factor times each update; the parameters, if given, are compared with the updates."""
+    return map_leaves(name, lambda g: scaled(g, factor), 1, updates, like=params)
 
 
 @value
@@ -98,7 +98,7 @@ class scale(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, **extra_args):
         """Multiplies."""
-        return scale_tree("scale", updates, self.step_size), state
+        return scale_tree("scale", updates, self.step_size, params), state
 
 
 @value
@@ -125,7 +125,7 @@ class scale_by_schedule(GradientTransformationExtraArgs):
     def update(self, updates, state, params=None, **extra_args):
         """Multiplies and counts."""
         factor = self.step_size_fn(state.count)
-        updates = scale_tree("scale_by_schedule", updates, factor)
+        updates = scale_tree("scale_by_schedule", updates, factor, params)
         return updates, ScaleByScheduleState(safe_increment(state.count))
 
 
@@ -171,7 +171,7 @@ class scale_by_learning_rate(GradientTransformationExtraArgs):
         else:
             after = ScaleByLearningRateState(as_state_scalar(rate))
         factor = -rate if self.flip_sign else rate
-        return scale_tree("scale_by_learning_rate", updates, factor), after
+        return scale_tree("scale_by_learning_rate", updates, factor, params), after
 
 
 @leafwise
@@ -193,7 +193,7 @@ class scale_by_sign(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, **extra_args):
         """Takes the sign."""
-        return map_leaves("scale_by_sign", _sign, 1, updates), state
+        return map_leaves("scale_by_sign", _sign, 1, updates, like=params), state
 
 
 def scale_gradient(inputs: PyTree, scale: ArrayLike) -> PyTree:

@@ -277,3 +277,13 @@ EXEMPT = (
         "a ResNet of a fixed size, too large to compile eight times",
     )
 )
+
+# Errors of JAX that are left.
+_OPEN = "not checked yet: JAX's error comes through"
+RAW_ERRORS = {
+    "GroupedQueryAttention": _OPEN,
+    "SNParamsTree": _OPEN,
+    "SpectralNorm": _OPEN,
+    "nets.VectorQuantizerEMA": _OPEN,
+    "one_hot": "JAX deprecates what is no integer, and says so",
+}

@@ -104,7 +104,8 @@ class dadapt_adamw(GradientTransformationExtraArgs):
             )
             return tuple(x.astype(old.dtype) for x, old in zip(new, (m, v, s), strict=True))
 
-        m, v, s = map_leaves(name, moments, 3, updates, state.exp_avg, state.exp_avg_sq, state.grad_sum)
+        before = (state.exp_avg, state.exp_avg_sq, state.grad_sum)
+        m, v, s = map_leaves(name, moments, 3, updates, *before, fresh=0)
         size = _tree.sum(jax.tree.map(jnp.abs, s))
         known = size > 0
         estimate = jnp.where(known, numerator / (complement(root2) * jnp.where(known, size, 1)), 0)

@@ -146,8 +146,8 @@ class scale_by_galore(GradientTransformationExtraArgs):
             return p if numbers is None else jnp.zeros_like(_project(_matrix(jnp.asarray(p), numbers), projector))
 
         numbers = _numbers_for(self.weight_dimension_numbers, params)
-        projector = map_leaves("scale_by_galore", empty, 1, params, numbers)
-        seen = map_leaves("scale_by_galore", low, 1, params, projector, numbers)
+        projector = map_leaves("scale_by_galore", empty, 1, params, numbers, free=(0,))
+        seen = map_leaves("scale_by_galore", low, 1, params, projector, numbers, free=(0, 1))
         return GaLoreState(zero_count(), self._base().init(seen), projector)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -173,11 +173,11 @@ class scale_by_galore(GradientTransformationExtraArgs):
             full = low @ projector.conj().T if _wide(_matrix(g, n)) else projector @ low
             return _unmatrix((self.scale * full).astype(low.dtype), g.shape, n)
 
-        projector = map_leaves(name, renew, 1, updates, state.projector, numbers)
-        low = map_leaves(name, down, 1, updates, projector, numbers)
-        low_params = None if params is None else map_leaves(name, down, 1, params, projector, numbers)
+        projector = map_leaves(name, renew, 1, updates, state.projector, numbers, free=(0, 1), like=params)
+        low = map_leaves(name, down, 1, updates, projector, numbers, free=(0, 1))
+        low_params = None if params is None else map_leaves(name, down, 1, params, projector, numbers, free=(0, 1))
         low, base = self._base().update(low, state.base_optimizer_state, low_params, **extra_args)
-        u = map_leaves(name, up, 1, low, updates, projector, numbers)
+        u = map_leaves(name, up, 1, low, updates, projector, numbers, free=(0, 1, 2))
         return u, GaLoreState(safe_increment(state.count), base, projector)
 
 

@@ -25,7 +25,7 @@ class MadgradState(NamedTuple):
 
 
 @leafwise
-def _madgrad(g, p, v, s, x0, weight, share, eps):
+def _madgrad(g, v, s, x0, p, weight, share, eps):
     v = v + weight * abs_sq(g)
     s = s + weight * g
     # The slope of the cube root at 0 is infinite; there, s is 0 too.
@@ -77,7 +77,7 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
         count = safe_increment(state.count)
         weight = (at_step(self.learning_rate, state.count) + self.eps) * jnp.sqrt(count)
         leaf = lambda g, *parts: _madgrad(jnp.asarray(g), *parts, weight, 1 - self.momentum, self.eps)
-        u, v, s = map_leaves("scale_by_madgrad", leaf, 3, updates, params, state.grad_sum_sq, state.s, state.x0)
+        u, v, s = map_leaves("scale_by_madgrad", leaf, 3, updates, state.grad_sum_sq, state.s, state.x0, params)
         return u, MadgradState(count, v, s, state.x0)
 
 

@@ -131,7 +131,7 @@ class momo(GradientTransformationExtraArgs):
         dtype = state.barf.dtype
         mix = lambda new, old: jnp.where(first, new, c * new + b * old).astype(dtype)
         leaf = lambda g, d: _first_or_average(jnp.asarray(g), d, b, c, first)
-        d = map_leaves("momo", leaf, 1, updates, state.exp_avg)
+        d = map_leaves("momo", leaf, 1, updates, state.exp_avg, fresh=0)
         barf = mix(value, state.barf)
         gamma = mix(real_vdot(updates, params), state.gamma)
         tau, lb, shrink = _model_step(
@@ -202,9 +202,9 @@ class momo_adam(GradientTransformationExtraArgs):
         b, c, count = self.b1, complement(self.b1), safe_increment(state.count)
         dtype = state.barf.dtype
         mix = lambda new, old: (c * new + b * old).astype(dtype)
-        d = map_leaves(name, lambda g, d: _average(jnp.asarray(g), d, b, c), 1, updates, state.exp_avg)
+        d = map_leaves(name, lambda g, d: _average(jnp.asarray(g), d, b, c), 1, updates, state.exp_avg, fresh=0)
         square = lambda g, v: _average(abs_sq(jnp.asarray(g)), v, self.b2, complement(self.b2))
-        v = map_leaves(name, square, 1, updates, state.exp_avg_sq)
+        v = map_leaves(name, square, 1, updates, state.exp_avg_sq, fresh=0)
         barf = mix(value, state.barf)
         gamma = mix(real_vdot(updates, params), state.gamma)
         fix2 = correction(self.b2, count)

@@ -108,7 +108,7 @@ class prodigy(GradientTransformationExtraArgs):
             return tuple(x.astype(old.dtype) for x, old in zip(new, (m, v, s), strict=True))
 
         trees = (state.exp_avg, state.exp_avg_sq, state.grad_sum)
-        m, v, s = map_leaves("prodigy", moments, 3, updates, *trees)
+        m, v, s = map_leaves("prodigy", moments, 3, updates, *trees, fresh=0)
         moved = map_leaves("prodigy", lambda g, p0, p: jnp.sum(g * (p0 - p)), 1, updates, state.params0, params)
         numerator = b3 * state.numerator_weighted + d / d0 * step * jnp.real(_tree.sum(moved))
         denominator = _tree.sum(jax.tree.map(jnp.abs, s))
@@ -123,7 +123,7 @@ class prodigy(GradientTransformationExtraArgs):
             return u.astype(jnp.result_type(p))
 
         mask = () if self.weight_decay_mask is None else (self._decays(params),)
-        u = map_leaves("prodigy", walk, 1, m, v, params, *mask)
+        u = map_leaves("prodigy", walk, 1, m, v, params, *mask, free=(2,))
         numerator = numerator.astype(state.numerator_weighted.dtype)
         return u, ProdigyState(m, v, s, state.params0, new_d, numerator, count)
 

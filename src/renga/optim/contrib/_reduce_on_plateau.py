@@ -100,7 +100,7 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
             count=jnp.where(full, 0, count),
             avg_value=jnp.where(full, 0.0, average),
         )
-        return scale_tree("reduce_on_plateau", updates, after.scale), after
+        return scale_tree("reduce_on_plateau", updates, after.scale, params), after
 
     def _judge(self, state, average):
         """Scale, best value, plateau and cooldown counts after an average."""

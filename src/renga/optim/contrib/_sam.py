@@ -30,7 +30,7 @@ class normalize(GradientTransformationExtraArgs):
         norm = global_norm(updates)
         divisor = jnp.where(norm == 0, 1, norm)
         leaf = lambda g: (g / divisor).astype(jnp.result_type(g))
-        return map_leaves("normalize", leaf, 1, updates), state
+        return map_leaves("normalize", leaf, 1, updates, like=params), state
 
 
 class SAMState(NamedTuple):

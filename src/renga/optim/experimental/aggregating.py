@@ -182,7 +182,7 @@ class accumulate_avg_updates(GradientTransformationExtraArgs):
     def update(self, updates, state, params=None, **extra_args):
         """Steps the average."""
         step = lambda g, m: (m + (g - m) / (state.micro_step + 1)).astype(m.dtype)
-        average = map_leaves("accumulate_avg_updates", step, 1, updates, state.avg_grad)
+        average = map_leaves("accumulate_avg_updates", step, 1, updates, state.avg_grad, fresh=0)
         ready = state.micro_step == self.accumulation_steps - 1
         out, kept = _emit(ready, average)
         micro_step = (state.micro_step + 1) % self.accumulation_steps
@@ -353,9 +353,9 @@ class track_per_element_mean_and_variance_with_ema(GradientTransformationExtraAr
             raise ValueError(f"{name}: a variance needs at least two examples, got sample_size={sample_size}")
         decay = state.ema_decay
         step = lambda x, m: ((1 - decay) * x + decay * m).astype(m.dtype)
-        mean = map_leaves(name, step, 1, updates, state.mean_grads_ema)
+        mean = map_leaves(name, step, 1, updates, state.mean_grads_ema, fresh=0)
         squared = lambda q, v: step(q / (sample_size - 1), v)
-        variance = map_leaves(name, squared, 1, sum_sq_diff_grads, state.variance_grads_ema)
+        variance = map_leaves(name, squared, 1, sum_sq_diff_grads, state.variance_grads_ema, fresh=0)
         return updates, PerElementMeanAndVarianceEMAState(safe_increment(state.count), decay, mean, variance)
 
 

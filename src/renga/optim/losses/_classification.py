@@ -7,10 +7,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_dtype
-from renga.optim.losses._checks import check_broadcast
+from renga._core.ranges import check_range
+from renga.optim.losses._checks import (
+    Axis,
+    as_real,
+    check_elements,
+    check_same,
+    from_the_end,
+    kept,
+    log_weighted,
+    mask,
+    vectors,
+)
 from renga.optim.projections import projection_simplex
-
-Axis = int | tuple[int, ...] | None
 
 
 def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -33,7 +42,7 @@ def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     References:
       Goodfellow et al., "Deep Learning", 2016, section 6.2.2.2.
     """
-    check_broadcast("sigmoid_binary_cross_entropy", logits=logits, labels=labels)
+    check_elements("sigmoid_binary_cross_entropy", logits=logits, labels=labels)
     logits = jnp.asarray(logits)
     check_dtype("sigmoid_binary_cross_entropy", jnp.floating, logits=logits)
     labels = jnp.asarray(labels).astype(logits.dtype)
@@ -66,8 +75,10 @@ def sigmoid_focal_loss(
     References:
       Lin et al., "Focal Loss for Dense Object Detection", https://arxiv.org/abs/1708.02002, eq. 5.
     """
-    check_broadcast("sigmoid_focal_loss", logits=logits, labels=labels)
-    logits = jnp.asarray(logits)
+    check_elements("sigmoid_focal_loss", logits=logits, labels=labels)
+    check_range("sigmoid_focal_loss", low=0.0, gamma=gamma)
+    check_range("sigmoid_focal_loss", low=0.0, high=1.0, alpha=alpha)
+    logits = as_real("sigmoid_focal_loss", logits=logits)
     labels = jnp.asarray(labels).astype(logits.dtype)
     p = jax.nn.sigmoid(logits)
     wrong = 1 - (p * labels + (1 - p) * (1 - labels))
@@ -101,7 +112,7 @@ def hinge_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
     References:
       Cortes & Vapnik, "Support-Vector Networks", 1995.
     """
-    check_broadcast("hinge_loss", predictor_outputs=predictor_outputs, targets=targets)
+    check_elements("hinge_loss", predictor_outputs=predictor_outputs, targets=targets)
     return jnp.maximum(0, 1 - jnp.asarray(predictor_outputs) * targets)
 
 
@@ -125,8 +136,8 @@ def perceptron_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
     References:
       Rosenblatt, "The perceptron", 1958.
     """
-    check_broadcast("perceptron_loss", predictor_outputs=predictor_outputs, targets=targets)
-    return jnp.maximum(0, -jnp.asarray(predictor_outputs) * targets)
+    check_same("perceptron_loss", predictor_outputs=predictor_outputs, targets=targets)
+    return jnp.maximum(0, -as_real("perceptron_loss", predictor_outputs=predictor_outputs) * targets)
 
 
 def sparsemax_loss(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -151,8 +162,8 @@ def sparsemax_loss(logits: ArrayLike, labels: ArrayLike) -> Array:
     References:
       Martins & Astudillo, "From Softmax to Sparsemax", https://arxiv.org/abs/1602.02068, eq. 19 and figure 2.
     """
-    check_broadcast("sparsemax_loss", logits=logits, labels=labels)
-    x = jnp.asarray(logits)
+    check_elements("sparsemax_loss", logits=logits, labels=labels)
+    x = as_real("sparsemax_loss", logits=logits)
     against = jnp.where(jnp.asarray(labels).astype(bool), -x, x)
     return jnp.where(against <= -1, 0.0, jnp.where(against >= 1, against, (against + 1) ** 2 / 4)).astype(x.dtype)
 
@@ -166,7 +177,8 @@ def softmax_cross_entropy(
       logits: x, with one score a class along `axis`.
       labels: y, probabilities along the same axis.
       axis: the axis or axes of the classes.
-      where: mask of the classes that exist.
+      where: mask of the classes that exist, in the shape of the logits; or of the rows that count, in that shape
+        without the axis. The loss of a row that is masked whole is 0.
 
     Returns:
       The cross entropies, without the axis.
@@ -181,10 +193,12 @@ def softmax_cross_entropy(
     References:
       Goodfellow et al., "Deep Learning", 2016, section 6.2.2.3.
     """
-    check_broadcast("softmax_cross_entropy", logits=logits, labels=labels)
-    check_dtype("softmax_cross_entropy", jnp.floating, logits=logits)
-    log_p = jax.nn.log_softmax(jnp.asarray(logits), axis, where)
-    return -jnp.sum(jnp.asarray(labels) * log_p, axis, where=where)
+    name = "softmax_cross_entropy"
+    check_dtype(name, jnp.floating, logits=logits)
+    logits, labels = vectors(name, axis, logits=logits, labels=labels)
+    where = mask(name, where, logits.shape, axis, batch=True)
+    log_p = jax.nn.log_softmax(kept(where, logits), axis, where)
+    return -jnp.sum(log_weighted(kept(where, labels), log_p), axis, where=where)
 
 
 def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -204,11 +218,9 @@ def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
       >>> safe_softmax_cross_entropy(jnp.array([0.0, -jnp.inf]), jnp.array([1.0, 0.0]))
       Array(0., dtype=float32)
     """
-    check_broadcast("safe_softmax_cross_entropy", logits=logits, labels=labels)
     check_dtype("safe_softmax_cross_entropy", jnp.floating, logits=logits)
-    labels, log_p = jnp.asarray(labels), jax.nn.log_softmax(jnp.asarray(logits))
-    absent = labels == 0
-    return jnp.sum(jnp.where(absent, 0, -labels * jnp.where(absent, 0, log_p)), axis=-1)
+    logits, labels = vectors("safe_softmax_cross_entropy", -1, logits=logits, labels=labels)
+    return -jnp.sum(log_weighted(labels, jax.nn.log_softmax(logits)), axis=-1)
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -220,7 +232,8 @@ def softmax_cross_entropy_with_integer_labels(
       logits: x, with one score a class along `axis`.
       labels: y, integers, in the shape of the logits without the axis.
       axis: the axis or axes of the classes; several count as one, the last one fastest.
-      where: mask of the classes that exist.
+      where: mask of the classes that exist, in the shape of the logits; or of the rows that count, in that shape
+        without the axis. The loss of a row that is masked whole is 0.
 
     Returns:
       The cross entropies, without the axis.
@@ -240,23 +253,47 @@ def softmax_cross_entropy_with_integer_labels(
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     check_dtype(name, jnp.floating, logits=logits)
     check_dtype(name, jnp.integer, labels=labels)
+    from_the_end(name, "logits", axis, logits.ndim)
+    where = mask(name, where, logits.shape, axis, batch=True)
     if isinstance(axis, tuple):
         last = tuple(range(-len(axis), 0))
         flat = lambda x: jnp.moveaxis(x, axis, last).reshape(*_without(x.shape, axis), -1)
         where = None if where is None else flat(jnp.broadcast_to(where, logits.shape))
         logits, axis = flat(logits), -1
-    rest = _without(logits.shape, (axis,))
-    if jnp.broadcast_shapes(rest, labels.shape) != rest and labels.ndim != len(rest):
-        raise ValueError(
-            f"{name}: labels must have the shape of logits without axis {axis}, {rest}, got {labels.shape}"
-        )
+    _check_labels(name, logits, labels, axis)
     chosen = jnp.take_along_axis(logits, jnp.expand_dims(labels, axis), axis=axis).squeeze(axis)
-    return jax.nn.logsumexp(logits, axis=axis, where=where) - chosen
+    if where is None:
+        return jax.nn.logsumexp(logits, axis=axis) - chosen
+    some = jnp.any(where, axis=axis)
+    losses = (
+        jax.nn.logsumexp(
+            jnp.where(where, logits, -jnp.inf), axis=axis, where=where | ~jnp.any(where, axis, keepdims=True)
+        )
+        - chosen
+    )
+    return jnp.where(some, losses, 0)
 
 
 def _without(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
     gone = {a % len(shape) for a in axes}
     return tuple(n for i, n in enumerate(shape) if i not in gone)
+
+
+def _check_labels(name: str, logits: Array, labels: Array, axis: int) -> None:
+    """Raises unless labels have the shape of logits without the axis; sizes of 1 fit every size."""
+    rest = _without(logits.shape, (axis,))
+    if labels.ndim != len(rest) or any(n != m and 1 not in (n, m) for n, m in zip(labels.shape, rest, strict=True)):
+        raise ValueError(
+            f"{name}: labels must have the shape of the scores without axis {axis}, {rest}, got {labels.shape}"
+        )
+
+
+def _scores(name: str, scores: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
+    scores, labels = as_real(name, scores=scores), jnp.asarray(labels)
+    check_dtype(name, jnp.integer, labels=labels)
+    from_the_end(name, "scores", -1, scores.ndim)
+    _check_labels(name, scores, labels, -1)
+    return scores, labels
 
 
 def _chosen(scores: Array, labels: Array) -> Array:
@@ -275,6 +312,7 @@ def multiclass_hinge_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
 
     Raises:
       TypeError: if the labels are no integers.
+      ValueError: if the shapes do not match.
 
     Example:
       >>> multiclass_hinge_loss(jnp.array([2.0, 1.5, 0.0]), jnp.array(0))
@@ -283,8 +321,7 @@ def multiclass_hinge_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     References:
       Crammer & Singer, "On the Algorithmic Implementation of Multiclass Kernel-based Vector Machines", 2001, eq. 2.
     """
-    scores, labels = jnp.asarray(scores), jnp.asarray(labels)
-    check_dtype("multiclass_hinge_loss", jnp.integer, labels=labels)
+    scores, labels = _scores("multiclass_hinge_loss", scores, labels)
     margin = 1 - jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
     return jnp.max(scores + margin, axis=-1) - _chosen(scores, labels)
 
@@ -301,6 +338,7 @@ def multiclass_perceptron_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
 
     Raises:
       TypeError: if the labels are no integers.
+      ValueError: if the shapes do not match.
 
     Example:
       >>> multiclass_perceptron_loss(jnp.array([2.0, 2.5, 0.0]), jnp.array(0))
@@ -309,8 +347,7 @@ def multiclass_perceptron_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     References:
       Collins, "Discriminative Training Methods for Hidden Markov Models", 2002.
     """
-    scores, labels = jnp.asarray(scores), jnp.asarray(labels)
-    check_dtype("multiclass_perceptron_loss", jnp.integer, labels=labels)
+    scores, labels = _scores("multiclass_perceptron_loss", scores, labels)
     return jnp.max(scores, axis=-1) - _chosen(scores, labels)
 
 
@@ -328,6 +365,7 @@ def multiclass_sparsemax_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
 
     Raises:
       TypeError: if the labels are no integers.
+      ValueError: if the shapes do not match.
 
     Example:
       >>> multiclass_sparsemax_loss(jnp.array([0.0, 2.0]), jnp.array(1))
@@ -336,8 +374,7 @@ def multiclass_sparsemax_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
     References:
       Martins & Astudillo, "From Softmax to Sparsemax", https://arxiv.org/abs/1602.02068, eq. 16.
     """
-    scores, labels = jnp.asarray(scores), jnp.asarray(labels)
-    check_dtype("multiclass_sparsemax_loss", jnp.integer, labels=labels)
+    scores, labels = _scores("multiclass_sparsemax_loss", scores, labels)
     project = projection_simplex
     for _ in range(scores.ndim - 1):
         project = jax.vmap(project)
@@ -362,7 +399,8 @@ def poly_loss_cross_entropy(
       labels: probabilities along `axis`.
       epsilon: ε.
       axis: the axis or axes of the classes.
-      where: mask of the classes that exist.
+      where: mask of the classes that exist, in the shape of the logits; or of the rows that count, in that shape
+        without the axis. The loss of a row that is masked whole is 0.
 
     Returns:
       The losses, without the axis.
@@ -377,8 +415,11 @@ def poly_loss_cross_entropy(
     References:
       Leng et al., "PolyLoss", https://arxiv.org/abs/2204.12511, eq. 6.
     """
-    p = jax.nn.softmax(jnp.asarray(logits), axis=axis, where=where)
-    wrong = jnp.sum(jnp.asarray(labels) * (1 - p), axis=axis, where=where)
+    name = "poly_loss_cross_entropy"
+    logits, labels = vectors(name, axis, logits=as_real(name, logits=logits), labels=labels)
+    where = mask(name, where, logits.shape, axis, batch=True)
+    p = jax.nn.softmax(kept(where, logits), axis=axis, where=where)
+    wrong = jnp.sum(kept(where, labels) * (1 - p), axis=axis, where=where)
     return softmax_cross_entropy(logits, labels, axis, where) + epsilon * wrong
 
 
@@ -406,9 +447,10 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     inner = jnp.vectorize(jnp.inner, signature="(n),(n)->()")
 
     def fenchel_young_loss(scores: ArrayLike, targets: ArrayLike, *args, **kwargs) -> Array:
+        scores, targets = vectors("fenchel_young_loss", -1, scores=scores, targets=targets)
         max_value = jnp.vectorize(lambda x: max_fun(x, *args, **kwargs), signature="(n)->()")
-        top = (max_value if args or kwargs else batched)(jnp.asarray(scores))
-        return top - inner(jnp.asarray(scores), jnp.asarray(targets))
+        top = (max_value if args or kwargs else batched)(scores)
+        return top - inner(scores, targets)
 
     return fenchel_young_loss
 
@@ -437,6 +479,9 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     """
     labels = jnp.asarray(labels)
     check_dtype("smooth_labels", jnp.floating, labels=labels)
+    check_range("smooth_labels", low=0.0, high=1.0, alpha=alpha)
+    where = mask("smooth_labels", where, labels.shape, axis)
     classes = jnp.sum(jnp.ones_like(labels), axis=axis, where=where, keepdims=True)
+    some = classes > 0  # else there is no class to move anything to
     # pyrefly: ignore[bad-return]
-    return (1.0 - alpha) * labels + alpha / classes
+    return jnp.where(some, (1.0 - alpha) * labels + alpha / jnp.where(some, classes, 1), labels)

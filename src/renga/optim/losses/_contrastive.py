@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_shapes
-from renga.optim.losses._checks import check_broadcast
+from renga._core.ranges import check_range
+from renga.optim.losses._checks import as_real, mask, vectors
 
 
 def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.07) -> Array:
@@ -37,6 +38,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
     References:
       Chen et al., "A Simple Framework for Contrastive Learning", https://arxiv.org/abs/2002.05709, eq. 1.
     """
+    check_range("ntxent", above=0.0, temperature=temperature)
     check_shapes("ntxent", embeddings=(embeddings, "B D"), labels=(labels, "B"))
     z, y = jnp.asarray(embeddings), jnp.asarray(labels)
     squares = jnp.sum(z**2, axis=1, keepdims=True)
@@ -88,11 +90,11 @@ def triplet_margin_loss(
     References:
       Schroff et al., "FaceNet", https://arxiv.org/abs/1503.03832, eq. 2.
     """
-    check_broadcast("triplet_margin_loss", anchors=anchors, positives=positives)
-    check_broadcast("triplet_margin_loss", anchors=anchors, negatives=negatives)
-    a = jnp.asarray(anchors)
-    near = _distance(a - jnp.asarray(positives), axis, norm_degree, eps)
-    far = _distance(a - jnp.asarray(negatives), axis, norm_degree, eps)
+    name = "triplet_margin_loss"
+    check_range(name, above=0.0, norm_degree=norm_degree)
+    check_range(name, low=0.0, eps=eps)
+    near = _distance(jnp.subtract(*vectors(name, axis, anchors=anchors, positives=positives)), axis, norm_degree, eps)
+    far = _distance(jnp.subtract(*vectors(name, axis, anchors=anchors, negatives=negatives)), axis, norm_degree, eps)
     return jnp.maximum(near - far + margin, 0)
 
 
@@ -127,16 +129,18 @@ def ranking_softmax_loss(
     References:
       Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", 2007.
     """
-    check_broadcast("ranking_softmax_loss", logits=logits, labels=labels)
-    x, y = jnp.asarray(logits), jnp.asarray(labels)
+    name = "ranking_softmax_loss"
+    x, y = vectors(name, -1, logits=as_real(name, logits=logits), labels=labels)
     if weights is not None:
-        y = y * weights
+        y = y * vectors(name, -1, labels=y, weights=weights)[1]
+    where = mask(name, where, x.shape, -1)
     if where is not None:
         y = jnp.where(where, y, 0)
         x = jnp.where(where, x, -jnp.inf)
         empty = jnp.all(~jnp.asarray(where, bool), axis=-1, keepdims=True)
         x = jnp.where(empty, 0, x)
     log_p = jax.nn.log_softmax(x, axis=-1)
+    # An item that does not exist has p = 0 and counts nothing.
     counts = y != 0
     losses = -jnp.sum(jnp.where(counts, y * jnp.where(counts, log_p, 0), 0), axis=-1)
     if reduce_fn is None:

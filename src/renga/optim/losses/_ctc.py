@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from renga._core.checks import check_shapes
+from renga._core.checks import check_dtype, check_shapes
 from renga.optim._leaves import varying_like
+from renga.optim.losses._checks import as_real
 
 
 def ctc_loss_with_forward_probs(
@@ -55,7 +56,8 @@ def ctc_loss_with_forward_probs(
         labels=(labels, "B N"),
         label_paddings=(label_paddings, "B N"),
     )
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    check_dtype("ctc_loss_with_forward_probs", jnp.integer, labels=labels)
+    logits, labels = as_real("ctc_loss_with_forward_probs", logits=logits), jnp.asarray(labels)
     B, N = labels.shape
     log_p = jax.nn.log_softmax(logits)
     log_blank = log_p[:, :, blank_id].T  # [T, B]

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from renga.optim.losses._checks import check_broadcast
-
-Axis = int | tuple[int, ...] | None
+from renga.optim.losses._checks import Axis, kept, log_weighted, mask, vectors
 
 
 def _t_log_t(t: Array) -> Array:
@@ -29,7 +27,7 @@ def kl_divergence(
       The divergences, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> kl_divergence(jnp.log(jnp.array([0.5, 0.5])), jnp.array([1.0, 0.0])).round(3)
@@ -38,9 +36,11 @@ def kl_divergence(
     References:
       Kullback & Leibler, "On Information and Sufficiency", 1951, eq. 2.4.
     """
-    check_broadcast("kl_divergence", log_predictions=log_predictions, targets=targets)
-    t = jnp.asarray(targets)
-    return jnp.sum(_t_log_t(t) - t * jnp.asarray(log_predictions), axis=axis, where=where)
+    name = "kl_divergence"
+    log_p, t = vectors(name, axis, log_predictions=log_predictions, targets=targets)
+    where = mask(name, where, t.shape, axis)
+    log_p, t = kept(where, log_p), kept(where, t)
+    return jnp.sum(_t_log_t(t) - log_weighted(t, log_p), axis=axis)
 
 
 def kl_divergence_with_log_targets(
@@ -58,7 +58,7 @@ def kl_divergence_with_log_targets(
       The divergences, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> p = jnp.log(jnp.array([0.5, 0.5]))
@@ -68,9 +68,13 @@ def kl_divergence_with_log_targets(
     References:
       Kullback & Leibler, "On Information and Sufficiency", 1951, eq. 2.4.
     """
-    check_broadcast("kl_divergence_with_log_targets", log_predictions=log_predictions, log_targets=log_targets)
-    log_t = jnp.asarray(log_targets)
-    return jnp.sum(jnp.exp(log_t) * (log_t - jnp.asarray(log_predictions)), axis=axis, where=where)
+    name = "kl_divergence_with_log_targets"
+    log_p, log_t = vectors(name, axis, log_predictions=log_predictions, log_targets=log_targets)
+    where = mask(name, where, log_t.shape, axis)
+    log_p, log_t = kept(where, log_p), kept(where, log_t)
+    none = log_t == -jnp.inf  # the term of a probability 0 is 0
+    difference = jnp.where(none, 0, log_t) - jnp.where(none, 0, log_p)
+    return jnp.sum(jnp.exp(log_t) * difference, axis=axis)
 
 
 def convex_kl_divergence(
@@ -88,7 +92,7 @@ def convex_kl_divergence(
       The divergences, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> convex_kl_divergence(jnp.log(jnp.array([2.0])), jnp.array([1.0])).round(3)
@@ -97,8 +101,11 @@ def convex_kl_divergence(
     References:
       Boyd & Vandenberghe, "Convex Optimization", 2004, example 3.19.
     """
-    extra = jnp.sum(jnp.exp(jnp.asarray(log_predictions)) - jnp.asarray(targets), axis=axis, where=where)
-    return kl_divergence(log_predictions, targets, axis, where) + extra
+    name = "convex_kl_divergence"
+    log_p, t = vectors(name, axis, log_predictions=log_predictions, targets=targets)
+    where = mask(name, where, t.shape, axis)
+    extra = jnp.sum(kept(where, jnp.exp(kept(where, log_p)) - t), axis=axis)
+    return kl_divergence(log_p, t, axis, where) + extra
 
 
 def generalized_kl_divergence(
@@ -116,7 +123,7 @@ def generalized_kl_divergence(
       The divergences, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> generalized_kl_divergence(jnp.log(jnp.array([2.0])), jnp.array([1.0])).round(3)

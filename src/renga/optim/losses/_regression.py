@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from renga.optim.losses._checks import check_broadcast
+from renga._core.ranges import check_range
+from renga.optim.losses._checks import check_same, kept, mask, vectors
 
 
 def _errors(name: str, predictions: ArrayLike, targets: ArrayLike | None) -> Array:
@@ -13,7 +14,7 @@ def _errors(name: str, predictions: ArrayLike, targets: ArrayLike | None) -> Arr
         raise TypeError(f"{name}: predictions must have a floating dtype, got {predictions.dtype}")
     if targets is None:
         return predictions
-    check_broadcast(name, predictions=predictions, targets=targets)
+    check_same(name, predictions=predictions, targets=targets)
     return predictions - jnp.asarray(targets)
 
 
@@ -83,6 +84,7 @@ def huber_loss(predictions: ArrayLike, targets: ArrayLike | None = None, *, delt
     References:
       Huber, "Robust Estimation of a Location Parameter", 1964, section 1.
     """
+    check_range("huber_loss", low=0.0, delta=delta)
     size = jnp.abs(_errors("huber_loss", predictions, targets))
     quadratic = jnp.minimum(size, delta)
     return 0.5 * quadratic**2 + delta * (size - quadratic)
@@ -133,17 +135,20 @@ def cosine_similarity(
       The similarities, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> cosine_similarity(jnp.array([3.0, 4.0]), jnp.array([4.0, 3.0])).round(2)
       Array(0.96, dtype=float32)
     """
-    check_broadcast("cosine_similarity", predictions=predictions, targets=targets)
-    p, t = jnp.asarray(predictions), jnp.asarray(targets)
-    dot = jnp.sum(p * t, axis=axis, where=where)
-    p_sq = jnp.sum(p**2, axis=axis, where=where)
-    t_sq = jnp.sum(t**2, axis=axis, where=where)
+    name = "cosine_similarity"
+    check_range(name, low=0.0, epsilon=epsilon)
+    p, t = vectors(name, axis, predictions=predictions, targets=targets)
+    where = mask(name, where, p.shape, axis)
+    p, t = kept(where, p), kept(where, t)
+    dot = jnp.sum(p * t, axis=axis)
+    p_sq = jnp.sum(p**2, axis=axis)
+    t_sq = jnp.sum(t**2, axis=axis)
     floor = jnp.asarray(epsilon, p_sq.dtype)
     product = jnp.maximum(p_sq, floor) * jnp.maximum(t_sq, floor)
     zero = product == 0
@@ -171,7 +176,7 @@ def cosine_distance(
       The distances, without the axis.
 
     Raises:
-      ValueError: if the shapes do not broadcast.
+      ValueError: if the vectors differ in size or the shapes do not broadcast.
 
     Example:
       >>> cosine_distance(jnp.array([3.0, 4.0]), jnp.array([-3.0, -4.0]))
