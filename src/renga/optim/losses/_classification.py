@@ -198,7 +198,7 @@ def softmax_cross_entropy(
     logits, labels = vectors(name, axis, logits=logits, labels=labels)
     where = mask(name, where, logits.shape, axis, batch=True)
     log_p = jax.nn.log_softmax(kept(where, logits), axis, where)
-    return -jnp.sum(log_weighted(kept(where, labels), log_p), axis, where=where)
+    return jnp.sum(-log_weighted(kept(where, labels), log_p), axis, where=where)
 
 
 def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -220,7 +220,7 @@ def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     """
     check_dtype("safe_softmax_cross_entropy", jnp.floating, logits=logits)
     logits, labels = vectors("safe_softmax_cross_entropy", -1, logits=logits, labels=labels)
-    return -jnp.sum(log_weighted(labels, jax.nn.log_softmax(logits)), axis=-1)
+    return jnp.sum(-log_weighted(labels, jax.nn.log_softmax(logits)), axis=-1)
 
 
 def softmax_cross_entropy_with_integer_labels(
