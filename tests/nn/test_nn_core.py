@@ -16,7 +16,17 @@ X = jnp.ones([2, 3])
 
 
 def test_all_is_complete():
-    modules = {"config", "data_structures", "experimental", "initializers", "interop", "nets", "pad", "testing"}
+    modules = {
+        "config",
+        "data_structures",
+        "experimental",
+        "initializers",
+        "interop",
+        "nets",
+        "pad",
+        "testing",
+        "typing",
+    }
     public = {n for n, v in vars(nn).items() if not n.startswith("_") and not inspect.ismodule(v)}
     assert public | modules | {"mixed_precision"} == set(nn.__all__)
     assert len(nn.__all__) == len(set(nn.__all__))

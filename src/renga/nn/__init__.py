@@ -19,6 +19,7 @@ from renga.nn import (
     nets,
     pad,
     testing,
+    typing,
 )
 from renga.nn._attention import GroupedQueryAttention, MultiHeadAttention, rotary_embedding
 from renga.nn._basic import (
@@ -268,6 +269,7 @@ __all__ = [
     "transparent",
     "transparent_lift",
     "transparent_lift_with_state",
+    "typing",
     "unstack_layers",
     "value_and_grad",
     "vmap",

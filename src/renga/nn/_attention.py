@@ -8,10 +8,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from renga._core.checks import check_shapes
+from renga._core.ranges import check_integer, known
 from renga.nn._arrays import floating, softmax, spread
 from renga.nn._linear import Linear
 from renga.nn._module import Module, transparent
-from renga.nn._params import get_state, set_state
+from renga.nn._params import get_state, set_state, state_of_shape
 from renga.nn.initializers import Initializer, VarianceScaling
 
 
@@ -40,8 +42,8 @@ class MultiHeadAttention(Module):
       name: name of the module.
 
     Raises:
-      ValueError: if not exactly one of `w_init_scale` and `w_init` is given, or the mask has
-        another rank than the logits.
+      ValueError: if not exactly one of `w_init_scale` and `w_init` is given, if there are no heads, if query, key,
+        value and mask do not fit each other, or if a mask of floats holds others than 0 and 1.
 
     Example:
       >>> from renga import nn
@@ -77,6 +79,7 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: exactly one of w_init and w_init_scale must be given, got "
                 f"w_init={w_init}, w_init_scale={w_init_scale}"
             )
+        check_integer("MultiHeadAttention", low=1, num_heads=num_heads, key_size=key_size)
         self.num_heads = num_heads
         self.key_size = key_size
         self.value_size = value_size or key_size
@@ -97,9 +100,10 @@ class MultiHeadAttention(Module):
 
         Args:
           query: [..., targets, size].
-          key: [..., sources, size].
+          key: [..., sources, size]; leading axes broadcast to those of the query.
           value: [..., sources, size].
-          mask: [..., heads or 1, targets, sources], where True is attended to.
+          mask: [..., heads or 1, targets, sources], where True is attended to. Numbers are read as booleans: it is
+            not added to the logits. A row with nothing to attend to attends to all alike.
 
         Returns:
           [..., targets, model_size].
@@ -107,6 +111,12 @@ class MultiHeadAttention(Module):
         q = self._project(query, self.key_size, "query")
         k = self._project(key, self.key_size, "key")
         v = self._project(value, self.value_size, "value")
+        if (
+            not q.ndim == k.ndim == v.ndim
+            or not q.shape[:-3] == k.shape[:-3] == v.shape[:-3]
+            or k.shape[-3] != v.shape[-3]
+        ):
+            q, k, v = _aligned(q, k, v)
         logits = _per_head(q, k, q.ndim - 1, k.ndim - 1)  # [..., heads, targets, sources]
         logits = lax.div(logits, np.asarray(np.sqrt(self.key_size), logits.dtype))
         if mask is not None:
@@ -116,8 +126,14 @@ class MultiHeadAttention(Module):
                     f"MultiHeadAttention: mask must have {logits.ndim} axes, as the logits "
                     f"{logits.shape}, got shape {mask.shape}"
                 )
-            mask = mask if mask.dtype == bool else lax.ne(mask, np.zeros((), mask.dtype))
-            logits = lax.select(spread(mask, logits.shape), logits, lax.full_like(logits, -1e30))
+            if any(have not in (1, want) for have, want in zip(mask.shape, logits.shape, strict=True)):
+                raise ValueError(
+                    "MultiHeadAttention: mask must have the shape [..., heads or 1, targets, sources] of the logits, "
+                    f"{logits.shape}, or 1 in place of a size, got {mask.shape}"
+                )
+            mask = _as_booleans("MultiHeadAttention", mask)
+            lowest = max(-1e30, float(jnp.finfo(logits.dtype).min))  # in float16, -1e30 would be -∞
+            logits = lax.select(spread(mask, logits.shape), logits, lax.full_like(logits, lowest))
         weights = softmax(logits)
         heads = _per_head(weights, v, weights.ndim - 1, v.ndim - 3, heads_first=True)
         n = heads.ndim
@@ -133,6 +149,8 @@ class MultiHeadAttention(Module):
     @transparent
     def _project(self, x: Any, size: int, name: str) -> Array:
         """Maps to all heads: [..., time, heads, size]."""
+        if jnp.ndim(x) < 2:
+            raise ValueError(f"MultiHeadAttention: {name} must have shape [..., time, size], got {jnp.shape(x)}")
         y = Linear(
             self.num_heads * size,
             with_bias=self.with_bias,
@@ -141,6 +159,42 @@ class MultiHeadAttention(Module):
             name=name,
         )(x)
         return lax.reshape(y, (*y.shape[:-1], self.num_heads, size))
+
+
+def _as_booleans(who: str, mask: Array) -> Array:
+    """A mask of any dtype as booleans; known floats must be 0 or 1, or they were meant to be added."""
+    if mask.dtype == bool:
+        return mask
+    if not jnp.issubdtype(mask.dtype, jnp.integer):
+        value = known(mask)
+        if value is not None and not np.isin(value, (0, 1)).all():
+            wrong = value[~np.isin(value, (0, 1))].ravel()[0]
+            raise ValueError(
+                f"{who}: mask must hold booleans, True where a source is attended to (or 0 and 1), got {wrong:g}. "
+                "A mask that is to be added to the logits becomes booleans as mask > -1"
+            )
+    return lax.ne(mask, np.zeros((), mask.dtype))
+
+
+def _aligned(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Queries, keys and values with the same leading axes, or the error that says which do not fit."""
+    if k.shape[-3] != v.shape[-3]:
+        raise ValueError(
+            "MultiHeadAttention: key and value must have the same number of sources, got "
+            f"{k.shape[-3]} and {v.shape[-3]}"
+        )
+    lead = k.shape[:-3], v.shape[:-3]
+    try:
+        batch = np.broadcast_shapes(q.shape[:-3], *lead)
+    except ValueError:
+        batch = None
+    if batch is None or len(batch) > q.ndim - 3:
+        raise ValueError(
+            "MultiHeadAttention: the leading axes of key and value must broadcast to those of query, "
+            f"{q.shape[:-3]}, got {lead[0]} and {lead[1]}"
+        )
+    wide = [spread(x, (*batch, *x.shape[-3:])) for x in (q, k, v)]
+    return wide[0], wide[1], wide[2]
 
 
 def _per_head(a: Array, b: Array, sum_a: int, sum_b: int, heads_first: bool = False) -> Array:
@@ -223,7 +277,8 @@ class GroupedQueryAttention(Module):
       name: name of the module.
 
     Raises:
-      ValueError: if the heads do not fall into groups, or a call is longer than the cache.
+      ValueError: if the heads do not fall into groups, or the positions do not fit into the cache. Where it is not
+        known how many it holds, as under `jax.jit`, positions that do not fit come out as NaN.
 
     Example:
       >>> from renga import nn
@@ -252,6 +307,8 @@ class GroupedQueryAttention(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_integer("GroupedQueryAttention", low=1, num_heads=num_heads, num_kv_heads=num_kv_heads, key_size=key_size)
+        check_integer("GroupedQueryAttention", low=1, cache_size=cache_size)
         if num_heads % num_kv_heads:
             raise ValueError(
                 f"GroupedQueryAttention: num_heads {num_heads} must be a multiple of num_kv_heads {num_kv_heads}"
@@ -273,9 +330,10 @@ class GroupedQueryAttention(Module):
 
         Args:
           x: [batch, time, size].
-          mask: [batch, 1 or heads, time, sources], combined with the causal mask.
+          mask: [batch, 1 or heads, time, sources], combined with the causal mask; booleans.
         """
         x = jnp.asarray(x)
+        check_shapes("GroupedQueryAttention", x=(x, "batch time size"))
         time = x.shape[1]
         start = jnp.int32(0)
         if self.cache_size is not None:
@@ -293,9 +351,19 @@ class GroupedQueryAttention(Module):
         causal = jnp.expand_dims(sources, 0) <= jnp.expand_dims(positions, 1)
         allowed = jnp.expand_dims(causal, (0, 1))
         if mask is not None:
-            mask = jnp.asarray(mask, bool)
-            allowed = jnp.broadcast_to(allowed, mask.shape) & mask
+            mask = _as_booleans("GroupedQueryAttention", jnp.asarray(mask))
+            shape = (x.shape[0], self.num_heads, time, k.shape[1])
+            if mask.ndim != 4 or any(have not in (1, want) for have, want in zip(mask.shape, shape, strict=True)):
+                raise ValueError(
+                    "GroupedQueryAttention: mask must have shape [batch or 1, heads or 1, time, sources] with "
+                    f"{shape}, got {mask.shape}"
+                )
+            joint = np.broadcast_shapes(allowed.shape, mask.shape)
+            allowed = jnp.broadcast_to(allowed, joint) & jnp.broadcast_to(mask, joint)
         heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        if self.cache_size is not None:
+            late = jnp.expand_dims(positions >= self.cache_size, (0, 2, 3))
+            heads = jnp.where(jnp.broadcast_to(late, heads.shape), jnp.nan, heads)
         joined = heads.reshape(*heads.shape[:2], -1)
         return Linear(x.shape[-1], self.with_bias, self.w_init)(joined)
 
@@ -310,11 +378,17 @@ class GroupedQueryAttention(Module):
         batch, time = k.shape[:2]
         if time > self.cache_size:
             raise ValueError(f"GroupedQueryAttention: {time} positions do not fit into cache_size {self.cache_size}")
+        filled_so_far = known(start)
+        if filled_so_far is not None and filled_so_far + time > self.cache_size:
+            raise ValueError(
+                f"GroupedQueryAttention: {time} positions do not fit into the cache, which holds {filled_so_far} of "
+                f"cache_size {self.cache_size}"
+            )
         shape = (batch, self.cache_size, self.num_kv_heads, self.key_size)
         filled = []
         for name, new in (("key", k), ("value", v)):
             # pyrefly: ignore[bad-argument-type]
-            cache = get_state(name, shape, new.dtype, init=jnp.zeros)
+            cache = state_of_shape("GroupedQueryAttention", name, shape, new.dtype, jnp.zeros).astype(new.dtype)
             cache = jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=1)
             set_state(name, cache)
             filled.append(cache)

@@ -225,7 +225,7 @@ def one_hot(x: ArrayLike, num_classes: int, dtype: Any = jnp.float32) -> Shaped[
     """Vectors that are 1 at the place given and 0 elsewhere; all 0 if there is no such place.
 
     Args:
-      x: [...] indices.
+      x: [...] indices: integers, or whole numbers in another dtype.
       num_classes: number of places.
       dtype: of the result.
 
@@ -236,6 +236,10 @@ def one_hot(x: ArrayLike, num_classes: int, dtype: Any = jnp.float32) -> Shaped[
       >>> one_hot(1, 3)
       Array([0., 1., 0.], dtype=float32)
     """
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.integer):  # whole numbers in floats, 0 and 1 in bools
+        places = jnp.arange(num_classes).astype(floating(x).dtype)
+        return (jnp.expand_dims(floating(x), -1) == places.reshape([1] * x.ndim + [-1])).astype(dtype)
     return jax.nn.one_hot(x, num_classes, dtype=dtype)
 
 

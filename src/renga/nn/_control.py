@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from renga._core.varying import vary_like
+from renga.nn._differences import branches_that_differ, loop_that_changes
 from renga.nn._frame import Frame, Internal, copy_tree, current_frame
+from renga.nn._rng import describe
 from renga.nn._stateful import create_first, purify, put_back, settle
 
 _NO_OPERAND = object()
@@ -49,6 +51,11 @@ def scan(
     """
     frame = current_frame("scan", "jax.lax.scan")
     leaves = jax.tree.leaves(xs)
+    sizes = {jnp.shape(x)[0] if jnp.ndim(x) else None for x in leaves} | ({length} if length is not None else set())
+    if None in sizes or len(sizes) > 1:
+        shapes = ", ".join(str(jnp.shape(x)) for x in leaves)
+        given = "" if length is None else f" and length {length}"
+        raise ValueError(f"scan: all arrays of xs must have the same leading axis of steps, got shapes {shapes}{given}")
     steps = length if length is not None else (leaves[0].shape[0] if leaves else None)
     if steps is None:
         raise ValueError("scan: length must be given if xs holds no arrays")
@@ -69,13 +76,20 @@ def _scan(frame: Frame, f: Any, init: Any, xs: Any, steps: int, reverse: bool, u
     pure = purify(frame, f, full=True)
 
     def step(carry: tuple[Any, Any, Any], x: Any) -> tuple[Any, Any]:
-        (carry, y), internal = pure(before._replace(state=carry[1], rng=carry[2]), carry[0], x)
+        out, internal = pure(before._replace(state=carry[1], rng=carry[2]), carry[0], x)
+        carry, y = _pair(out)
         return (carry, internal.state, internal.rng), y
 
     init = vary_like(init, (init, xs, before.params))
     # Parameters do not change: they are constants of the loop, not carried.
     loop = (init, before.state, before.rng)
-    (carry, state, rng), ys = lax.scan(step, loop, xs, length=steps, reverse=reverse, unroll=unroll)
+    try:
+        (carry, state, rng), ys = lax.scan(step, loop, xs, length=steps, reverse=reverse, unroll=unroll)
+    except TypeError as error:
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+        raise (
+            loop_that_changes("scan", "the carry", lambda c, x: step((c, *loop[1:]), x)[0][0], init, one) or error
+        ) from None
     if frame.rng is not None and frame.rng.uses == uses:
         rng = before.rng  # no key was drawn: the very same, not a result of the loop
     settle(frame, Internal(before.params, state, rng))
@@ -95,7 +109,7 @@ def _scan_from_second(
     """The loop in `init`: the keys of its first step also made the parameters."""
     first = -1 if reverse else 0
     names = frame.names()
-    carry, y = f(init, jax.tree.map(lambda x: x[first], xs))
+    carry, y = _pair(f(init, jax.tree.map(lambda x: x[first], xs)))
     for scope, counters, used in names:
         scope.counters, scope.used = counters, used
     if frame.rng is not None:
@@ -108,6 +122,15 @@ def _scan_from_second(
         return jnp.concatenate([ys, y] if reverse else [y, ys])
 
     return carry, jax.tree.map(join, y, ys)
+
+
+def _pair(out: Any) -> tuple[Any, Any]:
+    """What a step returned, which must be two things."""
+    try:
+        carry, y = out
+    except (TypeError, ValueError):
+        raise TypeError(f"scan: f must return a pair (carry, y), got {describe(out)}") from None
+    return carry, y
 
 
 def _reserve(frame: Frame) -> int:
@@ -177,7 +200,11 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         return value, internal.state, internal.rng
 
     loop = (init_val, before.state, before.rng)
-    value, state, rng = lax.fori_loop(lower, upper, body, loop)
+    try:
+        value, state, rng = lax.fori_loop(lower, upper, body, loop)
+    except TypeError as error:
+        step = lambda value: body(lower, (value, *loop[1:]))[0]
+        raise (loop_that_changes("fori_loop", "the value", step, init_val) or error) from None
     if frame.rng is not None and frame.rng.uses == uses:
         rng = before.rng
     settle(frame, Internal(before.params, state, rng))
@@ -218,14 +245,21 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     pure_body = purify(frame, body_fun, full=True)
 
     def condition(loop: Any) -> Any:
-        return pure_cond(before._replace(state=loop[1], rng=loop[2]), loop[0])[0]
+        going_on = pure_cond(before._replace(state=loop[1], rng=loop[2]), loop[0])[0]
+        if jnp.shape(going_on) or jnp.result_type(going_on) != jnp.bool:
+            raise TypeError(f"while_loop: cond_fun must return one bool, got {describe(going_on)}")
+        return going_on
 
     def body(loop: Any) -> Any:
         value, internal = pure_body(before._replace(state=loop[1], rng=loop[2]), loop[0])
         return value, internal.state, internal.rng
 
     loop = (init_val, before.state, before.rng)
-    value, state, rng = lax.while_loop(condition, body, loop)
+    try:
+        value, state, rng = lax.while_loop(condition, body, loop)
+    except TypeError as error:
+        step = lambda value: body((value, *loop[1:]))[0]
+        raise (loop_that_changes("while_loop", "the value", step, init_val) or error) from None
     settle(frame, Internal(before.params, state, rng))
     return value
 
@@ -268,10 +302,13 @@ def cond(
         # The older signature: pred, true_operand, true_fun, false_operand, false_fun.
         true_operand, true, false_operand, false = (true_fun, false_fun, *operands)
         return cond(pred, lambda: true(true_operand), lambda: false(false_operand))
-    index = jnp.asarray(pred)
-    if index.ndim:
-        raise TypeError(f"cond: pred must be a scalar, got shape {index.shape}")
-    return switch((index == 0).astype(jnp.int32), [true_fun, false_fun], *operands)
+    if isinstance(pred, str) or jnp.ndim(pred):
+        raise TypeError(f"cond: pred must be a scalar, a bool or a number, got {describe(pred)}")
+    for name, branch in (("true_fun", true_fun), ("false_fun", false_fun)):
+        if not callable(branch):
+            raise TypeError(f"cond: {name} must be a function, got {describe(branch)}")
+    index = (jnp.asarray(pred) == 0).astype(jnp.int32)
+    return _switch("cond", index, [true_fun, false_fun], ["true_fun", "false_fun"], operands)
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -295,12 +332,22 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
       >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(2)))
       ['linear', 'linear_1']
     """
-    frame = current_frame("switch", "jax.lax.switch")
-    if not branches:
+    current_frame("switch", "jax.lax.switch")
+    if callable(branches) or not all(callable(branch) for branch in branches):
+        raise TypeError(f"switch: branches must be a sequence of functions, got {describe(branches)}")
+    if not len(branches):
         raise ValueError("switch: branches must not be empty")
+    if jnp.ndim(index) or not jnp.issubdtype(jnp.result_type(index), jnp.integer):
+        raise TypeError(f"switch: index must be one integer, got {describe(index)}")
     index = jnp.clip(jnp.asarray(index, jnp.int32), 0, len(branches) - 1)
+    return _switch("switch", index, list(branches), [f"branch {n}" for n in range(len(branches))], operands)
+
+
+def _switch(who: str, index: Any, branches: list[Any], labels: list[str], operands: tuple[Any, ...]) -> Any:
+    """`switch` under either name."""
+    frame = current_frame(who)
     if not frame.settled:
-        return _make_branches(frame, index, branches, operands)
+        return _make_branches(frame, who, index, branches, labels, operands)
     uses = _reserve(frame)
     before = frame.internal()
     pure = [purify(frame, branch, full=True) for branch in branches]
@@ -312,14 +359,21 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
 
         return run
 
-    out, state, rng = lax.switch(index, [reduced(b) for b in pure], before.state, before.rng, *operands)
+    steps = [reduced(b) for b in pure]
+    try:
+        out, state, rng = lax.switch(index, steps, before.state, before.rng, *operands)
+    except TypeError as error:
+        shape = lambda step: jax.eval_shape(step, before.state, before.rng, *operands)
+        raise (branches_that_differ(who, labels, [shape(step)[0] for step in steps]) or error) from None
     if frame.rng is not None and frame.rng.uses == uses:
         rng = before.rng
     settle(frame, Internal(before.params, state, rng))
     return out
 
 
-def _make_branches(frame: Frame, index: Any, branches: Any, operands: Any) -> Any:
+def _make_branches(
+    frame: Frame, who: str, index: Any, branches: list[Any], labels: list[str], operands: tuple[Any, ...]
+) -> Any:
     """All branches in `init`, each from the same keys; states and keys are of the one taken."""
     before, names = frame.internal(), frame.names()
     outs, after = [], []
@@ -347,7 +401,10 @@ def _make_branches(frame: Frame, index: Any, branches: Any, operands: Any) -> An
     if frame.rng is not None:
         rng = jax.tree.map(select, *(internal.rng for internal in after))
         frame.rng.replace_internal_state(rng)
-    return jax.tree.map(select, *outs)
+    try:
+        return jax.tree.map(select, *outs)
+    except (TypeError, ValueError) as error:
+        raise (branches_that_differ(who, labels, outs) or error) from None
 
 
 def _select(index: Any, options: Sequence[Any]) -> Any:

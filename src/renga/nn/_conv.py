@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Shaped
 
 from renga.nn import pad
 from renga.nn._arrays import add_bias, as_array
-from renga.nn._module import Module
+from renga.nn._module import Module, transparent
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
 
@@ -88,6 +88,7 @@ class _Conv(Module):
         out_in = (n, n + 1) if transposed else (n + 1, n)
         self.dimension_numbers = _dimension_numbers(n, self.channel_index, out_in)
 
+    @transparent
     def _batched(self, inputs: Any) -> tuple[Array, bool]:
         """The inputs with a batch axis, and whether they had one."""
         inputs, n = as_array(inputs), self.num_spatial_dims
@@ -100,6 +101,7 @@ class _Conv(Module):
             return lax.expand_dims(inputs, (0,)), False
         return inputs, True
 
+    @transparent
     def _w(self, shape: tuple[int, ...], fan_in: int, dtype: Any) -> Array:
         """The kernel, masked."""
         init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(fan_in))
@@ -110,6 +112,7 @@ class _Conv(Module):
         w = get_parameter("w", shape, dtype, init=init)
         return w if self.mask is None else w * self.mask
 
+    @transparent
     def _finish(self, out: Array, channels: int, dtype: Any, batched: bool) -> Array:
         """Adds b, and takes the batch axis away again."""
         if self.with_bias:

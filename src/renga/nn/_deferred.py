@@ -3,11 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from renga.nn._frame import maybe_frame
+
 T = TypeVar("T")
 
 
 class Deferred(Generic[T]):
     """Makes a module when it is first used, and then stands for it.
+
+    The module is named as if it had been made where this object was; outside of all modules, where it is used first.
 
     Args:
       factory: makes the module.
@@ -26,13 +30,24 @@ class Deferred(Generic[T]):
         object.__setattr__(self, "_factory", factory)
         object.__setattr__(self, "_call_methods", tuple(call_methods))
         object.__setattr__(self, "_target", None)
+        frame = maybe_frame()
+        # Outside of all modules it has no place: the first use gives it one.
+        scope = frame.scope if frame is not None and frame.module is not None else None
+        object.__setattr__(self, "_place", (frame, scope))
 
     @property
     def target(self) -> T:
         """The module, made if it was not."""
         if self._target is None:
-            object.__setattr__(self, "_target", self._factory())
+            frame, scope = self._place
+            if scope is None or frame is not maybe_frame():
+                target = self._factory()
+            else:
+                with frame.returned_to(scope):
+                    target = self._factory()
+            object.__setattr__(self, "_target", target)
             object.__setattr__(self, "_factory", None)
+            object.__setattr__(self, "_place", None)
         # pyrefly: ignore[bad-return]
         return self._target
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
-from renga._core.checks import check_choice
+from renga._core.checks import check_choice, check_shapes
+from renga._core.ranges import check_integer
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
 from renga.nn.initializers import Initializer, TruncatedNormal
@@ -66,8 +67,10 @@ class Embed(Module):
         super().__init__(name=name)
         if embedding_matrix is None and (vocab_size is None or embed_dim is None):
             raise ValueError("Embed: either embedding_matrix, or both vocab_size and embed_dim must be given")
+        check_integer("Embed", low=1, vocab_size=vocab_size, embed_dim=embed_dim)
         if embedding_matrix is not None:
             matrix = jnp.asarray(embedding_matrix)
+            check_shapes("Embed", embedding_matrix=(matrix, "vocab_size embed_dim"))
             for argument, given, found in (
                 ("vocab_size", vocab_size, matrix.shape[0]),
                 ("embed_dim", embed_dim, matrix.shape[1]),
@@ -99,7 +102,8 @@ class Embed(Module):
         """Looks up vectors.
 
         Args:
-          ids: integers in [0, vocab_size).
+          ids: integers in [0, vocab_size). By ARRAY_INDEX, those from -vocab_size on count from the end, and others
+            give the nearest row, as indexing does in JAX; by ONE_HOT, all others give zeros.
           lookup_style: in place of the module's.
           precision: in place of the module's.
 

@@ -88,6 +88,8 @@ class Frame:
       scopes: the module methods being executed, the innermost last.
       called: module name → names of the modules whose methods it called.
       lifting: the prefix of the lifted function whose `init` is being run, if any.
+      lifts_openly: whether that function's names go without a prefix.
+      made: the modules made in this call, where only those may be used: under `transparent_lift`.
       updaters: of lifted functions with state, to check that they were used.
       trace: the JAX trace of this call: what is stored must not belong to an inner one.
       keys_trace: the JAX trace that `rng` belongs to.
@@ -111,6 +113,8 @@ class Frame:
         self.lazy = lazy
         self.lifted_prefix = lifted_prefix
         self.lifting: str | None = None
+        self.lifts_openly = False
+        self.made: list[Any] | None = None
         self.updaters: list[Any] = []
         self.settled = not creating
         self.split = False
@@ -146,6 +150,14 @@ class Frame:
         finally:
             self.scopes.pop()
 
+    @contextlib.contextmanager
+    def returned_to(self, place: Scope) -> Iterator[None]:
+        """Makes modules as if in another place; their numbers are still those of this one, as in Haiku."""
+        scope = Scope(place.module, place.method_name)
+        scope.counters, scope.used = self.scope.counters, self.scope.used
+        with self.entered(scope):
+            yield
+
     def note_call(self, caller: Any, name: str) -> None:
         """Remembers that a method of `caller` called one of the module of this name."""
         caller_name = getattr(caller, "module_name", name)
@@ -153,6 +165,15 @@ class Frame:
             self.called.setdefault(caller_name, set()).add(name)
 
     # --- names -------------------------------------------------------------------------------
+
+    def check_made_here(self, module: Any) -> None:
+        """Refuses a module of an outer function where its parameters would be filed in the wrong place."""
+        if self.made is not None and module is not None and not any(module is own for own in self.made):
+            name = getattr(module, "module_name", module)
+            raise ValueError(
+                f"transparent_lift: the function that is lifted uses the module {name!r}, which was made outside "
+                "of it: the parameters of both would have the same names. Make the module inside, or use nn.lift"
+            )
 
     def unique_name(self, name: str, scope: Scope) -> str:
         """Turns the name asked for into the full name of a new module.
@@ -162,6 +183,8 @@ class Frame:
         Raises:
           ValueError: if a name that ends in a number is taken already.
         """
+        if self.made is not None:
+            self.check_made_here(scope.module)
         full = scope.prefix() + name
         base, number = _split_number(full)
         counters = scope.counters
@@ -180,6 +203,13 @@ class Frame:
             )
         scope.used.add(unique)
         return unique
+
+    def reserve_name(self, full: str, scope: Scope) -> None:
+        """Takes a name that was chosen outright, for others not to get it."""
+        base, number = _split_number(full)
+        taken = 1 if number is None else number + 1
+        scope.counters[base] = max(scope.counters.get(base, 0), taken)
+        scope.used.add(full)
 
     # --- the boundary of JAX transformations -----------------------------------------------------
 
@@ -310,7 +340,7 @@ def copy_tree(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {bundle: dict(values) for bundle, values in tree.items()}
 
 
-_NUMBERED = re.compile(r"(.*)_(\d+)\Z", re.DOTALL)
+_NUMBERED = re.compile(r"(.*)_(0|[1-9]\d*)\Z", re.DOTALL)  # 007 is no number but a name
 
 
 def _split_number(name: str) -> tuple[str, int | None]:

@@ -102,8 +102,7 @@ def replace_rng_sequence_state(state: InternalState) -> None:
     keys.replace_internal_state(state)
 
 
-@contextlib.contextmanager
-def with_rng(key: Any) -> Iterator[None]:
+def with_rng(key: Any) -> contextlib.AbstractContextManager[None]:
     """Draws keys from `key` inside of a `with` block, and goes on as before after it.
 
     Example:
@@ -117,6 +116,12 @@ def with_rng(key: Any) -> Iterator[None]:
       >>> bool(nn.transform(f).apply({}, None, jax.random.key(0)))
       True
     """
+    current_frame("with_rng")
+    return _with_rng(key)
+
+
+@contextlib.contextmanager
+def _with_rng(key: Any) -> Iterator[None]:
     frame = current_frame("with_rng")
     before = frame.rng, frame.keys_trace
     frame.rng, frame.keys_trace = PRNGSequence(key), current_trace()

@@ -1,10 +1,12 @@
 """Pure functions inside of transformed functions: their parameters become the outer function's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from renga.nn._errors import NonEmptyStateError
 from renga.nn._frame import StatePair, current_frame
 from renga.nn._module import Module
+from renga.nn._rng import describe
 
 
 class _Lifted(Module):
@@ -23,10 +25,13 @@ class _Lift:
         with_state: bool,
     ):
         frame = current_frame(who)
+        if not callable(init_fn):
+            raise TypeError(f"{who}: init_fn must be a function, the init of a transformed one, got {init_fn!r}")
         self.who = who
         self.init_fn = init_fn
         self.allow_reuse = allow_reuse
         self.with_state = with_state
+        self.transparent = name is None
         if name is None:
             self.prefix = frame.scope.prefix()
         else:
@@ -41,16 +46,37 @@ class _Lift:
                 return params
             state = _below(self.prefix, frame.state)
             return params, {b: {n: pair.current for n, pair in v.items()} for b, v in state.items()}
-        before, frame.lifting = frame.lifting, self.prefix.removesuffix("/")
+        before = frame.lifting, frame.lifts_openly
+        frame.lifting, frame.lifts_openly = self.prefix.removesuffix("/"), self.transparent
         try:
             made = self.init_fn(*args, **kwargs)
         finally:
-            frame.lifting = before
-        params, state = made if self.with_state else (made, {})
+            frame.lifting, frame.lifts_openly = before
+        params, state = self._parts(made)
         self._file("parameters", params, frame.params)
         pairs = {b: {n: StatePair(x, x) for n, x in values.items()} for b, values in state.items()}
         self._file("state", pairs, frame.state)
         return made
+
+    def _parts(self, made: Any) -> tuple[Any, Any]:
+        """The parameters and the state in what the inner `init` returned."""
+        is_pair = isinstance(made, tuple) and len(made) == 2 and all(isinstance(tree, Mapping) for tree in made)
+        if not self.with_state and is_pair:
+            raise NonEmptyStateError(
+                f"{self.who}: init_fn returned a pair (params, state): use nn.{self.who}_with_state, or "
+                "nn.transform in place of nn.transform_with_state if there is no state"
+            )
+        parts = made if self.with_state and is_pair else (made, {})
+        trees = all(
+            isinstance(values, Mapping) for tree in parts if isinstance(tree, Mapping) for values in tree.values()
+        )
+        if is_pair != self.with_state or not isinstance(parts[0], Mapping) or not trees:
+            expected = "a pair (params, state) of such" if self.with_state else "it"
+            raise TypeError(
+                f"{self.who}: init_fn must return parameters, module name → name → array, as init of "
+                f"nn.transform does; {expected} was expected, got {describe(made)}"
+            )
+        return parts
 
     def _file(self, what: str, tree: Any, into: Any) -> None:
         for bundle, values in tree.items():
@@ -69,6 +95,11 @@ def _below(prefix: str, tree: Any) -> Any:
     return {bundle.removeprefix(prefix): dict(values) for bundle, values in tree.items() if bundle.startswith(prefix)}
 
 
+def lift_named(who: str, init_fn: Callable[..., Any], name: str, *, allow_reuse: bool) -> "_Lift":
+    """`lift_with_state` without an updater, for those who update more than once."""
+    return _Lift(who, init_fn, allow_reuse, name, with_state=True)
+
+
 def lift(init_fn: Callable[..., Any], *, allow_reuse: bool = False, name: str = "lifted") -> Callable[..., Any]:
     """Registers the parameters of an inner pure function with the outer function.
 
@@ -84,6 +115,7 @@ def lift(init_fn: Callable[..., Any], *, allow_reuse: bool = False, name: str = 
 
     Raises:
       ValueError: if the parameters exist already.
+      NonEmptyStateError: if `init_fn` returns (params, state).
 
     Example:
       >>> from renga import nn
@@ -103,6 +135,11 @@ def transparent_lift(init_fn: Callable[..., Any], *, allow_reuse: bool = False) 
     Args:
       init_fn: the inner `init`.
       allow_reuse: whether parameters of the same names may exist already.
+
+    Raises:
+      ValueError: if the parameters exist already, or the inner function uses a module of the outer one, whose
+        parameters would be filed as the inner function's.
+      NonEmptyStateError: if `init_fn` returns (params, state).
 
     Example:
       >>> from renga import nn
@@ -125,7 +162,8 @@ class LiftWithStateUpdater:
     def __init__(self, name: Any):
         self._prefix = name if isinstance(name, str) else name.prefix
         self._used = False
-        current_frame("lift_with_state").updaters.append(self)
+        self._frame = current_frame("lift_with_state")
+        self._frame.updaters.append(self)
 
     def update(self, state: Any) -> None:
         """Sets the outer function's state to the inner function's new one.
@@ -134,10 +172,20 @@ class LiftWithStateUpdater:
           state: as the inner `apply` returned it.
 
         Raises:
-          ValueError: on a second call.
+          ValueError: on a second call, or in another call of init or apply than it was made in.
         """
-        self._use()
         frame = current_frame("LiftWithStateUpdater.update")
+        if frame is not self._frame:
+            raise ValueError(
+                "lift_with_state: the updater must be used in the call of init or apply that made it, got another "
+                "one: call nn.lift_with_state and update in the same transformed function"
+            )
+        if not isinstance(state, Mapping) or not all(isinstance(values, Mapping) for values in state.values()):
+            raise TypeError(
+                "lift_with_state: the updater must be given the state that the inner apply returned, got "
+                f"{describe(state)}"
+            )
+        self._use()
         frame.check_value("The state of a lifted function was set", state)
         for bundle, values in state.items():
             states = frame.state.setdefault(self._prefix + bundle, {})

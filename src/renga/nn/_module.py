@@ -152,7 +152,7 @@ def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable
         frame.note_call(scopes[-1].module, module_name)
         scopes.append(Scope(self, scope_name))
         try:
-            label = self.name if is_call else f"{self.name}/~{name}"
+            label = self.name if is_call else f"{self.name}/~{name}"  # scope_label, at less cost
             with jax.named_scope(label):
                 call: Callable[..., Any] = functools.partial(method, self)
                 if _interceptors.get():
@@ -165,6 +165,11 @@ def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable
             scopes.pop()
 
     return wrapped
+
+
+def scope_label(module: "Module", method_name: str) -> str:
+    """The scope in which JAX files what a method computes."""
+    return module.name if method_name == "__call__" else f"{module.name}/~{method_name}"
 
 
 _NO_SUPER = (
@@ -281,12 +286,20 @@ class Module(metaclass=ModuleMetaclass):
 
     def __init__(self, name: str | None = None):
         frame = current_frame("Module")
+        if frame.made is not None:
+            frame.made.append(self)
         if name is None:
             name = getattr(self, "name", None)
         if name is None:
             name = snake_case(type(self).__name__)
         if isinstance(name, ForcedName):
             full_name = str(name)
+            if not _PATH.match(full_name):
+                raise ValueError(
+                    f"{full_name!r} is not a valid module name (force_name: every part between / must be a valid "
+                    "Python identifier, ~, or an identifier behind ~)"
+                )
+            frame.reserve_name(full_name, _outer_scope(frame, self))
         else:
             _check_name(name)
             full_name = frame.unique_name(name, _outer_scope(frame, self))
@@ -349,6 +362,8 @@ class ForcedName(str):
 def force_name(name: str) -> str:
     """Marks a name to be used as it stands: no prefix, no number, shared if it is used twice.
 
+    Modules made after it in the same method count it among the names that are taken.
+
     Example:
       >>> from renga import nn
       >>> def f(x):
@@ -379,13 +394,15 @@ class _NamedScope(Module):
     """The module that stands for a name scope."""
 
 
-@contextlib.contextmanager
-def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
+def name_scope(name: str, *, method_name: str = "__call__") -> contextlib.AbstractContextManager[None]:
     """Names all that is made in a `with` block as if it were made in a method of a module.
 
     Args:
       name: of the module; if it is taken, a number is added. "a/b" is a scope in a scope.
       method_name: the method, of both.
+
+    Raises:
+      ValueError: outside of a transformed function, or if a part of the name is no identifier.
 
     Example:
       >>> from renga import nn
@@ -395,6 +412,17 @@ def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
       >>> list(nn.transform(f).init(jax.random.key(0), jnp.ones(3)))
       ['encoder/linear']
     """
+    current_frame("name_scope")
+    if not isinstance(name, ForcedName) and not all(map(_IDENTIFIER.match, name.split("/"))):
+        raise ValueError(
+            f"name_scope: {name!r} is not a valid name: every part between / must be a valid Python identifier, "
+            "and there must be no / at the start or the end"
+        )
+    return _name_scope(name, method_name)
+
+
+@contextlib.contextmanager
+def _name_scope(name: str, method_name: str) -> Iterator[None]:
     frame = current_frame("name_scope")
     with contextlib.ExitStack() as stack:
         parts = [name] if isinstance(name, ForcedName) else name.split("/")
@@ -406,6 +434,7 @@ def name_scope(name: str, *, method_name: str = "__call__") -> Iterator[None]:
 
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PATH = re.compile(r"(~|~?[A-Za-z_][A-Za-z0-9_]*)(/(~|~?[A-Za-z_][A-Za-z0-9_]*))*\Z")  # of a forced name
 
 
 def _check_name(name: str) -> None:

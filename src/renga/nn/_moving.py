@@ -13,7 +13,7 @@ from renga._core.ranges import check_integer, check_range
 from renga.nn import _lazy
 from renga.nn._arrays import as_array, cast, spread, wide
 from renga.nn._module import Module, transparent
-from renga.nn._params import get_state, set_state
+from renga.nn._params import get_state, set_state, state_of_shape
 from renga.nn.initializers import Constant, Initializer
 
 
@@ -97,7 +97,7 @@ class ExponentialMovingAverage(Module):
         start = Constant(-self.warmup_length)
         counter = get_state("counter", (), jnp.int32, init=start) + 1
         decay, take = self._weights(counter, jnp.finfo(dtype).dtype)
-        hidden = get_state("hidden", shape, dtype, init=jnp.zeros)
+        hidden = state_of_shape("ExponentialMovingAverage", "hidden", shape, dtype, jnp.zeros)
         # Operations of `lax`: this is traced twice in every batch norm.
         keep, take = (cast(spread(x, shape), dtype) for x in (decay, take))
         hidden = lax.add(lax.mul(cast(hidden, dtype), keep), lax.mul(cast(value, dtype), take))

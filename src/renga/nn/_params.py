@@ -164,6 +164,7 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
         "created by init, and params passed to apply must hold them"
     )
     if frame.creating:
+        frame.check_made_here(frame.module)
         if frame.split:
             raise ValueError(
                 f"The parameter {context.full_name!r} was created inside of nn.vmap(..., split_rng=True), but "
@@ -257,7 +258,24 @@ def get_state(
     return _chain(hooks.state_getters, lambda x: x, context)(value)
 
 
+def state_of_shape(who: str, name: str, shape: Sequence[int], dtype: Any, init: Callable[..., Any]) -> Any:
+    """`get_state`, for modules that can use no other shape than that of their inputs.
+
+    Raises:
+      ValueError: if the state was made of inputs of another shape, or holds no floats.
+    """
+    value = get_state(name, shape, dtype, init=init)
+    if np.shape(value) != tuple(shape) or not jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+        raise ValueError(
+            f"{who}: its state {name!r} must be floats of shape {tuple(shape)} for these inputs, got "
+            f"{jnp.result_type(value)} of shape {np.shape(value)}: inputs of two shapes need one module for each, or "
+            "`state` is of another model"
+        )
+    return value
+
+
 def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
+    frame.check_made_here(frame.module)
     if context.original_init is None:
         raise MissingParameterError(
             f"No value for the state {name!r} in {bundle!r}: `state` passed to apply must hold it, "
@@ -361,8 +379,9 @@ def running_init() -> bool:
 # --- hooks ---------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def custom_creator(creator: Hook, *, params: bool = True, state: bool = False) -> Iterator[None]:
+def custom_creator(
+    creator: Hook, *, params: bool = True, state: bool = False
+) -> contextlib.AbstractContextManager[None]:
     """Has a function called for every parameter (or state) that is created.
 
     Args:
@@ -370,6 +389,9 @@ def custom_creator(creator: Hook, *, params: bool = True, state: bool = False) -
         mostly that of `next_creator(shape, dtype, init)`. `DO_NOT_STORE` keeps it out of the tree.
       params: whether it is called for parameters.
       state: whether it is called for states.
+
+    Raises:
+      ValueError: outside of a transformed function.
 
     Example:
       >>> from renga import nn
@@ -381,15 +403,14 @@ def custom_creator(creator: Hook, *, params: bool = True, state: bool = False) -
       >>> nn.transform(f).init(None, jnp.ones(1))
       {'linear': {'w': Array([[0., 0.]], dtype=float32), 'b': Array([0., 0.], dtype=float32)}}
     """
-    with _with_hooks(
+    return _with_hooks(
+        "custom_creator",
         param_creators=(creator,) if params else (),
         state_creators=(creator,) if state else (),
-    ):
-        yield
+    )
 
 
-@contextlib.contextmanager
-def custom_getter(getter: Hook, *, params: bool = True, state: bool = False) -> Iterator[None]:
+def custom_getter(getter: Hook, *, params: bool = True, state: bool = False) -> contextlib.AbstractContextManager[None]:
     """Has a function called for every parameter (or state) that is read.
 
     Args:
@@ -397,6 +418,9 @@ def custom_getter(getter: Hook, *, params: bool = True, state: bool = False) -> 
         that of `next_getter(value)`.
       params: whether it is called for parameters.
       state: whether it is called for states.
+
+    Raises:
+      ValueError: outside of a transformed function.
 
     Example:
       >>> from renga import nn
@@ -409,20 +433,22 @@ def custom_getter(getter: Hook, *, params: bool = True, state: bool = False) -> 
       >>> nn.transform(f).apply(params, None, jnp.ones(1, jnp.bfloat16)).dtype
       dtype(bfloat16)
     """
-    with _with_hooks(
+    return _with_hooks(
+        "custom_getter",
         param_getters=(getter,) if params else (),
         state_getters=(getter,) if state else (),
-    ):
-        yield
+    )
 
 
-@contextlib.contextmanager
-def custom_setter(setter: Hook) -> Iterator[None]:
+def custom_setter(setter: Hook) -> contextlib.AbstractContextManager[None]:
     """Has a function called for every state that is set.
 
     Args:
       setter: called as `setter(next_setter, value, context)`; returns the value to store, mostly
         that of `next_setter(value)`. `DO_NOT_STORE` leaves the state as it was.
+
+    Raises:
+      ValueError: outside of a transformed function.
 
     Example:
       >>> from renga import nn
@@ -432,12 +458,16 @@ def custom_setter(setter: Hook) -> Iterator[None]:
       >>> nn.transform_with_state(f).apply({}, {}, None, 3)
       (None, {'~': {'last': 6}})
     """
-    with _with_hooks(state_setters=(setter,)):
-        yield
+    return _with_hooks("custom_setter", state_setters=(setter,))
+
+
+def _with_hooks(who: str, **added: tuple[Hook, ...]) -> contextlib.AbstractContextManager[None]:
+    current_frame(who)
+    return _added_hooks(added)
 
 
 @contextlib.contextmanager
-def _with_hooks(**added: tuple[Hook, ...]) -> Iterator[None]:
+def _added_hooks(added: dict[str, tuple[Hook, ...]]) -> Iterator[None]:
     hooks = _hooks.get()
     joined = {name: getattr(hooks, name) + more for name, more in added.items()}
     token = _hooks.set(hooks._replace(**joined))

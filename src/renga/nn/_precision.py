@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from renga.nn._frame import maybe_frame
+
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
@@ -142,13 +144,15 @@ def current_policy() -> Any:
     return current.get()
 
 
-@contextlib.contextmanager
-def push_policy(cls: Any, policy: Any) -> Iterator[None]:
+def push_policy(cls: Any, policy: Any) -> contextlib.AbstractContextManager[None]:
     """Sets the policy of a class or pattern inside of a `with` block, in this thread or task.
 
     Args:
       cls: the class, or a pattern of module names.
       policy: the policy.
+
+    Raises:
+      ValueError: in a method of a module of that class, which runs under its policy already.
 
     Example:
       >>> from renga import nn
@@ -157,6 +161,17 @@ def push_policy(cls: Any, policy: Any) -> Iterator[None]:
       ...     nn.mixed_precision.get_policy(nn.Linear) is half
       True
     """
+    frame = maybe_frame()
+    if frame is not None and isinstance(cls, type) and type(frame.module) is cls:
+        raise ValueError(
+            f"push_policy: a method of a {cls.__name__} cannot push a policy of {cls.__name__}: the call runs under "
+            "its policy already. Push it around the call"
+        )
+    return _push_policy(cls, policy)
+
+
+@contextlib.contextmanager
+def _push_policy(cls: Any, policy: Any) -> Iterator[None]:
     token = _pushed.set({**(_pushed.get() or {}), cls: policy})
     try:
         yield

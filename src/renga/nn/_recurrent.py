@@ -98,7 +98,10 @@ class VanillaRNN(RNNCore):
         check_state("VanillaRNN", inputs, (self.hidden_size,), prev_state=prev_state)
         input_to_hidden = Linear(self.hidden_size)
         hidden_to_hidden = Linear(self.hidden_size, with_bias=self.double_bias)
-        out = jax.nn.relu(input_to_hidden(inputs) + hidden_to_hidden(prev_state))
+        hidden, recurrent = input_to_hidden(inputs), hidden_to_hidden(prev_state)
+        if hidden.ndim > recurrent.ndim:  # a state without the inputs' leading axes
+            recurrent = recurrent.reshape([1] * (hidden.ndim - recurrent.ndim) + list(recurrent.shape))
+        out = jax.nn.relu(hidden + recurrent)
         return out, out
 
     def initial_state(self, batch_size: int | None) -> Array:

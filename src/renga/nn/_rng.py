@@ -115,6 +115,8 @@ class PRNGSequence(Iterator[Any]):
 
 def describe(value: Any) -> str:
     """A value in an error message: its type, and shape and dtype if it is an array."""
+    if isinstance(value, jax.core.Tracer):
+        return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}, traced"
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"

@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, PyTree, Shaped
 from renga.nn._arrays import as_array, cast, floating, wide
 from renga.nn._module import Module
 from renga.nn._moving import map_named
-from renga.nn._params import get_state, set_state
+from renga.nn._params import get_state, set_state, state_of_shape
 from renga.nn.initializers import RandomNormal
 
 
@@ -68,7 +68,7 @@ class SpectralNorm(Module):
         if value.ndim > 2 and error_on_non_matrix:
             raise ValueError(f"SpectralNorm: value must be a matrix, got shape {value.shape}")
         w = value.reshape(-1, value.shape[-1])
-        u0 = get_state("u0", (1, w.shape[1]), w.dtype, init=RandomNormal())
+        u0 = state_of_shape("SpectralNorm", "u0", (1, w.shape[1]), w.dtype, RandomNormal())
         w = cast(w, wide(w.dtype))
         u = cast(as_array(u0), w.dtype)
         for _ in range(self.n_steps):

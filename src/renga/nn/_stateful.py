@@ -302,13 +302,14 @@ def vmap(
       >>> f.apply(params, None, jnp.ones([4, 2])).shape
       (4, 3)
     """
-    current_frame("vmap", "jax.vmap")
     if not jax.tree.leaves(in_axes) and axis_size is None:
         raise ValueError(f"vmap: at least one value of in_axes must not be None, got {in_axes!r}")
 
     @functools.wraps(fun)
     def wrapped(*args: Any) -> Any:
         frame = current_frame("vmap", "jax.vmap")
+        if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
+            raise ValueError(f"vmap: in_axes must have one entry for each argument, got {in_axes!r} for {len(args)}")
         pure = purify(frame, fun, settled=frame.settled)
         internal = frame.internal()
         split = split_rng and frame.rng is not None

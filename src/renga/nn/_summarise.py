@@ -1,6 +1,7 @@
 """What a model does, method by method, without running it."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from renga.nn._transform import (
     with_empty_state,
 )
 
-_SHORT = {"float": "f", "int": "i", "uint": "u", "complex": "c", "bfloat": "bf"}
+_SHORT = {"float": "f", "int": "s", "uint": "u", "complex": "c", "bfloat": "bf"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,16 @@ class ArraySpec:
         return int(np.prod(self.shape, dtype=int))
 
     def __repr__(self) -> str:
-        name = jnp.dtype(self.dtype).name
-        for long, short in _SHORT.items():
-            if name.startswith(long) and name[len(long) :].isdigit():
-                name = short + name[len(long) :]
-        return f"{name}[{','.join(map(str, self.shape))}]"
+        return f"{short_dtype(self.dtype)}[{','.join(map(str, self.shape))}]"
+
+
+def short_dtype(dtype: Any) -> str:
+    """f32 for float32, and the like."""
+    name = getattr(dtype, "name", None) or jnp.dtype(dtype).name
+    for long, short in _SHORT.items():
+        if name.startswith(long) and name[len(long) :].isdigit():
+            return short + name[len(long) :]
+    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,13 +229,15 @@ def tabulate(
         owned_params_bytes, input, output, params_size, params_bytes.
       filters: "has_output" keeps calls with a result, "has_params" those of modules with
         parameters.
-      tabulate_kwargs: {"tablefmt": "grid"}, or "plain" for no lines.
+      tabulate_kwargs: {"tablefmt": "grid"}, or "plain" for no lines. With others the package `tabulate` draws the
+        table, and takes them.
 
     Returns:
       A function of the arguments of `f`.
 
     Raises:
       ValueError: on an unknown column or filter.
+      ImportError: if `tabulate_kwargs` need the package `tabulate` and it is not there.
 
     Example:
       >>> from renga import nn
@@ -251,6 +259,8 @@ def tabulate(
         if name not in ("has_output", "has_params"):
             raise ValueError(f"tabulate: filters must be has_output or has_params, got {name!r}")
 
+    draw = _drawing(dict(tabulate_kwargs))
+
     def table(*args: Any, **kwargs: Any) -> str:
         calls = eval_summary(f)(*args, **kwargs)
         if "has_output" in (filters or ()):
@@ -258,10 +268,23 @@ def tabulate(
         if "has_params" in (filters or ()):
             calls = [c for c in calls if c.module_details.params]
         rows = [[_cell(call, column) for column in columns] for call in calls]
-        grid = dict(tabulate_kwargs).get("tablefmt", "grid") == "grid"
-        return draw_table([_TITLES[c] for c in columns], rows, grid)
+        return draw([_TITLES[c] for c in columns], rows)
 
     return table
+
+
+def _drawing(options: dict[str, Any]) -> Callable[[Sequence[str], Any], str]:
+    """The function that draws the table."""
+    if options in ({"tablefmt": "grid"}, {"tablefmt": "plain"}):
+        return lambda titles, rows: draw_table(titles, rows, options["tablefmt"] == "grid")
+    try:
+        tabulate = importlib.import_module("tabulate").tabulate
+    except ImportError as error:
+        raise ImportError(
+            f"tabulate: tabulate_kwargs={options!r} need the package tabulate (pip install tabulate); without it there "
+            "are {'tablefmt': 'grid'} and {'tablefmt': 'plain'}"
+        ) from error
+    return lambda titles, rows: tabulate([["\n".join(cell) for cell in row] for row in rows], titles, **options)
 
 
 def _cell(call: MethodInvocation, column: str) -> list[str]:
@@ -303,6 +326,8 @@ def _bytes(count: int | float) -> str:
 
 def draw_table(titles: Sequence[str], rows: Any, grid: bool = True) -> str:
     """A table of text; a row is a list of cells, a cell a list of lines."""
+    if not titles:
+        return ""
     cells = [[[t] for t in titles], *rows]
     widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(titles))]
     rule = "+" + "+".join("-" * (w + 2) for w in widths) + "+"

@@ -16,6 +16,7 @@ from renga.nn._errors import MissingParameterError, NonEmptyStateError
 from renga.nn._frame import Frame, Params, StatePair, maybe_frame
 from renga.nn._mismatch import explain
 from renga.nn._rng import PRNGSequence, describe, is_key, is_seed
+from renga.nn._signatures import like, renamed
 
 State = dict[str, dict[str, Any]]
 
@@ -110,7 +111,10 @@ def _frame(params: Params, state: Any, rng: Any, *, creating: bool) -> Frame:
     outer = maybe_frame()
     prefix = outer.lifting if outer is not None else None
     lazy = _lazy.current() if creating else None
-    return Frame(params, state, keys, creating=creating, lazy=lazy, lifted_prefix=prefix)
+    frame = Frame(params, state, keys, creating=creating, lazy=lazy, lifted_prefix=prefix)
+    if creating and outer is not None and outer.lifts_openly:
+        frame.made = []
+    return frame
 
 
 def _check_updaters(frame: Frame) -> None:
@@ -152,12 +156,12 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
     _check_function("transform_with_state", f)
     calls = _fresh.Calls()
 
-    @_traced_as(f, "init")
+    @like(f, "init", "rng")
     def init(rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         _check_rng(rng, "init", "first", "init(rng, *args, **kwargs)")
         return _run_init(f, rng, args, kwargs)
 
-    @_traced_as(f, "apply")
+    @like(f, "apply", "params state rng")
     def apply(params: Any, state: Any, rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         _check_tree("params", params)
         _check_tree("state", state)
@@ -312,14 +316,14 @@ def without_state(f: Any) -> Any:
                 "in place of `nn.transform`, and pass the state on from apply to apply"
             )
 
-    @_renamed("init", f.init)
+    @renamed("init", f.init, "rng", 1)
     def init(rng: Any, *args: Any, **kwargs: Any) -> Any:
         params, state = f.init(rng, *args, **kwargs)
         check(state)
         return params
 
     def stateless(apply: Callable[..., Any]) -> Callable[..., Any]:
-        @_renamed("apply", apply)
+        @renamed("apply", apply, "params rng", 3)
         def without(params: Any, rng: Any, *args: Any, **kwargs: Any) -> Any:
             _check_tree("params", params)
             _check_rng(rng, "apply", "second", "apply(params, rng, *args, **kwargs)")
@@ -350,12 +354,12 @@ def with_empty_state(f: Any) -> Any:
     if isinstance(f, TransformedWithState | MultiTransformedWithState):
         return f
 
-    @_renamed("init", f.init)
+    @renamed("init", f.init, "rng", 1)
     def init(rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         return f.init(rng, *args, **kwargs), {}
 
     def stateful(apply: Callable[..., Any]) -> Callable[..., Any]:
-        @_renamed("apply", apply)
+        @renamed("apply", apply, "params state rng", 2)
         def with_state(params: Any, state: Any, rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
             return apply(params, rng, *args, **kwargs), {}
 
@@ -390,14 +394,14 @@ def without_apply_rng(f: Any) -> Any:
     def keyless(apply: Callable[..., Any]) -> Callable[..., Any]:
         if stateful:
 
-            @_renamed("apply", apply)
+            @renamed("apply", apply, "params state", 3)
             def without(params: Any, state: Any, *args: Any, **kwargs: Any) -> Any:
                 _check_names(kwargs)
                 return apply(params, state, None, *args, **kwargs)
 
         else:
 
-            @_renamed("apply", apply)
+            @renamed("apply", apply, "params", 2)
             def without(params: Any, *args: Any, **kwargs: Any) -> Any:
                 _check_names(kwargs)
                 return apply(params, None, *args, **kwargs)
@@ -456,26 +460,3 @@ def _check_names(kwargs: Mapping[str, Any]) -> None:
             "apply: rng was given by name to a function without it (nn.without_apply_rng). If "
             "your own function has an argument of that name, pass it by position"
         )
-
-
-def _renamed(name: str, source: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a wrapper the name, the module and the documentation of what it wraps."""
-
-    def rename(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__name__ = getattr(source, "__name__", name)
-        function.__qualname__ = function.__name__
-        function.__doc__ = source.__doc__
-        return function
-
-    return rename
-
-
-def _traced_as(f: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Names `init` and `apply` after the function, for profiles and error messages."""
-
-    def rename(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__name__ = f"{getattr(f, '__name__', type(f).__name__)}_{name}"
-        function.__qualname__ = function.__name__
-        return function
-
-    return rename

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
+from renga._core.ranges import check_integer
 from renga.nn._control import scan
+from renga.nn._frame import maybe_frame
 from renga.nn._module import Module
 from renga.nn._recurrent import RNNCore
 
@@ -84,7 +86,8 @@ def dynamic_unroll(
         output, state = core(x, state)
         return state, ((output, state) if return_all_states else output)
 
-    state, ys = scan(step, initial_state, xs, reverse=reverse, unroll=unroll)
+    loop = jax.lax.scan if maybe_frame() is None else scan  # a core may be any function
+    state, ys = loop(step, initial_state, xs, reverse=reverse, unroll=unroll)
     if return_all_states:
         return ys if time_major else (_swap(ys[0]), _swap(ys[1]))
     return (ys if time_major else _swap(ys)), state
@@ -131,7 +134,8 @@ class BidirectionalRNN(Module):
 
         Args:
           input_sequence: [time, batch, size].
-          lengths: of each sequence, at least 1; all of the time axis if None.
+          lengths: of each sequence, in [0, time]; all of the time axis if None. Where they are not known, as under
+            `jax.jit`, lengths beyond the time axis count as all of it.
           initial_state: of both cores; their own if None.
           time_major: False if the batch axis comes first, here and in the outputs.
           unroll: steps an iteration of the compiled loop.
@@ -147,6 +151,8 @@ class BidirectionalRNN(Module):
                 f"BidirectionalRNN: lengths must have shape [{batch}], the batch of "
                 f"input_sequence, got {jnp.shape(lengths)}"
             )
+        if lengths is not None:
+            check_integer("BidirectionalRNN", low=0, high=time, lengths=lengths)
         if initial_state is None:
             cores = (self.core_fwd, self.core_bwd)
             initial_state = tuple(core.initial_state(batch) for core in cores)

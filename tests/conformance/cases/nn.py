@@ -231,6 +231,7 @@ _TRANSFORM = "makes the pure functions that every other case runs"
 _CONTEXT = "a context manager or a reader of the context; the behaviour tests cover it"
 _TYPE = "a type: nothing to compute"
 _PYTHON = "Python values in and out, no arrays to transform"
+_FLAX = "needs Flax, which is optional; the parity tests run it"
 _FILE = "reads or writes a file"
 
 EXEMPT = (
@@ -258,7 +259,8 @@ EXEMPT = (
         + ["PRNGSequence", "Params", "SetterContext", "State", "SupportsCall", "Transformed"]
         + ["TransformedWithState", "initializers.Initializer", "pad.PadFn"]
         + ["experimental.ArraySpec", "experimental.MethodInvocation", "mixed_precision.Policy"]
-        + ["experimental.ModuleDetails", "experimental.ParamContext", "Captured"],
+        + ["experimental.ModuleDetails", "experimental.ParamContext", "Captured"]
+        + [f"typing.{n}" for n in nn.typing.__all__],
         _TYPE,
     )
     | dict.fromkeys(
@@ -268,22 +270,15 @@ EXEMPT = (
         + [f"pad.{n}" for n in nn.pad.__all__ if n != "PadFn"]
         + [f"data_structures.{n}" for n in nn.data_structures.__all__]
         + [f"interop.{n}" for n in getattr(getattr(nn, "interop", None), "__all__", [])]
-        + ["testing.transform_and_run"],
+        + ["testing.transform_and_run"]
+        + [f"experimental.jaxpr_info.{n}" for n in nn.experimental.jaxpr_info.__all__]
+        + ["experimental.flax.flatten_flax_to_haiku"],
         _PYTHON,
     )
+    | dict.fromkeys(["experimental.flax.Module", "experimental.flax.lift"], _FLAX)
     | dict.fromkeys(["load", "save"], _FILE)
     | dict.fromkeys(
         [f"nets.ResNet{n}" for n in (18, 34, 50, 101, 152, 200)],
         "a ResNet of a fixed size, too large to compile eight times",
     )
 )
-
-# Errors of JAX that are left.
-_OPEN = "not checked yet: JAX's error comes through"
-RAW_ERRORS = {
-    "GroupedQueryAttention": _OPEN,
-    "SNParamsTree": _OPEN,
-    "SpectralNorm": _OPEN,
-    "nets.VectorQuantizerEMA": _OPEN,
-    "one_hot": "JAX deprecates what is no integer, and says so",
-}

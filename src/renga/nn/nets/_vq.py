@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from renga._core.ranges import check_range
 from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
-from renga.nn._params import get_parameter, get_state, set_state
+from renga.nn._params import get_parameter, set_state, state_of_shape
 from renga.nn.initializers import VarianceScaling
 
 _INIT = VarianceScaling(distribution="uniform")
@@ -35,6 +35,7 @@ class _Quantizer(Module):
         self.dtype = dtype
         self.cross_replica_axis = cross_replica_axis
 
+    @transparent
     def _nearest(self, flat: Array) -> tuple[Array, Array, Array]:
         """Squared distances to all embeddings, the index of the nearest, and its one-hot vector."""
         w = self.embeddings
@@ -46,6 +47,7 @@ class _Quantizer(Module):
         one_hot = jax.nn.one_hot(indices, self.num_embeddings, dtype=distances.dtype)
         return distances, indices, one_hot
 
+    @transparent
     def _perplexity(self, encodings: Array) -> Array:
         """Exp of the entropy of how often each embedding is used."""
         p = jnp.mean(encodings, axis=0)
@@ -53,6 +55,7 @@ class _Quantizer(Module):
             p = lax.pmean(p, self.cross_replica_axis)
         return jnp.exp(-jnp.sum(p * jnp.log(p + 1e-10)))
 
+    @transparent
     def _flatten(self, inputs: Any) -> tuple[Array, Array]:
         inputs = jnp.asarray(inputs)
         if inputs.shape[-1] != self.embedding_dim:
@@ -211,7 +214,7 @@ class VectorQuantizerEMA(_Quantizer):
     def embeddings(self) -> Array:
         """[embedding_dim, num_embeddings]."""
         shape = [self.embedding_dim, self.num_embeddings]
-        return get_state("embeddings", shape, self.dtype, init=_INIT)
+        return state_of_shape("VectorQuantizerEMA", "embeddings", shape, self.dtype, _INIT)
 
     def __call__(self, inputs: Float[ArrayLike, "..."], is_training: bool) -> dict[str, Array]:
         """Quantises; moves the embeddings in training.

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 
-from renga.nn import _config
+from renga.nn import _config, _frame, _stateful
 from renga.nn._dot import abstract_to_dot, to_dot
-from renga.nn._frame import current_frame
 from renga.nn._keys import (
     maybe_get_rng_sequence_state,
     replace_rng_sequence_state,
@@ -39,7 +38,6 @@ from renga.nn._params import (
     get_initial_state,
     get_params,
 )
-from renga.nn._stateful import put_back
 from renga.nn._summarise import (
     ArraySpec,
     MethodInvocation,
@@ -48,6 +46,7 @@ from renga.nn._summarise import (
     fast_eval_shape,
     tabulate,
 )
+from renga.nn.experimental import flax, jaxpr_info
 
 ParamContext = GetterContext
 
@@ -101,7 +100,7 @@ def optimize_rng_use(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        frame = current_frame("optimize_rng_use")
+        frame = _frame.current_frame("optimize_rng_use")
         if frame.rng is None:
             return fun(*args, **kwargs)
         before, names, sequence = frame.internal(), frame.names(), frame.rng
@@ -118,7 +117,7 @@ def optimize_rng_use(fun: Callable[..., Any]) -> Callable[..., Any]:
         jax.eval_shape(count)
         frame.params, frame.settled = params, settled
         frame.replace_internal(before)
-        put_back(frame, before)
+        _stateful.put_back(frame, before)
         for scope, counters, used in names:
             scope.counters, scope.used = counters, used
         with frame.eager():
@@ -145,11 +144,13 @@ __all__ = [
     "custom_getter",
     "eval_summary",
     "fast_eval_shape",
+    "flax",
     "force_name",
     "get_current_state",
     "get_initial_state",
     "get_params",
     "intercept_methods",
+    "jaxpr_info",
     "layer_stack",
     "lift",
     "lift_with_state",
