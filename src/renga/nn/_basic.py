@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
+from renga._core.ranges import check_integer
 from renga.nn._arrays import floating, spread
 from renga.nn._module import Module
 
@@ -213,6 +214,8 @@ def dropout(
         return x
     shape = list(x.shape)
     for axis in broadcast_dims:
+        if not -x.ndim <= axis < x.ndim:
+            raise ValueError(f"dropout: broadcast_dims must be axes of x, of shape {x.shape}, got {axis}")
         shape[axis] = 1
     keep_rate = 1.0 - rate
     keep = jax.random.bernoulli(rng, keep_rate, shape=shape)
@@ -236,6 +239,7 @@ def one_hot(x: ArrayLike, num_classes: int, dtype: Any = jnp.float32) -> Shaped[
       >>> one_hot(1, 3)
       Array([0., 1., 0.], dtype=float32)
     """
+    check_integer("one_hot", low=0, num_classes=num_classes)
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.integer):  # whole numbers in floats, 0 and 1 in bools
         places = jnp.arange(num_classes).astype(floating(x).dtype)
@@ -263,6 +267,7 @@ def multinomial(
     logits = floating(logits)
     if not logits.ndim or not logits.shape[-1]:
         raise ValueError(f"multinomial: logits must have at least one class on the last axis, got shape {logits.shape}")
+    check_integer("multinomial", low=0, num_samples=num_samples)
     shape = (num_samples, *logits.shape[:-1])
     samples = jax.random.categorical(rng, jnp.expand_dims(logits, 0), axis=-1, shape=shape)
     return jnp.moveaxis(samples, 0, -1)

@@ -138,7 +138,7 @@ class BatchNorm(Module):
                 stats = "freeze" if test_local_stats else "use"
         check_choice("BatchNorm", "stats", stats, ("update", "freeze", "use"))
         check_call("BatchNorm", self.create_scale, scale, self.create_offset, offset)
-        channel = self.channel_index % inputs.ndim
+        channel = self.channel_index % max(inputs.ndim, 1)  # a scalar is its own batch
         if self.axis is not None:
             axes = {axis % inputs.ndim for axis in self.axis}
         else:

@@ -52,6 +52,13 @@ def _dimension_numbers(n: int, channel_index: int, kernel_out_in: tuple[int, int
     return lax.ConvDimensionNumbers(lhs_spec=spec, rhs_spec=(*kernel_out_in, *range(n)), out_spec=spec)
 
 
+def positive(who: str, **sizes: Sequence[int]) -> None:
+    """Checks sizes that must be 1 at least."""
+    for name, values in sizes.items():
+        if min(values) < 1:
+            raise ValueError(f"{who}: {name} must be >= 1, got {values[0] if len(values) == 1 else values}")
+
+
 class _Conv(Module):
     """What all convolutions share: the geometry, w and b."""
 
@@ -76,6 +83,11 @@ class _Conv(Module):
         self.output_channels = output_channels
         self.kernel_shape = pad.replicate(kernel_shape, num_spatial_dims, "kernel_shape")
         self.stride = pad.replicate(stride, num_spatial_dims, "stride")
+        positive(type(self).__name__, kernel_shape=self.kernel_shape, stride=self.stride)
+        if isinstance(padding, str) and padding not in ("SAME", "VALID", "SAME_LOWER"):
+            raise ValueError(
+                f"{type(self).__name__}: padding must be 'SAME', 'VALID', 'SAME_LOWER', pairs or functions, got {padding!r}"
+            )
         self.padding = padding
         self.with_bias = with_bias
         self.w_init = w_init
@@ -104,7 +116,7 @@ class _Conv(Module):
     @transparent
     def _w(self, shape: tuple[int, ...], fan_in: int, dtype: Any) -> Array:
         """The kernel, masked."""
-        init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(fan_in))
+        init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(max(fan_in, 1)))
         if self.mask is not None and tuple(self.mask.shape) != shape:
             raise ValueError(
                 f"{type(self).__name__}: mask must have the shape of w, {shape}, got {tuple(self.mask.shape)}"
@@ -194,6 +206,12 @@ class ConvND(_Conv):
         self.kernel_dilation = pad.replicate(rate, num_spatial_dims, "rate")
         self.lhs_dilation = (1,) * num_spatial_dims
         self.feature_group_count = feature_group_count
+        positive(type(self).__name__, rate=self.kernel_dilation, feature_group_count=(feature_group_count,))
+        if output_channels % feature_group_count:
+            raise ValueError(
+                f"{type(self).__name__}: output_channels {output_channels} must be a multiple of feature_group_count "
+                f"{feature_group_count}"
+            )
         if pad.is_padfn(padding):
             self.padding = pad.create_from_padfn(padding, self.kernel_shape, self.kernel_dilation, num_spatial_dims)
         elif not isinstance(padding, str):
@@ -403,6 +421,7 @@ class DepthwiseConvND(_Conv):
         self.kernel_dilation = self.rhs_dilation = pad.replicate(rate, num_spatial_dims, "rate")
         self.lhs_dilation = (1,) * num_spatial_dims
         self.dn = self.dimension_numbers
+        positive(type(self).__name__, rate=self.kernel_dilation)
         if pad.is_padfn(padding):
             self.padding = pad.create_from_padfn(padding, self.kernel_shape, self.kernel_dilation, num_spatial_dims)
         elif not isinstance(padding, str):
@@ -416,6 +435,8 @@ class DepthwiseConvND(_Conv):
         """
         inputs, batched = self._batched(inputs)
         channels = inputs.shape[self.channel_index]
+        if not channels:
+            raise ValueError(f"{type(self).__name__}: inputs must have at least one channel, got shape {inputs.shape}")
         outputs = self.channel_multiplier * channels
         shape = (*self.kernel_shape, 1, outputs)
         w = self._w(shape, math.prod(self.kernel_shape), inputs.dtype)

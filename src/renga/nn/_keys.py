@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from renga._core.ranges import check_integer
 from renga.nn import _config
 from renga.nn._frame import current_frame
 from renga.nn._rng import InternalState, PRNGSequence
@@ -38,6 +39,7 @@ def next_rng_keys(num: int) -> Any:
       >>> nn.transform(lambda: nn.next_rng_keys(3)).apply({}, jax.random.key(0)).shape
       (3,)
     """
+    check_integer("next_rng_keys", low=0, num=num)
     with current_frame("next_rng_keys").drawing() as keys:
         taken = keys.take(num)
     # Not in `eager`: a concrete array of typed keys cannot be iterated over while JAX traces.

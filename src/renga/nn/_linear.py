@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Shaped
 
+from renga._core.ranges import check_integer
 from renga.nn._arrays import add_bias, as_array, dot, spread
 from renga.nn._module import Module
 from renga.nn._params import get_parameter
@@ -48,6 +49,8 @@ class Linear(Module):
     ):
         super().__init__(name=name)
         self.input_size: int | None = None
+        if not isinstance(output_size, int) or output_size < 0:
+            check_integer("Linear", low=0, output_size=output_size)
         self.output_size = output_size
         self.with_bias = with_bias
         self.w_init = w_init
@@ -68,7 +71,7 @@ class Linear(Module):
             raise ValueError("Linear: inputs must have at least one axis, got a scalar")
         size = self.input_size = inputs.shape[-1]
         dtype = inputs.dtype
-        w_init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(size))
+        w_init = self.w_init or TruncatedNormal(stddev=1.0 / np.sqrt(max(size, 1)))
         w = get_parameter("w", [size, self.output_size], dtype, init=w_init)
         out = dot(inputs, w, precision)
         if self.with_bias:

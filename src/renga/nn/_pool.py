@@ -30,8 +30,10 @@ def _sizes(who: str, sizes: Sizes, ndim: int, channel_axis: int | None) -> tuple
 def _check(who: str, value: Any, window: Any, strides: Any, padding: str, channel: Any) -> Any:
     value = jnp.asarray(value)
     check_choice(who, "padding", padding, ("SAME", "VALID"))
-    window = _sizes(who, window, value.ndim, channel)
-    return value, window, _sizes(who, strides, value.ndim, channel)
+    window, steps = (_sizes(who, sizes, value.ndim, channel) for sizes in (window, strides))
+    if min((*window, *steps), default=1) < 1:
+        raise ValueError(f"{who}: window_shape and strides must be >= 1, got {window} and {steps}")
+    return value, window, steps
 
 
 def max_pool(

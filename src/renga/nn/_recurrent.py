@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Shaped
 
+from renga._core.ranges import check_integer
 from renga.nn._arrays import spread
 from renga.nn._linear import Linear
 from renga.nn._module import Module
@@ -44,6 +45,7 @@ def add_batch(tree: Any, batch_size: int | None) -> Any:
     """Repeats a state along a new batch axis."""
     if batch_size is None:
         return tree
+    check_integer("initial_state", low=0, batch_size=batch_size)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
 
 
@@ -85,6 +87,7 @@ class VanillaRNN(RNNCore):
 
     def __init__(self, hidden_size: int, double_bias: bool = True, name: str | None = None):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=0, hidden_size=hidden_size)
         self.hidden_size = hidden_size
         self.double_bias = double_bias
 
@@ -174,6 +177,7 @@ class LSTM(RNNCore):
 
     def __init__(self, hidden_size: int, name: str | None = None):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=0, hidden_size=hidden_size)
         self.hidden_size = hidden_size
 
     def __call__(self, inputs: Shaped[ArrayLike, "..."], prev_state: LSTMState) -> tuple[Array, LSTMState]:
@@ -246,6 +250,7 @@ class GRU(RNNCore):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=0, hidden_size=hidden_size)
         self.hidden_size = hidden_size
         self.w_i_init = w_i_init or VarianceScaling()
         self.w_h_init = w_h_init or VarianceScaling()

@@ -61,7 +61,11 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
     flat: dict[str, np.ndarray] = {}
     paths: dict[str, list[str]] = {}
     keys: dict[str, str] = {}
+    empty: list[list[str]] = []
     for parts, leaf in _leaves(tree, ()):
+        if leaf is _EMPTY:
+            empty.append(list(parts))
+            continue
         name = _SEPARATOR.join(parts)
         if name in flat:
             raise ValueError(f"save: two leaves have the name {name!r}")
@@ -69,11 +73,15 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
             keys[name] = str(jax.random.key_impl(leaf))
             leaf = jax.random.key_data(leaf)
         array = np.asarray(leaf)
+        if type(leaf) in (int, float):  # a number of Python's has the dtype that JAX gives it, if that holds it
+            narrow = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+            array = narrow if type(leaf) is float or narrow == leaf else array
         if array.dtype not in _NAMES:
             raise TypeError(f"save: {'/'.join(parts)} has dtype {array.dtype}, which has no name")
         flat[name] = np.asarray(array, order="C")
         paths[name] = list(parts)
-    header: dict[str, Any] = {"__metadata__": {"format": "renga", "paths": json.dumps(paths), "keys": json.dumps(keys)}}
+    metadata = {"format": "renga", "paths": json.dumps(paths), "keys": json.dumps(keys), "empty": json.dumps(empty)}
+    header: dict[str, Any] = {"__metadata__": metadata}
     at = 0
     for name, array in flat.items():
         header[name] = {
@@ -94,8 +102,13 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
+_EMPTY = object()  # stands for a dictionary without entries
+
+
 def _leaves(tree: Any, path: tuple[str, ...]) -> Any:
     if isinstance(tree, Mapping):
+        if not tree:
+            yield path, _EMPTY
         for key, value in tree.items():
             if not isinstance(key, str):
                 raise TypeError(f"save: names must be strings, got {key!r} in {'/'.join(path)!r}")
@@ -109,7 +122,8 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Any:
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a tree of arrays from a safetensors file.
 
-    Files of other programs come back flat: name → array.
+    Files of other programs come back flat: name → array. What JAX would narrow (float64, int64 and the like without
+    `jax_enable_x64`) comes back as NumPy arrays of the dtype that was stored, and all else as JAX's.
 
     Args:
       path: of the file.
@@ -141,10 +155,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         metadata = header.pop("__metadata__", {})
         paths = json.loads(metadata.get("paths", "{}"))
         keys = json.loads(metadata.get("keys", "{}"))
+        empty = json.loads(metadata.get("empty", "[]"))
     except (ValueError, AttributeError) as error:
         raise ValueError(f"load: {path} is not a safetensors file: {error}") from error
     body = memoryview(data)[8 + length :]
     tree: dict[str, Any] = {}
+    for parts in empty:
+        level = tree
+        for part in parts:
+            level = level.setdefault(part, {})
     for name, entry in header.items():
         array: Any = _array(path, name, entry, body)
         if name in keys:
@@ -157,7 +176,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return tree
 
 
-def _array(path: Any, name: str, entry: Any, body: memoryview) -> jax.Array:
+def _array(path: Any, name: str, entry: Any, body: memoryview) -> jax.Array | np.ndarray:
     start, end = entry["data_offsets"]
     if entry["dtype"] not in _DTYPES:
         raise ValueError(f"load: {path}: {name} has the unknown dtype {entry['dtype']}")
@@ -168,4 +187,6 @@ def _array(path: Any, name: str, entry: Any, body: memoryview) -> jax.Array:
             f"load: {path} is cut off or damaged: {name} should have {size} bytes at {start}, the "
             f"file has {max(0, min(end, len(body)) - start)}"
         )
-    return jnp.asarray(np.frombuffer(body[start:end], dtype).reshape(entry["shape"]))
+    array = np.frombuffer(body[start:end], dtype).reshape(entry["shape"])
+    # JAX would narrow it without a word; NumPy keeps it, and JAX takes it wherever it is used.
+    return jnp.asarray(array) if jax.dtypes.canonicalize_dtype(dtype) == dtype else array.copy()

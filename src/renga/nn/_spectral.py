@@ -1,9 +1,12 @@
 """Spectral normalisation."""
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
+from renga._core.ranges import check_integer
 from renga.nn._arrays import as_array, cast, floating, wide
 from renga.nn._module import Module
 from renga.nn._moving import map_named
@@ -40,6 +43,7 @@ class SpectralNorm(Module):
 
     def __init__(self, eps: float | int = 1e-4, n_steps: int = 1, name: str | None = None):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=1, n_steps=n_steps)
         self.eps = eps
         self.n_steps = n_steps
 
@@ -67,7 +71,7 @@ class SpectralNorm(Module):
             )
         if value.ndim > 2 and error_on_non_matrix:
             raise ValueError(f"SpectralNorm: value must be a matrix, got shape {value.shape}")
-        w = value.reshape(-1, value.shape[-1])
+        w = value.reshape(math.prod(value.shape[:-1]), value.shape[-1])  # -1 is not known of empty arrays
         u0 = state_of_shape("SpectralNorm", "u0", (1, w.shape[1]), w.dtype, RandomNormal())
         w = cast(w, wide(w.dtype))
         u = cast(as_array(u0), w.dtype)
@@ -130,6 +134,7 @@ class SNParamsTree(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=1, n_steps=n_steps)
         self.eps = eps
         self.n_steps = n_steps
         self.ignore_regex = ignore_regex

@@ -50,6 +50,12 @@ class Constant(Drawn):
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
         """See `Draw`."""
+        found = np.shape(self.constant)
+        fits = len(found) <= len(shape) and all(
+            have in (1, want) for have, want in zip(found[::-1], tuple(shape)[::-1], strict=False)
+        )
+        if not fits:
+            raise ValueError(f"Constant: constant must broadcast to the shape {tuple(shape)}, got shape {found}")
         return Draw("constant", tuple(shape), _dtype(dtype), mean=self.constant)
 
 
@@ -74,7 +80,7 @@ class RandomNormal(Drawn):
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
         """See `Draw`."""
-        return Draw("normal", tuple(shape), _dtype(dtype), self.stddev, self.mean)
+        return Draw("normal", tuple(shape), _drawn_dtype(self, dtype), self.stddev, self.mean)
 
 
 class TruncatedNormal(Drawn):
@@ -113,7 +119,7 @@ class TruncatedNormal(Drawn):
         return Draw(
             "truncated_normal",
             tuple(shape),
-            _dtype(dtype),
+            _drawn_dtype(self, dtype),
             self.stddev,
             self.mean,
             self.lower,
@@ -142,7 +148,7 @@ class RandomUniform(Drawn):
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
         """See `Draw`."""
-        return Draw("uniform", tuple(shape), _dtype(dtype), low=self.minval, high=self.maxval)
+        return Draw("uniform", tuple(shape), _drawn_dtype(self, dtype), low=self.minval, high=self.maxval)
 
 
 class VarianceScaling(Drawn):
@@ -313,6 +319,16 @@ class Identity:
 
 def _dtype(dtype: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def _drawn_dtype(initializer: Any, dtype: Any) -> Any:
+    dtype = _dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"{type(initializer).__name__}: only floats can be drawn, got dtype {dtype}. The parameters of most layers "
+            "have the dtype of their inputs: convert integers to floats first"
+        )
+    return dtype
 
 
 def _fans(shape: Sequence[int], fan_in_axes: Sequence[int] | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga._core.ranges import check_range
+from renga._core.ranges import check_integer, check_range
 from renga.nn._module import Module, transparent
 from renga.nn._moving import ExponentialMovingAverage
 from renga.nn._params import get_parameter, set_state, state_of_shape
@@ -29,6 +29,7 @@ class _Quantizer(Module):
         name: str | None,
     ):
         super().__init__(name=name)
+        check_integer(type(self).__name__, low=1, embedding_dim=embedding_dim, num_embeddings=num_embeddings)
         self.embedding_dim = embedding_dim
         self.num_embeddings = num_embeddings
         self.commitment_cost = commitment_cost
