@@ -86,7 +86,8 @@ class _Conv(Module):
         positive(type(self).__name__, kernel_shape=self.kernel_shape, stride=self.stride)
         if isinstance(padding, str) and padding not in ("SAME", "VALID", "SAME_LOWER"):
             raise ValueError(
-                f"{type(self).__name__}: padding must be 'SAME', 'VALID', 'SAME_LOWER', pairs or functions, got {padding!r}"
+                f"{type(self).__name__}: padding must be 'SAME', 'VALID', 'SAME_LOWER', pairs or functions, "
+                f"got {padding!r}"
             )
         self.padding = padding
         self.with_bias = with_bias

@@ -51,6 +51,13 @@ def _center_and_factor(
     return expand(center, axes, x.shape), expand(factor, axes, x.shape)
 
 
+def _tuple(axes: Axes) -> tuple[int, ...] | slice:
+    """Axes as programs read them: a slice as it is, all else in a tuple."""
+    if isinstance(axes, slice):
+        return axes
+    return (axes,) if isinstance(axes, int) else tuple(axes)
+
+
 def _param_shape(who: str, shape: Sequence[int], axis: Axes | None) -> tuple[int, ...]:
     """The last axis alone, or all axes with size 1 for those that have no parameter."""
     axes = (len(shape) - 1,) if axis is None else _axes(who, axis, len(shape))
@@ -113,14 +120,14 @@ class LayerNorm(Module):
         who = type(self).__name__
         check_inits(who, create_scale, scale_init, create_offset, offset_init)
         _check_axis(who, "axis", axis)
-        self.axis = (axis,) if isinstance(axis, int) else axis
+        self.axis = _tuple(axis)
         self.create_scale = create_scale
         self.create_offset = create_offset
         self.eps = eps
         self.scale_init = scale_init or jnp.ones
         self.offset_init = offset_init or jnp.zeros
         self.use_fast_variance = use_fast_variance
-        self.param_axis = param_axis
+        self.param_axis = (-1,) if param_axis is None else _tuple(param_axis)
 
     def __call__(
         self,
@@ -244,11 +251,11 @@ class RMSNorm(Module):
         super().__init__(name=name)
         check_inits("RMSNorm", create_scale, scale_init, True, None)
         _check_axis("RMSNorm", "axis", axis)
-        self.axis = (axis,) if isinstance(axis, int) else axis
+        self.axis = _tuple(axis)
         self.eps = eps
         self.create_scale = create_scale
         self.scale_init = scale_init or jnp.ones
-        self.param_axis = param_axis
+        self.param_axis = (-1,) if param_axis is None else _tuple(param_axis)
 
     def __call__(self, inputs: Shaped[ArrayLike, "..."]) -> Shaped[Array, "..."]:
         """Normalises.
@@ -320,7 +327,7 @@ class GroupNorm(Module):
         check_inits("GroupNorm", create_scale, scale_init, create_offset, offset_init)
         _check_axis("GroupNorm", "axis", axis)
         self.groups = groups
-        self.axis = (axis,) if isinstance(axis, int) else axis
+        self.axis = _tuple(axis)
         self.create_scale = create_scale
         self.create_offset = create_offset
         self.eps = eps
