@@ -42,7 +42,7 @@ def as_array(x: Any) -> jax.Array:
     return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
-def cast(x: jax.Array, dtype: Any) -> jax.Array:
+def cast(x: Any, dtype: Any) -> Any:
     """The array in a dtype."""
     return x if x.dtype == dtype else lax.convert_element_type(x, dtype)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree, Shaped
 
@@ -99,13 +100,13 @@ class ExponentialMovingAverage(Module):
         decay, take = self._weights(counter, jnp.finfo(dtype).dtype)
         hidden = state_of_shape("ExponentialMovingAverage", "hidden", shape, dtype, jnp.zeros)
         # Operations of `lax`: this is traced twice in every batch norm.
-        keep, take = (cast(spread(x, shape), dtype) for x in (decay, take))
+        keep, take = (cast(_spread(x, shape), dtype) for x in (decay, take))
         hidden = lax.add(lax.mul(cast(hidden, dtype), keep), lax.mul(cast(value, dtype), take))
         average = hidden
         if self.initial_average is not None and _lazy.current() is not None:
             get_state("average", shape, dtype, init=self.initial_average)
         if self.zero_debias:
-            average = lax.div(average, cast(spread(self._debias(counter, keep.dtype), shape), dtype))
+            average = lax.div(average, cast(_spread(self._debias(counter, keep.dtype), shape), dtype))
         if update_stats:
             set_state("counter", counter)
             set_state("hidden", hidden)
@@ -113,8 +114,10 @@ class ExponentialMovingAverage(Module):
         return cast(average, value.dtype) if jnp.issubdtype(value.dtype, jnp.inexact) else average
 
     @transparent
-    def _weights(self, counter: Array, dtype: Any) -> tuple[Array, Array]:
+    def _weights(self, counter: Array, dtype: Any) -> tuple[Any, Any]:
         """What is kept of the average and taken of the value: β and 1 - β; 0 and 1 while it warms up."""
+        if isinstance(self.decay, float | int) and self.warmup_length == 0:
+            return np.asarray(self.decay, dtype), np.asarray(1 - self.decay, dtype)
         decay, take = jnp.asarray(self.decay, dtype), jnp.asarray(1 - self.decay, dtype)
         if self.warmup_length > 0:
             warm = spread(counter > 0, decay.shape)
@@ -126,15 +129,20 @@ class ExponentialMovingAverage(Module):
         """1 - βᵗ, with all its digits where β is close to 1."""
         real = jnp.finfo(dtype).dtype
         if isinstance(self.decay, float | int):
-            log_decay = jnp.asarray(math.log(self.decay) if self.decay else -math.inf, real)
-        else:
-            log_decay = jnp.log(jnp.asarray(self.decay, real))
+            log_decay = np.asarray(math.log(self.decay) if self.decay else -math.inf, real)
+            return lax.neg(lax.expm1(lax.mul(cast(counter, real), log_decay)))
+        log_decay = jnp.log(jnp.asarray(self.decay, real))
         return -jnp.expm1(spread(cast(counter, real), log_decay.shape) * log_decay)
 
     @property
     def average(self) -> Any:
         """The average as it is now."""
         return get_state("average")
+
+
+def _spread(x: Any, shape: Sequence[int]) -> Any:
+    """The array in a shape; a scalar as it is, which `lax` takes beside any array."""
+    return x if x.ndim == 0 else spread(x, shape)
 
 
 class EMAParamsTree(Module):
