@@ -79,7 +79,8 @@ class MultiHeadAttention(Module):
                 "MultiHeadAttention: exactly one of w_init and w_init_scale must be given, got "
                 f"w_init={w_init}, w_init_scale={w_init_scale}"
             )
-        check_integer("MultiHeadAttention", low=1, num_heads=num_heads, key_size=key_size)
+        if not all(isinstance(size, int) and size > 0 for size in (num_heads, key_size)):
+            check_integer("MultiHeadAttention", low=1, num_heads=num_heads, key_size=key_size)
         self.num_heads = num_heads
         self.key_size = key_size
         self.value_size = value_size or key_size
