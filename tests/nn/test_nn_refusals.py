@@ -98,6 +98,9 @@ LOOPS = {
         "the value must keep",
     ),
     "axes": (lambda x: nn.vmap(lambda a, b: a, in_axes=(0,), split_rng=False)(x, x), "one entry for each argument"),
+    "sizes": (lambda x: nn.vmap(lambda a, b: a, split_rng=False)(x, x[:1]), r"one size.*from args\[0\].*of args\[1\]"),
+    "axis": (lambda x: nn.vmap(lambda a: a, in_axes=5, split_rng=False)(x), r"args\[0\] must have the axis 5"),
+    "axis_size": (lambda x: nn.vmap(lambda a: a, axis_size=9, split_rng=True)(x), "got 9 from axis_size"),
 }
 
 
@@ -209,6 +212,21 @@ def test_positions_past_the_cache_are_refused_or_nan():
         run(lambda: nn.GroupedQueryAttention(2, 1, 4)(x, jnp.ones((2, 2))))
     with pytest.raises(ValueError, match="mask must hold booleans"):
         run(lambda: nn.GroupedQueryAttention(2, 1, 4)(x, jnp.full((1, 1, 2, 2), -jnp.inf)))
+
+
+def test_a_traced_mask_of_floats_that_was_meant_to_be_added_gives_nan():
+    x = jnp.ones((1, 3, 4))
+    layers = (
+        lambda m: nn.MultiHeadAttention(2, 3, 1.0)(x, x, x, m),
+        lambda m: nn.GroupedQueryAttention(2, 1, 4)(x, m),
+    )
+    mask = jnp.ones((1, 1, 3, 3)).at[0, 0, 1, 2].set(0.0)
+    for layer in layers:
+        f = nn.transform(layer)
+        params = f.init(jax.random.key(0), mask)
+        apply = jax.jit(lambda m, f=f, params=params: f.apply(params, None, m))
+        np.testing.assert_allclose(apply(mask), f.apply(params, None, mask == 1), rtol=1e-6)
+        assert np.isnan(apply((mask - 1) * 1e9)).any(axis=(0, 2)).tolist() == [False, True, False]
 
 
 def test_ids_out_of_range_are_as_documented():

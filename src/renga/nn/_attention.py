@@ -104,7 +104,8 @@ class MultiHeadAttention(Module):
           key: [..., sources, size]; leading axes broadcast to those of the query.
           value: [..., sources, size].
           mask: [..., heads or 1, targets, sources], where True is attended to. Numbers are read as booleans: it is
-            not added to the logits. A row with nothing to attend to attends to all alike.
+            not added to the logits. A row with nothing to attend to attends to all alike. Floats other than 0 and 1
+            are an error where they are known, and give NaN where they are traced.
 
         Returns:
           [..., targets, model_size].
@@ -132,9 +133,11 @@ class MultiHeadAttention(Module):
                     "MultiHeadAttention: mask must have the shape [..., heads or 1, targets, sources] of the logits, "
                     f"{logits.shape}, or 1 in place of a size, got {mask.shape}"
                 )
-            mask = _as_booleans("MultiHeadAttention", mask)
+            mask, wrong = _as_booleans("MultiHeadAttention", mask)
             lowest = max(-1e30, float(jnp.finfo(logits.dtype).min))  # in float16, -1e30 would be -∞
             logits = lax.select(spread(mask, logits.shape), logits, lax.full_like(logits, lowest))
+            if wrong is not None:
+                logits = lax.select(spread(wrong, logits.shape), lax.full_like(logits, np.nan), logits)
         weights = softmax(logits)
         heads = _per_head(weights, v, weights.ndim - 1, v.ndim - 3, heads_first=True)
         n = heads.ndim
@@ -162,10 +165,14 @@ class MultiHeadAttention(Module):
         return lax.reshape(y, (*y.shape[:-1], self.num_heads, size))
 
 
-def _as_booleans(who: str, mask: Array) -> Array:
-    """A mask of any dtype as booleans; known floats must be 0 or 1, or they were meant to be added."""
+def _as_booleans(who: str, mask: Array) -> tuple[Array, Array | None]:
+    """A mask of any dtype as booleans, and where floats that are not known here are neither 0 nor 1.
+
+    Such floats were meant to be added to the logits; known ones are refused.
+    """
     if mask.dtype == bool:
-        return mask
+        return mask, None
+    wrong = None
     if not jnp.issubdtype(mask.dtype, jnp.integer):
         value = known(mask)
         if value is not None and not np.isin(value, (0, 1)).all():
@@ -174,7 +181,10 @@ def _as_booleans(who: str, mask: Array) -> Array:
                 f"{who}: mask must hold booleans, True where a source is attended to (or 0 and 1), got {wrong:g}. "
                 "A mask that is to be added to the logits becomes booleans as mask > -1"
             )
-    return lax.ne(mask, np.zeros((), mask.dtype))
+        if value is None:
+            # x·(x − 1) is 0 at 0 and 1 alone; NaN is not equal to 0 either.
+            wrong = lax.ne(lax.mul(mask, lax.sub(mask, np.ones((), mask.dtype))), np.zeros((), mask.dtype))
+    return lax.ne(mask, np.zeros((), mask.dtype)), wrong
 
 
 def _aligned(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
@@ -331,7 +341,8 @@ class GroupedQueryAttention(Module):
 
         Args:
           x: [batch, time, size].
-          mask: [batch, 1 or heads, time, sources], combined with the causal mask; booleans.
+          mask: [batch, 1 or heads, time, sources], combined with the causal mask; booleans, or 0 and 1. Other floats
+            are an error where they are known, and give NaN where they are traced.
         """
         x = jnp.asarray(x)
         check_shapes("GroupedQueryAttention", x=(x, "batch time size"))
@@ -352,7 +363,7 @@ class GroupedQueryAttention(Module):
         causal = jnp.expand_dims(sources, 0) <= jnp.expand_dims(positions, 1)
         allowed = jnp.expand_dims(causal, (0, 1))
         if mask is not None:
-            mask = _as_booleans("GroupedQueryAttention", jnp.asarray(mask))
+            mask, wrong = _as_booleans("GroupedQueryAttention", jnp.asarray(mask))
             shape = (x.shape[0], self.num_heads, time, k.shape[1])
             if mask.ndim != 4 or any(have not in (1, want) for have, want in zip(mask.shape, shape, strict=True)):
                 raise ValueError(
@@ -362,6 +373,9 @@ class GroupedQueryAttention(Module):
             joint = np.broadcast_shapes(allowed.shape, mask.shape)
             allowed = jnp.broadcast_to(allowed, joint) & jnp.broadcast_to(mask, joint)
         heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        if mask is not None and wrong is not None:
+            wrong = jnp.expand_dims(wrong.any(-1).swapaxes(1, 2), -1)  # [batch or 1, time, heads or 1, 1]
+            heads = jnp.where(jnp.broadcast_to(wrong, heads.shape), jnp.nan, heads)
         if self.cache_size is not None:
             late = jnp.expand_dims(positions >= self.cache_size, (0, 2, 3))
             heads = jnp.where(jnp.broadcast_to(late, heads.shape), jnp.nan, heads)

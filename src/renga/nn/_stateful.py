@@ -290,7 +290,8 @@ def vmap(
 
     Raises:
       TypeError: if `split_rng` is missing.
-      ValueError: if a parameter is made where keys are split, or nothing is mapped.
+      ValueError: if a parameter is made where keys are split, nothing is mapped, an argument lacks the axis, or the
+        axes differ in size.
 
     Example:
       >>> from renga import nn
@@ -310,12 +311,12 @@ def vmap(
         frame = current_frame("vmap", "jax.vmap")
         if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
             raise ValueError(f"vmap: in_axes must have one entry for each argument, got {in_axes!r} for {len(args)}")
+        size = _mapped_size(args, in_axes, axis_size)
         pure = purify(frame, fun, settled=frame.settled)
         internal = frame.internal()
         split = split_rng and frame.rng is not None
         rng_axis, later = None, None
         if split:
-            size = _axis_size(args, in_axes) if axis_size is None else axis_size
             key, stock = frame.rng.internal_state
             with frame.eager():
                 keys = jax.random.split(key, size + 1)
@@ -345,15 +346,30 @@ def vmap(
     return wrapped
 
 
-def _axis_size(args: Sequence[Any], in_axes: Any) -> int:
-    """The size of the axis that is mapped over."""
+def _mapped_size(args: Sequence[Any], in_axes: Any, size: int | None) -> int:
+    """The size of the axis that is mapped over, the same in all arguments."""
     arg_axes = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
-    sizes: list[int] = []
+    source = "axis_size"
 
-    def measure(axis: Any, tree: Any) -> None:
-        if axis is not None:
-            sizes.extend(jnp.shape(x)[axis] for x in jax.tree.leaves(tree))
+    def measure(name: str, axis: Any, tree: Any) -> None:
+        nonlocal size, source
+        if axis is None:
+            return
+        for path, x in jax.tree_util.tree_leaves_with_path(tree):
+            leaf, shape = name + jax.tree_util.keystr(path), jnp.shape(x)
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(f"vmap: {leaf} must have the axis {axis} of in_axes, got shape {shape}")
+            if size is None:
+                size, source = shape[axis], leaf
+            elif shape[axis] != size:
+                raise ValueError(
+                    f"vmap: all arguments must have one size along the mapped axes, got {size} from {source} "
+                    f"and {shape[axis]} from axis {axis} of {leaf}, of shape {shape}"
+                )
 
-    for axes, arg in zip(arg_axes, args, strict=True):
-        jax.tree.map(measure, axes, arg, is_leaf=lambda a: a is None)
-    return sizes[0]
+    for place, (axes, arg) in enumerate(zip(arg_axes, args, strict=True)):
+        measure_tree = functools.partial(measure, f"args[{place}]")
+        jax.tree.map(measure_tree, axes, arg, is_leaf=lambda a: a is None)
+    if size is None:
+        raise ValueError("vmap: nothing is mapped: the mapped arguments hold no arrays; give axis_size")
+    return size

@@ -91,6 +91,7 @@ def test_flops_are_counted_by_hand():
     assert flops(jnp.sin, X) == 8
     assert flops(lambda x: x.T.reshape(-1), X) == 0
     assert flops(lambda x: jax.lax.reduce_sum_p.bind(x, axes=(0,), out_sharding=None), X) == 8
+    assert flops(lambda x: jax.lax.cond(True, jnp.sin, lambda y: jnp.cos(jnp.sin(y)), x), X) == 16
     assert flops(lambda x: jax.lax.scan(lambda c, y: (jnp.sin(c), y), x, None, length=5)[0], X) == 40
 
 

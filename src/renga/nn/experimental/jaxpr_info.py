@@ -78,6 +78,9 @@ def make_model_info(
 ) -> Callable[..., Module]:
     """Returns a function that tells what `f` computes, without computing it.
 
+    A loop with a known length counts its body that often, one without counts it once. Of the branches of a `cond` the
+    one with the most floating-point operations is counted.
+
     Args:
       f: a function of arrays, such as `apply` of a transformed function.
       name: what to call it; its own name if None.
@@ -207,6 +210,12 @@ class _Reader:
             return self.module(title, _plain(params["jaxpr"]), path), params["length"]
         if kind == "while":
             return self.module("while", _plain(params["body_jaxpr"]), path), 1
+        if kind == "cond":
+            branches = [self.module(f"branch {i}", _plain(b), path) for i, b in enumerate(params["branches"])]
+            groups = [Expression("branch", "", "", submodule=branch) for branch in branches]
+            # One of them runs.
+            flops = None if self.compute_flops is None else max(branch.flops or 0 for branch in branches)
+            return Module("cond", flops, groups), 1
         for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
             if key in params:
                 title = params.get("name") or _TITLES.get(kind, kind)
