@@ -151,3 +151,29 @@ def test_a_reset_core_keeps_the_dtype_of_its_state():
     f = nn.transform(lambda xs: nn.dynamic_unroll(nn.ResetCore(nn.GRU(2)), xs, jnp.zeros((2, 2), jnp.bfloat16)))
     outs, state = f.apply(f.init(KEY(0), xs), None, xs)
     assert outs.dtype == state.dtype == jnp.bfloat16
+
+
+def test_a_convolution_of_inputs_and_kernels_of_two_dtypes_is_in_the_wider():
+    layers = {
+        "conv": lambda x: nn.Conv1D(2, 3)(x),
+        "transpose": lambda x: nn.Conv1DTranspose(2, 3)(x),
+        "depthwise": lambda x: nn.DepthwiseConv1D(1, 3)(x),
+    }
+    x = jnp.linspace(-1.0, 1.0, 8).reshape(1, 4, 2)
+    for name, layer in layers.items():
+        f = nn.transform(layer)
+        params = f.init(jax.random.key(0), x)
+        half = jax.tree.map(lambda p: p.astype(jnp.float16), params)
+        out = f.apply(half, None, x)
+        assert out.dtype == jnp.float32, name
+        np.testing.assert_allclose(out, f.apply(params, None, x), rtol=1e-2, atol=1e-2)
+
+
+def test_grouped_query_attention_in_float16():
+    x = jnp.linspace(-1.0, 1.0, 24).reshape(1, 3, 8)
+    f = nn.transform(lambda x: nn.GroupedQueryAttention(2, 1, 4)(x))
+    params = f.init(jax.random.key(0), x)
+    half = jax.tree.map(lambda p: p.astype(jnp.float16), params)
+    out = jax.jit(f.apply)(half, None, x.astype(jnp.float16))
+    assert out.dtype == jnp.float16
+    np.testing.assert_allclose(out, f.apply(params, None, x), rtol=2e-2, atol=2e-2)

@@ -323,3 +323,26 @@ def test_one_statistic_serves_several_outputs():
     after = rl.unnormalize_linear(state, jnp.stack([outputs] * 3), jnp.arange(3)).unnormalized
     np.testing.assert_allclose(after, before, rtol=1e-5)
     np.testing.assert_allclose(state.shift, [3.0])  # both targets count
+
+
+def test_mpo_weights_are_those_of_a_softmax_at_any_temperature():
+    q = jnp.array([[3.0, 1.0], [3.0, 2.0], [1.0, 2.0]])
+    for eta in (1e-9, 1e-3, 1.0, 1e9):
+        loss, weights, _ = rl.mpo_compute_weights_and_temperature_loss(q, rl.LagrangePenalty(eta, 0.1), jnp.abs)
+        wide = np.asarray(q, np.float64) / np.float32(eta)
+        wide -= wide.max(0)
+        np.testing.assert_allclose(weights, np.exp(wide) / np.exp(wide).sum(0), rtol=1e-5, atol=1e-30)
+        right = q.max(0) + eta * (0.1 + np.log(np.exp(wide).mean(0)))
+        np.testing.assert_allclose(loss, right, rtol=1e-5)
+
+
+def test_the_norm_that_clips_dqda_neither_overflows_nor_vanishes():
+    for size in (1e-30, 1.0, 1e30):
+        gradient = -jax.grad(lambda a, size=size: rl.dpg_loss(a, size * jnp.array([3.0, 4.0]), size).sum())(
+            jnp.zeros(2)
+        )
+        np.testing.assert_allclose(gradient, [0.6 * size, 0.8 * size], rtol=1e-6)
+    half = jnp.array([300.0, 400.0], jnp.float16)
+    loss = rl.dpg_loss(jnp.zeros(2, jnp.float16), half, 5.0)
+    assert loss.dtype == jnp.float16
+    np.testing.assert_allclose(loss, [4.5, 8.0], rtol=1e-2)

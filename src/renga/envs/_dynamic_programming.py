@@ -62,7 +62,8 @@ def optimal_values(
     if isinstance(level, Chain):
         return _chain_values(level, gamma)
     targets = level._targets()
-    zeros = vary_like(jnp.zeros(level.observation_spec.num), (level, gamma))
+    gamma = gamma.astype(jnp.promote_types(gamma.dtype, level.rewards.dtype))
+    zeros = vary_like(jnp.zeros(level.observation_spec.num, gamma.dtype), (level, gamma))
 
     def sweep(values):
         return jnp.max(_look_ahead(level, targets, values, gamma), axis=1).reshape(-1)

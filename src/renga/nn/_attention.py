@@ -165,6 +165,15 @@ class MultiHeadAttention(Module):
         return lax.reshape(y, (*y.shape[:-1], self.num_heads, size))
 
 
+def _dot_product_attention(q: Array, k: Array, v: Array, allowed: Array) -> Array:
+    plain = lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=allowed)
+    if q.dtype != jnp.float16:
+        return plain(q, k, v)
+    # On CPUs there is no product of float16 that is summed in float32, for which this function asks.
+    wide = lambda *qkv: plain(*(x.astype(jnp.float32) for x in qkv)).astype(jnp.float16)
+    return lax.platform_dependent(q, k, v, cpu=wide, default=plain)
+
+
 def _as_booleans(who: str, mask: Array) -> tuple[Array, Array | None]:
     """A mask of any dtype as booleans, and where floats that are not known here are neither 0 nor 1.
 
@@ -372,7 +381,7 @@ class GroupedQueryAttention(Module):
                 )
             joint = np.broadcast_shapes(allowed.shape, mask.shape)
             allowed = jnp.broadcast_to(allowed, joint) & jnp.broadcast_to(mask, joint)
-        heads = jax.nn.dot_product_attention(q, k, v, mask=allowed)
+        heads = _dot_product_attention(q, k, v, allowed)
         if mask is not None and wrong is not None:
             wrong = jnp.expand_dims(wrong.any(-1).swapaxes(1, 2), -1)  # [batch or 1, time, heads or 1, 1]
             heads = jnp.where(jnp.broadcast_to(wrong, heads.shape), jnp.nan, heads)

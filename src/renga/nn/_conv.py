@@ -126,6 +126,14 @@ class _Conv(Module):
         return w if self.mask is None else w * self.mask
 
     @transparent
+    def _same_dtype(self, inputs: Array, w: Array) -> tuple[Array, Array]:
+        """Inputs and kernel in the wider of their dtypes, as in any product of JAX."""
+        if inputs.dtype == w.dtype:
+            return inputs, w
+        dtype = jnp.promote_types(inputs.dtype, w.dtype)
+        return inputs.astype(dtype), w.astype(dtype)
+
+    @transparent
     def _finish(self, out: Array, channels: int, dtype: Any, batched: bool) -> Array:
         """Adds b, and takes the batch axis away again."""
         if self.with_bias:
@@ -235,8 +243,7 @@ class ConvND(_Conv):
         shape = (*self.kernel_shape, channels // groups, self.output_channels)
         w = self._w(shape, math.prod(shape[:-1]), inputs.dtype)
         out = lax.conv_general_dilated(
-            inputs,
-            w,
+            *self._same_dtype(inputs, w),
             window_strides=self.stride,
             padding=self.padding,
             lhs_dilation=self.lhs_dilation,
@@ -343,8 +350,7 @@ class ConvNDTranspose(_Conv):
             axes = (sizes, self.output_shape, self.kernel_shape, self.stride)
             padding = [_transpose_padding(*axis, self.padding) for axis in zip(*axes, strict=True)]
         out = lax.conv_transpose(
-            inputs,
-            w,
+            *self._same_dtype(inputs, w),
             strides=self.stride,
             padding=padding,
             dimension_numbers=self.dimension_numbers,
@@ -442,8 +448,7 @@ class DepthwiseConvND(_Conv):
         shape = (*self.kernel_shape, 1, outputs)
         w = self._w(shape, math.prod(self.kernel_shape), inputs.dtype)
         out = lax.conv_general_dilated(
-            inputs,
-            w,
+            *self._same_dtype(inputs, w),
             window_strides=self.stride,
             padding=self.padding,
             lhs_dilation=self.lhs_dilation,

@@ -57,11 +57,15 @@ def mpo_compute_weights_and_temperature_loss(
     sample_q_values = jnp.asarray(sample_q_values)
     num_samples = sample_q_values.shape[sample_axis]
     eta = temperature(temperature_constraint, projection_operator)
-    tempered = sample_q_values / eta
-    log_sum = jax.nn.logsumexp(tempered, axis=sample_axis, keepdims=True)
-    weights = jnp.exp(tempered - log_sum)
-    log_mean = jnp.squeeze(log_sum, sample_axis) - jnp.log(num_samples)
-    return eta * (temperature_constraint.epsilon + log_mean), weights, num_samples
+    # Differences first: q/η may be so large that a logarithm is lost beside it, or infinite.
+    highest = jnp.max(jax.lax.stop_gradient(sample_q_values), sample_axis, keepdims=True)
+    highest = jnp.where(jnp.isfinite(highest), highest, 0.0)
+    unnormalized = jnp.exp((sample_q_values - highest) / eta)
+    total = jnp.sum(unnormalized, sample_axis, keepdims=True)
+    weights = unnormalized / total
+    log_mean = jnp.squeeze(jnp.log(total), sample_axis) - jnp.log(num_samples)
+    loss = jnp.squeeze(highest, sample_axis) + eta * (temperature_constraint.epsilon + log_mean)
+    return loss, weights, num_samples
 
 
 def mpo_loss(

@@ -6,6 +6,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_dtype, check_shapes
 from renga._core.cutting import leave_out, times
+from renga._core.norms import norm
 from renga._core.ranges import check_range
 from renga.rl._base import Flag, check, constant_if, taken_each
 
@@ -147,9 +148,10 @@ def dpg_loss(
     a_t, dqda_t = jnp.asarray(a_t), jnp.asarray(dqda_t)
     check_range("dpg_loss", low=0, finite=False, dqda_clipping=dqda_clipping)
     if dqda_clipping is not None:
-        square = jnp.sum(dqda_t**2)
-        norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-        dqda_t = jnp.where(norm > dqda_clipping, dqda_clipping / norm, 1.0) * dqda_t
+        size = norm(dqda_t)
+        clips = size > dqda_clipping
+        factor = jnp.where(clips, dqda_clipping / jnp.where(clips, size, 1.0), 1.0)
+        dqda_t = (factor * dqda_t).astype(dqda_t.dtype)
     return 0.5 * (constant_if(use_stop_gradient, dqda_t + a_t) - a_t) ** 2
 
 

@@ -61,12 +61,12 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
         return kept.at[node].set((node == top) | below), None
 
     kept, _ = lax.scan(mark, vary_like(jnp.zeros(num_nodes, bool), tree, action), jnp.arange(num_nodes))
-    new_index = jnp.cumsum(kept) - 1
+    new_index = jnp.cumsum(kept, dtype=jnp.int32) - 1
     kept &= new_index < capacity
     target = jnp.where(kept, new_index, capacity)
 
     source = jnp.zeros(capacity, jnp.int32)
-    source = source.at[target].set(jnp.arange(num_nodes), mode="drop")
+    source = source.at[target].set(jnp.arange(num_nodes, dtype=jnp.int32), mode="drop")
 
     def move(array: Any, fill: Any) -> Any:
         room = jnp.full((capacity, *array.shape[1:]), fill, array.dtype)
@@ -78,7 +78,7 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
 
     children = renamed(tree.children_index)
     there = children != UNVISITED
-    parents = move(renamed(tree.parents).astype(jnp.int32), NO_PARENT)
+    parents = move(renamed(tree.parents), NO_PARENT)
     parents = parents.at[ROOT_INDEX].set(NO_PARENT)
     from_parent = move(tree.action_from_parent, NO_PARENT)
 
@@ -95,7 +95,7 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
         node_values=move(tree.node_values, 0),
         parents=parents,
         action_from_parent=from_parent.at[ROOT_INDEX].set(NO_PARENT),
-        children_index=move(children.astype(jnp.int32), UNVISITED),
+        children_index=move(children, UNVISITED),
         children_prior_logits=move(tree.children_prior_logits, 0),
         children_visits=edges(tree.children_visits),
         children_rewards=edges(tree.children_rewards),

@@ -282,3 +282,11 @@ EXEMPT = (
         "a ResNet of a fixed size, too large to compile eight times",
     )
 )
+
+# Not right at the ends of the range of floats, or in 16 bits, with the reason.
+FLOAT_RANGE = {
+    "BatchNorm": "it keeps the variance, which is beyond float32 then",
+    "MultiHeadAttention": "compiled, logits of 1e30 differ from their own maximum in the last digit, which is 1e23",
+    "nets.VectorQuantizer": "it gives squared distances, which are beyond float32 then",
+    "nets.VectorQuantizerEMA": "it gives squared distances, which are beyond float32 then",
+}

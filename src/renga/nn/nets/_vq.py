@@ -43,8 +43,10 @@ class _Quantizer(Module):
         x2 = jnp.sum(flat**2, axis=1, keepdims=True)
         w2 = jnp.sum(w**2, axis=0, keepdims=True)
         shape = (flat.shape[0], self.num_embeddings)
-        distances = jnp.broadcast_to(x2, shape) - 2 * (flat @ w) + jnp.broadcast_to(w2, shape)
-        indices = jnp.argmax(-distances, axis=1)
+        product = 2 * (flat @ w)
+        distances = jnp.broadcast_to(x2, shape) - product + jnp.broadcast_to(w2, shape)
+        # The nearest without ‖x‖², which is the same for all, and would round the differences away or overflow.
+        indices = jnp.argmin(jnp.broadcast_to(w2, shape) - product, axis=1)
         one_hot = jax.nn.one_hot(indices, self.num_embeddings, dtype=distances.dtype)
         return distances, indices, one_hot
 
