@@ -20,6 +20,7 @@ CHANGES = {
     "an axis less": lambda x: x[0] if x.ndim and x.shape[0] else None,
     "a longer first axis": lambda x: jnp.concatenate([x, x[:1]]) if x.ndim and x.shape[0] else None,
     "a longer last axis": lambda x: jnp.concatenate([x, x[..., :1]], -1) if x.ndim > 1 and x.shape[-1] else None,
+    "an empty first axis": lambda x: x[:0] if x.ndim and x.shape[0] else None,
     "integers": lambda x: x.astype(jnp.int32) if jnp.issubdtype(x.dtype, jnp.floating) else None,
     "bools": lambda x: x.astype(bool) if jnp.issubdtype(x.dtype, jnp.floating) else None,
     "floats": lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.integer) else None,

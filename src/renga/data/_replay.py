@@ -301,4 +301,4 @@ def importance_weights(
     check_range("importance_weights", above=0, size=size)
     probabilities = floating(probabilities)
     weights = jnp.asarray(size * probabilities) ** -jnp.asarray(exponent, probabilities.dtype)
-    return weights / jnp.max(weights)
+    return weights / jnp.max(weights, initial=0)

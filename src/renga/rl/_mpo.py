@@ -56,6 +56,11 @@ def mpo_compute_weights_and_temperature_loss(
     check_dtype("mpo_compute_weights_and_temperature_loss", jnp.floating, sample_q_values=sample_q_values)
     sample_q_values = jnp.asarray(sample_q_values)
     num_samples = sample_q_values.shape[sample_axis]
+    if not num_samples:
+        raise ValueError(
+            "mpo_compute_weights_and_temperature_loss: sample_q_values must have at least one sample along "
+            f"sample_axis {sample_axis}, got shape {sample_q_values.shape}"
+        )
     eta = temperature(temperature_constraint, projection_operator)
     # Differences first: q/η may be so large that a logarithm is lost beside it, or infinite.
     highest = jnp.max(jax.lax.stop_gradient(sample_q_values), sample_axis, keepdims=True)
