@@ -1,8 +1,6 @@
 """Finds the operation that made the first number that is not finite."""
 
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,10 +9,11 @@ from jaxtyping import PyTree
 
 from renga.loop._chunk import flatten_metrics
 from renga.loop._errors import RunError
+from renga.testing import explain_nan
 
 
 def find_non_finite(step: Callable[[PyTree], tuple[PyTree, Any]], state: PyTree, first: int, last: int) -> RunError:
-    """Repeats steps from a good state, and the first bad one eagerly, operation by operation.
+    """Repeats steps from a good state, and the first bad one operation by operation.
 
     Args:
       step: one step of a system.
@@ -23,7 +22,7 @@ def find_non_finite(step: Callable[[PyTree], tuple[PyTree, Any]], state: PyTree,
       last: number of the last.
 
     Returns:
-      An error that names the step, the metrics, the operation and the line.
+      An error that names the step, the metrics, the operation, its layer and the line.
     """
     jitted = jax.jit(step)
     for i in range(first, last + 1):
@@ -38,16 +37,9 @@ def find_non_finite(step: Callable[[PyTree], tuple[PyTree, Any]], state: PyTree,
 
 
 def _blame(step: Callable, state: PyTree) -> str:
-    try:
-        with jax.disable_jit(), jax.debug_nans(True), jax.debug_infs(True):
-            step(state)
-    except FloatingPointError as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
-        line = frames[-1] if frames else None
-        where = f" in {line.name}, {line.filename}:{line.lineno}: {line.line}" if line else ""
-        return f"{str(error).splitlines()[0]}{where}"
-    return "run eagerly, no operation of it gives NaN or infinity, so it comes from the compiled program's rounding"
-
-
-def _is_machinery(filename: str) -> bool:
-    return str(Path(jax.__file__).parent) in filename or filename in (__file__, "<string>") or "contextlib" in filename
+    report = explain_nan(step, state, backward=False)
+    if report is None:
+        return (
+            "run one by one, no operation of it gives NaN or infinity, so it comes from the compiled program's rounding"
+        )
+    return str(report)

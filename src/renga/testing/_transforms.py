@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from renga.testing._rules import wrong_rules
+
 _AXIS = "check_transforms"
 
 
@@ -17,9 +19,10 @@ def check_transforms(
     fn: Callable[..., PyTree],
     *args: PyTree,
     differentiable: bool = True,
-    rtol: float = 1e-5,
-    atol: float = 1e-6,
+    rtol: float | int = 1e-5,
+    atol: float | int = 1e-6,
     compiler_options: dict[str, Any] | None = None,
+    custom_rules: bool = True,
 ) -> None:
     """Checks that a function gives the plain call's result under every transformation.
 
@@ -34,15 +37,17 @@ def check_transforms(
 
         ⟨∇y(x), v⟩ = ∂y(x)[v]
 
-    Where forward mode does not exist (`jax.custom_vjp`), the gradient must be finite.
+    Where forward mode does not exist (`jax.custom_vjp`), the gradient must be finite. Each custom rule in the program
+    is held against differences of the function it belongs to, at the values of the call.
 
     Args:
-      fn: a function of trees of arrays that returns a tree of arrays. Bind whatever is static.
+      fn: a function of trees of arrays that returns a tree of arrays and numbers. Bind whatever is static.
       *args: its arguments. Leaves are arrays, numbers or keys.
       differentiable: whether to check `grad`.
       rtol: relative tolerance.
       atol: absolute tolerance.
       compiler_options: passed to `jax.jit`; large tables compile faster with less optimisation.
+      custom_rules: whether a custom rule must be the derivative of its function; False where it differs on purpose.
 
     Raises:
       AssertionError: naming the function, the transformation and the leaf, and by how much it is off.
@@ -64,6 +69,9 @@ def check_transforms(
             f'{len(jax.devices())}; call jax.config.update("jax_num_cpu_devices", 2) before the first computation'
         )
     args = jax.tree.map(jnp.asarray, args)
+    given = fn
+    # Python numbers among the results become arrays, which all transformations return.
+    fn = lambda *args: jax.tree.map(jnp.asarray, given(*args))
     plain = fn(*args)
     check = functools.partial(_check, rtol=rtol, atol=atol, compiler_options=compiler_options)
     gradient = {}
@@ -76,6 +84,9 @@ def check_transforms(
             raise
         gradient["grad"] = (functools.partial(_value_and_derivatives, fn, forward_mode=False), ())
         check(name, fn, args, plain, gradient)
+    if differentiable and custom_rules:
+        for text in wrong_rules(fn, args):
+            raise AssertionError(f"check_transforms({name}): {text}")
 
     swapped = jax.tree.map(_swap_key, args)
     if any(_is_key(x) for x in jax.tree.leaves((args, swapped))):

@@ -1,0 +1,180 @@
+"""One check, with one message, in and out of compiled programs."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+from jaxtyping import ArrayLike
+
+from renga.testing._assertion import enabled, is_chexifying, is_traced
+from renga.testing._chexify import effects_done
+
+_lock = threading.Lock()
+_raised: list["CheckError"] = []
+
+
+class CheckError(AssertionError):
+    """A `check` that failed."""
+
+
+def check(pred: ArrayLike | Callable[[], ArrayLike], message: str, **values: Any) -> None:
+    """Raises an error with values if a condition does not hold, in compiled programs too.
+
+    Outside of `jit`, CheckError (an AssertionError) is raised at once; inside, when the program runs. There JAX wraps
+    the error: `jax.errors.JaxRuntimeError`, whose text ends with the same message. `checked` gives back the bare
+    CheckError, and inside of `chexify` it is an AssertionError with that message. Under `vmap` the error shows the
+    values of the lane that failed. After `disable_asserts()` nothing of it is in the program: the jaxpr is that of the
+    function without it.
+
+    Args:
+      pred: a boolean, an array of which all must be true, or a function that returns one of these. The function is
+        not called while checks are off, so that not even the comparison is traced.
+      message: what must hold, or what is wrong. `{name}` puts in a value.
+      **values: what to show: arrays, or anything with a `repr`.
+
+    Raises:
+      CheckError: if not all of `pred` is true.
+
+    Example:
+      >>> @jax.jit
+      ... def normalise(p):
+      ...     check(p.sum() > 0, "the sum must be positive", p=p)
+      ...     return p / p.sum()
+      >>> normalise(jnp.array([1.0, 3.0]))
+      Array([0.25, 0.75], dtype=float32)
+      >>> check(1 > 2, "step {n} must go up", n=3)
+      Traceback (most recent call last):
+      renga.testing.CheckError: step 3 must go up (n = 3)
+    """
+    if not enabled():
+        return
+    pred: Any = pred() if callable(pred) else pred
+    if not is_traced(pred):
+        if not np.all(np.asarray(pred)):
+            raise CheckError(_text(message, values))
+        return
+    dynamic = {name: x for name, x in values.items() if isinstance(x, jax.Array | np.ndarray)}
+    static = {name: x for name, x in values.items() if name not in dynamic}
+    ok = jnp.all(pred)
+    if is_chexifying():
+        _check_by_checkify(ok, message, static, dynamic, tuple(values))
+        return
+    fail = functools.partial(_fail, message, static, tuple(values))
+    # The callback runs only where the condition fails; `vmap` turns the branch into a selection, so it looks again.
+    jax.lax.cond(ok, lambda _: None, lambda x: jax.debug.callback(fail, ok, **x), dynamic)
+
+
+def _check_by_checkify(ok: Any, message: str, static: dict, dynamic: dict, order: tuple[str, ...]) -> None:
+    shown = {name: f"{{{name}}}" for name in dynamic}
+    shown |= {name: _escape(str(_Shown(x))) for name, x in static.items()}
+    body = message.format(**shown) if _is_template(message, shown) else _escape(message)
+    listed = ", ".join(f"{name} = {shown[name]}" for name in order)
+    dynamic = {name: jax.random.key_data(x) if _is_key(x) else jnp.asarray(x) for name, x in dynamic.items()}
+    checkify.check(ok, body + (f" ({listed})" if listed else ""), **dynamic)
+
+
+def _fail(message: str, static: dict, order: tuple[str, ...], ok: Any, **dynamic: Any) -> None:
+    if np.all(ok):
+        return
+    values = static | dynamic
+    error = CheckError(_text(message, {name: values[name] for name in order}))
+    with _lock:
+        _raised.append(error)
+    raise error
+
+
+class _Shown:
+    """Writes a value for a message: arrays on one line, without `Array(...)`."""
+
+    def __init__(self, x: Any) -> None:
+        self.x: Any = x
+
+    def __str__(self) -> str:
+        x: Any = self.x
+        if not isinstance(x, jax.Array | np.ndarray | np.generic):
+            return repr(x)
+        if is_traced(x):
+            x = jax.lax.stop_gradient(x)  # within `grad` alone the value is known
+        if is_traced(x):
+            return f"{x.dtype}{list(x.shape)}"
+        if _is_key(x):
+            x = jax.random.key_data(x)  # pyrefly: ignore[bad-argument-type]
+        x = np.asarray(x)
+        if x.ndim == 0:
+            return str(x[()])
+        return np.array2string(x, separator=", ", threshold=20, max_line_width=10**6).replace("\n", "")
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(self.x, spec) if spec else str(self)
+
+
+def _text(message: str, values: dict[str, Any]) -> str:
+    shown = {name: _Shown(x) for name, x in values.items()}
+    body = message.format(**shown) if _is_template(message, values) else message
+    listed = ", ".join(f"{name} = {x}" for name, x in shown.items())
+    return body + (f" ({listed})" if listed else "")
+
+
+def _is_template(message: str, names: Any) -> bool:
+    return any(f"{{{name}" in message for name in names)
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def checked(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a compiled function so that a `check` that fails in it raises the bare CheckError.
+
+    The call waits until the result is there.
+
+    Args:
+      fn: a function, such as one made by `jax.jit`.
+
+    Returns:
+      A function with the arguments and the result of `fn`.
+
+    Raises:
+      CheckError: by the returned function.
+
+    Example:
+      >>> @checked
+      ... @jax.jit
+      ... def root(x):
+      ...     check(x >= 0, "x must not be negative", x=x)
+      ...     return jnp.sqrt(x)
+      >>> root(-4.0)
+      Traceback (most recent call last):
+      renga.testing.CheckError: x must not be negative (x = -4.0)
+    """
+
+    @functools.wraps(fn)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _lock:
+            _raised.clear()
+        try:
+            return effects_done(fn(*args, **kwargs))
+        except CheckError as error:
+            found = error  # of a function that is not compiled
+            with _lock:
+                _raised.clear()
+        except jax.errors.JaxRuntimeError:
+            with _lock:
+                found = _raised[0] if _raised else None
+                _raised.clear()
+            if found is None:
+                raise
+        raise CheckError(*found.args)
+
+    return run

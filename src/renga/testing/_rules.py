@@ -1,0 +1,115 @@
+"""Custom rules of differentiation that a program contains, each against differences of what it stands for."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+
+from renga.testing._differences import central_difference, direction, is_inexact
+from renga.testing._programs import Eqn, bind, closed_inside, run
+
+_CUSTOM = ("custom_jvp_call", "custom_vjp_call")
+
+
+def has_custom_rule(jaxpr: Any) -> bool:
+    """Returns whether a program has a custom rule at any depth."""
+    return any(e.primitive.name in _CUSTOM or any(map(has_custom_rule, closed_inside(e))) for e in _eqns(jaxpr))
+
+
+def _eqns(jaxpr: Any) -> list[Eqn]:
+    return getattr(jaxpr, "jaxpr", jaxpr).eqns
+
+
+def wrong_rules(fn: Callable[..., Any], args: tuple, rtol: float = 2e-2) -> Iterator[str]:
+    """Yields a text for each custom rule whose derivative is not that of its function.
+
+    The rule is compared at the values it gets in the call, entry by entry. An entry where the function has a kink, or
+    where rounding hides the derivative, is left out.
+    """
+    try:
+        closed = jax.make_jaxpr(fn)(*args)
+    except Exception:
+        return  # a function that cannot be traced is for others to report
+    if not has_custom_rule(closed):
+        return
+    calls: list[tuple[Eqn, list]] = []
+
+    def visit(eqn: Eqn, inputs: list) -> None:
+        if eqn.primitive.name in _CUSTOM and not any(c is eqn for c, _ in calls):
+            calls.append((eqn, inputs))
+
+    run(closed, jax.tree.leaves(args), visit)
+    for eqn, inputs in calls:
+        text = _check_rule(eqn, inputs, rtol)
+        if text:
+            yield text
+
+
+def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
+    closed = closed_inside(eqn)[0]
+    primal = jax.jit(jax.extend.core.jaxpr_as_fun(closed))
+    kind = eqn.primitive.name.removesuffix("_call")
+    where = [i for i, x in enumerate(inputs) if is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()]
+    if not where:
+        return None
+    v = {i: jnp.asarray(direction(inputs[i], seed=i), inputs[i].dtype) for i in where}
+    ruled = lambda *xs: tuple(bind(eqn, list(xs)))
+
+    def moved(h: float) -> list:
+        # The tangent grows with the entry, so that no entry leaves its range.
+        return [x + jnp.asarray(h * jnp.abs(x), x.dtype) * v[i] if i in v else x for i, x in enumerate(inputs)]
+
+    tangents = {i: jnp.abs(inputs[i]) * v[i] for i in where}
+    name = f"{getattr(closed.jaxpr.debug_info, 'func_name', None) or kind}"
+    outputs = [k for k, y in enumerate(closed.out_avals) if is_inexact(y)]
+    if kind == "custom_jvp":
+        full = tuple(tangents.get(i, _zero(x)) for i, x in enumerate(inputs))
+        got = [np.asarray(jax.jvp(ruled, tuple(inputs), full)[1][k], np.float64) for k in outputs]
+    else:
+        got = None
+    for position, k in enumerate(outputs):
+        f = lambda h, k=k: np.asarray(primal(*moved(h))[k], np.float64)
+        want, error, kink = central_difference(f, 0.03)
+        if got is None:
+            want, error, kink, mine = _cotangent_form(ruled, inputs, tangents, k, want, error, kink)
+        else:
+            mine = got[position]
+        scale = np.maximum(np.abs(want), np.abs(mine))
+        off = np.abs(mine - want)
+        smooth = np.isfinite(off) & (kink <= 0.2 * scale + 1e-3) & (error <= 0.02 * scale + 1e-5)
+        wrong = smooth & (off > rtol * scale + 4 * error + 1e-3)
+        if wrong.any():
+            i = int(np.argmax(np.where(wrong, off, -1)))
+            return (
+                f"the {kind} rule of {name} gives the derivative {mine.ravel()[i]:.6g} along a fixed direction, "
+                f"differences {want.ravel()[i]:.6g}"
+            )
+    return None
+
+
+def _zero(x: Any) -> Any:
+    return np.zeros(np.shape(x), jax.dtypes.float0) if not is_inexact(x) else jnp.zeros_like(x)
+
+
+def _cotangent_form(ruled: Callable, inputs: list, tangents: dict, k: int, want: Any, error: Any, kink: Any) -> tuple:
+    """Reverse mode: sums over all outputs, with fixed weights."""
+    w = direction(want, seed=77)
+    floats = list(tangents)
+
+    def scalar(xs: list) -> Any:
+        filled = list(inputs)
+        for i, x in zip(floats, xs, strict=True):
+            filled[i] = x
+        y = ruled(*filled)[k]
+        return (y.astype(jnp.float32) * jnp.asarray(w, jnp.float32)).sum()
+
+    gradient = jax.grad(scalar)([inputs[i] for i in floats])
+    mine = sum(
+        float((np.asarray(g, np.float64) * np.asarray(tangents[i], np.float64)).sum())
+        for g, i in zip(gradient, floats, strict=True)
+    )
+    weigh = lambda x: np.asarray((np.abs(w) * x).sum())
+    return np.asarray((w * want).sum()), weigh(error), weigh(kink), np.asarray(mine)
