@@ -125,8 +125,13 @@ def test_moments_in_bfloat16_are_right_on_average_over_elements_leaves_and_steps
 def test_a_decay_that_rounding_would_lose_is_an_error():
     with pytest.raises(ValueError, match=r"loses the decay b2 = 0.999 in bfloat16"):
         optim.state_dtype(optim.adam(1e-3), jnp.bfloat16, rounding="nearest")
-    with pytest.raises(ValueError, match="never decays"):
-        optim.scale_by_adam(b1=0.999, mu_dtype=jnp.bfloat16).init(X0)
+
+
+def test_an_average_that_rounding_would_stop_is_kept_in_float32_whatever_is_asked_for():
+    state = optim.scale_by_adam(b1=0.999, mu_dtype=jnp.bfloat16).init(X0)
+    assert {x.dtype for x in jax.tree.leaves(state.mu)} == {jnp.dtype("float32")}
+    state = optim.scale_by_adam(b1=0.9, mu_dtype=jnp.bfloat16).init(X0)
+    assert {x.dtype for x in jax.tree.leaves(state.mu)} == {jnp.dtype("bfloat16")}
 
 
 def test_groups_by_path_pattern():

@@ -200,6 +200,7 @@ from renga.optim._partition import (
     partition,
     selective_transform,
 )
+from renga.optim._rates import ScaleByLearningRateState
 from renga.optim._rms import (
     ScaleByRmsState,
     ScaleByRssState,
@@ -211,7 +212,6 @@ from renga.optim._rms import (
     scale_by_stddev,
 )
 from renga.optim._scale import (
-    ScaleByLearningRateState,
     ScaleByScheduleState,
     ScaleState,
     scale,
@@ -273,6 +273,11 @@ from renga.optim._transformation import (
     with_extra_args_support,
 )
 from renga.optim._zoom import ScaleByZoomLinesearchState, ZoomLinesearchInfo, scale_by_zoom_linesearch
+from renga.optim.contrib._privacy import (
+    DifferentiallyPrivateAggregateState,
+    differentially_private_aggregate,
+    dpsgd,
+)
 from renga.optim.losses._classification import (
     hinge_loss,
     safe_softmax_cross_entropy,
@@ -315,6 +320,7 @@ __all__ = [
     "ClipState",
     "ConditionallyMaskState",
     "ConditionallyTransformState",
+    "DifferentiallyPrivateAggregateState",
     "EmaState",
     "EmptyState",
     "FactoredState",
@@ -402,6 +408,8 @@ __all__ = [
     "cosine_similarity",
     "ctc_loss",
     "ctc_loss_with_forward_probs",
+    "differentially_private_aggregate",
+    "dpsgd",
     "ema",
     "experimental",
     "exponential_decay",

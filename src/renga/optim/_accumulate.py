@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from renga.optim._clip import global_norm
-from renga.optim._leaves import map_leaves, need_params, zeros_like
+from renga.optim._leaves import filled_like, map_leaves, need_params, zeros_like
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
 from renga.optim._value import is_schedule, static, steps, value
@@ -105,7 +105,7 @@ class MultiSteps(GradientTransformationExtraArgs):
       >>> tx = MultiSteps(sgd(1.0), every_k_schedule=2)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(3.0), state)[0]
-      (Array(0., dtype=float32, weak_type=True), Array(-2., dtype=float32, weak_type=True))
+      (Array(0., dtype=float32), Array(-2., dtype=float32))
     """
 
     opt: Any
@@ -126,12 +126,16 @@ class MultiSteps(GradientTransformationExtraArgs):
         """No gradients yet."""
         skip = self.should_skip_update_fn or _skip_never
         _, skip_state = skip(zeros_like(params), zero_count(), params)
-        acc = jax.tree.map(lambda p: jnp.zeros_like(p, dtype=self._accumulator(p)), params)
+        acc = jax.tree.map(lambda p: filled_like(p, 0, self._accumulator(p)), params)
         return MultiStepsState(zero_count(), zero_count(), self.opt.init(params), acc, skip_state)
 
     def _accumulator(self, p: Any) -> Any:
         own = jnp.result_type(p)
-        return own if self.accumulator_dtype is None else jnp.promote_types(own, self.accumulator_dtype)
+        if self.accumulator_dtype is None:
+            return own
+        # What was asked for, unless it cannot hold an imaginary part or would take digits away from float64.
+        keeps = jnp.issubdtype(own, jnp.complexfloating) or own == jnp.float64
+        return jnp.promote_types(own, self.accumulator_dtype) if keeps else jnp.dtype(self.accumulator_dtype)
 
     def update(self, updates, state, params=None, **extra_args):
         """Accumulates, and steps at every k-th call."""
@@ -147,14 +151,17 @@ class MultiSteps(GradientTransformationExtraArgs):
 
         acc = map_leaves("MultiSteps", add, 1, updates, state.acc_grads, fresh=0)
         emit = (seen == k - 1) & ~skip
-        like = lambda u, g: u.astype(jnp.result_type(g))
+        inner_update = lambda g: self.opt.update(g, state.inner_opt_state, params, **extra_args)
+        # The updates have the dtypes that the optimiser would give to one of these gradients.
+        out = jax.eval_shape(inner_update, jax.tree.map(jnp.asarray, updates))[0]
 
         def step(_):
-            u, inner = self.opt.update(acc, state.inner_opt_state, params, **extra_args)
-            return map_leaves("MultiSteps", like, 1, u, updates), inner, zeros_like(acc)
+            u, inner = inner_update(acc)
+            return jax.tree.map(lambda u, o: u.astype(o.dtype), u, out), inner, zeros_like(acc)
 
         def wait(_):
-            return zeros_like(updates), state.inner_opt_state, acc
+            zeros = jax.tree.map(lambda o, g: jnp.zeros_like(g, dtype=o.dtype), out, updates)
+            return zeros, state.inner_opt_state, acc
 
         u, inner, acc = jax.lax.cond(emit, step, wait, None)
         after = MultiStepsState(
@@ -197,7 +204,7 @@ class apply_if_finite(GradientTransformationExtraArgs):
       >>> tx = apply_if_finite(sgd(1.0), 5)
       >>> u, state = tx.update(jnp.array(jnp.nan), tx.init(jnp.array(0.0)))
       >>> u, int(state.total_notfinite)
-      (Array(0., dtype=float32, weak_type=True), 1)
+      (Array(0., dtype=float32), 1)
     """
 
     inner: Any
@@ -393,7 +400,7 @@ class conditionally_mask(GradientTransformationExtraArgs):
       >>> tx = conditionally_mask(scale(10.0), lambda step: step >= 1)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(1.0), state)[0]
-      (Array(0., dtype=float32, weak_type=True), Array(10., dtype=float32, weak_type=True))
+      (Array(0., dtype=float32), Array(10., dtype=float32))
     """
 
     inner: Any

@@ -1,7 +1,7 @@
 """Adadelta and SM3: second moments in the units of the parameters, and in sublinear memory."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,12 @@ from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, zeros_like
-from renga.optim._moments import moment_zeros
-from renga.optim._scale import scale, scale_by_learning_rate
+from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, widened, zeros_like
+from renga.optim._moments import sum_zeros
+from renga.optim._ranges import SHARE, need_rate
+from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._value import is_schedule, value
+from renga.optim._value import value
 
 
 class ScaleByAdaDeltaState(NamedTuple):
@@ -25,7 +26,7 @@ class ScaleByAdaDeltaState(NamedTuple):
 
 @leafwise
 def _adadelta(g, e_g, e_x, rho, rest, eps):
-    square = rest * jnp.square(g) + rho * e_g
+    square = rest * jnp.square(widened(g)) + rho * e_g
     u = sqrt(e_x + eps) / sqrt(square + eps) * g
     moved = rest * jnp.square(u) + rho * e_x
     return u.astype(g.dtype), square.astype(e_g.dtype), moved.astype(e_x.dtype)
@@ -59,7 +60,7 @@ class scale_by_adadelta(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero averages."""
-        e_g, e_x = (moment_zeros("scale_by_adadelta", params, self.rho) for _ in range(2))
+        e_g, e_x = sum_zeros(params), sum_zeros(params)
         return ScaleByAdaDeltaState(e_g, e_x)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -155,14 +156,16 @@ class scale_by_sm3(GradientTransformationExtraArgs):
       Anil et al., "Memory-Efficient Adaptive Optimization", https://arxiv.org/abs/1901.11150, algorithm SM3-II.
     """
 
+    _ranges: ClassVar = {"b2": SHARE}
+
     b1: ArrayLike = 0.9
     b2: ArrayLike = 1.0
     eps: ArrayLike = 1e-8
 
     def init(self, params):
         """Zero vectors, one an axis, and a zero momentum."""
-        vectors = lambda p: [jnp.zeros(n, jnp.result_type(p)) for n in jnp.shape(p)]
-        return ScaleBySM3State(jax.tree.map(vectors, params), zeros_like(params))
+        vectors = lambda p: [p] if p.ndim == 1 else [jnp.zeros(n, p.dtype) for n in p.shape]
+        return ScaleBySM3State(jax.tree.map(vectors, sum_zeros(params)), zeros_like(params))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the vectors."""
@@ -174,7 +177,7 @@ class scale_by_sm3(GradientTransformationExtraArgs):
         return u, ScaleBySM3State(mu, nu)
 
 
-def sm3(learning_rate: ArrayLike, momentum: ArrayLike = 0.9) -> GradientTransformationExtraArgs:
+def sm3(learning_rate: ScalarOrSchedule, momentum: ArrayLike = 0.9) -> GradientTransformationExtraArgs:
     """SM3: Adagrad in sublinear memory, with momentum.
 
     Args:
@@ -192,5 +195,4 @@ def sm3(learning_rate: ArrayLike, momentum: ArrayLike = 0.9) -> GradientTransfor
     References:
       Anil et al., "Memory-Efficient Adaptive Optimization", https://arxiv.org/abs/1901.11150, algorithm SM3-II.
     """
-    step = scale_by_learning_rate if is_schedule(learning_rate) else lambda rate: scale(-rate)
-    return chain(scale_by_sm3(momentum), step(learning_rate))
+    return chain(scale_by_sm3(momentum), scale_by_learning_rate(need_rate("sm3", learning_rate)))

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from renga.optim._chain import chain
-from renga.optim._clip import clip_by_block_rms
+from renga.optim._clip import clip_tame_by_block_rms
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, rsqrt, sqrt
-from renga.optim._moments import safe_increment, zero_count
+from renga.optim._moments import safe_increment, sum_zeros, zero_count
 from renga.optim._momentum import ema
 from renga.optim._norms import scale_by_param_block_rms
 from renga.optim._scale import scale, scale_by_learning_rate
@@ -30,35 +29,48 @@ class FactoredState(NamedTuple):
 
 
 def _decay_rate_pow(count: ArrayLike, exponent: ArrayLike = 0.8) -> Array:
-    """βₜ = 1 - tᵃ⁻, a decay that forgets less and less: 1 - (count + 1)^-exponent."""
-    t = jnp.asarray(count, jnp.float32) + 1.0
-    return 1.0 - t ** (-exponent)
+    """β̂ₜ = 1 - t⁻ᶜ for step t = count + 1: a plain mean at first, which forgets less and less (section 7.2)."""
+    return 1.0 - jnp.asarray(count + 1, jnp.float32) ** -exponent
 
 
-def _factored_axes(shape: tuple[int, ...], factored: bool, min_size: int) -> tuple[int, int] | None:
-    """The second longest and the longest axis, or None if the leaf keeps its full moment."""
-    if not factored or len(shape) < 2:
-        return None
-    order = np.argsort(shape)
-    if shape[order[-2]] < min_size:
-        return None
-    return int(order[-2]), int(order[-1])
+class _Matrix(NamedTuple):
+    """A leaf seen as matrices of its two longest axes; all others number the matrices."""
+
+    rows: int
+    cols: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], least: ArrayLike) -> "_Matrix | None":
+        """The view, or None if the shorter side is below `least`. The last of equally long axes are the columns."""
+        if len(shape) < 2:
+            return None
+        cols, rows = sorted(range(len(shape)), key=lambda axis: (shape[axis], axis), reverse=True)[:2]
+        return cls(rows, cols) if shape[rows] >= least else None
+
+    def sides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of one number a row, and of one number a column."""
+        without = lambda gone: tuple(n for axis, n in enumerate(shape) if axis != gone)
+        return without(self.cols), without(self.rows)
 
 
-@leafwise(flags=("axes",))
-def _factored(g, v_row, v_col, v, decay, epsilon, axes):
-    square = abs_sq(g) + epsilon
-    rest = 1.0 - decay
-    if axes is None:
-        new = decay * v + rest * square
-        return (g * rsqrt(new)).astype(g.dtype), v_row, v_col, new.astype(v.dtype)
-    short, long = axes
-    row = decay * v_row + rest * jnp.mean(square, axis=long)
-    col = decay * v_col + rest * jnp.mean(square, axis=short)
-    short_in_row = short - 1 if short > long else short
-    row_factor = rsqrt(row) * sqrt(jnp.mean(row, axis=short_in_row, keepdims=True))
-    u = g * jnp.expand_dims(row_factor, long) * jnp.expand_dims(rsqrt(col), short)
-    return u.astype(g.dtype), row.astype(v_row.dtype), col.astype(v_col.dtype), v
+@leafwise
+def _by_moment(g, v, decay, epsilon):
+    """A leaf that keeps its second moment whole."""
+    moment = decay * v + (1.0 - decay) * (abs_sq(g) + epsilon)
+    return (g * rsqrt(moment)).astype(g.dtype), moment.astype(v.dtype)
+
+
+@leafwise(flags=("matrix",))
+def _by_factors(g, row, col, decay, epsilon, matrix):
+    """A leaf whose moment is R C / (1ᵀ R), with means instead of the paper's sums, which cancel."""
+    square, new = abs_sq(g) + epsilon, 1.0 - decay
+    row = row * decay + jnp.mean(square, matrix.cols) * new
+    col = col * decay + jnp.mean(square, matrix.rows) * new
+    # Means over the rows: that axis has moved down by one if the columns stood before it.
+    total = jnp.mean(row, matrix.rows - (matrix.cols < matrix.rows), keepdims=True)
+    per_row = jnp.expand_dims(rsqrt(row) * sqrt(total), matrix.cols)
+    per_col = jnp.expand_dims(rsqrt(col), matrix.rows)
+    return (g * per_row * per_col).astype(g.dtype), row, col
 
 
 @value
@@ -100,34 +112,39 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
     epsilon: ArrayLike = 1e-30
     decay_rate_fn: Callable[..., Any] = _decay_rate_pow
 
-    def _axes(self, p: Any) -> tuple[int, int] | None:
-        return _factored_axes(jnp.shape(p), self.factored, self.min_dim_size_to_factor)
-
     def init(self, params):
-        """Zero moments; an array of one element stands where a part is not needed."""
+        """Zero moments, in float32 at least; an array of one element stands where a part is not needed."""
 
         def leaf(p):
-            dtype, shape, axes = jnp.result_type(p), jnp.shape(p), self._axes(p)
-            none = jnp.zeros(1, dtype)
-            if axes is None:
-                return none, none, jnp.zeros_like(p)
-            without = lambda axis: jnp.zeros(np.delete(shape, axis), dtype)
-            return without(axes[1]), without(axes[0]), none
+            shape, unused = p.shape, lambda: jnp.zeros(1, p.dtype)
+            matrix = _Matrix.of(shape, self.min_dim_size_to_factor) if self.factored else None
+            if matrix is None:
+                return unused(), unused(), p
+            row, col = (jnp.zeros(side, p.dtype) for side in matrix.sides(shape))
+            return row, col, unused()
 
-        rows, cols, full = map_leaves("scale_by_factored_rms", leaf, 3, params)
-        return FactoredState(zero_count(), rows, cols, full)
+        return FactoredState(zero_count(), *map_leaves("scale_by_factored_rms", leaf, 3, sum_zeros(params)))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the moments and divides."""
-        need_params("scale_by_factored_rms", params)
+        name = "scale_by_factored_rms"
+        need_params(name, params)
         decay = self.decay_rate_fn(state.count - self.step_offset, self.decay_rate)
 
-        def leaf(g, row, col, v, p):
-            return _factored(jnp.asarray(g), row, col, v, decay, self.epsilon, axes=self._axes(p))
+        def leaf(g, row, col, v, _):
+            g = jnp.asarray(g)
+            if v.shape == g.shape:  # whole
+                u, v = _by_moment(g, v, decay, self.epsilon)
+                return u, row, col, v
+            # What was factored at the start has parts of these shapes only.
+            matrix = _Matrix.of(g.shape, 0)
+            kept = row.dtype, col.dtype
+            u, row, col = _by_factors(g, row, col, decay, self.epsilon, matrix=matrix)
+            return u, row.astype(kept[0]), col.astype(kept[1]), v
 
-        rest = (state.v_row, state.v_col, state.v, params)
-        u, row, col, v = map_leaves("scale_by_factored_rms", leaf, 4, updates, *rest, free=(0, 1, 2))
-        return u, FactoredState(safe_increment(state.count), row, col, v)
+        parts = (state.v_row, state.v_col, state.v, params)
+        u, *moments = map_leaves(name, leaf, 4, updates, *parts, free=(0, 1, 2))
+        return u, FactoredState(safe_increment(state.count), *moments)
 
 
 def adafactor(
@@ -179,7 +196,7 @@ def adafactor(
     members = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
         # pyrefly: ignore[bad-argument-type]
-        members.append(clip_by_block_rms(clipping_threshold))
+        members.append(clip_tame_by_block_rms(clipping_threshold))
     if learning_rate is not None:
         # pyrefly: ignore[bad-argument-type]
         members.append(scale_by_learning_rate(learning_rate, flip_sign=False))

@@ -10,7 +10,8 @@ from jaxtyping import ArrayLike
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
@@ -47,7 +48,7 @@ class scale_by_adam(GradientTransformationExtraArgs):
     With `nesterov`, m̂ₜ = β₁ mₜ / (1 - β₁ᵗ⁺¹) + (1 - β₁) gₜ / (1 - β₁ᵗ).
 
     Derivatives are finite everywhere, also at gₜ = 0 and vₜ = 0 with ε̄ = 0. The second moment
-    of 16-bit gradients is kept in float32 where 16 bits would round its decay away.
+    of 16-bit gradients is kept in float32: squares overflow, and 16 bits would round its decay away.
 
     Args:
       b1: β₁, decay of the average gradient.
@@ -82,8 +83,8 @@ class scale_by_adam(GradientTransformationExtraArgs):
         """Zero moments."""
         return ScaleByAdamState(
             count=zero_count(),
-            mu=moment_zeros("scale_by_adam", params, self.b1, self.mu_dtype),
-            nu=moment_zeros("scale_by_adam", params, self.b2),
+            mu=moment_zeros(params, self.b1, self.mu_dtype),
+            nu=sum_zeros(params),
         )
 
     def update(self, updates, state, params=None, **extra_args):
@@ -151,7 +152,7 @@ def adam(
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adam", learning_rate)),
     )
 
 
@@ -236,7 +237,7 @@ def adamw(
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adamw", learning_rate)),
     )
 
 

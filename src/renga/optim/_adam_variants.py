@@ -2,16 +2,18 @@
 # ruff: noqa: N801
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 
 from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, full_like, leafwise, map_leaves, sqrt, zeros_like
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import static, value
@@ -63,7 +65,7 @@ class scale_by_radam(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        mu, nu = (moment_zeros("scale_by_radam", params, b) for b in (self.b1, self.b2))
+        mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByAdamState(zero_count(), mu, nu)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -79,13 +81,24 @@ class scale_by_radam(GradientTransformationExtraArgs):
 
     def _rectifier(self, count):
         """rₜ, or 0 where the second moment is not yet known well enough."""
-        limit = 2 / (1 - self.b2) - 1
-        power = self.b2**count
-        length = limit - 2 * count * power / (1 - power)
+        # With L = -log β₂: ρ∞ = coth(L/2) and ρₜ = t (1 - h(t L/2)) + h(L/2), h(x) = coth(x) - 1/x. The form with
+        # powers subtracts numbers that are nearly equal.
+        half = -0.5 * (math.log(self.b2) if isinstance(self.b2, float) else jnp.log(self.b2))
+        limit = 1 / jnp.tanh(half)
+        length = count * (1 - _langevin(half * count)) + _langevin(half)
         known = length >= self.threshold
         length = jnp.where(known, length, limit)
-        ratio = (length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)
+        ratio = (length - 4) / (limit - 4) * ((length - 2) / (limit - 2)) * (limit / length)
         return jnp.where(known, jnp.sqrt(jnp.where(known, ratio, 1)), 0)
+
+
+def _langevin(x: Any) -> Array:
+    """Coth(x) - 1 / x for x ≥ 0."""
+    small = x < 0.5
+    near, far = jnp.where(small, x, 0), jnp.where(small, 1, x)
+    square = near * near
+    series = near * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square * (1 / 4725 - square * (2 / 93555)))))
+    return jnp.where(small, series, 1 + 2 / jnp.expm1(2 * far) - 1 / far)
 
 
 def radam(
@@ -123,7 +136,7 @@ def radam(
     """
     return chain(
         scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("radam", learning_rate)),
     )
 
 
@@ -168,7 +181,7 @@ class scale_by_yogi(GradientTransformationExtraArgs):
     def init(self, params):
         """Moments at their start."""
         start = self.initial_accumulator_value
-        return ScaleByAdamState(zero_count(), full_like(params, start), full_like(params, start))
+        return ScaleByAdamState(zero_count(), full_like(params, start), sum_zeros(params, start))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the moments and divides."""
@@ -202,7 +215,7 @@ def yogi(
     References:
       Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2.
     """
-    return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))
+    return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(need_rate("yogi", learning_rate)))
 
 
 class ScaleByBeliefState(NamedTuple):
@@ -253,7 +266,7 @@ class scale_by_belief(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        mu, nu = (moment_zeros("scale_by_belief", params, b) for b in (self.b1, self.b2))
+        mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByBeliefState(zero_count(), mu, nu)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -304,7 +317,7 @@ def adabelief(
     """
     decay = () if weight_decay is None else (add_decayed_weights(weight_decay, weight_decay_mask),)
     belief = scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov)
-    return chain(belief, *decay, scale_by_learning_rate(learning_rate))
+    return chain(belief, *decay, scale_by_learning_rate(need_rate("adabelief", learning_rate)))
 
 
 class ScaleByAdanState(NamedTuple):
@@ -363,7 +376,8 @@ class scale_by_adan(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        m, v, n = (moment_zeros("scale_by_adan", params, b) for b in (self.b1, self.b2, self.b3))
+        m, v = (moment_zeros(params, b) for b in (self.b1, self.b2))
+        n = sum_zeros(params)
         return ScaleByAdanState(m, v, n, zeros_like(params), zero_count())
 
     def update(self, updates, state, params=None, **extra_args):
@@ -415,5 +429,5 @@ def adan(
     return chain(
         scale_by_adan(b1, b2, b3, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adan", learning_rate)),
     )

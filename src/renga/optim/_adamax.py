@@ -10,7 +10,8 @@ from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, zeros_like
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import static, value
@@ -49,8 +50,8 @@ class scale_by_adamax(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        mu = moment_zeros("scale_by_adamax", params, self.b1)
-        return ScaleByAdamState(zero_count(), mu, zeros_like(params))
+        mu = moment_zeros(params, self.b1)
+        return ScaleByAdamState(zero_count(), mu, moment_zeros(params, self.b2))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the moments and divides."""
@@ -83,7 +84,7 @@ def adamax(
     References:
       Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, algorithm 2.
     """
-    return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
+    return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(need_rate("adamax", learning_rate)))
 
 
 def adamaxw(
@@ -118,7 +119,7 @@ def adamaxw(
     return chain(
         scale_by_adamax(b1, b2, eps),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adamaxw", learning_rate)),
     )
 
 
@@ -174,9 +175,8 @@ class scale_by_amsgrad(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        name = "scale_by_amsgrad"
-        nu = moment_zeros(name, params, self.b2)
-        return ScaleByAmsgradState(zero_count(), moment_zeros(name, params, self.b1, self.mu_dtype), nu, zeros_like(nu))
+        nu = sum_zeros(params)
+        return ScaleByAmsgradState(zero_count(), moment_zeros(params, self.b1, self.mu_dtype), nu, zeros_like(nu))
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the moments and divides."""
@@ -225,5 +225,5 @@ def amsgrad(
     """
     return chain(
         scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("amsgrad", learning_rate)),
     )

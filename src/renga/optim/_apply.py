@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
-from renga.optim._leaves import leafwise, map_leaves
+from renga.optim._leaves import leafwise, map_leaves, own_dtype
+from renga.optim._ranges import ANY, COUNT
 
 
 @leafwise
@@ -34,7 +35,7 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
 
 @leafwise
 def _mix(new, old, step_size):
-    return (step_size * new + (1 - step_size) * old).astype(jnp.result_type(new, old))
+    return (step_size * new + (1 - step_size) * old).astype(jnp.promote_types(own_dtype(new), own_dtype(old)))
 
 
 def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: ArrayLike) -> PyTree:
@@ -57,6 +58,7 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Arra
       Lillicrap et al., "Continuous control with deep reinforcement learning",
       https://arxiv.org/abs/1509.02971, algorithm 1.
     """
+    ANY.check("incremental_update", "step_size", step_size)
     mix = lambda new, old: _mix(new, old, step_size)
     return map_leaves("incremental_update", mix, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))
 
@@ -82,6 +84,7 @@ def periodic_update(new_tensors: PyTree, old_tensors: PyTree, steps: Array, upda
       Mnih et al., "Human-level control through deep reinforcement learning", 2015,
       algorithm 1.
     """
+    COUNT.check("periodic_update", "update_period", update_period)
     copy = jnp.mod(steps, update_period) == 0
     choose = lambda new, old: jnp.where(copy, new, old)
     return map_leaves("periodic_update", choose, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))

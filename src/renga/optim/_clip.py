@@ -1,13 +1,17 @@
 """Bounding updates: by element, block, global norm, relative to the parameter, per example."""
 # ruff: noqa: N801
 
-from typing import Any
+import functools
+import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
-from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, own_dtype, sqrt, widened
+from renga.optim._ranges import NOT_NEGATIVE
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
 from renga.optim._value import static, value
 
@@ -16,9 +20,39 @@ ClipByGlobalNormState = EmptyState
 AdaptiveGradClipState = EmptyState
 
 
-@leafwise
-def _sum_of_squares(x):
-    return jnp.sum(abs_sq(x))
+@leafwise(flags=("lead",))
+def _sum_of_squares(x, lead=0):
+    return jnp.sum(abs_sq(x), axis=tuple(range(lead, x.ndim)))
+
+
+def _largest(x: Array, axes: tuple[int, ...]) -> Array:
+    parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+    # pyrefly: ignore[bad-return]
+    return sum(jnp.max(jnp.abs(part), axis=axes, initial=0) for part in parts)
+
+
+def _norms(leaves: list[Any], lead: int) -> Array:
+    """The norm over all axes but the first `lead`; by way of the largest element where squares leave the range."""
+    leaves = [widened(x) for x in map(jnp.asarray, leaves)]
+    total = sum(_sum_of_squares(x, lead=lead) for x in leaves)
+    limits = jnp.finfo(total.dtype)
+
+    def scaled():
+        largest = [_largest(lax.stop_gradient(x), tuple(range(lead, x.ndim))) for x in leaves]
+        top = functools.reduce(jnp.maximum, [x.astype(total.dtype) for x in largest])
+        top = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
+        spread = lambda x: jnp.expand_dims(top, tuple(range(lead, x.ndim))).astype(jnp.finfo(x.dtype).dtype)
+        parts = [_sum_of_squares(x / spread(x), lead=lead).astype(total.dtype) for x in leaves]
+        return top * sqrt(sum(parts))
+
+    fine = jnp.all((total > limits.tiny / limits.eps) & (total < jnp.inf))
+    return lax.cond(fine, lambda: sqrt(total), scaled)
+
+
+def norm_dtype(x: Any) -> Any:
+    """The dtype of a norm: that of the leaf, but float32 for float16, whose range norms leave, and for integers."""
+    dtype = jnp.finfo(own_dtype(x)).dtype
+    return jnp.float32 if dtype == jnp.float16 else dtype
 
 
 def global_norm(updates: PyTree) -> Array | float:
@@ -36,8 +70,10 @@ def global_norm(updates: PyTree) -> Array | float:
       >>> global_norm({"w": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)})
       Array(5., dtype=float32)
     """
-    total = sum(_sum_of_squares(jnp.asarray(x)) for x in jax.tree.leaves(updates))
-    return sqrt(jnp.asarray(total, jnp.result_type(total, 0.0)))
+    leaves = jax.tree.leaves(updates)
+    if not leaves:
+        return jnp.zeros([], jnp.result_type(float))
+    return _norms(leaves, 0).astype(jnp.result_type(*map(norm_dtype, leaves)))
 
 
 @leafwise
@@ -67,10 +103,27 @@ class clip(GradientTransformationExtraArgs):
         return map_leaves("clip", leaf, 1, updates), state
 
 
-@leafwise
-def _clip_block(g, threshold):
-    rms = sqrt(jnp.mean(abs_sq(g)))
-    return (g / jnp.maximum(1.0, rms / threshold)).astype(g.dtype)
+@leafwise(flags=("wild",))
+def _clip_block(g, threshold, wild):
+    plain = lambda x: sqrt(jnp.mean(abs_sq(x)))
+    rms = in_range(plain, widened(g)) if wild else plain(g)
+    inside = rms <= threshold
+    return (g / jnp.where(inside, 1, rms / jnp.where(inside, 1, threshold))).astype(g.dtype)
+
+
+def in_range(norm: Any, x: Array) -> Array:
+    """A norm of an array, or of the array divided by its largest element where squares would overflow."""
+    return where_too_large(norm(x), lambda top: top * norm(x / top), x)
+
+
+def where_too_large(plain: Array, scaled: Any, x: Array) -> Array:
+    """A norm, or where it is infinite what `scaled` makes of the largest element of the array."""
+
+    def again():
+        top = _largest(lax.stop_gradient(x), tuple(range(x.ndim)))
+        return scaled(jnp.where(jnp.isfinite(top) & (top > 0), top, 1)).astype(plain.dtype)
+
+    return lax.cond(jnp.all(plain < jnp.inf), lambda: plain, again)
 
 
 @value
@@ -90,17 +143,20 @@ class clip_by_block_rms(GradientTransformationExtraArgs):
       Shazeer & Stern, "Adafactor", https://arxiv.org/abs/1804.04235, section 6.
     """
 
+    _ranges: ClassVar = {"threshold": NOT_NEGATIVE}
+
     threshold: ArrayLike
+    _wild = True  # whether squares of the updates may leave the range
 
     def update(self, updates, state, params=None, **extra_args):
         """Clips."""
-        leaf = lambda g: _clip_block(jnp.asarray(g), self.threshold)
+        leaf = lambda g: _clip_block(jnp.asarray(g), self.threshold, wild=self._wild)
         return map_leaves("clip_by_block_rms", leaf, 1, updates), state
 
 
 @leafwise
 def _clip_to_norm(g, norm, max_norm):
-    inside = norm < max_norm
+    inside = norm <= max_norm
     factor = max_norm / jnp.where(inside, 1, norm)
     return jnp.where(inside, g, (factor * g).astype(g.dtype))
 
@@ -128,9 +184,20 @@ class clip_by_global_norm(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, **extra_args):
         """Clips."""
-        norm = global_norm(updates)
+        leaves = jax.tree.leaves(updates)
+        norm = _norms(leaves, 0) if leaves else 0.0
         leaf = lambda g: _clip_to_norm(jnp.asarray(g), norm, self.max_norm)
         return map_leaves("clip_by_global_norm", leaf, 1, updates), state
+
+
+@value
+class clip_tame_by_block_rms(clip_by_block_rms):
+    """`clip_by_block_rms` of updates that have been normalised: no need to look for overflow."""
+
+    _wild = False
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, "clip_by_block_rms")
 
 
 def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
@@ -166,8 +233,8 @@ def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
             axis = tuple(range(x.ndim - 1))
         else:
             raise ValueError(f"unitwise_norm: x must have at most 5 axes or come with axis, got shape {x.shape}")
-    squares = jnp.sum(abs_sq(x), axis=axis, keepdims=True)
-    return jnp.broadcast_to(sqrt(squares), x.shape)
+    norm = lambda x: sqrt(jnp.sum(abs_sq(x), axis=axis, keepdims=True))
+    return jnp.broadcast_to(in_range(norm, widened(x)), x.shape).astype(norm_dtype(x))
 
 
 def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: ArrayLike = 1e-6) -> Array:
@@ -186,6 +253,11 @@ def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: ArrayLik
       >>> unitwise_clip(jnp.array(5.0), jnp.array(1.0), jnp.array(3.0))
       Array(0.6, dtype=float32)
     """
+    if not jnp.shape(g_norm) == jnp.shape(max_norm) == jnp.shape(grad):
+        raise ValueError(
+            "unitwise_clip: g_norm and max_norm must have the shape of grad, "
+            f"{jnp.shape(grad)}, got {jnp.shape(g_norm)} and {jnp.shape(max_norm)}"
+        )
     clipped = grad * (max_norm / jnp.maximum(g_norm, div_eps)).astype(grad.dtype)
     return jnp.where(g_norm < max_norm, grad, clipped)
 
@@ -243,7 +315,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
       The sums over examples of the clipped gradients, and the number of examples clipped.
 
     Raises:
-      ValueError: if the leaves do not share a leading axis.
+      ValueError: if the leaves do not share a leading axis, or the bound is negative.
 
     Example:
       >>> per_example_global_norm_clip({"w": jnp.array([[3.0, 4.0], [0.0, 0.5]])}, 1.0)
@@ -253,8 +325,9 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
       Abadi et al., "Deep Learning with Differential Privacy",
       https://arxiv.org/abs/1607.00133, algorithm 1.
     """
+    NOT_NEGATIVE.check("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip)
     _check_examples("per_example_global_norm_clip", grads)
-    norms = jax.vmap(global_norm)(grads)
+    norms = _norms(jax.tree.leaves(grads), 1)
     # pyrefly: ignore[bad-argument-type]
     factors = _clip_factor(norms, l2_norm_clip)
     clipped = jax.tree.map(lambda g: _weighted_sum(g, factors), grads)
@@ -279,7 +352,7 @@ def per_example_layer_norm_clip(
       clipped.
 
     Raises:
-      ValueError: if the leaves do not share a leading axis.
+      ValueError: if the leaves do not share a leading axis, or the bound is negative.
 
     Example:
       >>> per_example_layer_norm_clip({"w": jnp.array([[3.0, 4.0], [0.0, 0.5]])}, 1.0)
@@ -289,12 +362,13 @@ def per_example_layer_norm_clip(
       McMahan et al., "Learning Differentially Private Recurrent Language Models",
       https://arxiv.org/abs/1710.06963, section 3 (flat and per-layer clipping).
     """
+    NOT_NEGATIVE.check("per_example_layer_norm_clip", "global_l2_norm_clip", global_l2_norm_clip)
     _check_examples("per_example_layer_norm_clip", grads)
     leaves, treedef = jax.tree.flatten(grads)
-    sizes = [g[0].size for g in leaves]
+    sizes = [math.prod(jnp.shape(g)[1:]) for g in leaves]
     shares = [1 / len(leaves) if uniform else n / sum(sizes) for n in sizes]
     bounds = [global_l2_norm_clip * share**0.5 for share in shares]
-    norms = [jax.vmap(global_norm)(g) for g in leaves]
+    norms = [_norms([g], 1) for g in leaves]
     # pyrefly: ignore[bad-argument-type]
     sums = [_weighted_sum(g, _clip_factor(n, c)) for g, n, c in zip(leaves, norms, bounds, strict=True)]
     counts = [jnp.sum(n > c) for n, c in zip(norms, bounds, strict=True)]

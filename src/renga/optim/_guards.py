@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from renga.optim._leaves import leafwise, map_leaves, need_params
+from renga.optim._leaves import as_float, leafwise, map_leaves, need_params
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
 from renga.optim._value import value
 
@@ -34,7 +34,7 @@ class keep_params_nonnegative(GradientTransformationExtraArgs):
     def update(self, updates, state, params=None, **extra_args):
         """Shortens."""
         need_params("keep_params_nonnegative", params)
-        leaf = lambda g, p: _stay_positive(jnp.asarray(g), p)
+        leaf = lambda g, p: _stay_positive(jnp.asarray(g), as_float(p))
         return map_leaves("keep_params_nonnegative", leaf, 1, updates, params), state
 
 

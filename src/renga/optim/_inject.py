@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga.optim._leaves import is_narrow, own_dtype
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, Schedule, with_extra_args_support
 from renga.optim._value import Value, show, static, value
@@ -83,13 +84,20 @@ class InjectHyperparamsState(NamedTuple):
     inner_state: Any
 
 
-def _dtype_of(tree: Any) -> Any:
-    return next((x.dtype for x in jax.tree.leaves(tree) if hasattr(x, "dtype")), None)
+def _number_dtype(params: Any) -> Any:
+    """The dtype of numbers beside these parameters: theirs, but real and of 32 bits at least."""
+    leaves = [x for x in jax.tree.leaves(params) if hasattr(x, "dtype")]
+    own = jnp.result_type(*(jnp.finfo(own_dtype(x)).dtype for x in leaves)) if leaves else jnp.result_type(float)
+    return jnp.float32 if is_narrow(own) else own  # 0.999 in bfloat16 is 1
 
 
 @value
 class _injected(GradientTransformationExtraArgs):
-    """An optimiser made anew in each step from the hyperparameters in its state."""
+    """A recipe for an optimiser: what never changes, numbers that may be written to, and schedules.
+
+    The optimiser itself lives for one call only. It is made of the values in the state, so that whatever was written
+    there counts.
+    """
 
     factory: Any = static()
     fixed: dict[str, Any] = static()
@@ -98,38 +106,40 @@ class _injected(GradientTransformationExtraArgs):
     schedules: tuple[Any, ...]
     dtype: Any = static(default=None)
 
-    def _cast(self, number: Any, params: Any) -> Any:
-        array = jnp.asarray(number)
-        if isinstance(number, int) or not jnp.issubdtype(array.dtype, jnp.floating):
-            return array
-        if isinstance(number, jax.Array) and self.dtype is None:
-            return array
-        dtype = self.dtype or _dtype_of(params)
-        if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
-            dtype = jnp.finfo(dtype).dtype
-        return array if dtype is None or not jnp.issubdtype(dtype, jnp.floating) else array.astype(dtype)
+    def _built(self, values: dict[str, Any]) -> GradientTransformationExtraArgs:
+        return with_extra_args_support(self.factory(**self.fixed, **values))
 
-    def _make(self, hyperparams: dict[str, Any]) -> GradientTransformationExtraArgs:
-        return with_extra_args_support(self.factory(**self.fixed, **hyperparams))
+    def _stored(self, number: Any, dtype: Any) -> Any:
+        """A number as the state holds it. Arrays come with a dtype of their own; integers and bools stay such."""
+        array = jnp.asarray(number)
+        settled = isinstance(number, jax.Array) and self.dtype is None
+        return array if settled or not jnp.issubdtype(array.dtype, jnp.floating) else array.astype(dtype)
+
+    def _clocks(self) -> dict[str, Any]:
+        return {name: schedule.init() for name, schedule in zip(self.names, self.schedules, strict=True)}
+
+    def _due(self, clocks: dict[str, Any], extra_args: dict[str, Any]) -> dict[str, Any]:
+        """What the schedules say at this step."""
+        pairs = zip(self.names, self.schedules, strict=True)
+        return {name: jnp.asarray(schedule(clocks[name], **extra_args)) for name, schedule in pairs}
 
     def init(self, params):
         """Puts the hyperparameters into the state."""
-        hyperparams = {name: self._cast(x, params) for name, x in self.numbers.items()}
-        states = {n: s.init() for n, s in zip(self.names, self.schedules, strict=True)}
-        hyperparams |= {n: jnp.asarray(s(states[n])) for n, s in zip(self.names, self.schedules, strict=True)}
-        inner = self._make(hyperparams).init(params)
-        return InjectStatefulHyperparamsState(zero_count(), hyperparams, states, inner)
+        clocks = self._clocks()
+        due = self._due(clocks, {})
+        dtype = self.dtype or _number_dtype(params)
+        stored = {name: self._stored(number, dtype) for name, number in self.numbers.items()}
+        # Shapes may depend on a number, which is not known any more once it is an array in a jitted function.
+        inner_state = self._built(self.numbers | due).init(params)
+        return InjectStatefulHyperparamsState(zero_count(), stored | due, clocks, inner_state)
 
     def update(self, updates, state, params=None, **extra_args):
         """Makes the optimiser of the hyperparameters in the state, and updates with it."""
-        hyperparams, states = dict(state.hyperparams), {}
-        for name, schedule in zip(self.names, self.schedules, strict=True):
-            before = state.hyperparams_states[name]
-            hyperparams[name] = jnp.asarray(schedule(before, **extra_args))
-            states[name] = schedule.update(before, **extra_args)
-        tx = self._make(hyperparams)
-        updates, inner = tx.update(updates, state.inner_state, params, **extra_args)
-        after = InjectStatefulHyperparamsState(safe_increment(state.count), hyperparams, states, inner)
+        values = state.hyperparams | self._due(state.hyperparams_states, extra_args)
+        updates, inner_state = self._built(values).update(updates, state.inner_state, params, **extra_args)
+        pairs = zip(self.names, self.schedules, strict=True)
+        clocks = {name: schedule.update(state.hyperparams_states[name], **extra_args) for name, schedule in pairs}
+        after = InjectStatefulHyperparamsState(safe_increment(state.count), values, clocks, inner_state)
         return updates, after
 
     def __repr__(self) -> str:
@@ -154,7 +164,7 @@ def inject_hyperparams(
       static_args: names of arguments that stay as they are; booleans, None and everything that
         is neither number nor schedule do so anyway. A *function* that is no schedule, such as a
         mask, must be named here.
-      hyperparam_dtype: dtype of the numbers; that of the parameters by default.
+      hyperparam_dtype: dtype of the numbers; that of the parameters, but at least float32, by default.
 
     Returns:
       A function with the signature of `inner_factory`.
@@ -198,31 +208,39 @@ def inject_stateful_hyperparams(
       >>> tx.update(jnp.array(1.0), state)[0]
       Array(-0.5, dtype=float32)
     """
-    constant = {static_args} if isinstance(static_args, str) else set(static_args)
+    held = frozenset((static_args,) if isinstance(static_args, str) else static_args)
     signature = inspect.signature(inner_factory)
-    unknown = constant - set(signature.parameters)
-    if unknown:
+    if not held <= signature.parameters.keys():
         raise ValueError(
-            f"inject_hyperparams: static_args must be arguments of {inner_factory.__name__}, "
-            f"got {', '.join(sorted(unknown))}; it has {', '.join(signature.parameters)}"
+            f"inject_hyperparams: static_args must be arguments of {inner_factory.__name__}, got "
+            f"{', '.join(sorted(held - signature.parameters.keys()))}; it has {', '.join(signature.parameters)}"
         )
 
     @functools.wraps(inner_factory)
     def make(*args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        fixed, numbers, schedules = {}, {}, {}
-        for name, x in bound.arguments.items():
-            if name in constant or isinstance(x, bool):
-                fixed[name] = x
-            elif hasattr(x, "init") and hasattr(x, "update") and callable(x):
-                schedules[name] = x
-            elif isinstance(x, int | float | jax.Array | np.ndarray | np.number):
-                numbers[name] = x
-            elif callable(x) and not isinstance(x, type | GradientTransformationExtraArgs):
-                schedules[name] = WrappedSchedule(x)
-            else:
-                fixed[name] = x
-        return _injected(inner_factory, fixed, numbers, tuple(schedules), tuple(schedules.values()), hyperparam_dtype)
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        parts: dict[str, dict[str, Any]] = {"fixed": {}, "number": {}, "schedule": {}}
+        for name, x in given.arguments.items():
+            role = "fixed" if name in held else _role(x)
+            parts[role][name] = WrappedSchedule(x) if role == "schedule" and not _is_stateful(x) else x
+        moving = parts["schedule"]
+        recipe = (parts["fixed"], parts["number"], tuple(moving), tuple(moving.values()))
+        return _injected(inner_factory, *recipe, hyperparam_dtype)
 
     return make
+
+
+def _is_stateful(x: Any) -> bool:
+    return callable(x) and hasattr(x, "init") and hasattr(x, "update")
+
+
+def _role(x: Any) -> str:
+    """What an argument is to be: a number in the state, a schedule, or fixed."""
+    if isinstance(x, bool):
+        return "fixed"
+    if isinstance(x, int | float | jax.Array | np.ndarray | np.number):
+        return "number"
+    if isinstance(x, type | GradientTransformationExtraArgs) and not _is_stateful(x):
+        return "fixed"
+    return "schedule" if callable(x) else "fixed"

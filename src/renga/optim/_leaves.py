@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.experimental.shard_alike import shard_alike
 
 
 def leafwise(fn: Callable[..., Any] | None = None, *, flags: Sequence[str] = ()) -> Any:
@@ -64,12 +66,34 @@ def map_leaves(
     for i, column in enumerate(columns):
         if i not in free and not all(map(_fits, leaves, column)):
             raise ValueError(_misfit(name, tree, leaves, column, of))
+    if of == STEPPED:
+        leaves = [leaf if leaf is None else as_float(leaf) for leaf in leaves]
     rows = zip(leaves, *columns[: len(rest)], strict=True)
     results = [fn(*row) if row[0] is not None else _without_gradient(row, outputs, fresh) for row in rows]
     if outputs == 1:
         return treedef.unflatten(results)
     trees = zip(*results, strict=True) if results else [()] * outputs
     return [treedef.unflatten(column) for column in trees]
+
+
+def map_pairs(name: str, fn: Callable[..., Any], *trees: Any, exact: bool = False) -> Any:
+    """`jax.tree.map`, with an error that names function and path where shapes do not broadcast (or do not agree)."""
+
+    def leaf(path, *parts):
+        shapes = [jnp.shape(x) for x in parts if x is not None]
+        if len(set(shapes)) > 1 and (exact or not _broadcast(shapes)):
+            at = f" at {path_name(path)}" if path else ""
+            fit = "the same shape" if exact else "shapes that broadcast"
+            raise ValueError(f"{name}: the leaves{at} must have {fit}, got {' and '.join(map(str, shapes))}")
+        return fn(*parts)
+
+    return jax.tree_util.tree_map_with_path(leaf, *trees)
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> bool:
+    rank = max(map(len, shapes))
+    columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    return all(len(set(sizes) - {1}) <= 1 for sizes in columns)
 
 
 def check_alike(name: str, tree: Any, other: Any, of: tuple[str, str]) -> None:
@@ -185,8 +209,40 @@ def _rsqrt_jvp(primals, tangents):
     return rsqrt(x), slope.astype(x.dtype) * x_dot
 
 
+def is_known(x: Any) -> bool:
+    """Whether a hyperparameter is one number that is known while tracing."""
+    if isinstance(x, jax.core.Tracer | bool | np.bool_):
+        return False
+    return isinstance(x, int | float | np.number) or (isinstance(x, jax.Array | np.ndarray) and x.ndim == 0)
+
+
+def as_float(x: Any) -> Any:
+    """Integers and bools as floats, so that steps of them are not rounded to 0; all else as it is."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)):
+        return x
+    return jnp.asarray(x, jnp.result_type(float))
+
+
+def own_dtype(x: Any) -> Any:
+    """The dtype of a parameter as a part of a state has it: its own, or float for integers."""
+    dtype = jnp.result_type(x)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(float)
+
+
+def is_narrow(dtype: Any) -> bool:
+    """Whether a dtype is a float of 16 bits or fewer."""
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize <= 2
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """16-bit floats in float32, where squares and sums neither overflow nor lose what is added."""
+    return x.astype(jnp.float32) if is_narrow(x.dtype) else as_float(x)
+
+
 def abs_sq(x: jax.Array) -> jax.Array:
-    """|x|², real for complex x, with a derivative at 0."""
+    """|x|², real for complex x and in float32 at least, with a derivative at 0."""
+    x = widened(x)
     if jnp.iscomplexobj(x):
         return jnp.square(jnp.real(x)) + jnp.square(jnp.imag(x))
     return jnp.square(x)
@@ -208,14 +264,20 @@ def varying_like(constant: Any, data: Any) -> jax.Array:
     return jnp.where(any_of_it, constant, constant)
 
 
+def filled_like(x: Any, fill_value: Any, dtype: Any) -> jax.Array:
+    """A constant shaped and sharded as `x`. In a jitted function only the compiler knows how that is sharded."""
+    constant = jnp.full_like(x, fill_value, dtype=dtype)
+    return shard_alike(x, constant)[1] if isinstance(x, jax.core.Tracer) and constant.ndim else constant
+
+
 def zeros_like(tree: Any, dtype: Any = None) -> Any:
-    """Zeros shaped, typed and sharded as the tree."""
-    return jax.tree.map(lambda x: jnp.zeros_like(x, dtype=dtype), tree)
+    """Zeros shaped, typed and sharded as the tree; floats for integers."""
+    return full_like(tree, 0, dtype)
 
 
 def full_like(tree: Any, fill_value: Any, dtype: Any = None) -> Any:
-    """Constant leaves shaped, typed and sharded as the tree."""
-    return jax.tree.map(lambda x: jnp.full_like(x, fill_value, dtype=dtype), tree)
+    """Constant leaves shaped, typed and sharded as the tree; floats for integers."""
+    return jax.tree.map(lambda x: filled_like(x, fill_value, own_dtype(x) if dtype is None else dtype), tree)
 
 
 def real_vdot(tree: Any, other: Any) -> jax.Array:

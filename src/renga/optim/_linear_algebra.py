@@ -1,30 +1,31 @@
 """Small problems of linear algebra: dominant eigenvalue, inverse roots, non-negative least squares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 from renga._core.checks import check_shapes
-from renga.optim._leaves import varying_like
+from renga.optim import _tree
+from renga.optim._leaves import as_float, varying_like
 
 
 def power_iteration(
-    matrix: Array,
+    matrix: Array | Callable[[PyTree], PyTree],
     *,
-    v0: Array | None = None,
+    v0: PyTree | None = None,
     num_iters: int = 100,
     error_tolerance: ArrayLike = 1e-6,
     precision: lax.Precision = lax.Precision.HIGHEST,
     key: Array | None = None,
-) -> tuple[Array, Array]:
+) -> tuple[Array, PyTree]:
     """The eigenvalue of largest modulus of a symmetric matrix, and its eigenvector.
 
     Args:
-      matrix: a symmetric matrix [N, N].
-      v0: the first vector [N]; random by default.
+      matrix: a symmetric matrix [N, N], or a function that multiplies a vector, which may be any tree, by it.
+      v0: the first vector [N], or a tree; random by default. A function needs it.
       num_iters: the largest number of iterations.
       error_tolerance: iteration ends when the vector is an eigenvector to this precision.
       precision: of the products.
@@ -34,7 +35,7 @@ def power_iteration(
       The eigenvalue and the eigenvector of norm 1.
 
     Raises:
-      ValueError: if the shapes do not match.
+      ValueError: if the shapes do not match, or a function comes without `v0`.
 
     Example:
       >>> value, vector = power_iteration(jnp.diag(jnp.array([1.0, 3.0])))
@@ -44,12 +45,22 @@ def power_iteration(
     References:
       Golub & Van Loan, "Matrix Computations", section 7.3.1.
     """
-    check_shapes("power_iteration", matrix=(matrix, "N N"), v0=(v0, "N"))
-    if v0 is None:
-        key = jax.random.key(0) if key is None else key
-        v0 = jax.random.uniform(key, matrix.shape[-1:], matrix.dtype, -1.0, 1.0)
-    unit = lambda v: v / jnp.linalg.norm(v)
-    v0 = jnp.asarray(v0)
+    if callable(matrix):
+        if v0 is None:
+            raise ValueError("power_iteration: v0 must be given where matrix is a function, got None")
+        multiply = matrix
+    else:
+        check_shapes("power_iteration", matrix=(matrix, "N N"), v0=(v0, "N"))
+        matrix = as_float(jnp.asarray(matrix))
+        _check_size("power_iteration", matrix)
+        multiply = lambda v: jnp.matmul(matrix, v, precision=precision)
+        if v0 is None:
+            key = jax.random.key(0) if key is None else key
+            v0 = jax.random.uniform(key, matrix.shape[-1:], matrix.dtype, -1.0, 1.0)
+    v0 = jax.tree.map(lambda x: as_float(jnp.asarray(x)), v0)
+    scaled = lambda factor, v: jax.tree.map(lambda x: (factor * x).astype(x.dtype), v)
+    unit = lambda v: scaled(1 / _tree.norm(v), v)
+    dot = lambda v, w: jnp.real(jnp.asarray(_tree.vdot(v, w)))
 
     def cond(carry):
         i, _, _, _, running = carry
@@ -58,13 +69,15 @@ def power_iteration(
     def body(carry):
         i, v, product, _, _ = carry
         v = unit(v)
-        product = jnp.matmul(matrix, v, precision=precision)
-        value = jnp.vdot(v, product, precision=precision)
-        return i + 1, product, v, value, jnp.linalg.norm(product - value * v) > error_tolerance
+        product = multiply(v)
+        value = dot(v, product)
+        distance = _tree.norm(jax.tree.map(lambda p, x: p - (value * x).astype(x.dtype), product, v))
+        return i + 1, product, v, value, distance > error_tolerance
 
-    first = jnp.matmul(matrix, v0, precision=precision)
-    zero, true = varying_like(jnp.zeros([], v0.dtype), first), varying_like(True, first)
-    start = (0, first, varying_like(v0, first), zero, true)
+    first = multiply(v0)
+    seed = jax.tree.leaves(first)[0]
+    zero, true = varying_like(jnp.zeros_like(dot(v0, first)), seed), varying_like(True, seed)
+    start = (0, first, jax.tree.map(lambda x: varying_like(x, seed), v0), zero, true)
     _, product, _, value, _ = lax.while_loop(cond, body, start)
     return value, unit(product)
 
@@ -104,6 +117,8 @@ def matrix_inverse_pth_root(
       Iannazzo, "On the Newton Method for the Matrix pth Root", 2006, section 4.
     """
     check_shapes("matrix_inverse_pth_root", matrix=(matrix, "N N"))
+    matrix = as_float(jnp.asarray(matrix))
+    _check_size("matrix_inverse_pth_root", matrix)
     N, dtype = matrix.shape[0], matrix.dtype
     identity = jnp.eye(N, dtype=dtype)
     if N == 1:
@@ -141,18 +156,23 @@ def matrix_inverse_pth_root(
     return jnp.where(converging, h, before), error
 
 
+def _check_size(name: str, matrix: Array) -> None:
+    if not matrix.size:
+        raise ValueError(f"{name}: matrix must have at least one row, got shape {matrix.shape}")
+
+
 def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | None = None) -> Array:
     """Non-negative least squares: the x ≥ 0 with the smallest ‖A x - b‖², by accelerated projected gradients.
 
     Args:
       A: [M, N].
-      b: [M].
+      b: [M], or [M, K] for K problems at once.
       iters: number of iterations.
       unroll: iterations in one step of the compiled loop.
       L: a bound on the eigenvalues of AᵀA; the squared Frobenius norm by default.
 
     Returns:
-      x [N].
+      x [N], or [N, K].
 
     Raises:
       ValueError: if the shapes do not match.
@@ -164,9 +184,10 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | 
     References:
       Beck & Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", 2009, section 4.
     """
-    check_shapes("nnls", A=(A, "M N"), b=(b, "M"))
-    if not jnp.shape(A)[1]:
-        return jnp.zeros(0, A.dtype)
+    A, b = as_float(jnp.asarray(A)), as_float(jnp.asarray(b))
+    check_shapes("nnls", A=(A, "M N"), b=(b, "M K" if b.ndim == 2 else "M"))
+    if not A.shape[1]:
+        return jnp.zeros((0, *b.shape[1:]), A.dtype)
     Q, q = A.T @ A, A.T @ b
     bound = jnp.linalg.norm(Q) if L is None else L
 
@@ -176,7 +197,7 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: ArrayLike | 
         new_t = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
         return new, new + (t - 1) / new_t * (new - x), new_t
 
-    x = varying_like(jnp.zeros(A.shape[1], jnp.result_type(A, b)), q)
+    x = varying_like(jnp.zeros(q.shape, jnp.result_type(A, b)), q)
     return lax.fori_loop(0, iters, step, (x, x, jnp.ones([], x.dtype)), unroll=unroll)[0]
 
 
@@ -184,7 +205,13 @@ class MultiNormalDiagFromLogScale:
     """A normal distribution with independent elements; see `multi_normal`."""
 
     def __init__(self, loc: Array, log_scale: Array):
-        self._shape = jnp.broadcast_shapes(jnp.shape(loc), jnp.shape(log_scale))
+        try:
+            self._shape = jnp.broadcast_shapes(jnp.shape(loc), jnp.shape(log_scale))
+        except ValueError as error:
+            raise ValueError(
+                f"multi_normal: loc and log_scale must have shapes that broadcast, got {jnp.shape(loc)} "
+                f"and {jnp.shape(log_scale)}"
+            ) from error
         self.loc = loc
         self.log_scale = log_scale
 

@@ -2,9 +2,11 @@
 # ruff: noqa: N801
 
 import dataclasses
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -34,6 +36,24 @@ class MaskedState(NamedTuple):
     inner_state: Any
 
 
+def made_tree(given: Any, params: Any) -> Any:
+    """A tree of masks or labels that is given as such, or by a function of the parameters.
+
+    A module may be both a tree and callable. It is taken for a tree where its leaves can be masks or labels.
+    """
+    if not callable(given):
+        return given
+    leaves = jax.tree.leaves(given)
+    is_function = isinstance(given, jax.tree_util.Partial) or not leaves
+    return given(params) if is_function or not all(map(_can_be_label, leaves)) else given
+
+
+def _can_be_label(leaf: Any) -> bool:
+    if isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        return jnp.issubdtype(leaf.dtype, jnp.bool_)
+    return isinstance(leaf, Hashable) and not isinstance(leaf, float | complex) and not callable(leaf)
+
+
 def mask_tree(name: str, mask: Any, tree: Any) -> Any:
     """The tree with `MaskedNode()` wherever the mask is False.
 
@@ -42,7 +62,7 @@ def mask_tree(name: str, mask: Any, tree: Any) -> Any:
     """
 
     def choose(keep: Any, subtree: Any) -> Any:
-        if not isinstance(keep, bool | np.bool_ | jax.Array | np.ndarray):
+        if not isinstance(keep, bool | int | np.bool_ | np.integer | jax.Array | np.ndarray):
             raise ValueError(f"{name}: the leaves of mask must be bools, got {keep!r} of type {type(keep).__name__}")
         return subtree if keep else MaskedNode()
 
@@ -108,9 +128,7 @@ class masked(GradientTransformationExtraArgs):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
     def _mask_for(self, tree: Any) -> Any:
-        if callable(self.mask) and not isinstance(tree, ParamsMarker):
-            return self.mask(tree)
-        return self.mask
+        return self.mask if isinstance(tree, ParamsMarker) else made_tree(self.mask, tree)
 
     def init(self, params):
         """Makes the inner state for the visible leaves."""

@@ -1,5 +1,6 @@
 """Exponential averages of powers of the gradient."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,8 +10,13 @@ from jaxtyping import ArrayLike, PyTree
 from renga.optim._leaves import (
     abs_sq,
     complement,
+    filled_like,
+    is_known,
+    is_narrow,
     leafwise,
     map_leaves,
+    own_dtype,
+    widened,
 )
 
 
@@ -24,52 +30,50 @@ def loses_decay(dtype: Any, decay: Any) -> bool:
     return True  # a traced decay could be anything
 
 
-def moment_zeros(name: str, params: Any, decay: Any, dtype: Any = None) -> Any:
+def moment_zeros(params: Any, decay: Any, dtype: Any = None) -> Any:
     """Zero moments like the parameters, or in `dtype`.
 
-    An average of 16-bit gradients whose decay would vanish in rounding (0.999 in bfloat16: the
-    step 0.001 m is below half a unit in the last place) is kept in float32.
-
-    Raises:
-      ValueError: if the caller insists on such a dtype.
+    An average whose decay would vanish in the rounding of 16 bits (0.999 in bfloat16: the step 0.001 m is below half a
+    unit in the last place) is kept in float32, whatever the dtype that is asked for: it would stand still.
     """
-    if dtype is not None and isinstance(decay, float) and loses_decay(dtype, decay):
-        raise ValueError(
-            f"{name}: an average with decay {decay} in {jnp.dtype(dtype).name} never decays, "
-            "because each step is rounded away; take float32, or state_dtype(..., "
-            "rounding='stochastic')"
-        )
+    known = is_known(decay)
 
     def zeros(p):
-        own = jnp.result_type(p) if dtype is None else dtype
-        return jnp.zeros_like(p, dtype=jnp.float32 if dtype is None and loses_decay(own, decay) else dtype)
+        own = own_dtype(p) if dtype is None else jnp.dtype(dtype)
+        lost = (known or dtype is None) and loses_decay(own, float(decay) if known and dtype is not None else decay)
+        return filled_like(p, 0, jnp.float32 if lost else own)
 
     return jax.tree.map(zeros, params)
 
 
+def _mixed(g: Any, m: Any) -> Any:
+    """The dtype of an average: that of both, but a float."""
+    return jnp.promote_types(own_dtype(g), own_dtype(m))
+
+
 @leafwise(flags=("order",))
 def _moment(g, m, decay, rest, order):
-    return (rest * g**order + decay * m).astype(m.dtype)
+    return (rest * widened(g) ** order + decay * m).astype(_mixed(g, m))
 
 
 @leafwise(flags=("order",))
 def _norm_moment(g, m, decay, rest, order):
     power = abs_sq(g) ** (order / 2) if jnp.iscomplexobj(g) and order != 2 else _real_power(g, order)
-    return (rest * power + decay * m).astype(m.dtype)
+    return (rest * power + decay * m).astype(_mixed(jnp.real(g), m))
 
 
 def _real_power(g, order):
-    return abs_sq(g) if order == 2 else g**order
+    return abs_sq(g) if order == 2 else widened(g) ** order
 
 
 @leafwise
 def _infinity_moment(g, m, decay, eps):
-    return jnp.maximum(jnp.abs(g) + eps, decay * m).astype(m.dtype)
+    return jnp.maximum(jnp.abs(g) + eps, decay * m).astype(_mixed(jnp.real(g), m))
 
 
 @leafwise
 def _corrected(m, scale):
-    return (m / scale).astype(m.dtype)
+    return (m / scale).astype(own_dtype(m))
 
 
 def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int) -> PyTree:
@@ -82,7 +86,7 @@ def update_moment(updates: PyTree, moments: PyTree, decay: ArrayLike, order: int
       order: the power o.
 
     Returns:
-      The new averages, in the dtype of the old.
+      The new averages.
 
     Example:
       >>> update_moment({"w": jnp.array(2.0)}, {"w": jnp.array(0.0)}, 0.5, 2)
@@ -102,7 +106,7 @@ def update_moment_per_elem_norm(updates: PyTree, moments: PyTree, decay: ArrayLi
       order: the power o.
 
     Returns:
-      The new averages, in the dtype of the old.
+      The new averages.
 
     Example:
       >>> update_moment_per_elem_norm(jnp.array(3.0 + 4.0j), jnp.array(0.0), 0.0, 2)
@@ -155,8 +159,17 @@ def bias_correction(moment: PyTree, decay: ArrayLike, count: ArrayLike) -> PyTre
 
 
 def correction(decay: Any, count: Any) -> Any:
-    """1 - βᵗ."""
-    return 1 - decay ** jnp.asarray(count)
+    """1 - βᵗ, as -expm1(t log β): for β near 1 the difference would lose its digits."""
+    count = jnp.asarray(count)
+    if isinstance(decay, int | float):
+        if not 0 < decay < 1:
+            return 1 - decay**count
+        return -jnp.expm1(count * math.log(decay))
+    decay = jnp.asarray(decay)
+    inside = (decay > 0) & (decay <= 1)
+    # Outside, and for the derivative at 0, the power itself.
+    exact = -jnp.expm1(count * jnp.log(jnp.where(inside, decay, 1)))
+    return jnp.where(inside, exact, 1 - jnp.where(inside, 0.5, decay) ** count)
 
 
 def safe_increment(count: ArrayLike) -> jax.Array:
@@ -208,12 +221,11 @@ def _arrays(tree: Any) -> Any:
     return jax.tree.map(jnp.asarray, tree)
 
 
-def sum_zeros(params: Any) -> Any:
-    """Zero sums like the parameters, in float32 where 16 bits would soon swallow what is added."""
+def sum_zeros(params: Any, fill: Any = 0) -> Any:
+    """Sums like the parameters, in float32 where 16 bits would soon swallow what is added, or overflow."""
 
-    def zeros(p):
-        dtype = jnp.result_type(p)
-        narrow = jnp.issubdtype(dtype, jnp.inexact) and dtype.itemsize <= 2
-        return jnp.zeros_like(p, dtype=jnp.float32 if narrow else None)
+    def start(p):
+        dtype = own_dtype(p)
+        return filled_like(p, fill, jnp.float32 if is_narrow(dtype) else dtype)
 
-    return jax.tree.map(zeros, params)
+    return jax.tree.map(start, params)

@@ -1,7 +1,7 @@
 """Averages of gradients as steps: momentum, exponential averages, and the optimisers made of them."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
@@ -14,6 +14,7 @@ from renga.optim._moments import (
     safe_increment,
     zero_count,
 )
+from renga.optim._ranges import Range, need_rate
 from renga.optim._scale import scale_by_learning_rate, scale_by_sign
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
@@ -57,6 +58,8 @@ class trace(GradientTransformationExtraArgs):
       Sutskever et al., "On the importance of initialization and momentum in deep learning",
       2013, eq. 1-2 and 3-4 (up to the learning rate, which follows later in the chain).
     """
+
+    _ranges: ClassVar = {"decay": Range("in [-1, 1]", lambda x: -1 <= x <= 1)}
 
     decay: ArrayLike
     nesterov: bool = static(default=False)
@@ -108,7 +111,7 @@ class ema(GradientTransformationExtraArgs):
 
     def init(self, params):
         """A zero average."""
-        zeros = moment_zeros("ema", params, self.decay, self.accumulator_dtype)
+        zeros = moment_zeros(params, self.decay, self.accumulator_dtype)
         return EmaState(zero_count(), zeros)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -153,7 +156,7 @@ def sgd(
         momentum_tx = identity()
     else:
         momentum_tx = trace(momentum, nesterov, accumulator_dtype)
-    return chain(momentum_tx, scale_by_learning_rate(learning_rate))
+    return chain(momentum_tx, scale_by_learning_rate(need_rate("sgd", learning_rate)))
 
 
 def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
@@ -173,7 +176,7 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs
     References:
       Bernstein et al., "signSGD", https://arxiv.org/abs/1802.04434, algorithm 1.
     """
-    return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
+    return chain(scale_by_sign(), scale_by_learning_rate(need_rate("sign_sgd", learning_rate)))
 
 
 def signum(
@@ -202,5 +205,5 @@ def signum(
     return chain(
         ema(beta, accumulator_dtype=accumulator_dtype),
         scale_by_sign(),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("signum", learning_rate)),
     )

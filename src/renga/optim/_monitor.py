@@ -85,7 +85,7 @@ class monitor(GradientTransformationExtraArgs):
         """Zero measures."""
         states = tuple(tx.init(params) for tx in self.measures)
         if isinstance(params, ParamsMarker):
-            return MonitorState({}, states)
+            return MonitorState(dict.fromkeys(self.names, 0.0), states)
         shapes = jax.eval_shape(lambda p, s: self._measure(p, s, p)[0], params, states)
         return MonitorState(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), states)
 

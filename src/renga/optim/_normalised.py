@@ -12,6 +12,7 @@ from renga.optim._clip import global_norm
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, need_params, sqrt
 from renga.optim._moments import moment_zeros, safe_increment, zero_count
 from renga.optim._norms import safe_norm
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import static, value
@@ -73,7 +74,7 @@ class scale_by_novograd(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero momentum; one number a leaf for the norm."""
-        mu = moment_zeros("scale_by_novograd", params, self.b1, self.mu_dtype)
+        mu = moment_zeros(params, self.b1, self.mu_dtype)
         nu = jax.tree.map(lambda _: jnp.zeros([], jnp.result_type(float)), params)
         return ScaleByNovogradState(zero_count(), mu, nu)
 
@@ -117,7 +118,10 @@ def novograd(
       Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments",
       https://arxiv.org/abs/1905.11286, algorithm 1.
     """
-    return chain(scale_by_novograd(b1, b2, eps, eps_root, weight_decay), scale_by_learning_rate(learning_rate))
+    return chain(
+        scale_by_novograd(b1, b2, eps, eps_root, weight_decay),
+        scale_by_learning_rate(need_rate("novograd", learning_rate)),
+    )
 
 
 class ScaleByDistanceOverGradientsState(NamedTuple):
@@ -133,7 +137,7 @@ def _dog(g, dist, total, start, p, eps, global_scale):
     far = jnp.maximum(dist, safe_norm(start - p.astype(start.dtype), 0.0))
     new_total = total + jnp.sum(abs_sq(g))
     u = global_scale * far / sqrt(new_total + eps) * g
-    return u.astype(g.dtype), far.astype(dist.dtype), new_total.astype(total.dtype)
+    return u.reshape(g.shape).astype(g.dtype), far.astype(dist.dtype), new_total.astype(total.dtype)
 
 
 @value
@@ -174,7 +178,7 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
     def init(self, params):
         """Remembers where the parameters start."""
         return ScaleByDistanceOverGradientsState(
-            max_dist=jax.tree.map(lambda p: self.reps_rel * (1 + safe_norm(p, 0.0)), params),
+            max_dist=jax.tree.map(lambda p: self.reps_rel * (1 + safe_norm(self._start(p), 0.0)), params),
             grad_sum_of_squares=jax.tree.map(lambda _: jnp.zeros(1, self.param_dtype), params),
             init_params=jax.tree.map(self._start, params),
         )

@@ -9,12 +9,13 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
-from renga.optim._clip import global_norm
+from renga.optim._clip import global_norm, in_range, norm_dtype, where_too_large
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt, widened
 from renga.optim._masking import masked
 from renga.optim._momentum import trace
-from renga.optim._scale import scale_by_learning_rate
+from renga.optim._ranges import need_rate
+from renga.optim._scale import remembering, scale_by_learning_rate
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import is_schedule, value
 
@@ -46,7 +47,21 @@ def safe_norm(
       >>> jax.grad(safe_norm)(jnp.zeros(2), 0.0)
       Array([0., 0.], dtype=float32)
     """
-    x = jnp.asarray(x)
+    array = jnp.asarray(x)
+    wide = widened(array)
+    plain = _safe_norm(wide, min_norm, ord, axis, keepdims)
+    scaled = lambda top: top * _safe_norm(wide / top, min_norm / top, ord, axis, keepdims)
+    return where_too_large(plain, scaled, wide).astype(norm_dtype(array))
+
+
+def _safe_norm(
+    x: Array,
+    min_norm: ArrayLike,
+    ord: int | float | str | None = None,
+    axis: int | tuple[int, ...] | None = None,
+    keepdims: bool = False,
+) -> Array:
+    """`safe_norm` of what is known to be far from the ends of the range."""
     norm = jnp.linalg.norm(jax.lax.stop_gradient(x), ord=ord, axis=axis, keepdims=True)
     small = norm <= min_norm
     masked_x = jnp.where(small, jnp.ones_like(x), x)
@@ -70,13 +85,15 @@ def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
       >>> safe_root_mean_squares(jnp.array([2.0, -2.0]), 1.0)
       Array(2., dtype=float32)
     """
-    rms = sqrt(jnp.mean(abs_sq(jnp.asarray(x))))
-    return jnp.where(rms <= min_rms, jnp.asarray(min_rms, rms.dtype), rms)
+    array = jnp.asarray(x)
+    wide = widened(array)
+    rms = in_range(lambda x: sqrt(jnp.mean(abs_sq(x))), wide)
+    return jnp.where(rms <= min_rms, jnp.asarray(min_rms, rms.dtype), rms).astype(norm_dtype(array))
 
 
 @leafwise
 def _trust(g, p, min_norm, coefficient, eps):
-    p_norm, g_norm = safe_norm(p, min_norm), safe_norm(g, min_norm)
+    p_norm, g_norm = _safe_norm(widened(p), min_norm), _safe_norm(widened(g), min_norm)
     zero = (p_norm == 0) | (g_norm == 0)
     ratio = coefficient * p_norm / jnp.where(zero, 1, g_norm + eps)
     return (g * jnp.where(zero, 1, ratio)).astype(g.dtype)
@@ -156,7 +173,7 @@ def lamb(
         scale_by_adam(b1, b2, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
         scale_by_trust_ratio(),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("lamb", learning_rate)),
     )
 
 
@@ -196,7 +213,7 @@ def lars(
     return chain(
         add_decayed_weights(weight_decay, mask=weight_decay_mask),
         masked(scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("lars", learning_rate)),
         trace(momentum, nesterov),
     )
 
@@ -229,12 +246,13 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: ArrayLike = 1e-6) -> Grad
         decay = lambda count: shrink(learning_rate(count)) - 1
     else:
         step, decay = learning_rate * shrink(learning_rate), shrink(learning_rate) - 1
-    return chain(scale_by_trust_ratio(min_norm), scale_by_learning_rate(step), add_decayed_weights(decay))
+    downhill = remembering(scale_by_learning_rate(step), learning_rate)
+    return chain(scale_by_trust_ratio(min_norm), downhill, add_decayed_weights(decay))
 
 
 @leafwise
 def _by_norm(g, p, min_scale):
-    return (g * safe_norm(p, min_scale)).astype(g.dtype)
+    return (g * _safe_norm(widened(p), min_scale)).astype(g.dtype)
 
 
 @value
@@ -264,7 +282,7 @@ class scale_by_param_block_norm(GradientTransformationExtraArgs):
 
 @leafwise
 def _by_rms(g, p, min_scale):
-    return (g * safe_root_mean_squares(p, min_scale)).astype(g.dtype)
+    return (g * jnp.maximum(sqrt(jnp.mean(abs_sq(p))), min_scale)).astype(g.dtype)
 
 
 @value

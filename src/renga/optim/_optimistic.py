@@ -14,11 +14,12 @@ from renga.optim._chain import chain
 from renga.optim._clip import global_norm
 from renga.optim._leaves import leafwise, map_leaves, zeros_like
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._momentum import sgd
-from renga.optim._scale import scale_by_learning_rate, scale_tree
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._ranges import need_rate
+from renga.optim._rates import rate_state
+from renga.optim._scale import descent, scale_by_learning_rate, scale_tree
+from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
 from renga.optim._tree_make import random_like
-from renga.optim._value import is_schedule, static, steps, value
+from renga.optim._value import at_step, is_schedule, static, steps, value
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
@@ -91,7 +92,10 @@ def optimistic_gradient_descent(
       Mokhtari et al., "A Unified Analysis of Extra-gradient and Optimistic Gradient Methods",
       https://arxiv.org/abs/1901.08511, eq. 10.
     """
-    return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
+    return chain(
+        scale_by_optimistic_gradient(alpha, beta),
+        scale_by_learning_rate(need_rate("optimistic_gradient_descent", learning_rate)),
+    )
 
 
 def optimistic_adam(
@@ -131,6 +135,7 @@ def optimistic_adam(
     References:
       Daskalakis et al., "Training GANs with Optimism", https://arxiv.org/abs/1711.00141, algorithm 1.
     """
+    need_rate("optimistic_adam", learning_rate)
     if is_schedule(learning_rate) or is_schedule(optimism):
         raise ValueError(
             "optimistic_adam: learning_rate and optimism must be numbers, got a schedule; "
@@ -182,7 +187,7 @@ def optimistic_adam_v2(
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         scale_by_optimistic_gradient(alpha, beta),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("optimistic_adam_v2", learning_rate)),
     )
 
 
@@ -223,6 +228,10 @@ class scale_by_polyak(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, *, value=None, **extra_args):
         """Scales by the step size."""
+        return scale_tree("scale_by_polyak", updates, self.rate(updates, value)), state
+
+    def rate(self, updates: Any, value: Any) -> Array:
+        """The step size."""
         if value is None:
             raise ValueError("scale_by_polyak: update needs the loss, call update(updates, state, params, value=loss)")
         square = global_norm(updates) ** 2
@@ -230,8 +239,32 @@ class scale_by_polyak(GradientTransformationExtraArgs):
         gap = jnp.maximum(gap, 0.0) if self.variant == "sps+" else gap
         zero = square == 0
         rate = jnp.where(zero, 0.0, gap / jnp.where(zero, 1.0, square + self.eps))
-        rate = jnp.minimum(rate, self.max_learning_rate)
-        return scale_tree("scale_by_polyak", updates, rate), state
+        return jnp.minimum(rate, self.max_learning_rate)
+
+
+@value
+class _polyak_sgd(GradientTransformationExtraArgs):
+    """Gradient descent along Polyak's step; its learning rate is known in each step only."""
+
+    descent: Any
+    polyak: scale_by_polyak
+    scaling: ScalarOrSchedule
+
+    def init(self, params):
+        """The states of the two parts, and the largest learning rate."""
+        rate = self.polyak.max_learning_rate * at_step(self.scaling, zero_count())
+        return self.descent.init(params), rate_state(rate)
+
+    def update(self, updates, state, params=None, *, value=None, **extra_args):
+        """Steps, and keeps the rate."""
+        before, _ = state
+        updates, after = self.descent.update(updates, before, params)
+        rate = self.polyak.rate(updates, value)
+        scaled = scale_tree("polyak_sgd", updates, rate, params)
+        return scaled, (after, rate_state(rate * at_step(self.scaling, before[1][0] if before[1] else None)))
+
+    def __repr__(self) -> str:
+        return repr(chain(self.descent, self.polyak))
 
 
 def polyak_sgd(
@@ -261,7 +294,9 @@ def polyak_sgd(
     References:
       Loizou et al., "Stochastic Polyak Step-size for SGD", https://arxiv.org/abs/2002.10542, eq. SPS_max.
     """
-    return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))
+    return _polyak_sgd(
+        chain(identity(), descent(scaling)), scale_by_polyak(f_min, max_learning_rate, eps, variant), scaling
+    )
 
 
 class AddNoiseState(NamedTuple):
@@ -272,11 +307,13 @@ class AddNoiseState(NamedTuple):
 
 
 def as_key(name: str, key: Any, seed: Any) -> Any:
-    """A key from `key` (a key or an int) or `seed`."""
-    if (key is None) == (seed is None):
-        raise ValueError(f"{name}: exactly one of key and seed must be given, got key={key!r}, seed={seed!r}")
-    key = seed if key is None else key
-    return jax.random.key(key) if isinstance(key, int) else key
+    """A key from `key` (a key or an int) or `seed`; from 0 if there is neither."""
+    if key is not None and seed is not None:
+        raise ValueError(f"{name}: only one of key and seed may be given, got key={key!r}, seed={seed!r}")
+    key = next((given for given in (key, seed) if given is not None), 0)
+    # A number may come as an array, out of a state that holds hyperparameters.
+    is_number = isinstance(key, int) or (jnp.ndim(key) == 0 and jnp.issubdtype(jnp.result_type(key), jnp.integer))
+    return jax.random.key(key) if is_number else key
 
 
 @value
@@ -287,10 +324,10 @@ class add_noise(GradientTransformationExtraArgs):
       eta: η.
       gamma: γ.
       key: a random key, or an int to make one of.
-      seed: an int instead of the key.
+      seed: an int instead of the key; without either it is 0.
 
     Raises:
-      ValueError: if not exactly one of `key` and `seed` is given.
+      ValueError: if both `key` and `seed` are given.
 
     Example:
       >>> tx = add_noise(0.0, 0.55, key=jax.random.key(0))
@@ -306,7 +343,7 @@ class add_noise(GradientTransformationExtraArgs):
     gamma: ArrayLike
     key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: int | None = steps(default=None)
+    seed: ArrayLike | None = steps(default=None)
 
     def __post_init__(self):
         as_key("add_noise", self.key, self.seed)
@@ -331,7 +368,7 @@ def noisy_sgd(
     gamma: ArrayLike = 0.55,
     key: Array | int | None = None,
     *,
-    seed: int | None = None,
+    seed: ArrayLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent with noise that fades: uₜ = -α (gₜ + N(0, η / tᵞ)).
 
@@ -340,13 +377,13 @@ def noisy_sgd(
       eta: η.
       gamma: γ.
       key: a random key, or an int to make one of.
-      seed: an int instead of the key.
+      seed: an int instead of the key; without either it is 0.
 
     Returns:
       The optimiser.
 
     Raises:
-      ValueError: if not exactly one of `key` and `seed` is given.
+      ValueError: if both `key` and `seed` are given.
 
     Example:
       >>> tx = noisy_sgd(0.1, eta=0.0, key=jax.random.key(0))
@@ -357,7 +394,7 @@ def noisy_sgd(
       Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks",
       https://arxiv.org/abs/1511.06807, eq. 1.
     """
-    return chain(add_noise(eta, gamma, key, seed=seed), scale_by_learning_rate(learning_rate))
+    return chain(add_noise(eta, gamma, key, seed=seed), scale_by_learning_rate(need_rate("noisy_sgd", learning_rate)))
 
 
 class ApplyEvery(NamedTuple):
@@ -384,7 +421,7 @@ class apply_every(GradientTransformationExtraArgs):
       >>> tx = apply_every(2)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
       >>> u, tx.update(jnp.array(2.0), state)[0]
-      (Array(0., dtype=float32, weak_type=True), Array(3., dtype=float32, weak_type=True))
+      (Array(0., dtype=float32), Array(3., dtype=float32))
     """
 
     k: int = steps(default=1)

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from renga.optim._chain import show_members
 from renga.optim._leaves import paths
-from renga.optim._masking import ParamsMarker, masked, tree_of_paths
+from renga.optim._masking import ParamsMarker, made_tree, masked, tree_of_paths
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
     set_to_zero,
@@ -110,7 +110,7 @@ class partition(GradientTransformationExtraArgs):
         if self.param_labels is None:
             # pyrefly: ignore[bad-argument-type]
             return _label_by_path(self.labels, params)
-        labels = self.param_labels(params) if callable(self.param_labels) else self.param_labels
+        labels = made_tree(self.param_labels, params)
         unknown = {label: None for label in jax.tree.leaves(labels) if label not in self.labels}
         if unknown:
             where = [
@@ -204,7 +204,6 @@ def selective_transform(
     name = lambda frozen: "freeze" if frozen else "train"
 
     def labels(params):
-        mask = freeze_mask(params) if callable(freeze_mask) else freeze_mask
-        return jax.tree.map(name, mask)
+        return jax.tree.map(name, made_tree(freeze_mask, params))
 
     return partition({"train": optimizer, "freeze": set_to_zero()}, labels)

@@ -3,19 +3,20 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
-from renga.optim._leaves import abs_sq, complement, full_like, leafwise, map_leaves, sqrt
+from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
 from renga.optim._moments import (
     correction,
-    loses_decay,
+    moment_zeros,
     safe_increment,
+    sum_zeros,
     zero_count,
 )
 from renga.optim._momentum import trace
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
@@ -51,16 +52,6 @@ class ScaleByRStdDevWithCountState(NamedTuple):
     count: Any
     mu: Any
     nu: Any
-
-
-def _full_moment(params: Any, fill: Any, decay: Any) -> Any:
-    """Constant moments like the parameters; float32 where 16 bits would lose the decay."""
-
-    def leaf(p):
-        wide = loses_decay(jnp.result_type(p), decay)
-        return jnp.full_like(p, fill, dtype=jnp.float32 if wide else None)
-
-    return jax.tree.map(leaf, params)
 
 
 @leafwise(flags=("eps_in_sqrt",))
@@ -101,7 +92,7 @@ class scale_by_rms(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Moments at v₀."""
-        nu = _full_moment(params, self.initial_scale, self.decay)
+        nu = sum_zeros(params, self.initial_scale)
         if self.bias_correction:
             return ScaleByRmsWithCountState(zero_count(), nu)
         return ScaleByRmsState(nu)
@@ -166,8 +157,8 @@ class scale_by_stddev(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Moments at 0 and v₀."""
-        mu = _full_moment(params, 0, self.decay)
-        nu = _full_moment(params, self.initial_scale, self.decay)
+        mu = moment_zeros(params, self.decay)
+        nu = sum_zeros(params, self.initial_scale)
         if self.bias_correction:
             return ScaleByRStdDevWithCountState(zero_count(), mu, nu)
         return ScaleByRStdDevState(mu, nu)
@@ -235,7 +226,7 @@ def rmsprop(
     divide = scale_by_stddev if centered else scale_by_rms
     return chain(
         divide(decay, eps, initial_scale, eps_in_sqrt, bias_correction),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("rmsprop", learning_rate)),
         identity() if momentum is None else trace(momentum, nesterov),
     )
 
@@ -277,7 +268,7 @@ class scale_by_rss(GradientTransformationExtraArgs):
 
     def init(self, params):
         """The sum at its start."""
-        return ScaleByRssState(full_like(params, self.initial_accumulator_value))
+        return ScaleByRssState(sum_zeros(params, self.initial_accumulator_value))
 
     def update(self, updates, state, params=None, **extra_args):
         """Adds to the sum and divides by its root."""
@@ -312,5 +303,5 @@ def adagrad(
     """
     return chain(
         scale_by_rss(initial_accumulator_value, eps),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adagrad", learning_rate)),
     )

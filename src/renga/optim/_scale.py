@@ -10,13 +10,14 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from renga.optim._leaves import as_state_scalar, leafwise, map_leaves
 from renga.optim._moments import safe_increment, zero_count
+from renga.optim._rates import rate_state, with_rate
 from renga.optim._transformation import (
     EmptyState,
     GradientTransformationExtraArgs,
     ScalarOrSchedule,
     Schedule,
 )
-from renga.optim._value import is_schedule, static, value
+from renga.optim._value import at_step, is_schedule, static, value
 
 ScaleState = EmptyState
 
@@ -25,45 +26,6 @@ class ScaleByScheduleState(NamedTuple):
     """The state of `scale_by_schedule`."""
 
     count: Any  # steps taken
-
-
-class ScaleByLearningRateState(NamedTuple):
-    """The state of `scale_by_learning_rate`."""
-
-    effective_learning_rate: Any  # of the last step; before the first, of the first
-
-
-class ScheduledLearningRateState(ScaleByScheduleState):
-    """The state of `scale_by_learning_rate` with a schedule: that of the schedule, and its value."""
-
-    __slots__ = ()
-    _fields = ("count", "effective_learning_rate")
-
-    def __new__(cls, count: Any, effective_learning_rate: Any):
-        return tuple.__new__(cls, (count, effective_learning_rate))
-
-    @property
-    def effective_learning_rate(self) -> Any:
-        """The learning rate of the last step; before the first, of the first."""
-        # pyrefly: ignore[bad-index]
-        return self[1]
-
-    @classmethod
-    def _make(cls, iterable):
-        return cls(*iterable)
-
-    def _asdict(self):
-        return dict(zip(self._fields, self, strict=True))
-
-    def _replace(self, **changes):
-        return type(self)(**(self._asdict() | changes))
-
-    def __getnewargs__(self):
-        return tuple(self)
-
-    def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={part!r}" for name, part in self._asdict().items())
-        return f"{type(self).__name__}({inner})"
 
 
 @leafwise
@@ -156,9 +118,8 @@ class scale_by_learning_rate(GradientTransformationExtraArgs):
             return EmptyState()
         if is_schedule(self.learning_rate):
             count = zero_count()
-            rate = as_state_scalar(self.learning_rate(count))
-            return ScheduledLearningRateState(count, rate)
-        return ScaleByLearningRateState(as_state_scalar(self.learning_rate))
+            return with_rate(ScaleByScheduleState, (count,), as_state_scalar(self.learning_rate(count)))
+        return rate_state(self.learning_rate)
 
     def update(self, updates, state, params=None, **extra_args):
         """Multiplies, and keeps the rate."""
@@ -167,11 +128,43 @@ class scale_by_learning_rate(GradientTransformationExtraArgs):
             return updates, state
         if is_schedule(rate):
             rate = rate(state.count)
-            after = ScheduledLearningRateState(safe_increment(state.count), as_state_scalar(rate))
+            after = with_rate(ScaleByScheduleState, (safe_increment(state.count),), as_state_scalar(rate))
         else:
-            after = ScaleByLearningRateState(as_state_scalar(rate))
+            after = rate_state(rate)
         factor = -rate if self.flip_sign else rate
         return scale_tree("scale_by_learning_rate", updates, factor, params), after
+
+
+@value
+class remembering(GradientTransformationExtraArgs):
+    """A transformation that only remembers a learning rate which others around it apply."""
+
+    inner: Any
+    learning_rate: ScalarOrSchedule
+
+    def init(self, params):
+        """The inner state, with the first rate."""
+        return self._with_rate(self.inner.init(params), zero_count())
+
+    def update(self, updates, state, params=None, **extra_args):
+        """Updates, and keeps the rate."""
+        count = getattr(state, "count", None)
+        updates, after = self.inner.update(updates, state, params, **extra_args)
+        return updates, self._with_rate(after, count)
+
+    def _with_rate(self, state, count):
+        base = ScaleByScheduleState if isinstance(state, ScaleByScheduleState) else EmptyState
+        return with_rate(base, tuple(state), as_state_scalar(at_step(self.learning_rate, count)))
+
+    def __repr__(self) -> str:
+        return repr(self.inner)
+
+
+def descent(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
+    """Multiplies by -α as `scale_by_learning_rate`, where another part of the chain remembers α."""
+    if is_schedule(learning_rate):
+        return scale_by_schedule(lambda count: -learning_rate(count))
+    return scale(-learning_rate)
 
 
 @leafwise

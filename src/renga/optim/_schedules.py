@@ -3,17 +3,27 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_choice
+from renga.optim._ranges import ANY
 from renga.optim._value import Value, steps, value
 
 
 def _is_number(x: Any) -> bool:
     return isinstance(x, int | float)
+
+
+def _fits(steps: Any) -> Any:
+    """A count as it is; as a float where it is a number beyond the range of JAX's integers."""
+    if isinstance(steps, int | np.integer) and not isinstance(steps, bool):
+        limits = jnp.iinfo(jnp.result_type(int))
+        return steps if limits.min <= steps <= limits.max else float(steps)
+    return steps
 
 
 def _times(a: Any, b: Any) -> Any:
@@ -36,6 +46,8 @@ class constant_schedule(Value):
       >>> constant_schedule(0.1)(7)
       0.1
     """
+
+    _ranges: ClassVar = {"value": ANY}
 
     value: ArrayLike
 
@@ -74,10 +86,10 @@ class polynomial_schedule(Value):
         """The value at step `count`."""
         if _is_number(self.transition_steps) and self.transition_steps <= 0:
             return self.init_value
-        begin = self.transition_begin
+        begin, steps_ = _fits(self.transition_begin), _fits(self.transition_steps)
         begin = max(begin, 0) if _is_number(begin) else begin
-        passed = jnp.clip(count - begin, 0, self.transition_steps)
-        remaining = 1 - passed / self.transition_steps
+        passed = jnp.clip(_fits(count) - begin, 0, steps_)
+        remaining = 1 - passed / steps_
         return (self.init_value - self.end_value) * remaining**self.power + self.end_value
 
 
@@ -138,10 +150,10 @@ class exponential_decay(Value):
             return self.init_value
         if _is_number(self.decay_rate) and self.decay_rate == 0:
             return self.init_value
-        begin = self.transition_begin
+        begin = _fits(self.transition_begin)
         begin = max(begin, 0) if _is_number(begin) else begin
-        passed = jnp.asarray(count) - begin
-        power = passed / self.transition_steps
+        passed = jnp.asarray(_fits(count)) - begin
+        power = passed / _fits(self.transition_steps)
         if self.staircase:
             power = jnp.floor(power)
         power = jnp.where(passed > 0, power, 0)
@@ -188,7 +200,8 @@ class cosine_decay_schedule(Value):
 
     def __call__(self, count: ArrayLike) -> Array:
         """The value at step `count`."""
-        passed = jnp.minimum(count, self.decay_steps) / self.decay_steps
+        steps_ = _fits(self.decay_steps)
+        passed = jnp.minimum(_fits(count), steps_) / steps_
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * passed))
         # pyrefly: ignore[bad-return]
         return self.init_value * ((1 - self.alpha) * cosine**self.exponent + self.alpha)
@@ -196,7 +209,7 @@ class cosine_decay_schedule(Value):
 
 def _check_scales(name: str, scales: Mapping[int, ArrayLike] | None) -> None:
     for boundary, factor in (scales or {}).items():
-        if _is_number(factor) and factor < 0:
+        if _is_number(factor) and not factor >= 0:
             raise ValueError(f"{name}: boundaries_and_scales must hold non-negative scales, got {factor} at {boundary}")
 
 
@@ -227,7 +240,7 @@ class piecewise_constant_schedule(Value):
         """The value at step `count`."""
         current = self.init_value
         for boundary, factor in sorted((self.boundaries_and_scales or {}).items()):
-            current = jnp.where(jnp.asarray(count) < boundary, current, factor * current)
+            current = jnp.where(jnp.asarray(_fits(count)) < _fits(boundary), current, factor * current)
         return current
 
 
@@ -263,10 +276,10 @@ class piecewise_interpolate_schedule(Value):
     def __call__(self, count: ArrayLike) -> Array:
         """The value at step `count`."""
         pairs = sorted((self.boundaries_and_scales or {}).items())
-        ends = [boundary for boundary, _ in pairs]
+        ends = [_fits(boundary) for boundary, _ in pairs]
         factors = [factor for _, factor in pairs]
         values = list(itertools.accumulate([self.init_value, *factors], _times))
-        count = jnp.asarray(count)
+        count = jnp.asarray(_fits(count))
         current = values[-1] * jnp.ones_like(count, jnp.result_type(float))
         bounds = list(zip([0, *ends], ends, values, values[1:], strict=False))
         for begin, end, left, right in reversed(bounds):

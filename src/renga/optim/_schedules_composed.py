@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga.optim._schedules import (
+    _fits,
     _is_number,
     _positive_steps,
     cosine_decay_schedule,
@@ -113,7 +114,7 @@ class join_schedules(Value):
       boundaries: the step at which each but the first begins.
 
     Raises:
-      ValueError: if there is not one boundary fewer than schedules.
+      ValueError: if there is not one boundary fewer than schedules, or they do not ascend.
 
     Example:
       >>> f = join_schedules([linear_schedule(0.0, 1.0, 10), linear_schedule(1.0, 1.0, 1)], [10])
@@ -132,11 +133,15 @@ class join_schedules(Value):
                 "join_schedules: boundaries must be one fewer than schedules, got "
                 f"{len(self.boundaries)} boundaries and {len(self.schedules)} schedules"
             )
+        known = [b for b in self.boundaries if _is_number(b)]
+        if any(b < a for a, b in itertools.pairwise(known)):
+            raise ValueError(f"join_schedules: boundaries must ascend, got {', '.join(map(str, self.boundaries))}")
 
     def __call__(self, count: ArrayLike) -> Array | ArrayLike:
         """The value at step `count`."""
+        count = _fits(count)
         current = self.schedules[0](count)
-        for boundary, schedule in zip(self.boundaries, self.schedules[1:], strict=True):
+        for boundary, schedule in zip(map(_fits, self.boundaries), self.schedules[1:], strict=True):
             later = schedule(count - boundary)
             current = jnp.where(jnp.asarray(count) < boundary, current, later)
         return current

@@ -1,7 +1,8 @@
 """Finding and replacing parts of a state by name, and mapping over its parameter-like parts."""
 
+import builtins
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -32,7 +33,9 @@ def _children(node: Any) -> list[tuple[Any, Any]]:
         return []
     if isinstance(node, tuple) and hasattr(node, "_fields"):
         kind = type(node).__name__
-        return [(NamedTupleKey(kind, f), part) for f, part in zip(node._fields, node, strict=True)]
+        parts = [(NamedTupleKey(kind, f), part) for f, part in zip(node._fields, node, strict=True)]
+        rate = getattr(node, "effective_learning_rate", None)
+        return parts if rate is None else [*parts, (NamedTupleKey(kind, "effective_learning_rate"), rate)]
     found, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
     return [(path[0], part) for path, part in found]
 
@@ -53,7 +56,7 @@ def get_all_with_path(
     """All parts of a tree with a name, with their paths.
 
     A name is the key of a dict, the field of a named tuple or dataclass, or the class of a named
-    tuple. Parts inside a part that was found are found too.
+    tuple. Parts inside a part that was found are found too, and follow it.
 
     Args:
       tree: any tree, such as an optimiser's state.
@@ -67,18 +70,35 @@ def get_all_with_path(
       >>> get_all_with_path({"a": {"count": 3}}, "count")
       [((DictKey(key='a'), DictKey(key='count')), 3)]
     """
-    found: list[tuple[tuple[Any, ...], Any]] = []
+    found: dict[tuple[Any, ...], Any] = {}
 
     def walk(path: tuple[Any, ...], node: Any) -> None:
-        by_key = bool(path) and _matches(path[-1], key)
-        by_class = isinstance(node, tuple) and hasattr(node, "_fields") and type(node).__name__ == key
-        if (by_key or by_class) and (filtering is None or filtering(path, node)):
-            found.append((path, node))
-        for step, part in _children(node):
-            walk((*path, step), part)
+        holders = list(_holders(path, node, key))
+        for where, holder in holders:
+            parts = [((*where, step), part) for step, part in _children(holder) if _matches(step, key)]
+            for place, part in [(where, holder)] * _is_called(holder, key) + parts:
+                if place not in found and (filtering is None or filtering(place, part)):
+                    found[place] = part
+        for where, holder in holders:
+            for step, part in _children(holder):
+                walk((*where, step), part)
 
     walk((), tree)
-    return found
+    return list(found.items())
+
+
+def _is_called(node: Any, name: Any) -> bool:
+    return isinstance(node, tuple) and hasattr(node, "_fields") and type(node).__name__ == name
+
+
+def _holders(path: tuple[Any, ...], node: Any, name: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The outermost nodes that have the name, or a child of that name."""
+    children = _children(node)
+    if _is_called(node, name) or any(_matches(step, name) for step, _ in children):
+        yield path, node
+        return
+    for step, part in children:
+        yield from _holders((*path, step), part, name)
 
 
 def get(tree: PyTree, key: Any, default: Any = None, filtering: Callable[[Any, Any], bool] | None = None) -> Any:
@@ -138,11 +158,13 @@ def set(tree: PyTree, filtering: Callable[[Any, Any], bool] | None = None, /, **
       {'a': {'count': 5}}
     """
     for key, new in kwargs.items():
-        places = [path for path, _ in get_all_with_path(tree, key, filtering) if path and _matches(path[-1], key)]
+        places = [path for path, _ in get_all_with_path(tree, key, filtering)]
         if not places:
             raise KeyError(f"Found no values matching '{key}' in the tree")
+        taken = builtins.set(places)
         for path in places:
-            tree = _replace(tree, path, new)
+            if not any(path[:n] in taken for n in range(len(path))):  # else it goes with what it is a part of
+                tree = _replace(tree, path, new)
     return tree
 
 

@@ -2,18 +2,18 @@
 # ruff: noqa: N801
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga._core.checks import check_choice
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import complement, leafwise, map_leaves, zeros_like
+from renga.optim._leaves import complement, full_like, leafwise, map_leaves, zeros_like
 from renga.optim._moments import moment_zeros, safe_increment, zero_count
-from renga.optim._scale import scale, scale_by_learning_rate
+from renga.optim._ranges import NOT_NEGATIVE, POSITIVE, need_rate
+from renga.optim._scale import remembering, scale, scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import is_schedule, static, value
 
@@ -76,7 +76,7 @@ class scale_by_lion(GradientTransformationExtraArgs):
 
     def init(self, params):
         """A zero average."""
-        mu = moment_zeros("scale_by_lion", params, self.b2, self.mu_dtype)
+        mu = moment_zeros(params, self.b2, self.mu_dtype)
         return ScaleByLionState(zero_count(), mu)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -119,7 +119,7 @@ def lion(
     return chain(
         scale_by_lion(b1, b2, mu_dtype),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("lion", learning_rate)),
     )
 
 
@@ -127,7 +127,7 @@ class ScaleByRpropState(NamedTuple):
     """The state of `scale_by_rprop`."""
 
     step_sizes: Any
-    prev_updates: Any  # the step that waits
+    prev_updates: Any  # the last steps
 
 
 @leafwise
@@ -136,9 +136,8 @@ def _rprop(g, size, last, eta_minus, eta_plus, low, high):
     factor = jnp.where(agree > 0, eta_plus, jnp.where(agree < 0, eta_minus, 1))
     new_size = jnp.where(agree == 0, size, jnp.clip(size * factor, low, high))
     turned = agree < 0
-    u = jnp.where(turned, 0, last)
     step = jnp.where(turned, 0, jnp.sign(g) * new_size)
-    return u.astype(g.dtype), new_size.astype(size.dtype), step.astype(last.dtype)
+    return step.astype(g.dtype), new_size.astype(size.dtype), step.astype(last.dtype)
 
 
 @value
@@ -146,10 +145,9 @@ class scale_by_rprop(GradientTransformationExtraArgs):
     """A step size for each element, growing while the gradient keeps its sign.
 
         sᵢ ← clip(η₊ sᵢ) if gᵢ kept its sign, clip(η₋ sᵢ) if it changed
-        dᵢ = sᵢ sign(gᵢ), 0 if the sign changed
+        uᵢ = sᵢ sign(gᵢ), 0 if the sign changed
 
-    Each update is the dᵢ of the call before, and 0 if the sign has just changed: the step waits
-    until the next gradient has confirmed it. The first update is therefore zero.
+    After a change of the sign the next gradient counts as the first one: it keeps the step size.
 
     Args:
       learning_rate: the first step size.
@@ -161,13 +159,20 @@ class scale_by_rprop(GradientTransformationExtraArgs):
     Example:
       >>> tx = scale_by_rprop(0.1)
       >>> u, state = tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))
-      >>> tx.update(jnp.array([3.0, 1.0]), state)[0]
-      Array([0.1, 0. ], dtype=float32)
+      >>> u, tx.update(jnp.array([3.0, 1.0]), state)[0]
+      (Array([ 0.1, -0.1], dtype=float32), Array([0.12, 0.  ], dtype=float32))
 
     References:
       Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning", 1993.
       Igel & Hüsken, "Improving the Rprop Learning Algorithm", 2000 (iRprop-).
     """
+
+    _ranges: ClassVar = {
+        "eta_minus": POSITIVE,
+        "eta_plus": POSITIVE,
+        "min_step_size": NOT_NEGATIVE,
+        "max_step_size": NOT_NEGATIVE,
+    }
 
     learning_rate: ArrayLike
     eta_minus: ArrayLike = 0.5
@@ -181,7 +186,7 @@ class scale_by_rprop(GradientTransformationExtraArgs):
 
     def init(self, params):
         """First step sizes."""
-        sizes = jax.tree.map(lambda p: jnp.full_like(p, self.learning_rate), params)
+        sizes = full_like(params, self.learning_rate)
         return ScaleByRpropState(sizes, zeros_like(params))
 
     def update(self, updates, state, params=None, **extra_args):
@@ -215,10 +220,11 @@ def rprop(
     Example:
       >>> tx = rprop(0.1)
       >>> u, state = tx.update(jnp.array([3.0, -1.0]), tx.init(jnp.zeros(2)))
-      >>> tx.update(jnp.array([3.0, -1.0]), state)[0]
-      Array([-0.1,  0.1], dtype=float32)
+      >>> u, tx.update(jnp.array([3.0, -1.0]), state)[0]
+      (Array([-0.1,  0.1], dtype=float32), Array([-0.12,  0.12], dtype=float32))
 
     References:
       Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning", 1993.
     """
-    return chain(scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size), scale(-1.0))
+    sizes = scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
+    return chain(sizes, remembering(scale(-1.0), learning_rate))

@@ -2,7 +2,7 @@
 # ruff: noqa: N801
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -71,6 +71,8 @@ class GradientTransformation(Value):
       (2.0, EmptyState())
     """
 
+    _fields = ("init", "update")
+
     def __init__(self, init: Callable[..., Any], update: Callable[..., Any]):
         object.__setattr__(self, "init", init)
         object.__setattr__(self, "update", update)
@@ -98,6 +100,23 @@ class GradientTransformation(Value):
 
     def __len__(self) -> int:
         return 2
+
+    def __add__(self, other: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*self, *other)
+
+    def count(self, value: Any) -> int:
+        """How often a function is one of the pair, as for any tuple."""
+        return tuple(self).count(value)
+
+    def index(self, value: Any) -> int:
+        """The place of a function in the pair, as for any tuple."""
+        return tuple(self).index(value)
+
+    @classmethod
+    def _make(cls, functions: Iterable[Callable[..., Any]]) -> "GradientTransformation":
+        """A pair from a sequence of two functions."""
+        init, update = functions
+        return GradientTransformationExtraArgs(init, update) if cls is not GradientTransformation else cls(init, update)
 
     def __setattr__(self, name: str, _: Any) -> None:
         raise AttributeError(

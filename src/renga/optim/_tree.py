@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga.optim._leaves import map_pairs
+
 
 def add(tree_x: PyTree, tree_y: PyTree, *other_trees: PyTree) -> PyTree:
     """X + y + ..., leaf by leaf.
@@ -25,7 +27,7 @@ def add(tree_x: PyTree, tree_y: PyTree, *other_trees: PyTree) -> PyTree:
       {'w': 6.0}
     """
     sum_all = lambda *leaves: functools.reduce(operator.add, leaves)
-    return jax.tree.map(sum_all, tree_x, tree_y, *other_trees)
+    return map_pairs("add", sum_all, tree_x, tree_y, *other_trees)
 
 
 def sub(tree_x: PyTree, tree_y: PyTree) -> PyTree:
@@ -42,7 +44,7 @@ def sub(tree_x: PyTree, tree_y: PyTree) -> PyTree:
       >>> sub({"w": 3.0}, {"w": 1.0})
       {'w': 2.0}
     """
-    return jax.tree.map(operator.sub, tree_x, tree_y)
+    return map_pairs("sub", operator.sub, tree_x, tree_y)
 
 
 def mul(tree_x: PyTree, tree_y: PyTree) -> PyTree:
@@ -59,7 +61,7 @@ def mul(tree_x: PyTree, tree_y: PyTree) -> PyTree:
       >>> mul({"w": 3.0}, {"w": 2.0})
       {'w': 6.0}
     """
-    return jax.tree.map(operator.mul, tree_x, tree_y)
+    return map_pairs("mul", operator.mul, tree_x, tree_y)
 
 
 def div(tree_x: PyTree, tree_y: PyTree) -> PyTree:
@@ -76,7 +78,7 @@ def div(tree_x: PyTree, tree_y: PyTree) -> PyTree:
       >>> div({"w": 3.0}, {"w": 2.0})
       {'w': 1.5}
     """
-    return jax.tree.map(operator.truediv, tree_x, tree_y)
+    return map_pairs("div", operator.truediv, tree_x, tree_y)
 
 
 def scale(scalar: ArrayLike, tree: PyTree) -> PyTree:
@@ -117,7 +119,7 @@ def add_scale(tree_x: PyTree, scalar: ArrayLike, tree_y: PyTree) -> PyTree:
         dtype = jnp.result_type(x)
         return None if x is None else x + scalar.astype(dtype) * y if _typed(x) else x + scalar * y
 
-    return jax.tree.map(leaf, tree_x, tree_y)
+    return map_pairs("add_scale", leaf, tree_x, tree_y)
 
 
 def _typed(x: Any) -> bool:
@@ -139,7 +141,7 @@ def vdot(tree_x: PyTree, tree_y: PyTree) -> Array | int:
       Array(11., dtype=float32)
     """
     dot = functools.partial(jnp.vdot, precision=jax.lax.Precision.HIGHEST)
-    return jax.tree.reduce(operator.add, jax.tree.map(dot, tree_x, tree_y), 0)
+    return jax.tree.reduce(operator.add, map_pairs("vdot", dot, tree_x, tree_y, exact=True), 0)
 
 
 def sum(tree: PyTree, associative_reduction: bool = False) -> Array | int:
@@ -236,7 +238,7 @@ def norm(tree: PyTree, ord: int | str | float | None = None, squared: bool = Fal
         value = global_norm(tree)
         if squared:
             # pyrefly: ignore[bad-return]
-            return sum(jax.tree.map(_abs_sq, tree))
+            return jnp.asarray(sum(jax.tree.map(_abs_sq, tree)), value.dtype)
         # pyrefly: ignore[bad-return]
         return value
     if ord == 1:
@@ -291,4 +293,4 @@ def allclose(a: PyTree, b: PyTree, rtol: float = 1e-5, atol: float = 1e-8, equal
       True
     """
     close = lambda x, y: jnp.allclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan)
-    return jax.tree.reduce(jnp.logical_and, jax.tree.map(close, a, b), True)
+    return jax.tree.reduce(jnp.logical_and, map_pairs("allclose", close, a, b), True)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
 from renga._core.checks import check_choice
+from renga.optim._leaves import map_pairs, own_dtype
 
 
 def real(tree: PyTree) -> PyTree:
@@ -58,7 +59,7 @@ def where(condition: PyTree, tree_x: PyTree, tree_y: PyTree) -> PyTree:
       >>> where(True, {"w": jnp.array(1.0)}, {"w": jnp.array(2.0)})
       {'w': Array(1., dtype=float32, weak_type=True)}
     """
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), tree_x, tree_y)
+    return map_pairs("where", lambda x, y: jnp.where(condition, x, y), tree_x, tree_y)
 
 
 def zeros_like(tree: PyTree, dtype: Any = None) -> PyTree:
@@ -237,7 +238,9 @@ def random_like(
       >>> random_like(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
       (2, 3)
     """
-    sample = lambda key, x: sampler(key, jnp.shape(x), dtype or jnp.result_type(x))
+    # Normal numbers are floats, whatever the tree holds.
+    kind = own_dtype if sampler is jax.random.normal else jnp.result_type
+    sample = lambda key, x: sampler(key, jnp.shape(x), dtype or kind(x))
     return jax.tree.map(sample, split_key_like(rng_key, target_tree), target_tree)
 
 

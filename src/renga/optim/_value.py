@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga.optim._ranges import checks_ranges
+
 T = TypeVar("T")
 
 
@@ -151,6 +153,7 @@ def value(cls: type[T]) -> type[T]:
     """Makes a class a frozen dataclass and a pytree whose leaves are the fields that are not `static()`."""
     cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     fields = dataclasses.fields(cls)  # pyrefly: ignore[bad-argument-type]
+    checks_ranges(cls, tuple(f.name for f in fields))
     dynamic = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
     counts = tuple(bool(f.metadata.get("steps")) for f in fields if f.name in dynamic)

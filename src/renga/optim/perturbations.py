@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga.optim._leaves import as_float
 from renga.optim._value import Value, value
 
 __all__ = ["Gumbel", "Normal", "make_perturbed_fun"]
@@ -44,7 +45,7 @@ class Gumbel(Value):
         Returns:
           The log density of each element.
         """
-        z = jnp.asarray(inputs)
+        z = as_float(jnp.asarray(inputs))
         return -z - jnp.exp(-z)
 
 

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
 from renga.optim import _tree, _tree_make
+from renga.optim._leaves import map_pairs
 
 __all__ = [
     "projection_box",
@@ -64,7 +65,7 @@ def projection_box(tree: PyTree, lower: Any, upper: Any) -> PyTree:
     """
     structure = jax.tree.structure(tree)
     spread = lambda b: b if jax.tree.structure(b) == structure else jax.tree.map(lambda _: b, tree)
-    return jax.tree.map(jnp.clip, tree, spread(lower), spread(upper))
+    return map_pairs("projection_box", jnp.clip, tree, spread(lower), spread(upper))
 
 
 def projection_hypercube(tree: PyTree, scale: Any = 1) -> PyTree:

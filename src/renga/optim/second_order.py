@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from renga.optim._leaves import as_float
+
 __all__ = ["fisher_diag", "hessian_diag", "hvp"]
 
 LossFn = Callable[[Any, Any, Any], Array]
@@ -34,7 +36,10 @@ def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Py
     References:
       Pearlmutter, "Fast Exact Multiplication by the Hessian", 1994.
     """
-    _, unravel = ravel_pytree(params)
+    flat, unravel = ravel_pytree(params)
+    v = jnp.ravel(v) if hasattr(v, "ndim") else ravel_pytree(v)[0]
+    if v.shape != flat.shape:
+        raise ValueError(f"hvp: v must have one element a parameter, {flat.size}, got {v.size}")
     gradient = jax.grad(lambda p: loss(p, inputs, targets))
     return jax.jvp(gradient, (params,), (unravel(v),))[1]
 
@@ -55,7 +60,9 @@ def hessian_diag(loss: LossFn, params: PyTree, inputs: Any, targets: Any) -> Arr
       >>> hessian_diag(lambda p, x, y: jnp.sum(p**3), jnp.array([2.0, 3.0]), None, None)
       Array([12., 18.], dtype=float32)
     """
-    flat, _ = ravel_pytree(params)
+    flat = as_float(ravel_pytree(params)[0])
+    if not flat.size:
+        return flat
     basis = lambda i: jnp.zeros_like(flat).at[i].set(1)
     element = lambda i: ravel_pytree(hvp(loss, basis(i), params, inputs, targets))[0][i]
     return jax.lax.map(element, jnp.arange(flat.size))

@@ -10,7 +10,8 @@ from renga import optim
 
 optax = pytest.importorskip("optax")
 
-pytestmark = pytest.mark.usefixtures("rank_promotion")
+# In float64: in float32 Optax's 1 - βᵗ has few right digits, which a rough field magnifies.
+pytestmark = pytest.mark.usefixtures("rank_promotion", "x64")
 
 LR = 0.03
 SCHEDULE = {"init_value": 0.05, "peak_value": 0.1, "warmup_steps": 10, "decay_steps": 90}
@@ -41,7 +42,6 @@ OPTIMISERS = {
     "polyak_sgd": [{"no_lr": True}, {"no_lr": True, "variant": "sps+", "f_min": 0.1}],
     "radam": [{}, {"nesterov": True}],
     "rmsprop": [{}, {"centered": True, "momentum": 0.9, "nesterov": True}, {"bias_correction": True, "eps_in_sqrt": False}, {"centered": True, "bias_correction": True}],
-    "rprop": [{}],
     "sgd": [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "schedule": True}],
     "sign_sgd": [{}],
     "signum": [{}],
@@ -74,7 +74,7 @@ SCALES = {
 REAL_ONLY = {
     # Upstream has no order for complex numbers here, or fails on them.
     "scale_by_distance_over_gradients", "sm3", "scale_by_sm3",
-    "lion", "scale_by_lion", "clip", "keep_params_nonnegative", "rprop",
+    "lion", "scale_by_lion", "clip", "keep_params_nonnegative",
 }  # fmt: skip
 
 
@@ -129,7 +129,7 @@ CASES = [(name, kwargs) for table in (OPTIMISERS, SCALES) for name, variants in 
 
 # Upstream has no complex version of REAL_ONLY, and casts the complex average of adafactor's momentum to a real dtype.
 COMPLEX_CASES = [c for c in CASES if c[0] not in REAL_ONLY and not (c[0] == "adafactor" and "momentum" in c[1])]
-BOTH = [(c, np.float32) for c in CASES] + [(c, np.complex64) for c in COMPLEX_CASES]
+BOTH = [(c, np.float64) for c in CASES] + [(c, np.complex128) for c in COMPLEX_CASES]
 
 
 def ids(case):
@@ -145,4 +145,4 @@ def test_a_hundred_steps_are_those_of_optax(case, dtype):
     theirs = run(optax, make, start(dtype), steps)
     ours = run(optim, make, start(dtype), steps)
     for key in theirs:
-        np.testing.assert_allclose(ours[key], theirs[key], rtol=2e-5, atol=5e-6)
+        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-6, atol=1e-6)

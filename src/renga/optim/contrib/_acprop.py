@@ -10,7 +10,8 @@ from renga.optim._adam_variants import ScaleByBeliefState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import value
@@ -55,7 +56,7 @@ class scale_by_acprop(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        mu, nu = (moment_zeros("scale_by_acprop", params, b) for b in (self.b1, self.b2))
+        mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByBeliefState(zero_count(), mu, nu)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -103,5 +104,5 @@ def acprop(
     return chain(
         scale_by_acprop(b1, b2, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("acprop", learning_rate)),
     )

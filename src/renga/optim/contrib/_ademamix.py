@@ -9,7 +9,8 @@ from jaxtyping import ArrayLike
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import at_step, is_schedule, static, value
@@ -68,14 +69,13 @@ class scale_by_ademamix(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        name = "scale_by_ademamix"
         slow = jnp.asarray(jnp.nan) if is_schedule(self.b3) else self.b3
         return ScaleByAdemamixState(
             count=zero_count(),
             count_m2=zero_count(),
-            m1=moment_zeros(name, params, self.b1, self.mu_dtype),
-            m2=moment_zeros(name, params, slow, self.mu_dtype),
-            nu=moment_zeros(name, params, self.b2),
+            m1=moment_zeros(params, self.b1, self.mu_dtype),
+            m2=moment_zeros(params, slow, self.mu_dtype),
+            nu=sum_zeros(params),
         )
 
     def update(self, updates, state, params=None, **extra_args):
@@ -129,7 +129,7 @@ def ademamix(
     return chain(
         scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("ademamix", learning_rate)),
     )
 
 
@@ -183,7 +183,7 @@ class scale_by_simplified_ademamix(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        m, n = (moment_zeros("scale_by_simplified_ademamix", params, b) for b in (self.b1, self.b2))
+        m, n = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleBySimplifiedAdEMAMixState(zero_count(), m, n)
 
     def update(self, updates, state, params=None, **extra_args):
@@ -233,5 +233,5 @@ def simplified_ademamix(
     return chain(
         scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("simplified_ademamix", learning_rate)),
     )

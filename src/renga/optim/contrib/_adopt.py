@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike
 from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import moment_zeros, safe_increment, zero_count
+from renga.optim._moments import moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import static, value
@@ -75,8 +76,8 @@ class scale_by_adopt(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero moments."""
-        mu = moment_zeros("scale_by_adopt", params, self.b1, self.mu_dtype)
-        return ScaleByAdamState(zero_count(), mu, moment_zeros("scale_by_adopt", params, self.b2))
+        mu = moment_zeros(params, self.b1, self.mu_dtype)
+        return ScaleByAdamState(zero_count(), mu, sum_zeros(params))
 
     def update(self, updates, state, params=None, **extra_args):
         """Divides, then steps the moments."""
@@ -128,5 +129,5 @@ def adopt(
         scale_by_adopt(
             b1, b2, eps, mu_dtype, nesterov=nesterov, use_clipping=use_clipping, clip_value_fn=clip_value_fn
         ),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("adopt", learning_rate)),
     )

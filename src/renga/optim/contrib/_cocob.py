@@ -8,7 +8,7 @@ from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import copies, leafwise, map_leaves, need_params
+from renga.optim._leaves import as_float, copies, leafwise, map_leaves, need_params
 from renga.optim._moments import sum_zeros
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
@@ -27,7 +27,7 @@ class COCOBState(NamedTuple):
 
 @leafwise
 def _cocob(g, p, start, theta, scale, total, reward, alpha):
-    size = jnp.abs(g)
+    p, start, size = as_float(p), as_float(start), jnp.abs(g)
     scale = jnp.maximum(scale, size)
     total = total + size
     reward = jnp.maximum(reward - (p - start) * g, 0)
@@ -71,8 +71,7 @@ class scale_by_cocob(GradientTransformationExtraArgs):
     def init(self, params):
         """Remembers where the parameters start."""
         zeros = lambda: sum_zeros(params)
-        scale = map_leaves("scale_by_cocob", lambda z: jnp.full_like(z, self.eps), 1, zeros())
-        return COCOBState(copies(params), zeros(), scale, zeros(), zeros())
+        return COCOBState(copies(params), zeros(), sum_zeros(params, self.eps), zeros(), zeros())
 
     def update(self, updates, state, params=None, **extra_args):
         """Bets."""

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga.optim import _tree
-from renga.optim._leaves import abs_sq, complement, map_leaves, need_params, real_vdot, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._leaves import abs_sq, complement, map_leaves, need_params, own_dtype, real_vdot, sqrt
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._rates import remember
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import at_step, value
 
@@ -67,15 +68,16 @@ class dadapt_adamw(GradientTransformationExtraArgs):
     def init(self, params):
         """Zero moments."""
         b1, b2 = self.betas
-        dtype, name = jnp.result_type(float), "dadapt_adamw"
-        return DAdaptAdamWState(
-            exp_avg=moment_zeros(name, params, b1),
-            exp_avg_sq=moment_zeros(name, params, b2),
-            grad_sum=moment_zeros(name, params, b2**0.5),
+        dtype = jnp.result_type(float)
+        state = DAdaptAdamWState(
+            exp_avg=moment_zeros(params, b1),
+            exp_avg_sq=sum_zeros(params),
+            grad_sum=moment_zeros(params, b2**0.5),
             estim_lr=jnp.asarray(self.estim_lr0, dtype),
             numerator_weighted=jnp.zeros([], dtype),
             count=zero_count(),
         )
+        return remember(state, self.learning_rate, state.count)
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps moments and estimate."""
@@ -114,8 +116,9 @@ class dadapt_adamw(GradientTransformationExtraArgs):
         def walk(m, v, p):
             still = m == 0  # where ε = 0 would leave 0 / 0
             u = -jnp.where(still, 0, m / jnp.where(still, 1, sqrt(v) + self.eps)) - step * self.weight_decay * p
-            return u.astype(jnp.result_type(p))
+            return u.astype(own_dtype(p))
 
         u = map_leaves(name, walk, 1, m, v, params)
         numerator = numerator.astype(state.numerator_weighted.dtype)
-        return u, DAdaptAdamWState(m, v, s, new_d, numerator, count)
+        after = DAdaptAdamWState(m, v, s, new_d, numerator, count)
+        return u, remember(after, self.learning_rate, state.count)

@@ -12,6 +12,7 @@ from renga.optim import _tree
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, copies, map_leaves, need_params, sqrt
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate, scale_tree
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
 from renga.optim._value import static, value
@@ -103,7 +104,7 @@ def dog(
     return chain(
         identity() if weight_decay is None else add_decayed_weights(weight_decay, mask),
         _scale_by_dog(kind, first, eps),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("dog", learning_rate)),
     )
 
 
@@ -167,5 +168,5 @@ def dowg(
     return chain(
         identity() if weight_decay is None else add_decayed_weights(weight_decay, mask),
         _scale_by_dowg(init_estim_sq_dist, eps),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("dowg", learning_rate)),
     )

@@ -14,8 +14,9 @@ from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import map_leaves
-from renga.optim._masking import MaskedNode, ParamsMarker
+from renga.optim._masking import MaskedNode, ParamsMarker, made_tree
 from renga.optim._moments import safe_increment, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
@@ -189,8 +190,7 @@ def _numbers_for(numbers: Any, tree: PyTree) -> PyTree:
     """Dimension numbers, or None, for each leaf of a (masked) tree."""
     if numbers is None:
         return jax.tree.map(lambda x: GaLoreDimensionNumbers() if jnp.ndim(x) == 2 else None, tree)
-    if callable(numbers):
-        numbers = numbers(tree)
+    numbers = made_tree(numbers, tree)
     skip = lambda x: isinstance(x, MaskedNode)
     spread = lambda n, x: jax.tree.map(lambda leaf: leaf if skip(leaf) else n, x, is_leaf=skip)
     return jax.tree.map(spread, numbers, tree, is_leaf=_is_numbers)
@@ -234,5 +234,5 @@ def galore(
     return chain(
         scale_by_galore(rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers),
         add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("galore", learning_rate)),
     )

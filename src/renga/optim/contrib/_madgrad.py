@@ -1,7 +1,7 @@
 """MADGRAD: dual averaging with the cube root of the summed squares."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,10 @@ from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, copies, leafwise, map_leaves, need_params
+from renga.optim._leaves import abs_sq, copies, leafwise, map_leaves, need_params, own_dtype
 from renga.optim._moments import safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import DECAY
+from renga.optim._rates import remember
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import at_step, value
 
@@ -33,7 +35,7 @@ def _madgrad(g, v, s, x0, p, weight, share, eps):
     root = jnp.where(some, jnp.cbrt(jnp.where(some, v, 1)), 0)
     z = x0 - s / (root + eps)
     u = share * (z - p)
-    return u.astype(jnp.result_type(p)), v, s
+    return u.astype(own_dtype(p)), v, s
 
 
 @value
@@ -62,6 +64,8 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
       Defazio & Jelassi, "Adaptivity without Compromise", https://arxiv.org/abs/2101.11075, algorithm 1.
     """
 
+    _ranges: ClassVar = {"momentum": DECAY}
+
     learning_rate: ScalarOrSchedule
     momentum: ArrayLike = 0.9
     eps: ArrayLike = 1e-6
@@ -69,7 +73,8 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
     def init(self, params):
         """Remembers where the parameters start."""
         squares = jax.tree.map(jnp.real, sum_zeros(params))
-        return MadgradState(zero_count(), squares, sum_zeros(params), copies(params))
+        state = MadgradState(zero_count(), squares, sum_zeros(params), copies(params))
+        return remember(state, self.learning_rate, state.count)
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps the sums and goes a share of the way."""
@@ -78,7 +83,7 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
         weight = (at_step(self.learning_rate, state.count) + self.eps) * jnp.sqrt(count)
         leaf = lambda g, *parts: _madgrad(jnp.asarray(g), *parts, weight, 1 - self.momentum, self.eps)
         u, v, s = map_leaves("scale_by_madgrad", leaf, 3, updates, state.grad_sum_sq, state.s, state.x0, params)
-        return u, MadgradState(count, v, s, state.x0)
+        return u, remember(MadgradState(count, v, s, state.x0), self.learning_rate, state.count)
 
 
 def madgrad(

@@ -1,13 +1,15 @@
 """MoMo: step sizes from a model of the loss; with momentum, and with Adam's division."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, need_params, real_vdot, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, need_params, own_dtype, real_vdot, sqrt
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import DECAY
+from renga.optim._rates import remember
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import at_step, static, value
 
@@ -77,7 +79,7 @@ def _first_or_average(g, d, b, c, first):
 
 @leafwise
 def _walk(d, p, tau, shrink):
-    return (-tau * d - shrink * p).astype(jnp.result_type(p))
+    return (-tau * d - shrink * p).astype(own_dtype(p))
 
 
 @value
@@ -110,6 +112,8 @@ class momo(GradientTransformationExtraArgs):
       algorithms 1 and 3 (there, weight decay also shortens the step -τ d).
     """
 
+    _ranges: ClassVar = {"beta": DECAY}
+
     learning_rate: ScalarOrSchedule = 1.0
     beta: ArrayLike = 0.9
     lower_bound: ArrayLike = 0.0
@@ -120,8 +124,9 @@ class momo(GradientTransformationExtraArgs):
         """No average yet."""
         dtype = jnp.result_type(float)
         zero = lambda: jnp.zeros([], dtype)
-        average = moment_zeros("momo", params, self.beta)
-        return MomoState(average, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
+        average = moment_zeros(params, self.beta)
+        state = MomoState(average, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
+        return remember(state, self.learning_rate, state.count)
 
     def update(self, updates, state, params=None, *, value=None, **extra_args):
         """Steps the averages, then the model gives the size of the step."""
@@ -139,7 +144,8 @@ class momo(GradientTransformationExtraArgs):
             1.0, self.weight_decay, self.lower_bound, self.adapt_lower_bound,
         )  # fmt: skip
         u = map_leaves("momo", lambda d, p: _walk(d, p, tau, shrink), 1, d, params)
-        return u, MomoState(d, barf, gamma, lb.astype(dtype), safe_increment(state.count))
+        after = MomoState(d, barf, gamma, lb.astype(dtype), safe_increment(state.count))
+        return u, remember(after, self.learning_rate, state.count)
 
 
 @leafwise
@@ -191,8 +197,9 @@ class momo_adam(GradientTransformationExtraArgs):
         """Zero averages."""
         dtype = jnp.result_type(float)
         zero = lambda: jnp.zeros([], dtype)
-        d, v = (moment_zeros("momo_adam", params, b) for b in (self.b1, self.b2))
-        return MomoAdamState(d, v, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
+        d, v = moment_zeros(params, self.b1), sum_zeros(params)
+        state = MomoAdamState(d, v, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
+        return remember(state, self.learning_rate, state.count)
 
     def update(self, updates, state, params=None, *, value=None, **extra_args):
         """Steps the averages, then the model gives the size of the step."""
@@ -215,4 +222,5 @@ class momo_adam(GradientTransformationExtraArgs):
             self.weight_decay, self.lower_bound, self.adapt_lower_bound,
         )  # fmt: skip
         u = map_leaves(name, lambda d, p: _walk(d, p, tau, shrink), 1, direction, params)
-        return u, MomoAdamState(d, v, barf, gamma, lb.astype(dtype), count)
+        after = MomoAdamState(d, v, barf, gamma, lb.astype(dtype), count)
+        return u, remember(after, self.learning_rate, state.count)

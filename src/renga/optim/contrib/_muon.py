@@ -3,21 +3,22 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
 from renga._core.checks import check_choice
-from renga.optim._adam import adamw
+from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, map_leaves, sqrt
-from renga.optim._masking import MaskedNode, ParamsMarker
+from renga.optim._masking import MaskedNode, ParamsMarker, made_tree
 from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
 from renga.optim._partition import partition
-from renga.optim._scale import scale_by_learning_rate
+from renga.optim._ranges import DECAY, need_rate
+from renga.optim._scale import descent, scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import static, value
 
@@ -70,7 +71,7 @@ def _precondition(x: Array, kind: str, eps: ArrayLike) -> Array:
         return x / (sqrt(jnp.sum(abs_sq(x))) + eps)
     if kind == "spectral":
         return x / (jnp.linalg.norm(x, ord=2) + eps)
-    gram = x @ x.T
+    gram = x @ x.conj().T
     if kind == "schatten":
         return x / (sqrt(sqrt(jnp.sum(abs_sq(gram)))) + eps)
     sizes = jax.lax.rsqrt(jnp.sum(jnp.abs(gram), axis=-1) + eps)
@@ -80,15 +81,15 @@ def _precondition(x: Array, kind: str, eps: ArrayLike) -> Array:
 def _orthogonalize(x: Array, coeffs: Array, steps: int, kind: str, eps: ArrayLike) -> Array:
     """Moves the singular values of a matrix towards 1, by Newton-Schulz iterations."""
     tall = x.shape[0] > x.shape[1]
-    x = _precondition(x.T if tall else x, kind, eps)
+    x = _precondition(x.conj().T if tall else x, kind, eps)
 
     def step(x, abc):
-        gram = x @ x.T
+        gram = x @ x.conj().T
         return abc[0] * x + (abc[1] * gram + abc[2] * gram @ gram) @ x, None
 
     rows = coeffs if coeffs.ndim == 2 else jnp.broadcast_to(coeffs, (steps, 3))
     x, _ = jax.lax.scan(step, x, rows[:steps].astype(x.dtype))
-    return x.T if tall else x
+    return x.conj().T if tall else x
 
 
 @value
@@ -125,6 +126,8 @@ class scale_by_muon(GradientTransformationExtraArgs):
       Bernstein & Newhouse, "Old Optimizer, New Norm", https://arxiv.org/abs/2409.20325.
     """
 
+    _ranges: ClassVar = {"beta": DECAY}
+
     ns_coeffs: Any = (3.4445, -4.7750, 2.0315)
     ns_steps: int = static(default=5)
     beta: ArrayLike = 0.95
@@ -141,7 +144,7 @@ class scale_by_muon(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Zero momentum."""
-        mu = moment_zeros("scale_by_muon", params, self.beta, self.mu_dtype)
+        mu = moment_zeros(params, self.beta, self.mu_dtype)
         return MuonState(zero_count(), mu, jnp.asarray(self.ns_coeffs, jnp.result_type(float)))
 
     def update(self, updates, state, params=None, **extra_args):
@@ -164,13 +167,12 @@ class scale_by_muon(GradientTransformationExtraArgs):
 
     def _step(self, x: Array, coeffs: Array) -> Array:
         u = _orthogonalize(x, coeffs, self.ns_steps, self.preconditioning, self.eps)
-        return u * jnp.sum(x * u) if self.adaptive else u
+        return u * jnp.real(jnp.vdot(x, u)) if self.adaptive else u
 
 
 def _numbers_for(numbers: Any, tree: PyTree) -> PyTree:
     """Dimension numbers for each leaf of a (masked) tree."""
-    if callable(numbers):
-        numbers = numbers(tree)
+    numbers = made_tree(numbers, tree)
     if numbers is None:
         return jax.tree.map(_default_numbers, tree)
     skip = lambda x: isinstance(x, MaskedNode)
@@ -268,12 +270,12 @@ def muon(
             return params
         if numbers is None:
             return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
-        found = numbers(params) if callable(numbers) else numbers
+        found = made_tree(numbers, params)
         return jax.tree.map(lambda n: "adam" if n is None else "muon", found, is_leaf=_is_numbers)
 
     def visible(tree: PyTree) -> PyTree:
         """Numbers of the leaves that Muon sees; the others have been masked."""
-        found = numbers(tree) if callable(numbers) else numbers
+        found = made_tree(numbers, tree)
         return jax.tree.map(lambda n: MuonDimensionNumbers() if n is None else n, found, is_leaf=_is_numbers)
 
     shape_numbers = None if numbers is None else visible
@@ -284,16 +286,13 @@ def muon(
         ),
         _scale_by_shape(shape_numbers, consistent_rms),
         add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("muon", learning_rate)),
     )  # fmt: skip
-    others = adamw(
-        learning_rate if adam_learning_rate is None else adam_learning_rate,
-        b1=adam_b1,
-        b2=adam_b2,
-        eps=eps,
-        eps_root=adam_eps_root,
-        mu_dtype=mu_dtype,
-        weight_decay=adam_weight_decay,
-        nesterov=nesterov,
+    # The rate of both is read from the matrices' part; only one of its own is kept here too.
+    own = adam_learning_rate is not None
+    others = chain(
+        scale_by_adam(adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, nesterov=nesterov),
+        add_decayed_weights(adam_weight_decay),
+        scale_by_learning_rate(adam_learning_rate) if own else descent(learning_rate),
     )
     return partition({"muon": matrices, "adam": others}, labels)

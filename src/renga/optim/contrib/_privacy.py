@@ -5,12 +5,15 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._clip import per_example_global_norm_clip
+from renga.optim._leaves import as_float
 from renga.optim._momentum import trace
 from renga.optim._optimistic import as_key
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
 from renga.optim._value import steps, value
@@ -34,7 +37,7 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
       l2_norm_clip: C, bound on the global norm of one example's gradient.
       noise_multiplier: σ.
       key: a random key, or an int to make one of.
-      seed: an int instead of the key.
+      seed: an int instead of the key; without either it is 0.
 
     Raises:
       ValueError: if not exactly one of `key` and `seed` is given, or leaves lack the leading axis.
@@ -52,7 +55,7 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
     noise_multiplier: ArrayLike
     key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: int | None = steps(default=None)
+    seed: ArrayLike | None = steps(default=None)
 
     def __post_init__(self):
         as_key("differentially_private_aggregate", self.key, self.seed)
@@ -64,6 +67,7 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
 
     def update(self, updates, state, params=None, **extra_args):
         """Aggregates."""
+        updates = jax.tree.map(lambda g: as_float(jnp.asarray(g)), updates)
         sums, _ = per_example_global_norm_clip(updates, self.l2_norm_clip)
         leaves, treedef = jax.tree.flatten(sums)
         examples = jax.tree.leaves(updates)[0].shape[0]
@@ -84,7 +88,7 @@ def dpsgd(
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
     *,
-    seed: int | None = None,
+    seed: ArrayLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Differentially private gradient descent, from the gradients of single examples.
 
@@ -95,13 +99,13 @@ def dpsgd(
       key: a random key, or an int to make one of.
       momentum: μ; None for none.
       nesterov: whether momentum looks one step ahead.
-      seed: an int instead of the key.
+      seed: an int instead of the key; without either it is 0.
 
     Returns:
       The optimiser.
 
     Raises:
-      ValueError: if not exactly one of `key` and `seed` is given.
+      ValueError: if both `key` and `seed` are given.
 
     Example:
       >>> tx = dpsgd(1.0, l2_norm_clip=1.0, noise_multiplier=0.0, seed=0)
@@ -114,5 +118,5 @@ def dpsgd(
     return chain(
         differentially_private_aggregate(l2_norm_clip, noise_multiplier, key, seed=seed),
         identity() if momentum is None else trace(momentum, nesterov),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("dpsgd", learning_rate)),
     )

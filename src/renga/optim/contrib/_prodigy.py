@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga.optim import _tree
-from renga.optim._leaves import abs_sq, copies, map_leaves, need_params, sqrt, zeros_like
-from renga.optim._moments import safe_increment, zero_count
+from renga.optim._leaves import abs_sq, as_float, copies, map_leaves, need_params, own_dtype, sqrt, zeros_like
+from renga.optim._masking import made_tree
+from renga.optim._moments import safe_increment, sum_zeros, zero_count
+from renga.optim._rates import remember
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._value import is_schedule, static, value
+from renga.optim._value import at_step, static, value
 
 
 class ProdigyState(NamedTuple):
@@ -76,15 +78,16 @@ class prodigy(GradientTransformationExtraArgs):
     def init(self, params):
         """Remembers where the parameters start."""
         dtype = jnp.result_type(float)
-        return ProdigyState(
+        state = ProdigyState(
             exp_avg=zeros_like(params),
-            exp_avg_sq=zeros_like(params),
-            grad_sum=zeros_like(params),
+            exp_avg_sq=sum_zeros(params),
+            grad_sum=sum_zeros(params),
             params0=copies(params),
             estim_lr=jnp.asarray(self.estim_lr0, dtype),
             numerator_weighted=jnp.zeros([], dtype),
             count=zero_count(),
         )
+        return remember(state, self.learning_rate, state.count)
 
     def update(self, updates, state, params=None, **extra_args):
         """Steps moments and estimate."""
@@ -92,8 +95,7 @@ class prodigy(GradientTransformationExtraArgs):
         b1, b2 = self.betas
         b3 = b2**0.5 if self.beta3 is None else self.beta3
         count = safe_increment(state.count)
-        rate = self.learning_rate
-        rate = rate(state.count) if is_schedule(rate) else rate
+        rate = at_step(self.learning_rate, state.count)
         d, d0 = state.estim_lr, self.estim_lr0
         step = d * rate * (1 - b2**count) ** 0.5 / (1 - b1**count)
         pull = d if self.safeguard_warmup else step
@@ -109,7 +111,9 @@ class prodigy(GradientTransformationExtraArgs):
 
         trees = (state.exp_avg, state.exp_avg_sq, state.grad_sum)
         m, v, s = map_leaves("prodigy", moments, 3, updates, *trees, fresh=0)
-        moved = map_leaves("prodigy", lambda g, p0, p: jnp.sum(g * (p0 - p)), 1, updates, state.params0, params)
+        moved = map_leaves(
+            "prodigy", lambda g, p0, p: jnp.sum(g * (as_float(p0) - as_float(p))), 1, updates, state.params0, params
+        )
         numerator = b3 * state.numerator_weighted + d / d0 * step * jnp.real(_tree.sum(moved))
         denominator = _tree.sum(jax.tree.map(jnp.abs, s))
         known = denominator > 0
@@ -120,15 +124,15 @@ class prodigy(GradientTransformationExtraArgs):
             still = (m == 0) & (v == 0)  # where the division would have no finite curvature
             direction = jnp.where(still, 0, m / jnp.where(still, 1, sqrt(v) + new_d * self.eps))
             u = -step * (direction + self.weight_decay * p if decays else direction)
-            return u.astype(jnp.result_type(p))
+            return u.astype(own_dtype(p))
 
         mask = () if self.weight_decay_mask is None else (self._decays(params),)
         u = map_leaves("prodigy", walk, 1, m, v, params, *mask, free=(2,))
         numerator = numerator.astype(state.numerator_weighted.dtype)
-        return u, ProdigyState(m, v, s, state.params0, new_d, numerator, count)
+        after = ProdigyState(m, v, s, state.params0, new_d, numerator, count)
+        return u, remember(after, self.learning_rate, state.count)
 
     def _decays(self, params: Any) -> Any:
         """For each parameter, whether it decays."""
-        mask = self.weight_decay_mask
-        mask = mask(params) if callable(mask) else mask
+        mask = made_tree(self.weight_decay_mask, params)
         return jax.tree.map(lambda keep, part: jax.tree.map(lambda _: bool(keep), part), mask, params)

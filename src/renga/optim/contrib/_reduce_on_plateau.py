@@ -1,12 +1,13 @@
 """A learning rate that falls when the loss does not."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from renga.optim._moments import zero_count
+from renga.optim._ranges import COUNT, NOT_NEGATIVE
 from renga.optim._scale import scale_tree
 from renga.optim._transformation import GradientTransformationExtraArgs
 from renga.optim._value import steps, value
@@ -50,6 +51,8 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
       >>> u
       Array(0.5, dtype=float32)
     """
+
+    _ranges: ClassVar = {"patience": COUNT, "cooldown": NOT_NEGATIVE, "accumulation_size": COUNT}
 
     factor: ArrayLike = 0.1
     patience: int = steps(default=10)
@@ -104,7 +107,10 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
 
     def _judge(self, state, average):
         """Scale, best value, plateau and cooldown counts after an average."""
-        better = average < (1 - self.rtol) * state.best_value - self.atol
+        seen = jnp.isfinite(state.best_value)
+        last = jnp.where(seen, state.best_value, 0)
+        # Relative to the size of the best value, whatever its sign.
+        better = average < jnp.where(seen, last - self.rtol * jnp.abs(last) - self.atol, state.best_value)
         best = jnp.where(better, average, state.best_value)
         waiting = jnp.where(better, 0, state.plateau_count + 1)
         cooling = state.cooldown_count > 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from renga.optim._apply import apply_updates
 from renga.optim._clip import global_norm
-from renga.optim._leaves import map_leaves, need_params
+from renga.optim._leaves import copies, map_leaves, need_params, own_dtype
 from renga.optim._moments import zero_count
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, with_extra_args_support
 from renga.optim._value import static, steps, value
@@ -90,7 +90,7 @@ class sam(GradientTransformationExtraArgs):
 
     def init(self, params):
         """Starts both optimisers."""
-        cache = None if self.opaque_mode else params
+        cache = None if self.opaque_mode else copies(params)
         return SAMState(zero_count(), self.optimizer.init(params), self.adv_optimizer.init(params), cache)
 
     def update(self, updates, state, params=None, *, grad_fn=None, **extra_args):
@@ -117,7 +117,7 @@ class sam(GradientTransformationExtraArgs):
 
         def climb(_):
             u, adv_state = self._uphill(updates, state.adv_state, params)
-            u = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), u, params)
+            u = jax.tree.map(lambda u, p: u.astype(own_dtype(p)), u, params)
             return u, state.opt_state, adv_state
 
         u, opt_state, adv_state = jax.lax.cond(last, step, climb, None)

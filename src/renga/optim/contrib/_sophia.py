@@ -13,7 +13,8 @@ from renga.optim import _tree_make
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import complement, leafwise, map_leaves, need_params
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import (
     GradientTransformationExtraArgs,
@@ -57,7 +58,7 @@ class hutchinson_estimator_diag_hessian(GradientTransformationExtraArgs):
     def init(self, params):
         """Keeps the key."""
         seed = 0 if self.random_seed is None else self.random_seed
-        return HutchinsonState(jax.random.key(seed) if isinstance(seed, int) else jnp.array(seed, copy=True))
+        return HutchinsonState(jax.random.PRNGKey(seed) if isinstance(seed, int) else jnp.array(seed, copy=True))
 
     def update(self, updates, state, params=None, *, obj_fn=None, **extra_args):
         """Draws signs and multiplies."""
@@ -114,8 +115,8 @@ class _scale_by_sophia(GradientTransformationExtraArgs):
     print_win_rate_every_n_steps: int = steps()
 
     def init(self, params):
-        mu = moment_zeros("sophia", params, self.b1, self.mu_dtype)
-        nu = moment_zeros("sophia", params, self.b2)
+        mu = moment_zeros(params, self.b1, self.mu_dtype)
+        nu = sum_zeros(params)
         return SophiaState(zero_count(), mu, nu, self.hessian_diagonal_fn.init(params))
 
     def update(self, updates, state, params=None, **extra_args):
@@ -203,5 +204,5 @@ def sophia(
             mu_dtype, verbose, print_win_rate_every_n_steps,
         ),
         add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
+        scale_by_learning_rate(need_rate("sophia", learning_rate)),
     )  # fmt: skip

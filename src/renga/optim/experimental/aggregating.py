@@ -336,8 +336,7 @@ class track_per_element_mean_and_variance_with_ema(GradientTransformationExtraAr
 
     def init(self, params):
         """Zero averages."""
-        name = "track_per_element_mean_and_variance_with_ema"
-        mean = moment_zeros(name, params, self.ema_decay)
+        mean = moment_zeros(params, self.ema_decay)
         variance = jax.tree.map(lambda m: jnp.zeros_like(m, dtype=jnp.real(m).dtype), mean)
         return PerElementMeanAndVarianceEMAState(zero_count(), as_state_scalar(self.ema_decay), mean, variance)
 

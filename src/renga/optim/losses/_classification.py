@@ -479,6 +479,8 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     """
     labels = jnp.asarray(labels)
     check_dtype("smooth_labels", jnp.floating, labels=labels)
+    if not labels.ndim:
+        raise ValueError("smooth_labels: labels must have an axis of classes, got a scalar")
     check_range("smooth_labels", low=0.0, high=1.0, alpha=alpha)
     where = mask("smooth_labels", where, labels.shape, axis)
     classes = jnp.sum(jnp.ones_like(labels), axis=axis, where=where, keepdims=True)

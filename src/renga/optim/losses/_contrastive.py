@@ -112,7 +112,7 @@ def ranking_softmax_loss(
       logits: scores x [..., L] of the items of a list.
       labels: relevances y [..., L].
       where: mask of the items that exist [..., L].
-      weights: weights of the items [..., L], multiplied into the labels.
+      weights: weights of the items [..., L], or of the lists [..., 1], multiplied into the labels.
       reduce_fn: how to reduce the lists' losses; None keeps them. It is called with
         `where`, which leaves out lists without items.
 
@@ -132,7 +132,9 @@ def ranking_softmax_loss(
     name = "ranking_softmax_loss"
     x, y = vectors(name, -1, logits=as_real(name, logits=logits), labels=labels)
     if weights is not None:
-        y = y * vectors(name, -1, labels=y, weights=weights)[1]
+        weights = jnp.asarray(weights)
+        one_a_list = weights.shape == (*y.shape[:-1], 1)
+        y = y * (weights if one_a_list else vectors(name, -1, labels=y, weights=weights)[1])
     where = mask(name, where, x.shape, -1)
     if where is not None:
         y = jnp.where(where, y, 0)
@@ -147,4 +149,6 @@ def ranking_softmax_loss(
         return losses
     if where is None:
         return reduce_fn(losses)
-    return reduce_fn(losses, where=jnp.any(jnp.asarray(where, bool), axis=-1))
+    exists = jnp.any(jnp.asarray(where, bool), axis=-1)
+    # Where no list has items, all of them count: their losses are 0, and so is the mean.
+    return reduce_fn(losses, where=exists | ~jnp.any(exists))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_dtype, check_shapes
-from renga.optim._leaves import varying_like
+from renga.optim._leaves import varying_like, widened
 from renga.optim.losses._checks import as_real
 
 
@@ -57,7 +57,7 @@ def ctc_loss_with_forward_probs(
         label_paddings=(label_paddings, "B N"),
     )
     check_dtype("ctc_loss_with_forward_probs", jnp.integer, labels=labels)
-    logits, labels = as_real("ctc_loss_with_forward_probs", logits=logits), jnp.asarray(labels)
+    logits, labels = widened(as_real("ctc_loss_with_forward_probs", logits=logits)), jnp.asarray(labels)
     B, N = labels.shape
     log_p = jax.nn.log_softmax(logits)
     log_blank = log_p[:, :, blank_id].T  # [T, B]

@@ -1,0 +1,66 @@
+"""What a hyperparameter may be: checked where it is a known number."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Range(NamedTuple):
+    """An interval; NaN is in none."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+    def check(self, function: str, name: str, x: Any) -> None:
+        """Raises ValueError for a Python or NumPy number outside; elements of a tuple are checked one by one."""
+        if type(x) is tuple:
+            for i, part in enumerate(x):
+                self.check(function, f"{name}[{i}]", part)
+        elif isinstance(x, int | float | np.number) and not isinstance(x, bool) and not self.holds(x):
+            raise ValueError(f"{function}: {name} must be {self.text}, got {x}")
+
+
+ANY = Range("a number", lambda x: x == x)
+DECAY = Range("in [0, 1)", lambda x: 0 <= x < 1)
+SHARE = Range("in [0, 1]", lambda x: 0 <= x <= 1)
+NOT_NEGATIVE = Range("at least 0", lambda x: x >= 0)
+POSITIVE = Range("positive", lambda x: x > 0)
+COUNT = Range("an integer and at least 1", lambda x: x >= 1 and x == int(x))
+
+# One name means the same in all transformations; a class may say otherwise in its `_ranges`.
+RANGES: Mapping[str, Range] = (
+    dict.fromkeys(("b1", "b2", "b3", "beta3", "betas", "decay", "rho"), DECAY)
+    | dict.fromkeys(("eps", "eps_root", "epsilon", "initial_accumulator_value", "initial_scale"), NOT_NEGATIVE)
+    | dict.fromkeys(("max_delta", "max_norm", "min_norm", "min_rms", "min_scale", "clipping", "eta"), NOT_NEGATIVE)
+    | dict.fromkeys(("l2_norm_clip", "noise_multiplier", "max_learning_rate", "max_consecutive_errors"), NOT_NEGATIVE)
+    | dict.fromkeys(("every_k_schedule", "k", "sync_period", "ns_steps", "update_proj_gap", "memory_size"), COUNT)
+    | dict.fromkeys(("learning_rate", "step_size", "weight_decay", "slow_step_size", "scale", "gamma"), ANY)
+    | dict.fromkeys(("init_value", "end_value", "exponent", "alpha", "power", "smooth_beta", "f_min"), ANY)
+    | dict.fromkeys(("s_init", "estim_lr0", "rank", "num_betas"), POSITIVE)
+)
+
+
+def checks_ranges(cls: type, names: tuple[str, ...]) -> None:
+    """Lets the constructor of a class look at those of its fields that have a range."""
+    own = getattr(cls, "_ranges", {})
+    ranges = {name: own.get(name, RANGES.get(name)) for name in names}
+    ranges = {name: allowed for name, allowed in ranges.items() if allowed is not None}
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        for name, allowed in ranges.items():
+            allowed.check(type(self).__name__, name, getattr(self, name))
+
+    if ranges:
+        cls.__init__ = checked
+
+
+def need_rate(function: str, learning_rate: Any) -> Any:
+    """The learning rate, which must not be None: the step would go uphill."""
+    if learning_rate is None:
+        raise ValueError(f"{function}: learning_rate must be a number or a schedule, got None")
+    return learning_rate
