@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from renga.cli._main import UsageError
-from renga.cli._runs import config_of, system_named
-from renga.loop import RunDirectory, RunError
+from renga.cli._runs import system_named
+from renga.loop import RunDirectory, RunError, config_of
 
 
 @dataclasses.dataclass(frozen=True)

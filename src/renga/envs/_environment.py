@@ -59,6 +59,8 @@ class Step(NamedTuple):
       truncated: whether it was cut.
       legal_actions: which actions may be taken in the state reached; None if all may be, or the environment is to be
         asked. `AutoReset` and `Batch` tell it where not all may be.
+      to_play: which player moves next in the state reached; None if there is one player, or the environment is to be
+        asked. `AutoReset` and `Batch` tell it where there are more.
     """
 
     observation: PyTree
@@ -66,6 +68,7 @@ class Step(NamedTuple):
     terminated: Bool[Array, "*B"]
     truncated: Bool[Array, "*B"]
     legal_actions: Bool[Array, "*B A"] | None = None
+    to_play: Int[Array, "*B"] | None = None
 
     @property
     def last(self) -> Bool[Array, "*B"]:
@@ -219,6 +222,8 @@ class AutoReset(Environment[Running]):
         inner, step = self.env.step(key_step, state.state, action)
         if self.env.has_illegal_actions and step.legal_actions is None:
             step = step._replace(legal_actions=self.env.legal_actions(inner))
+        if self.env.num_players > 1 and step.to_play is None:
+            step = step._replace(to_play=self.env.to_play(inner))
         last = step.last
         total, length = state.episode_return + step.reward, state.episode_length + 1
         fresh = self.env.reset(key_reset)
@@ -300,3 +305,7 @@ class Batch:
     def legal_actions(self, state: Running) -> Bool[Array, "B A"]:
         """Which actions may be taken in each."""
         return jax.vmap(AutoReset(self.env).legal_actions)(state)
+
+    def to_play(self, state: Running) -> Int[Array, " B"]:
+        """Which player moves next in each."""
+        return jax.vmap(AutoReset(self.env).to_play)(state)

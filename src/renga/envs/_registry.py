@@ -15,6 +15,17 @@ from renga.envs._pgx import Pgx
 
 _FACTORIES: dict[str, Callable[..., Environment]] = {"cartpole": CartPole, "catch": Catch}
 
+# Board games of pgx by their own names.
+_GAMES = {
+    "2048": "2048",
+    "backgammon": "backgammon",
+    "connect_four": "connect_four",
+    "go_9x9": "go_9x9",
+    "hex": "hex",
+    "othello": "othello",
+    "tic_tac_toe": "tic_tac_toe",
+}
+
 
 def names() -> tuple[str, ...]:
     """Returns the names of this package's own environments.
@@ -31,7 +42,8 @@ def make(name: str, **options: Any) -> Environment:
     """Makes an environment of a name.
 
     Args:
-      name: one of `names()`; or `gymnax/NAME`, or `pgx/NAME`.
+      name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
+        or `gymnax/NAME`, or `pgx/NAME`.
       **options: arguments of the environment: of `Catch` or `CartPole`; of `grid_world` or
         `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
 
@@ -56,6 +68,8 @@ def make(name: str, **options: Any) -> Environment:
         return grid_world(rest, jax.random.key(seed), **options)  # pyrefly: ignore[bad-argument-type]
     if home == "chain" and name in names():
         return chain_world(rest, jax.random.key(options.pop("seed", 0)), **options)  # pyrefly: ignore[bad-argument-type]
+    if name in _GAMES:
+        return Pgx(_GAMES[name], **options)
     if home == "gymnax":
         return Gymnax(rest, tuple(sorted(options.items())))
     if home == "pgx":

@@ -9,6 +9,7 @@ from renga.loop._errors import RunError
 from renga.loop._files import write_json
 from renga.loop._iterate import Update, Window, iterate
 from renga.loop._report import write_report
+from renga.loop._restore import config_of, restore
 from renga.loop._run import Result, run
 
 __all__ = [
@@ -20,11 +21,13 @@ __all__ = [
     "Update",
     "Window",
     "check_config",
+    "config_of",
     "environment",
     "examine",
     "iterate",
     "join_processes",
     "over_devices",
+    "restore",
     "run",
     "shard_batch",
     "write_json",

@@ -1,0 +1,318 @@
+"""MuZero and AlphaZero: acting with search, replay and learning in one compiled step.
+
+Read it in the order that data flows: `act` plays games with a search for each move, `remember` keeps the moves, `draw`
+takes stretches of games and makes targets of them, `learn` follows their gradient. The parts have files of their own:
+settings (`_config`), networks (`_networks`), the two models and the search in them (`_planning`), targets (`_targets`),
+opponents and judges (`_judges`).
+
+A value is from the view of the player to move, a reward is the mover's, and the sign of the discount says whether the
+next move is another player's. With one player all signs are +.
+
+Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
+  * Gumbel's search is the default (Danihelka et al. 2022), whose policy targets need neither visits nor noise;
+  * layer norm in place of batch norm, AdamW in place of momentum, and small networks;
+  * games are stepped inside the compiled update, a fixed number of gradient steps for each move;
+  * the first moves of a game may be drawn evenly (`random_opening`): then values are bootstrapped, and positions that
+    good players never reach are learned too;
+  * which player moves next is learned by a head of its own in games for two.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from renga import envs, optim
+from renga.data import SequenceReplay, SequenceState
+from renga.loop import RunError, shard_batch
+from renga.systems.muzero import _judging, _networks, _planning
+from renga.systems.muzero._agent import Agent, Thought, load
+from renga.systems.muzero._config import PRESETS, Config, check, stretch, unrolled
+from renga.systems.muzero._targets import Move, Targets, targets, value_targets
+
+STEPS = 2_000
+
+
+class State(NamedTuple):
+    """All that training needs to go on: saving this is a checkpoint."""
+
+    key: PRNGKeyArray
+    step: Array
+    params: PyTree
+    searching: PyTree  # the parameters that search with: copies of `params`
+    opt: PyTree
+    env: envs.Running
+    opening: Int[Array, " B"]  # how many of the first moves of each game are drawn evenly
+    replay: SequenceState
+
+
+class System(NamedTuple):
+    """The environment, the networks and the search in them, and the phases of a step: see the functions of `make`."""
+
+    env: envs.Batch
+    networks: _networks.Networks
+    planner: _planning.Planner
+    replay: SequenceReplay
+
+
+def _system(config: Config) -> System:
+    check(config)
+    env = envs.Batch(envs.make(config.env), config.num_envs)
+    if env.env.num_players > 2:
+        raise RunError(f"muzero: env must be a game for one or two players, got {config.env!r}")
+    networks = _networks.make(config, env.env)
+    replay = SequenceReplay(config.replay_size // config.num_envs, stretch(config))
+    return System(env, networks, _planning.planner(config, env.env, networks), replay)
+
+
+# ---------------------------------------------------------------- acting
+
+
+def act(
+    config: Config, system: System, state: State, key: PRNGKeyArray
+) -> tuple[State, tuple[Move, Bool[Array, " B"]]]:
+    """Makes one move in every game; returns also the moves, and which games they end."""
+    env, planner, networks = system.env, system.planner, system.networks
+    key_plan, key_even, key_opening, key_env = jax.random.split(key, 4)
+    observation, legal, mover = env.observe(state.env), env.legal_actions(state.env), env.to_play(state.env)
+    root = planner.root(state.searching, state.env.state, observation, legal)
+    plan = planner.plan(state.searching, key_plan, root, legal, temperature=config.temperature)
+    action = plan.action.astype(jnp.int32)
+    if config.policy == "puct" and config.temperature_moves:
+        late = state.env.episode_length >= config.temperature_moves
+        action = jnp.where(late, jnp.argmax(plan.policy, -1).astype(jnp.int32), action)
+    random = state.env.episode_length < state.opening
+    even = jax.random.categorical(key_even, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+    action = jnp.where(random, even, action)
+
+    running, step = env.step(key_env, state.env, action)
+    same = jnp.ones(config.num_envs, bool) if step.to_play is None else step.to_play == mover
+    signed = jnp.where(same, config.discount, -config.discount)
+    cut = step.truncated & ~step.terminated
+
+    def value_of_end() -> Float[Array, " B"]:
+        return networks.predict(state.searching, networks.represent(state.searching, step.observation)).value
+
+    v_end = jax.lax.cond(jnp.any(cut), value_of_end, lambda: jnp.zeros(config.num_envs))  # seldom needed
+    move = Move(
+        observation=observation,
+        legal=legal,
+        action=action,
+        reward=step.reward,
+        discount=jnp.where(step.last, 0.0, signed),
+        beyond=jnp.where(cut, signed * v_end, 0.0),
+        terminated=step.terminated,
+        policy=jnp.where(legal, plan.policy, 0.0),
+        value=plan.value,
+        random=random,
+    )
+    opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
+    return state._replace(env=running, opening=opening), (move, step.last)
+
+
+def _openings(config: Config, key: PRNGKeyArray) -> Int[Array, " B"]:
+    """How many moves of each game are drawn evenly: any number up to the most."""
+    return jax.random.randint(key, (config.num_envs,), 0, config.random_opening + 1)
+
+
+def remember(system: System, state: State, moves: Move, last: Bool[Array, "T B"]) -> State:
+    """Keeps T moves of every game in place of the oldest."""
+    return state._replace(replay=system.replay.add(state.replay, moves, last))
+
+
+# ---------------------------------------------------------------- learning
+
+
+class Batch(NamedTuple):
+    """Stretches of games.
+
+    Attributes:
+      observations: what was seen in their first states, [B, K + 1, ...]; [B, 1, ...] if no others are needed.
+      targets: what is to be learned in the first K + 1.
+    """
+
+    observations: Array
+    targets: Targets
+
+
+def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Batch:
+    """Takes stretches of games from replay, with the targets of each."""
+    K = unrolled(config)
+    key_sample, key_past = jax.random.split(key)
+    drawn = shard_batch(system.replay.sample(state.replay, key_sample, config.batch_size))
+    seen = drawn.items.observation[:, : K + 1] if config.consistency_cost else drawn.items.observation[:, :1]
+    make = lambda moves, same, key: targets(moves, same, K, config.td_steps, config.td_lambda, key)
+    return Batch(seen, jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(key_past, config.batch_size)))
+
+
+def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """The loss and its parts, each a mean over stretches:
+
+        Σₖ wₖ [L_π + c_v L_v + c_r L_r + L_turn + c L_consistency],   w₀ = 1, wₖ = 1/K
+
+    The gradient into a state that the model is unrolled from is halved at each move.
+    """
+    networks, want, K = system.networks, batch.targets, unrolled(config)
+    two_players = system.env.env.num_players > 1
+    parts: dict[str, Array] = {}
+
+    def add(name: str, k: int, weight: Array, losses: Array) -> None:
+        share = 1.0 if k == 0 else 1.0 / K
+        parts[name] = parts.get(name, jnp.float32(0)) + share * jnp.mean(weight * losses)
+
+    h = networks.represent(params, batch.observations[:, 0])
+    for k in range(K + 1):
+        if k > 0:
+            after = networks.dynamics(params, optim.scale_gradient(h, 0.5), want.actions[:, k - 1])
+            h, on = after.state, want.reward_weight[:, k]
+            add("reward_loss", k, on, networks.code.cross_entropy(after.reward_logits, want.reward[:, k]))
+            if two_players:
+                turn_losses = jnp.logaddexp(0.0, after.turn_logit) - want.turn[:, k] * after.turn_logit
+                add("turn_loss", k, want.turn_weight[:, k], turn_losses)
+            if config.consistency_cost:
+                unlike = _unlike(networks, params, h, batch.observations[:, k])
+                add("consistency_loss", k, want.policy_weight[:, k], unlike)
+        out = networks.predict(params, h)
+        policy_losses = -jnp.sum(want.policy[:, k] * jax.nn.log_softmax(out.logits), -1)
+        add("policy_loss", k, want.policy_weight[:, k], policy_losses)
+        add("value_loss", k, want.value_weight[:, k], networks.code.cross_entropy(out.value_logits, want.value[:, k]))
+    costs = {"value_loss": config.value_cost, "reward_loss": config.reward_cost}
+    costs["consistency_loss"] = config.consistency_cost
+    return sum((costs.get(name, 1.0) * x for name, x in parts.items()), jnp.float32(0)), parts
+
+
+def _unlike(networks: _networks.Networks, params: PyTree, h: Array, observation: Array) -> Float[Array, " B"]:
+    """Minus the cosine between what an unrolled state foresees and the state that is observed, a constant."""
+    seen = jax.lax.stop_gradient(networks.project(params, networks.represent(params, observation)))
+    return -optim.cosine_similarity(networks.foresee(params, networks.project(params, h)), seen, epsilon=1e-6)
+
+
+def learn(
+    config: Config, system: System, optimiser: optim.GradientTransformation, state: State, key: PRNGKeyArray
+) -> tuple[State, dict[str, Array]]:
+    """Takes one gradient step."""
+    batch = draw(config, system, state, key)
+    (loss, parts), grads = jax.value_and_grad(lambda params: loss_fn(config, system, params, batch), has_aux=True)(
+        state.params
+    )
+    updates, opt = optimiser.update(grads, state.opt, state.params)
+    params = optim.apply_updates(state.params, updates)
+    metrics = {"loss": loss, **parts, "gradient_norm": optim.global_norm(grads)}
+    return state._replace(params=params, opt=opt), metrics  # pyrefly: ignore[bad-return]
+
+
+def _optimiser(config: Config) -> optim.GradientTransformation:
+    rate, steps = config.learning_rate, config.decay_steps * config.updates
+    schedule = optim.cosine_decay_schedule(rate, steps, alpha=0.1) if steps else rate
+    adamw = optim.adamw(schedule, weight_decay=config.weight_decay)
+    return optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), adamw)
+
+
+def make(config: Config):
+    """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
+    system, optimiser = _system(config), _optimiser(config)
+
+    def play(state: State, key: PRNGKeyArray, moves: int) -> tuple[State, dict[str, Array]]:
+        """Makes some moves in every game, and keeps them."""
+        one = lambda state, key: act(config, system, state, key)
+        state, (made, last) = jax.lax.scan(one, state, jax.random.split(key, moves))
+        return remember(system, state, made, last), {
+            "search_value": jnp.mean(made.value),
+            "policy_entropy": jnp.mean(-jnp.sum(jax.scipy.special.xlogy(made.policy, made.policy), -1)),
+        }
+
+    def init(key: PRNGKeyArray) -> State:
+        key, key_params, key_env, key_opening, key_warmup = jax.random.split(key, 5)
+        running = system.env.reset(key_env)
+        params = system.networks.init(key_params, system.env.observe(running))
+        opening = _openings(config, key_opening)
+        state = State(key, jnp.int32(0), params, params, optimiser.init(params), running, opening, replay=())  # pyrefly: ignore[bad-argument-type]
+        move = jax.eval_shape(lambda: act(config, system, state, key)[1][0])
+        example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), move)
+        state = state._replace(replay=system.replay.init(example, config.num_envs))
+        return play(state, key_warmup, -(-config.warmup // config.num_envs))[0]
+
+    def step(state: State) -> tuple[State, dict[str, Any]]:
+        key, key_play, key_learn = jax.random.split(state.key, 3)
+        state, seen = play(state._replace(key=key), key_play, config.moves)
+        one = lambda state, key: learn(config, system, optimiser, state, key)
+        state, learned = jax.lax.scan(one, state, jax.random.split(key_learn, config.updates))
+        searching = state.params
+        if config.target_period:
+            searching = optim.periodic_update(state.params, state.searching, state.step + 1, config.target_period)
+        metrics = {
+            "episode_return": jnp.mean(state.env.last_return),
+            "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
+            "games": jnp.sum(state.env.num_episodes).astype(jnp.float32),
+            **seen,
+            **jax.tree.map(jnp.mean, learned),
+        }
+        return state._replace(step=state.step + 1, searching=searching), metrics
+
+    return init, step
+
+
+# ---------------------------------------------------------------- what was learned
+
+
+def networks(config: Config) -> _networks.Networks:
+    """The networks of an agent with these settings, as functions of their parameters."""
+    return _networks.make(config, envs.make(config.env))
+
+
+def export(config: Config, state: State, path: str) -> None:
+    """Writes the agent to a safetensors file, which `load` reads."""
+    Agent(config, state.params).save(path)
+
+
+def evaluate(
+    config: Config,
+    state: State,
+    *,
+    against: str = "random",
+    simulations: int = 0,
+    games: int = 200,
+) -> dict[str, float]:
+    """Measures the agent, which does not explore.
+
+    In a game for two it plays all openings of two moves from both seats against another player. In a world for one
+    player it plays 100 episodes. Tic-tac-toe is also judged in every position and against every reply.
+
+    Args:
+      config: the settings it was trained with.
+      state: what it has come to.
+      against: random, uct:PLAYOUTS, alphabeta:DEPTH (Connect Four), or the path of another agent.
+      simulations: of the agent's searches; 0 for as many as in training.
+      games: about how many games are played.
+
+    Returns:
+      The measures by name.
+    """
+    return _judging.judge(Agent(config, state.params), against, simulations or config.simulations, games)
+
+
+__all__ = [
+    "PRESETS",
+    "STEPS",
+    "Agent",
+    "Batch",
+    "Config",
+    "Move",
+    "State",
+    "System",
+    "Targets",
+    "Thought",
+    "act",
+    "draw",
+    "evaluate",
+    "export",
+    "learn",
+    "load",
+    "loss_fn",
+    "make",
+    "networks",
+    "remember",
+    "targets",
+    "value_targets",
+]

@@ -1,0 +1,183 @@
+"""What was learned, as an object: acts, tells what it thinks, is kept in a file."""
+
+import dataclasses
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from renga import envs, nn
+from renga.loop import RunDirectory, RunError, config_of, restore
+from renga.systems.muzero import _networks
+from renga.systems.muzero._config import Config
+from renga.systems.muzero._opponents import Player
+from renga.systems.muzero._planning import Plan, planner
+
+
+class Thought(NamedTuple):
+    """What an agent thinks of a position, or of a batch of them.
+
+    Attributes:
+      action: what it would do.
+      policy: how good each action seems, as probabilities, [A].
+      value: what the position is worth to the player to move.
+      visits: how often each action was searched, [A].
+      prior: what the network alone would do, as probabilities, [A].
+    """
+
+    action: Array
+    policy: Array
+    value: Array
+    visits: Array
+    prior: Array
+
+
+class Agent:
+    """A trained agent.
+
+    Args:
+      config: the settings that it was trained with.
+      params: of its networks.
+
+    Example: see `load`.
+    """
+
+    def __init__(self, config: Config, params: PyTree):
+        self.config = config
+        self.params = params
+        self.env = envs.make(config.env)
+        self._planner = planner(config, self.env, _networks.make(config, self.env))
+
+    def act(
+        self,
+        observation: Any,
+        legal: Any = None,
+        state: PyTree = None,
+        *,
+        simulations: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Any:
+        """Chooses an action by search, without exploring.
+
+        Args:
+          observation: of one position, or of a batch of them.
+          legal: which actions are, [A] or [B, A]; None for all.
+          state: of the environment, for an agent whose model is the environment.
+          simulations: how many; None for as many as it was trained with. 0 asks the network alone.
+          key: decides between what is equal, and what is random in the model; None for always the same.
+
+        Returns:
+          An int, or an array [B].
+
+        Raises:
+          ValueError: if a shape does not fit, or a state is missing.
+        """
+        thought = self.think(observation, legal, state, simulations=simulations, key=key)
+        return int(thought.action) if jnp.ndim(thought.action) == 0 else thought.action
+
+    def think(
+        self,
+        observation: Any,
+        legal: Any = None,
+        state: PyTree = None,
+        *,
+        simulations: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Thought:
+        """Tells what a search finds. The arguments are those of `act`."""
+        spec, num_actions = self.env.observation_spec, envs.num_actions(self.env)
+        observation = jnp.asarray(observation)
+        single = observation.shape == spec.shape
+        if not single and observation.shape[1:] != spec.shape:
+            raise ValueError(
+                f"Agent.act: observation must have shape {spec.shape}, or that with a batch axis, "
+                f"got {observation.shape}"
+            )
+        if self.config.model == "true" and state is None and simulations != 0:
+            raise ValueError(
+                "Agent.act: state must be given: this agent searches in the environment itself. "
+                "With simulations=0 it acts without search"
+            )
+        if single:
+            observation = observation[None]
+            state = jax.tree.map(lambda x: jnp.asarray(x)[None], state)
+        legal = jnp.ones((len(observation), num_actions), bool) if legal is None else jnp.asarray(legal, bool)
+        legal = legal[None] if legal.ndim == 1 else legal
+        if legal.shape != (len(observation), num_actions):
+            raise ValueError(
+                f"Agent.act: legal must have shape {(len(observation), num_actions)}, one flag for each action, "
+                f"got {legal.shape}"
+            )
+        key = jax.random.key(0) if key is None else key
+        thought = self._think(self.params, key, state, observation, legal, simulations)
+        return jax.tree.map(lambda x: x[0], thought) if single else thought
+
+    def player(self, simulations: int | None = None) -> Player:
+        """The agent as a player of matches."""
+
+        def act(key: PRNGKeyArray, states: PyTree) -> Array:
+            observation, legal = self._facts(states)
+            return self._think(self.params, key, states, observation, legal, simulations).action
+
+        return act
+
+    @functools.cached_property
+    def _facts(self):
+        return jax.jit(jax.vmap(lambda state: (self.env.observe(state), self.env.legal_actions(state))))
+
+    @functools.cached_property
+    def _think(self):
+        def think(params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations):
+            root = self._planner.root(params, state, observation, legal)
+            prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
+            if simulations == 0:
+                none = jnp.zeros(legal.shape)
+                return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, root.value, none, prior)
+            plan: Plan = self._planner.plan(params, key, root, legal, noise=0.0, simulations=simulations)
+            visits = plan.tree.summary().visit_counts
+            return Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
+
+        return jax.jit(think, static_argnums=5)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes settings and parameters to a safetensors file, which `load` reads."""
+        described = json.dumps(dataclasses.asdict(self.config)).encode()
+        nn.save(path, {"config": jnp.asarray(np.frombuffer(described, np.uint8)), "params": self.params})
+
+
+def load(path: str | os.PathLike[str]) -> Agent:
+    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
+
+    Raises:
+      RunError: if there is none.
+
+    Example:
+      >>> import tempfile
+      >>> from renga.systems import muzero
+      >>> config = muzero.Config(env="catch", units=8, blocks=1, simulations=4)
+      >>> params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
+      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
+      >>> muzero.Agent(config, params).save(file)
+      >>> agent = muzero.load(file)
+      >>> agent.act(jnp.zeros((10, 5))) in (0, 1, 2)
+      True
+    """
+    from renga.systems import muzero
+
+    path = Path(path)
+    if path.is_dir():
+        config, _, state = restore(RunDirectory(path), muzero)
+        return Agent(config, state.params)
+    if not path.exists():
+        raise RunError(f"load: {path} must be the directory of a run, or a file that `renga export` wrote")
+    found = nn.load(path)
+    if set(found) != {"config", "params"}:
+        raise RunError(f"load: {path} must hold 'config' and 'params', it holds {', '.join(sorted(found))}")
+    saved = json.loads(np.asarray(found["config"]).tobytes())
+    return Agent(config_of(muzero, saved), found["params"])

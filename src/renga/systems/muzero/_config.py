@@ -1,0 +1,129 @@
+"""What can be set, what is refused, and the settings that were measured."""
+
+import dataclasses
+from typing import Any, Literal
+
+from renga.loop import RunError, check_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyperparameters; `renga train muzero --help` is made from these comments."""
+
+    env: str = "tic_tac_toe"  # tic_tac_toe, connect_four, catch, cartpole, gymnax/NAME or pgx/NAME
+    model: Literal["learned", "true"] = "learned"  # MuZero's model, or the environment itself (AlphaZero)
+    policy: Literal["gumbel", "puct"] = "gumbel"  # Gumbel MuZero's search, or MuZero's
+    num_envs: int = 64  # games played at once
+    moves: int = 8  # moves of each game in a step
+    simulations: int = 32  # a move
+    considered: int = 16  # actions that Gumbel's search compares at the root at most
+    max_depth: int = 0  # longest path of a simulation; 0 for no limit
+    waves: int = 1  # simulations whose leaves are evaluated in one batch
+    root_noise: float = 0.25  # share of Dirichlet noise in the prior at the root (puct)
+    root_alpha: float = 0.3  # its α (puct)
+    value_scale: float = 0.1  # of Q-values beside logits, c_scale (gumbel)
+    temperature: float = 1.0  # of the visits that actions are drawn from (puct)
+    temperature_moves: int = 30  # moves of a game after which the most visited action is taken (puct); 0 for never
+    random_opening: int = 0  # up to so many moves at the beginning of a game are drawn evenly
+    replay_size: int = 100_000  # moves kept
+    warmup: int = 4_096  # moves in replay before learning starts
+    updates: int = 8  # gradient steps in a step
+    batch_size: int = 256  # stretches of games in a gradient step
+    unroll: int = 5  # K, moves that the learned model is unrolled for; the true model needs none
+    td_steps: int = 10  # n, rewards in a value target before it is bootstrapped
+    td_lambda: float = 1.0  # λ, how fast shorter returns lose weight; 1 takes the longest alone
+    discount: float = 0.997  # γ, between moves; its sign is found from who moves next
+    min_value: float = -1.0  # least value that can be told, after `value_transform`
+    max_value: float = 1.0  # largest
+    value_bins: int = 21  # bins between them
+    value_transform: Literal["none", "hyperbolic"] = "none"  # h before the bins; hyperbolic for large returns
+    tower: Literal["dense", "conv"] = "dense"  # of the networks
+    units: int = 128  # width of a layer, or channels
+    blocks: int = 2  # residual blocks of each network
+    bf16: bool = False  # whether products are of bfloat16
+    learning_rate: float = 1e-3  # at the beginning; it falls to a tenth along a cosine
+    decay_steps: int = 2_000  # steps in which it falls; 0 keeps it
+    weight_decay: float = 1e-4  # of AdamW
+    max_gradient_norm: float = 5.0  # of the whole gradient
+    value_cost: float = 0.25  # weight of the value's loss
+    reward_cost: float = 1.0  # weight of the reward's
+    consistency_cost: float = 0.0  # weight of EfficientZero's loss between unrolled and observed states
+    target_period: int = 0  # steps between copies of the parameters that search with; 0 for always the newest
+
+
+_TIC_TAC_TOE = Config(
+    env="tic_tac_toe", model="true", random_opening=6, td_steps=9, discount=1.0, warmup=1_024, decay_steps=400
+)
+_CATCH = Config(
+    env="catch",
+    num_envs=16,
+    moves=9,
+    simulations=8,
+    td_steps=9,
+    warmup=512,
+    batch_size=128,
+    units=64,
+    blocks=1,
+    decay_steps=500,
+)
+
+# What was measured; docs/muzero.md holds the results.
+PRESETS: dict[str, tuple[Config, int]] = {
+    "tic_tac_toe": (_TIC_TAC_TOE, 400),
+    "tic_tac_toe_learned": (
+        dataclasses.replace(_TIC_TAC_TOE, model="learned", warmup=2_048, decay_steps=1_500),
+        1_500,
+    ),
+    "catch": (_CATCH, 500),
+}
+
+
+def check(config: Config) -> None:
+    """Refuses what makes no sense.
+
+    Raises:
+      RunError: naming the field, what it must be and what it is.
+    """
+
+    def require(condition: bool, field: str, expected: str) -> None:
+        if not condition:
+            raise RunError(f"muzero: {field} must be {expected}, got {getattr(config, field)!r}")
+
+    check_config("muzero", config)
+    choices: dict[str, tuple[Any, ...]] = {
+        "model": ("learned", "true"),
+        "policy": ("gumbel", "puct"),
+        "value_transform": ("none", "hyperbolic"),
+        "tower": ("dense", "conv"),
+    }
+    for field, values in choices.items():
+        require(getattr(config, field) in values, field, " or ".join(values))
+    positive = ("num_envs", "moves", "simulations", "considered", "waves", "replay_size", "batch_size", "td_steps")
+    for field in (*positive, "units", "blocks"):
+        require(getattr(config, field) >= 1, field, "at least 1")
+    for field in ("max_depth", "temperature_moves", "random_opening", "updates", "unroll", "decay_steps"):
+        require(getattr(config, field) >= 0, field, "0 or more")
+    for field in ("learning_rate", "max_gradient_norm", "root_alpha", "value_scale"):
+        require(getattr(config, field) > 0, field, "positive")
+    for field in ("temperature", "weight_decay", "value_cost", "reward_cost", "consistency_cost", "target_period"):
+        require(getattr(config, field) >= 0, field, "0 or more")
+    for field in ("root_noise", "td_lambda", "discount"):
+        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
+    require(config.value_bins >= 2, "value_bins", "at least 2")
+    require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
+    require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
+    length = stretch(config)
+    rows = config.replay_size // config.num_envs
+    require(rows >= length, "replay_size", f"at least num_envs · {length} = {config.num_envs * length}")
+    need = f"at least num_envs · {length} = {config.num_envs * length}, and at most replay_size = {config.replay_size}"
+    require(config.num_envs * length <= config.warmup <= rows * config.num_envs, "warmup", need)
+
+
+def unrolled(config: Config) -> int:
+    """K: how many moves the model is unrolled for in learning."""
+    return config.unroll if config.model == "learned" else 0
+
+
+def stretch(config: Config) -> int:
+    """How many moves of a game learning looks at: K + n + 1."""
+    return unrolled(config) + config.td_steps + 1

@@ -1,0 +1,88 @@
+"""How strong an agent is: against whom, and in which positions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from renga import envs
+from renga.loop import RunError
+from renga.systems.muzero import _exact, _opponents
+from renga.systems.muzero._agent import Agent, load
+from renga.systems.muzero._match import match
+
+
+def judge(agent: Agent, against: str, simulations: int, games: int) -> dict[str, float]:
+    """Measures an agent: see `evaluate` of the system."""
+    env = agent.env
+    if env.num_players == 1:
+        returns = episode_returns(agent, simulations, min(games, 100))
+        return {"greedy return": float(returns.mean()), "greedy return, least": float(returns.min())}
+    score = match(env, agent.player(simulations), opponent(env, against), games=games)
+    elo, low, high = score.elo()
+    limited = lambda x: float(np.clip(x, -2000, 2000))
+    found = {
+        f"points against {against}": score.points,
+        "lost games": float(score.losses),
+        "Elo difference": limited(elo),
+        "Elo difference, low": limited(low),
+        "Elo difference, high": limited(high),
+        "repeated games": score.repeated,
+    }
+    if agent.config.env in ("tic_tac_toe", "pgx/tic_tac_toe"):
+        found |= in_every_position(agent, simulations)
+    return found
+
+
+def opponent(env: envs.Environment, name: str) -> _opponents.Player:
+    """A player by name.
+
+    Raises:
+      RunError: if there is none of this name.
+    """
+    kind, _, number = name.partition(":")
+    if name == "random":
+        return _opponents.random_player(env)
+    if kind in ("uct", "alphabeta"):
+        if not number.isdigit() or not int(number):
+            what = "playouts" if kind == "uct" else "moves ahead"
+            raise RunError(f"muzero: against must say how many {what}, as {kind}:5, got {name!r}")
+        if kind == "uct":
+            return _opponents.uct_player(env, int(number))
+        return _opponents.alpha_beta_player(env, int(number))
+    try:
+        other = load(name)
+    except RunError as error:
+        raise RunError(
+            "muzero: against must be random, uct:PLAYOUTS, alphabeta:DEPTH or the path of an agent, "
+            f"got {name!r} ({error})"
+        ) from None
+    return other.player()
+
+
+def episode_returns(agent: Agent, simulations: int, episodes: int) -> np.ndarray:
+    """Plays episodes side by side in a world for one player; returns what each comes to."""
+    env, act = agent.env, agent.player(simulations)
+    step = jax.jit(jax.vmap(env.step))
+    key, key_reset = jax.random.split(jax.random.key(20_201_207))
+    states = jax.vmap(env.reset)(jax.random.split(key_reset, episodes))
+    over, total = np.zeros(episodes, bool), np.zeros(episodes)
+    while not over.all():
+        key, key_act, key_step = jax.random.split(key, 3)
+        states, out = step(jax.random.split(key_step, episodes), states, act(key_act, states))
+        total += np.where(over, 0.0, np.asarray(out.reward))
+        over |= np.asarray(out.last)
+    return total
+
+
+def in_every_position(agent: Agent, simulations: int) -> dict[str, float]:
+    """Judges an agent in all positions of a small game, and against every reply of an opponent."""
+    game = _exact.solve(agent.env)
+    states = jax.tree.map(jnp.asarray, game.states)
+    found = {}
+    for name, count in (("", simulations), (" without search", 0)):
+        moves = np.asarray(agent.player(count)(jax.random.key(0), states))
+        first, second = _exact.worst_case(game, moves)
+        found[f"optimal moves{name}"] = _exact.optimal_share(game, moves)
+        found[f"worst result, moving first{name}"] = first
+        found[f"worst result, moving second{name}"] = second
+    return found

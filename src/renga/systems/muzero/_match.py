@@ -1,0 +1,136 @@
+"""Matches between two players: every opening from both seats, and what the score says of their strengths."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from renga import envs
+from renga.systems.muzero._opponents import Player
+
+
+class Score(NamedTuple):
+    """What a match came to, for the first of two players.
+
+    Attributes:
+      wins: games won.
+      draws: games drawn.
+      losses: games lost.
+      lost_first: of these, games in which it moved first.
+      repeated: share of games that are move for move another one of the match.
+    """
+
+    wins: int
+    draws: int
+    losses: int
+    lost_first: int
+    repeated: float
+
+    @property
+    def games(self) -> int:
+        """How many there were."""
+        return self.wins + self.draws + self.losses
+
+    @property
+    def points(self) -> float:
+        """Share of the points: 1 for a win, ½ for a draw."""
+        return (self.wins + 0.5 * self.draws) / self.games
+
+    def elo(self, deviations: float = 1.96) -> tuple[float, float, float]:
+        """Difference in Elo, with the ends of its interval: 400 log₁₀ (p / (1 − p)) of Wilson's interval of p.
+
+        The points are taken as shares of independent games, which makes the interval too wide where there are draws.
+
+        Example:
+          >>> [round(x) for x in Score(75, 0, 25, 0, 0.0).elo()]
+          [191, 113, 269]
+        """
+        n, p, z = self.games, self.points, deviations
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        rating = lambda p: 400 * math.log10(p / (1 - p)) if 0 < p < 1 else math.copysign(math.inf, p - 0.5)
+        return rating(p), rating(middle - half), rating(middle + half)
+
+
+def openings(env: envs.Environment, plies: int) -> np.ndarray:
+    """All sequences of so many legal moves from the beginning that do not end the game, [N, plies]."""
+    step, legal_actions = jax.jit(env.step), jax.jit(env.legal_actions)
+    key = jax.random.key(0)
+    found = [((), env.reset(key))]
+    for _ in range(plies):
+        longer = []
+        for moves, state in found:
+            for a in np.flatnonzero(np.asarray(legal_actions(state))):
+                after, out = step(key, state, jnp.int32(a))
+                if not bool(out.last):
+                    longer.append(((*moves, int(a)), after))
+        found = longer
+    return np.array([moves for moves, _ in found], np.int32).reshape(len(found), plies)
+
+
+def match(
+    env: envs.Environment, player: Player, opponent: Player, *, plies: int = 2, games: int = 0, seed: int = 0
+) -> Score:
+    """Plays games from all openings, each once from either seat.
+
+    Args:
+      env: a game for two.
+      player: the first player.
+      opponent: the second.
+      plies: length of the openings.
+      games: about how many games, if there are more openings; 0 for all.
+      seed: of what is drawn.
+    """
+    starts = openings(env, plies)
+    rng = np.random.default_rng(seed)
+    if games and 2 * len(starts) > games:
+        starts = starts[np.sort(rng.permutation(len(starts))[: max(games // 2, 1)])]
+    starts = np.concatenate([starts, starts])
+    count = len(starts)
+    seat = np.repeat([0, 1], count // 2)  # whether `player` moves second
+    key = jax.random.key(seed)
+    step = jax.jit(jax.vmap(env.step))
+    facts = jax.jit(jax.vmap(env.to_play))
+    key, key_reset = jax.random.split(key)
+    states = jax.vmap(env.reset)(jnp.broadcast_to(key_reset, (count,)))
+    first = np.asarray(facts(states))
+    own = np.where(seat == 0, first, 1 - first)  # number of `player` in each game
+    over, gain = np.zeros(count, bool), np.zeros(count)
+    record: list[np.ndarray] = []
+    while not over.all():
+        mover = np.asarray(facts(states))
+        ply = len(record)
+        if ply < plies:
+            moves = starts[:, ply]
+        else:
+            key, key_a, key_b = jax.random.split(key, 3)
+            mine = mover == own
+            a = np.asarray(player(key_a, states)) if (mine & ~over).any() else np.zeros(count, int)
+            b = np.asarray(opponent(key_b, states)) if (~mine & ~over).any() else np.zeros(count, int)
+            moves = np.where(mine, a, b)
+        key, key_step = jax.random.split(key)
+        after, out = step(jax.random.split(key_step, count), states, jnp.asarray(moves, jnp.int32))
+        reward = np.where(mover == own, 1.0, -1.0) * np.asarray(out.reward)
+        gain += np.where(over, 0.0, reward)
+        record.append(np.where(over, -1, moves))
+        states = _kept(over, states, after)
+        over |= np.asarray(out.last)
+    played = np.stack(record, 1)
+    unique = len(np.unique(np.concatenate([played, seat[:, None]], 1), axis=0))
+    lost = gain < 0
+    return Score(
+        int((gain > 0).sum()),
+        int((gain == 0).sum()),
+        int(lost.sum()),
+        int((lost & (seat == 0)).sum()),
+        1 - unique / count,
+    )
+
+
+def _kept(over: np.ndarray, old: PyTree, new: PyTree) -> PyTree:
+    """Games that are over stay as they are."""
+    flag = jnp.asarray(over)
+    return jax.tree.map(lambda a, b: jnp.where(flag.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)

@@ -1,0 +1,168 @@
+"""The networks: representation h, dynamics g, prediction f, and the projections of the consistency loss."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from renga import envs, nn, rl
+from renga.systems.muzero._config import Config
+
+
+class Prediction(NamedTuple):
+    """What f says of a state.
+
+    Attributes:
+      logits: of the policy, [B, A].
+      value_logits: of the value's bins, [B, K].
+      value: v, from the view of the player to move, [B].
+    """
+
+    logits: Float[Array, "B A"]
+    value_logits: Float[Array, "B K"]
+    value: Float[Array, " B"]
+
+
+class Transition(NamedTuple):
+    """What g says of a move.
+
+    Attributes:
+      state: the state that it leads to.
+      reward_logits: of the reward's bins, [B, K].
+      reward: r, from the view of the player who moved, [B].
+      turn_logit: log odds that the next move is another player's, [B].
+    """
+
+    state: Float[Array, "B ..."]
+    reward_logits: Float[Array, "B K"]
+    reward: Float[Array, " B"]
+    turn_logit: Float[Array, " B"]
+
+
+class Networks(NamedTuple):
+    """All networks as pure functions of one tree of parameters.
+
+    Attributes:
+      init: key, observations → parameters.
+      represent: h(parameters, observations) → states.
+      dynamics: g(parameters, states, actions) → `Transition`.
+      predict: f(parameters, states) → `Prediction`.
+      project: (parameters, states) → vectors to compare.
+      foresee: (parameters, such vectors) → what they should be like.
+      code: values and rewards as distributions over bins.
+    """
+
+    init: Callable[[PRNGKeyArray, Array], PyTree]
+    represent: Callable[[PyTree, Array], Array]
+    dynamics: Callable[[PyTree, Array, Array], Transition]
+    predict: Callable[[PyTree, Array], Prediction]
+    project: Callable[[PyTree, Array], Array]
+    foresee: Callable[[PyTree, Array], Array]
+    code: rl.TwoHot
+
+
+def make(config: Config, env: envs.Environment) -> Networks:
+    """Makes the networks for an environment."""
+    num_actions, spec = envs.num_actions(env), env.observation_spec
+    transform = rl.SIGNED_HYPERBOLIC_PAIR if config.value_transform == "hyperbolic" else rl.IDENTITY_PAIR
+    code = rl.TwoHot(jnp.linspace(config.min_value, config.max_value, config.value_bins), transform)
+    learned = config.model == "learned"
+    dtype = jnp.bfloat16 if config.bf16 else jnp.float32
+    conv = config.tower == "conv"
+
+    def norm(x: Array) -> Array:
+        """Each example by itself, so that a batch of one acts as one of a thousand."""
+        return nn.LayerNorm(-1, True, True)(x)
+
+    def layer(x: Array, units: int | None = None, **options: Any) -> Array:
+        units = config.units if units is None else units
+        make_layer = nn.Conv2D(units, 3, **options) if conv else nn.Linear(units, **options)
+        return make_layer(x)
+
+    def block(x: Array) -> Array:
+        y = layer(jax.nn.relu(norm(x)), with_bias=False)
+        return x + layer(jax.nn.relu(norm(y)), w_init=nn.initializers.VarianceScaling(0.1))
+
+    def tower(x: Array, name: str) -> Array:
+        with nn.name_scope(name):
+            x = layer(x.astype(dtype))
+            for _ in range(config.blocks):
+                x = block(x)
+            return norm(x)
+
+    def rescaled(x: Array) -> Array:
+        """Each state to [0, 1]."""
+        flat = x.reshape(x.shape[0], -1)
+        # By index: the gradient of a minimum asks which number equals it, which is none if the compiler rounds twice.
+        pick = lambda i: jnp.take_along_axis(flat, i, axis=1)
+        low, high = pick(jnp.argmin(flat, 1, keepdims=True)), pick(jnp.argmax(flat, 1, keepdims=True))
+        return ((flat - low) / jnp.maximum(high - low, 1e-5)).reshape(x.shape)
+
+    def head(x: Array, size: int, name: str, **options: Any) -> Array:
+        with nn.name_scope(name):
+            if conv:  # few channels, then all places at once
+                x = jax.nn.relu(norm(nn.Conv2D(8, 1)(x)))
+            x = nn.Flatten()(x)
+            x = jax.nn.relu(norm(nn.Linear(config.units)(x)))
+            out = nn.Linear(size, w_init=nn.initializers.VarianceScaling(0.01), **options)(x)
+            return out.astype(jnp.float32)
+
+    def observed(s: Array) -> Array:
+        if isinstance(spec, envs.Discrete):
+            return jax.nn.one_hot(s, spec.num)
+        if not conv:
+            return nn.Flatten()(s.astype(dtype))
+        return s.astype(dtype).reshape(*s.shape[:3], -1)
+
+    def represent(s: Array) -> Array:
+        x = tower(observed(s), "representation")
+        return rescaled(x).astype(jnp.float32) if learned else x.astype(jnp.float32)
+
+    def dynamics(h: Array, a: Int[Array, " B"]) -> Transition:
+        x = jnp.concatenate([h, _planes(a, h, num_actions)], -1)
+        x = tower(x, "dynamics")
+        r = head(x, config.value_bins, "reward")
+        # Turns alternate until something else is learned.
+        turn = head(x, 1, "turn", b_init=nn.initializers.Constant(3.0))[:, 0]
+        return Transition(rescaled(x).astype(jnp.float32), r, code.decode(jax.nn.softmax(r)), turn)
+
+    def predict(h: Array) -> Prediction:
+        x = h.astype(dtype)
+        logits, v = head(x, num_actions, "policy"), head(x, config.value_bins, "value")
+        return Prediction(logits, v, code.decode(jax.nn.softmax(v)))
+
+    def project(h: Array) -> Array:
+        with nn.name_scope("projection"):
+            return nn.nets.MLP([config.units, config.units])(nn.Flatten()(h))
+
+    def foresee(x: Array) -> Array:
+        with nn.name_scope("foresight"):
+            return nn.nets.MLP([config.units, config.units])(x)
+
+    def build():
+        def initialise(s: Array):
+            h = represent(s)
+            out = predict(h)
+            if learned:
+                h = dynamics(h, jnp.zeros(s.shape[0], jnp.int32)).state
+                if config.consistency_cost:
+                    foresee(project(h))
+            return out
+
+        return initialise, (represent, dynamics, predict, project, foresee)
+
+    f = nn.without_apply_rng(nn.multi_transform(build))
+    return Networks(f.init, *f.apply, code=code)  # pyrefly: ignore[bad-argument-count]
+
+
+def _planes(a: Int[Array, " B"], h: Array, num_actions: int) -> Array:
+    """Actions as numbers that fit beside a state: one-hot vectors, or planes of a board."""
+    one_hot = jax.nn.one_hot(a, num_actions, dtype=h.dtype)
+    if h.ndim == 2:
+        return one_hot
+    _, rows, columns, _ = h.shape
+    if num_actions in (rows * columns, rows * columns + 1):  # a place each, and perhaps a pass: an empty plane
+        return one_hot[:, : rows * columns].reshape(-1, rows, columns, 1)
+    return jnp.broadcast_to(one_hot[:, None, None], (*h.shape[:3], num_actions))

@@ -1,0 +1,180 @@
+"""Searching: the two models in the form that `renga.search` asks for, and its policies."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from renga import envs, search
+from renga.search import RecurrentFnOutput, RootFnOutput
+from renga.systems.muzero._config import Config
+from renga.systems.muzero._networks import Networks
+
+
+class Plan(NamedTuple):
+    """What a search came to.
+
+    Attributes:
+      action: what to do, [B].
+      policy: what the policy should be, [B, A].
+      value: what the state is worth to the player to move, [B].
+      tree: the whole search.
+    """
+
+    action: Int[Array, " B"]
+    policy: Float[Array, "B A"]
+    value: Float[Array, " B"]
+    tree: search.Tree
+
+
+class Planner(NamedTuple):
+    """A model, and the search in it.
+
+    Attributes:
+      root: parameters, states of the environment or None, observations, legal actions → where a search begins.
+      step: the model, a `recurrent_fn` of `renga.search`.
+      config: the settings of the search.
+    """
+
+    root: Callable[..., RootFnOutput]
+    step: Callable[..., tuple[RecurrentFnOutput, PyTree]]
+    config: Config
+
+    def plan(
+        self,
+        params: PyTree,
+        key: PRNGKeyArray,
+        root: RootFnOutput,
+        legal: Bool[Array, "B A"],
+        *,
+        noise: float = 1.0,
+        temperature: Any = 0.0,
+        simulations: int | None = None,
+    ) -> Plan:
+        """Searches from a batch of roots.
+
+        Args:
+          params: of the networks.
+          key: a key.
+          root: where to begin.
+          legal: which actions are.
+          noise: 1 to explore, as in learning; 0 for the best that the search finds.
+          temperature: of the visits, for PUCT.
+          simulations: how many; None for what is configured.
+        """
+        config = self.config
+        simulations = config.simulations if simulations is None else simulations
+        options = {
+            "num_simulations": simulations,
+            "invalid_actions": ~legal,
+            "max_depth": config.max_depth or None,
+            "num_parallel": config.waves if simulations % config.waves == 0 else 1,
+        }
+        if config.policy == "gumbel":
+            out = search.gumbel_muzero_policy(
+                params,
+                key,
+                root,
+                self.step,
+                max_num_considered_actions=config.considered,
+                gumbel_scale=noise,
+                qtransform=functools.partial(search.qtransform_completed_by_mix_value, value_scale=config.value_scale),
+                **options,
+            )
+        else:
+            out = search.muzero_policy(
+                params,
+                key,
+                root,
+                self.step,
+                dirichlet_fraction=config.root_noise * noise,
+                dirichlet_alpha=config.root_alpha,
+                temperature=temperature,
+                **options,
+            )
+        return Plan(out.action, out.action_weights, _value(config, out), out.search_tree)
+
+
+def _value(config: Config, out: search.PolicyOutput) -> Float[Array, " B"]:
+    """The mean of all visits; for Gumbel's search, whose visits compare moves evenly, the value of its policy.
+
+    v = Σₐ π′(a) q(a) / Σₐ π′(a)   over the moves that were visited
+    """
+    summary = out.search_tree.summary()
+    if config.policy == "puct":
+        return summary.value
+    weights = jnp.where(summary.visit_counts > 0, out.action_weights, 0.0)
+    total = jnp.sum(weights, -1)
+    mean = jnp.sum(weights * summary.qvalues, -1) / jnp.where(total > 0, total, 1.0)
+    return jnp.where(total > 0, mean, summary.value)
+
+
+def planner(config: Config, env: envs.Environment, networks: Networks) -> Planner:
+    """The learned model, or the environment itself."""
+    make = _true_model if config.model == "true" else _learned_model
+    return Planner(*make(config, env, networks), config)
+
+
+def _learned_model(config: Config, env: envs.Environment, networks: Networks):
+    """States are those of the networks; which actions are legal is known at the root alone."""
+
+    def root(params: PyTree, state: PyTree, observation: Array, legal: Bool[Array, "B A"]) -> RootFnOutput:
+        del state, legal
+        h = networks.represent(params, observation)
+        out = networks.predict(params, h)
+        return RootFnOutput(prior_logits=out.logits, value=out.value, embedding=h)
+
+    def step(params: PyTree, key: PRNGKeyArray, action: Array, h: Array) -> tuple[RecurrentFnOutput, Array]:
+        del key
+        after = networks.dynamics(params, h, action)
+        out = networks.predict(params, after.state)
+        turns = jnp.where(after.turn_logit > 0, -1.0, 1.0) if env.num_players > 1 else 1.0
+        discount = config.discount * turns * jnp.ones_like(out.value)
+        return RecurrentFnOutput(
+            reward=after.reward, discount=discount, prior_logits=out.logits, value=out.value
+        ), after.state
+
+    return root, step
+
+
+def _true_model(config: Config, env: envs.Environment, networks: Networks):
+    """States are the environment's; it is never stepped past the end of an episode."""
+
+    def evaluate(params: PyTree, observation: Array, legal: Array) -> tuple[Array, Array]:
+        out = networks.predict(params, networks.represent(params, observation))
+        return jnp.where(legal, out.logits, jnp.finfo(out.logits.dtype).min), out.value
+
+    def root(params: PyTree, state: PyTree, observation: Array, legal: Bool[Array, "B A"]) -> RootFnOutput:
+        logits, value = evaluate(params, observation, legal)
+        return RootFnOutput(
+            prior_logits=logits,
+            value=value,
+            embedding=state,
+            invalid_actions=~legal,
+            terminal=jnp.zeros(value.shape, bool),
+            to_play=jax.vmap(env.to_play)(state),
+        )
+
+    def step(params: PyTree, key: PRNGKeyArray, action: Array, state: PyTree) -> tuple[RecurrentFnOutput, PyTree]:
+        keys = jax.random.split(key, action.shape[0])
+        mover = jax.vmap(env.to_play)(state)
+        after, out = jax.vmap(env.step)(keys, state, action)
+        legal, to_play = jax.vmap(env.legal_actions)(after), jax.vmap(env.to_play)(after)
+        logits, value = evaluate(params, out.observation, legal)
+        # A state in which an episode is cut is worth something, but nothing can be searched behind it.
+        cut = out.truncated & ~out.terminated
+        beyond = jnp.where(cut, config.discount * jnp.where(to_play == mover, value, -value), 0.0)
+        return RecurrentFnOutput(
+            reward=out.reward + beyond,
+            discount=jnp.where(out.last, 0.0, config.discount),
+            prior_logits=logits,
+            value=jnp.where(out.last, 0.0, value),
+            invalid_actions=~legal,
+            terminal=out.last,
+            to_play=to_play,
+        ), after
+
+    return root, step

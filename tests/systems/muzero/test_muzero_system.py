@@ -1,0 +1,233 @@
+"""The system: its phases, its models, resuming, what it learns."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import envs, loop
+from renga.systems import muzero
+from renga.systems.muzero import _exact
+
+QUICK = {"xla_backend_optimization_level": 0}
+TINY = muzero.Config(
+    env="tic_tac_toe",
+    model="learned",
+    num_envs=4,
+    moves=2,
+    simulations=4,
+    warmup=64,
+    replay_size=256,
+    updates=1,
+    batch_size=8,
+    unroll=2,
+    td_steps=3,
+    units=8,
+    blocks=1,
+    decay_steps=10,
+    random_opening=3,
+    consistency_cost=0.5,
+)
+TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    init, step = muzero.make(TINY)
+    return jax.jit(init, compiler_options=QUICK), jax.jit(step, compiler_options=QUICK)
+
+
+def test_two_times_two_steps_through_a_file_are_four_steps(compiled, tmp_path):
+    init, step = compiled
+    state = start = init(jax.random.key(0))
+    for _ in range(4):
+        state, metrics = step(state)
+    assert all(np.isfinite(x) for x in metrics.values())
+    assert step._cache_size() == 1
+    again = start
+    for _ in range(2):
+        again, _ = step(again)
+    files = loop.Checkpoints(tmp_path / "checkpoints")
+    files.save(2, again)
+    _, again = files.load_newest(jax.eval_shape(init, jax.random.key(0)))
+    for _ in range(2):
+        again, _ = step(again)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(*map(_numbers, (a, b))), state, again)
+    assert step._cache_size() == 1
+
+
+def _numbers(x):
+    return np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+
+
+def test_replay_holds_legal_moves_with_the_signs_of_turns(compiled):
+    init, _ = compiled
+    kept = jax.device_get(init(jax.random.key(1)).replay)
+    moves, last = kept.items, kept.last
+    rows = kept.count
+    assert rows == 16
+    taken = np.take_along_axis(moves.legal[:rows], moves.action[:rows, :, None], -1)
+    assert taken.all()
+    np.testing.assert_allclose(moves.policy[:rows].sum(-1), 1, rtol=1e-5)
+    assert not (moves.policy[:rows] * ~moves.legal[:rows]).any()
+    np.testing.assert_allclose(moves.discount[:rows], np.where(last[:rows], 0, -TINY.discount))
+    assert (last[:rows] == moves.terminated[:rows]).all()
+    assert 0 < moves.random[:rows].mean() < 1
+
+
+def system_of(config):
+    return muzero._system(config)
+
+
+def test_losses_do_not_see_past_the_end_and_reach_every_parameter():
+    system = system_of(TINY)
+    rng = np.random.default_rng(0)
+    K, B = TINY.unroll, 3
+    params = system.networks.init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+    params = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
+    ones = jnp.ones((B, K + 1))
+    want = muzero.Targets(
+        actions=jnp.asarray(rng.integers(9, size=(B, K)), jnp.int32),
+        policy=jnp.asarray(rng.dirichlet(np.ones(9), (B, K + 1)), jnp.float32),
+        value=0.5 * ones,
+        reward=0 * ones,
+        turn=ones,
+        policy_weight=ones.at[0, 1:].set(0),
+        value_weight=ones.at[0, 1:].set(0),
+        reward_weight=ones.at[:, 0].set(0).at[0].set(0),
+        turn_weight=ones.at[:, 0].set(0).at[0].set(0),
+    )
+    seen = jnp.asarray(rng.normal(size=(B, K + 1, 3, 3, 2)), jnp.float32)
+    grad = jax.jit(jax.grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]), compiler_options=QUICK)
+    first = grad(params, muzero.Batch(seen, want))
+    assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(first))
+    # What is past the end of the first game may be anything.
+    other = want._replace(
+        actions=want.actions.at[0].set(8),
+        value=want.value.at[0, 1:].set(-1),
+        policy=want.policy.at[0, 1:].set(0.0),
+        reward=want.reward.at[0, 1:].set(1),
+        turn=want.turn.at[0, 1:].set(0),
+    )
+    second = grad(params, muzero.Batch(seen.at[0, 1:].set(7.0), other))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), first, second)
+
+
+def forced_positions():
+    """Positions of tic-tac-toe in which the game is won at once, or a threat must be met."""
+    game = _exact.solve(envs.make("tic_tac_toe"))
+    one_move = (game.reward > 0).any(1) & (game.legal.sum(1) > 2)
+    only = (game.action_value == 0).sum(1) == 1
+    must = ~one_move & only & (game.value == 0) & (game.legal.sum(1) > 2)
+    return game, np.flatnonzero(one_move)[::97], np.flatnonzero(must)[::97]
+
+
+@pytest.mark.parametrize("policy", ["gumbel", "puct"])
+def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy):
+    game, wins, threats = forced_positions()
+    config = dataclasses.replace(TRUE, policy=policy)
+    params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+    agent = muzero.Agent(config, params)
+    for here, simulations in ((wins, 64), (threats, 512)):
+        states = jax.tree.map(lambda x, here=here: jnp.asarray(x[here]), game.states)
+        moves = np.asarray(agent.player(simulations)(jax.random.key(0), states))
+        assert (game.action_value[here, moves] == game.value[here]).all()
+
+
+def test_an_agent_acts_alone_as_in_a_batch_and_only_legally():
+    config = dataclasses.replace(TINY, simulations=8)
+    params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+    agent = muzero.Agent(config, params)
+    x = jnp.asarray(np.random.default_rng(0).random((5, 3, 3, 2)), jnp.float32)
+    many = agent.think(x)
+    one = agent.think(x[2])
+    np.testing.assert_allclose(one.policy, many.policy[2], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.value, many.value[2], rtol=1e-3, atol=1e-5)
+    legal = np.zeros(9, bool)
+    legal[4] = True
+    forced = agent.think(x[0], legal)
+    assert int(forced.action) == 4 == agent.act(x[0], legal, simulations=0)
+    np.testing.assert_array_equal(forced.policy, legal.astype(np.float32))
+    with pytest.raises(ValueError, match=r"legal must have shape \(1, 9\)"):
+        agent.act(x[0], legal[:8])
+    with pytest.raises(ValueError, match=r"observation must have shape \(3, 3, 2\)"):
+        agent.act(x[0, 0])
+    blind = muzero.Agent(dataclasses.replace(config, model="true"), params)
+    with pytest.raises(ValueError, match="state must be given"):
+        blind.act(x[0])
+
+
+def test_an_agent_is_kept_in_a_file(tmp_path):
+    params = muzero.networks(TINY).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+    muzero.Agent(TINY, params).save(tmp_path / "agent.safetensors")
+    back = muzero.load(tmp_path / "agent.safetensors")
+    assert back.config == TINY
+    jax.tree.map(np.testing.assert_array_equal, params, back.params)
+    with pytest.raises(loop.RunError, match="directory of a run, or a file"):
+        muzero.load(tmp_path / "nothing")
+
+
+REFUSED = {
+    "simulations": 0,
+    "td_lambda": 1.5,
+    "warmup": 8,
+    "replay_size": 8,
+    "max_value": -1.0,
+    "waves": 3,
+    "learning_rate": float("nan"),
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_settings_that_make_no_sense_are_refused(field):
+    with pytest.raises(loop.RunError, match=f"muzero: {'min_value' if field == 'max_value' else field} must be"):
+        muzero.make(dataclasses.replace(TINY, **{field: REFUSED[field]}))
+
+
+def test_the_sign_of_the_discount_follows_who_moves_where_a_player_moves_twice():
+    config = dataclasses.replace(
+        TINY, env="pgx/backgammon", num_envs=8, warmup=80, consistency_cost=0.0, simulations=1, random_opening=1000
+    )
+    system = system_of(config)
+    env = system.env
+    params = system.networks.init(jax.random.key(0), jnp.zeros((1, 34)))
+    running = env.reset(jax.random.key(0))
+    opening = jnp.full(8, 1000, jnp.int32)
+    state = muzero.State(jax.random.key(0), jnp.int32(0), params, params, (), running, opening, ())
+    act = jax.jit(lambda s, k: muzero.act(config, system, s, k), compiler_options=QUICK)
+    turns = []
+    for i in range(12):
+        before = np.asarray(env.to_play(state.env))
+        state, (move, last) = act(state, jax.random.key(i))
+        after = np.asarray(env.to_play(state.env))
+        sign = np.where(np.asarray(last), 0, np.where(before == after, 1, -1))
+        np.testing.assert_array_equal(np.sign(move.discount), sign)
+        turns.append(before == after)
+    assert 0.1 < np.mean(turns) < 0.95
+
+
+def trained(name, steps):
+    """The preset of a name after some steps, and what its first state and its last one come to."""
+    config = muzero.PRESETS[name][0]
+    init, step = muzero.make(config)
+    state, step = jax.jit(init)(jax.random.key(0)), jax.jit(step, donate_argnums=0)
+    before = muzero.evaluate(config, state, games=72)
+    for _ in range(steps):
+        state, _ = step(state)
+    return before, muzero.evaluate(config, state, games=72)
+
+
+def test_tic_tac_toe_is_learned_in_the_game_itself():
+    before, after = trained("tic_tac_toe", 40)
+    assert before["optimal moves without search"] < 0.7
+    assert after["optimal moves"] > 0.97
+    assert after["optimal moves without search"] > 0.85
+    assert after["points against random"] > 0.85
+
+
+def test_catch_is_learned_with_a_learned_model():
+    before, after = trained("catch", 300)
+    assert before["greedy return"] < 0
+    assert after["greedy return"] > 0.9
