@@ -172,3 +172,24 @@ def test_actions_out_of_range_are_refused_and_traced_ones_stay_within_bounds():
 def test_games_say_how_many_play():
     assert envs.Catch().num_players == envs.make("pgx/minatar-breakout").num_players == 1
     assert envs.AutoReset(envs.make("pgx/tic_tac_toe")).num_players == 2
+
+
+@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "othello", "go_9x9"])
+def test_a_game_that_is_turned_around_is_the_same_game(name, rank_promotion):
+    pytest.importorskip("pgx")
+    env = envs.make(name)
+    ways, spec = env.symmetries, env.observation_spec
+    assert len(ways.action) == {"connect_four": 2, "othello": 4}.get(name, 8)
+    assert len({way.tobytes() for way in ways.action}) == len(ways.action)
+    key, moves = jax.random.key(0), 7
+    step, rng = jax.jit(jax.vmap(env.step, (None, 0, 0))), np.random.default_rng(0)
+    states = jax.tree.map(lambda x: jnp.stack([x] * len(ways.action)), env.reset(key))  # one game for each way
+    for _ in range(moves):
+        action = rng.choice(np.flatnonzero(np.asarray(env.legal_actions(jax.tree.map(lambda x: x[0], states)))))
+        states, out = step(key, states, jnp.asarray(ways.action[:, action], jnp.int32))
+        seen = np.asarray(out.observation).reshape(len(ways.action), -1)
+        legal = np.asarray(jax.vmap(env.legal_actions)(states))
+        for turned, may, places, becomes in zip(seen, legal, *ways, strict=True):
+            np.testing.assert_array_equal(turned, seen[0][places])
+            np.testing.assert_array_equal(may[becomes], legal[0])
+    assert spec.contains(np.asarray(out.observation)[0])

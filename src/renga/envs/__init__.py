@@ -5,7 +5,7 @@ from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
-from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, num_actions
+from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, Symmetries, num_actions
 from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
@@ -31,6 +31,7 @@ __all__ = [
     "Pgx",
     "Running",
     "Step",
+    "Symmetries",
     "action_values",
     "chain_level",
     "chain_world",

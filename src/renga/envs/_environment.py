@@ -76,6 +76,18 @@ class Step(NamedTuple):
         return self.terminated | self.truncated
 
 
+class Symmetries(NamedTuple):
+    """Ways to turn a world around that change nothing about it, as permutations; the first leaves all in its place.
+
+    Attributes:
+      observation: which number of a flat observation comes where, [S, size].
+      action: which action each becomes, [S, A].
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+
+
 class Environment(abc.ABC, Generic[S]):
     """An environment: the rules, not the state.
 
@@ -134,6 +146,11 @@ class Environment(abc.ABC, Generic[S]):
     def num_players(self) -> int:
         """How many players there are: one, if the environment does not say."""
         return 1
+
+    @property
+    def symmetries(self) -> Symmetries | None:
+        """Ways to turn it around; None if the environment does not say."""
+        return None
 
 
 def num_actions(env: Environment) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
 from renga.envs._import import import_package
 
 
@@ -93,3 +93,33 @@ class Pgx(Environment[Any]):
     def num_players(self) -> int:
         """How many players there are."""
         return _load(self.name)[0].num_players
+
+    @property
+    def symmetries(self) -> Symmetries | None:
+        """Those of the boards of Connect Four (2), Othello (4), tic-tac-toe and Go (8 each)."""
+        return _symmetries(self.name, self.observation_spec.shape, self.action_spec.num)
+
+
+# What the numbers of actions are: columns of a board, or its places row by row, and perhaps a pass after them.
+_BOARDS = {"connect_four": "columns", "tic_tac_toe": "places", "go_9x9": "places", "go_19x19": "places"}
+_BOARDS["othello"] = "places"
+
+
+@functools.cache
+def _symmetries(name: str, shape: tuple[int, ...], num_actions: int) -> Symmetries | None:
+    if name not in _BOARDS:
+        return None
+    rows, columns, _ = shape
+    cells = np.arange(np.prod(shape)).reshape(shape)
+    if _BOARDS[name] == "columns":
+        boards, actions = [cells, cells[:, ::-1]], [np.arange(columns), np.arange(columns)[::-1]]
+    else:
+        places = np.arange(rows * columns).reshape(rows, columns)
+        turn = lambda x, flip, quarters: np.rot90(x[:, ::-1] if flip else x, quarters)
+        # Othello begins with two stones of each colour on the diagonals: what would swap them is left out.
+        ways = [(f, q) for f in (False, True) for q in range(4) if name != "othello" or f == q % 2]
+        boards = [turn(cells, *way) for way in ways]
+        # What lies at a place comes from `turn(places)` there: the inverse says where each goes.
+        rest = np.arange(rows * columns, num_actions)
+        actions = [np.concatenate([np.argsort(turn(places, *way).reshape(-1)), rest]) for way in ways]
+    return Symmetries(np.stack([board.reshape(-1) for board in boards]), np.stack(actions))

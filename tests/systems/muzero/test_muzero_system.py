@@ -28,6 +28,7 @@ TINY = muzero.Config(
     blocks=1,
     decay_steps=10,
     random_opening=3,
+    discount=0.9,
     consistency_cost=0.5,
 )
 TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)

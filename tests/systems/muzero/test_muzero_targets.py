@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renga.systems.muzero import Move, targets, value_targets
+from renga import envs
+from renga.systems.muzero import Batch, Move, Targets, targets, turned, value_targets
 
 A = 3
 
@@ -120,3 +121,24 @@ def test_a_stretch_that_begins_with_the_last_move_learns_its_reward():
     np.testing.assert_allclose(want.reward[1], moves.reward[0], rtol=1e-6)
     np.testing.assert_array_equal(want.reward_weight, [0, 1, 1, 1])
     np.testing.assert_array_equal(want.actions[0], moves.action[0])
+
+
+def test_turning_a_stretch_moves_the_board_its_actions_and_its_policy_together():
+    symmetries = envs.make("tic_tac_toe").symmetries
+    rng = np.random.default_rng(0)
+    B, K = 16, 2
+    seen = jnp.asarray(rng.normal(size=(B, 1, 3, 3, 2)), jnp.float32)
+    want = Targets(*[jnp.zeros((B, K + 1))] * 9)._replace(
+        actions=jnp.asarray(rng.integers(9, size=(B, K)), jnp.int32),
+        policy=jnp.asarray(rng.dirichlet(np.ones(9), (B, K + 1)), jnp.float32),
+    )
+    out = turned(symmetries, Batch(seen, want), jax.random.key(0))
+    found = set()
+    for b in range(B):
+        before, after = seen[b].reshape(-1), out.observations[b].reshape(-1)
+        way = next(w for w in range(8) if (after == before[symmetries.observation[w]]).all())
+        becomes = symmetries.action[way]
+        np.testing.assert_array_equal(out.targets.actions[b], becomes[want.actions[b]])
+        np.testing.assert_array_equal(out.targets.policy[b][:, becomes], want.policy[b])
+        found.add(way)
+    assert len(found) > 4

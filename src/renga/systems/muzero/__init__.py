@@ -31,7 +31,7 @@ from renga.systems.muzero._agent import Agent, Thought, load
 from renga.systems.muzero._config import PRESETS, Config, check, stretch, unrolled
 from renga.systems.muzero._targets import Move, Targets, targets, value_targets
 
-STEPS = 2_000
+STEPS = 5_000
 
 
 class State(NamedTuple):
@@ -139,11 +139,28 @@ class Batch(NamedTuple):
 def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Batch:
     """Takes stretches of games from replay, with the targets of each."""
     K = unrolled(config)
-    key_sample, key_past = jax.random.split(key)
+    key_sample, key_past, key_turn = jax.random.split(key, 3)
     drawn = shard_batch(system.replay.sample(state.replay, key_sample, config.batch_size))
     seen = drawn.items.observation[:, : K + 1] if config.consistency_cost else drawn.items.observation[:, :1]
     make = lambda moves, same, key: targets(moves, same, K, config.td_steps, config.td_lambda, key)
-    return Batch(seen, jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(key_past, config.batch_size)))
+    wanted = jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(key_past, config.batch_size))
+    symmetries = system.env.env.symmetries if config.symmetries else None
+    return Batch(seen, wanted) if symmetries is None else turned(symmetries, Batch(seen, wanted), key_turn)
+
+
+def turned(symmetries: envs.Symmetries, batch: Batch, key: PRNGKeyArray) -> Batch:
+    """Turns each stretch around in a way drawn evenly: what was seen, what was done, and what was to be done."""
+    seen, actions, policy = batch.observations, batch.targets.actions, batch.targets.policy
+    way = jax.random.randint(key, (len(seen),), 0, len(symmetries.action))
+    places = jnp.asarray(symmetries.observation)[way]
+    flat = jnp.take_along_axis(seen.reshape(*seen.shape[:2], -1), places[:, None], axis=-1)
+    becomes = jnp.asarray(symmetries.action)[way]
+    comes_from = jnp.argsort(becomes, axis=-1)
+    wanted = batch.targets._replace(
+        actions=jnp.take_along_axis(becomes, actions, axis=-1).astype(actions.dtype),
+        policy=jnp.take_along_axis(policy, comes_from[:, None], axis=-1),
+    )
+    return Batch(flat.reshape(seen.shape), wanted)
 
 
 def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -314,5 +331,6 @@ __all__ = [
     "networks",
     "remember",
     "targets",
+    "turned",
     "value_targets",
 ]

@@ -10,8 +10,8 @@ from renga.loop import RunError, check_config
 class Config:
     """Hyperparameters; `renga train muzero --help` is made from these comments."""
 
-    env: str = "tic_tac_toe"  # tic_tac_toe, connect_four, catch, cartpole, gymnax/NAME or pgx/NAME
-    model: Literal["learned", "true"] = "learned"  # MuZero's model, or the environment itself (AlphaZero)
+    env: str = "connect_four"  # tic_tac_toe, connect_four, catch, cartpole, gymnax/NAME or pgx/NAME
+    model: Literal["learned", "true"] = "true"  # MuZero's model, or the environment itself (AlphaZero)
     policy: Literal["gumbel", "puct"] = "gumbel"  # Gumbel MuZero's search, or MuZero's
     num_envs: int = 64  # games played at once
     moves: int = 8  # moves of each game in a step
@@ -24,25 +24,26 @@ class Config:
     value_scale: float = 0.1  # of Q-values beside logits, c_scale (gumbel)
     temperature: float = 1.0  # of the visits that actions are drawn from (puct)
     temperature_moves: int = 30  # moves of a game after which the most visited action is taken (puct); 0 for never
-    random_opening: int = 0  # up to so many moves at the beginning of a game are drawn evenly
-    replay_size: int = 100_000  # moves kept
+    random_opening: int = 12  # up to so many moves at the beginning of a game are drawn evenly
+    replay_size: int = 400_000  # moves kept
     warmup: int = 4_096  # moves in replay before learning starts
     updates: int = 8  # gradient steps in a step
     batch_size: int = 256  # stretches of games in a gradient step
+    symmetries: bool = True  # turn what is learned around, where the environment says how
     unroll: int = 5  # K, moves that the learned model is unrolled for; the true model needs none
-    td_steps: int = 10  # n, rewards in a value target before it is bootstrapped
+    td_steps: int = 42  # n, rewards in a value target before it is bootstrapped
     td_lambda: float = 1.0  # λ, how fast shorter returns lose weight; 1 takes the longest alone
-    discount: float = 0.997  # γ, between moves; its sign is found from who moves next
+    discount: float = 1.0  # γ, between moves; its sign is found from who moves next
     min_value: float = -1.0  # least value that can be told, after `value_transform`
     max_value: float = 1.0  # largest
     value_bins: int = 21  # bins between them
     value_transform: Literal["none", "hyperbolic"] = "none"  # h before the bins; hyperbolic for large returns
     tower: Literal["dense", "conv"] = "dense"  # of the networks
-    units: int = 128  # width of a layer, or channels
-    blocks: int = 2  # residual blocks of each network
+    units: int = 256  # width of a layer, or channels
+    blocks: int = 3  # residual blocks of each network
     bf16: bool = False  # whether products are of bfloat16
     learning_rate: float = 1e-3  # at the beginning; it falls to a tenth along a cosine
-    decay_steps: int = 2_000  # steps in which it falls; 0 keeps it
+    decay_steps: int = 5_000  # steps in which it falls; 0 keeps it
     weight_decay: float = 1e-4  # of AdamW
     max_gradient_norm: float = 5.0  # of the whole gradient
     value_cost: float = 0.25  # weight of the value's loss
@@ -52,19 +53,39 @@ class Config:
 
 
 _TIC_TAC_TOE = Config(
-    env="tic_tac_toe", model="true", random_opening=6, td_steps=9, discount=1.0, warmup=1_024, decay_steps=400
-)
-_CATCH = Config(
-    env="catch",
-    num_envs=16,
-    moves=9,
-    simulations=8,
+    env="tic_tac_toe",
+    random_opening=6,
     td_steps=9,
-    warmup=512,
+    warmup=1_024,
+    replay_size=100_000,
+    units=128,
+    blocks=2,
+    decay_steps=400,
+)
+_ALONE = Config(
+    model="learned",
+    random_opening=0,
+    num_envs=16,
+    warmup=2_000,
+    replay_size=100_000,
     batch_size=128,
-    units=64,
+    units=128,
     blocks=1,
-    decay_steps=500,
+    discount=0.99,
+)
+_CATCH = dataclasses.replace(
+    _ALONE, env="catch", moves=9, simulations=8, td_steps=9, warmup=512, units=64, decay_steps=500
+)
+_CARTPOLE = dataclasses.replace(
+    _ALONE,
+    env="cartpole",
+    simulations=16,
+    td_steps=30,
+    value_transform="hyperbolic",
+    min_value=0.0,
+    max_value=12.0,
+    value_bins=41,
+    decay_steps=780,
 )
 
 # What was measured; docs/muzero.md holds the results.
@@ -75,6 +96,8 @@ PRESETS: dict[str, tuple[Config, int]] = {
         1_500,
     ),
     "catch": (_CATCH, 500),
+    "cartpole": (_CARTPOLE, 780),
+    "cpu": (Config(), 5_000),
 }
 
 
