@@ -64,6 +64,11 @@ def test_switched_off_the_program_is_that_without_it():
 def test_messages_with_braces_and_formats():
     with pytest.raises(testing.CheckError, match=r"\{a\} 0.50 \(y = 0.5\)"):
         testing.check(False, "{{a}} {y:.2f}", y=0.5)
+    fn = lambda x: testing.check(x < 0, "100% {y:.1f} {q}", y=x, tree={"a": x}, n=3)
+    with pytest.raises(testing.CheckError, match=r"100% 1.0 {q} \(y = 1.0, tree = {'a': 1.0}, n = 3\)"):
+        testing.checked(jax.jit(fn))(1.0)
+    with pytest.raises(AssertionError, match=r"100% 1.0 {q} \(y = 1.0, tree = {'a': float32\[\]}, n = 3\)"):
+        testing.chexify(jax.jit(lambda x: fn(x)), async_check=False)(1.0)
     with pytest.raises(testing.CheckError, match=r"set {1, 2} is empty\Z"):
         testing.check(False, "set {1, 2} is empty")
 

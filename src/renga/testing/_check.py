@@ -1,6 +1,7 @@
 """One check, with one message, in and out of compiled programs."""
 
 import functools
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -56,78 +57,104 @@ def check(pred: ArrayLike | Callable[[], ArrayLike], message: str, **values: Any
     pred: Any = pred() if callable(pred) else pred
     if not is_traced(pred):
         if not np.all(np.asarray(pred)):
-            raise CheckError(_text(message, values))
+            raise CheckError(_text(message, {name: _Shown(x) for name, x in values.items()}))
         return
-    dynamic = {name: x for name, x in values.items() if isinstance(x, jax.Array | np.ndarray)}
+    dynamic = {name: x for name, x in values.items() if is_traced(x) or isinstance(x, jax.Array | np.ndarray)}
     static = {name: x for name, x in values.items() if name not in dynamic}
     ok = jnp.all(pred)
     if is_chexifying():
-        _check_by_checkify(ok, message, static, dynamic, tuple(values))
+        _check_by_checkify(ok, message, values, dynamic)
         return
     fail = functools.partial(_fail, message, static, tuple(values))
     # The callback runs only where the condition fails; `vmap` turns the branch into a selection, so it looks again.
     jax.lax.cond(ok, lambda _: None, lambda x: jax.debug.callback(fail, ok, **x), dynamic)
 
 
-def _check_by_checkify(ok: Any, message: str, static: dict, dynamic: dict, order: tuple[str, ...]) -> None:
-    shown = {name: f"{{{name}}}" for name in dynamic}
-    shown |= {name: _escape(str(_Shown(x))) for name, x in static.items()}
-    body = message.format(**shown) if _is_template(message, shown) else _escape(message)
-    listed = ", ".join(f"{name} = {shown[name]}" for name in order)
-    dynamic = {name: jax.random.key_data(x) if _is_key(x) else jnp.asarray(x) for name, x in dynamic.items()}
-    checkify.check(ok, body + (f" ({listed})" if listed else ""), **dynamic)
+def _check_by_checkify(ok: Any, message: str, values: dict[str, Any], dynamic: dict[str, Any]) -> None:
+    """Leaves what is known only at run time to checkify's own formatting."""
+    arrays = {name: x for name, x in dynamic.items() if isinstance(x, jax.Array | np.ndarray)}
+    shown = {name: _Later(name) if name in arrays else _Shown(x, escape=True) for name, x in values.items()}
+    given: dict[str, Any] = {n: jax.random.key_data(x) if _is_key(x) else jnp.asarray(x) for n, x in arrays.items()}
+    checkify.check(ok, _text(message, shown, escape=True), **given)
 
 
 def _fail(message: str, static: dict, order: tuple[str, ...], ok: Any, **dynamic: Any) -> None:
     if np.all(ok):
         return
     values = static | dynamic
-    error = CheckError(_text(message, {name: values[name] for name in order}))
+    error = CheckError(_text(message, {name: _Shown(values[name]) for name in order}))
     with _lock:
         _raised.append(error)
     raise error
 
 
+class _Later:
+    """Stands for a value that checkify puts in."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __format__(self, spec: str) -> str:
+        return f"{{{self.name}:{spec}}}" if spec else f"{{{self.name}}}"
+
+
 class _Shown:
     """Writes a value for a message: arrays on one line, without `Array(...)`."""
 
-    def __init__(self, x: Any) -> None:
-        self.x: Any = x
-
-    def __str__(self) -> str:
-        x: Any = self.x
-        if not isinstance(x, jax.Array | np.ndarray | np.generic):
-            return repr(x)
-        if is_traced(x):
-            x = jax.lax.stop_gradient(x)  # within `grad` alone the value is known
-        if is_traced(x):
-            return f"{x.dtype}{list(x.shape)}"
-        if _is_key(x):
-            x = jax.random.key_data(x)  # pyrefly: ignore[bad-argument-type]
-        x = np.asarray(x)
-        if x.ndim == 0:
-            return str(x[()])
-        return np.array2string(x, separator=", ", threshold=20, max_line_width=10**6).replace("\n", "")
-
-    __repr__ = __str__
+    def __init__(self, x: Any, escape: bool = False) -> None:
+        self.x, self.escape = x, escape
 
     def __format__(self, spec: str) -> str:
-        return format(self.x, spec) if spec else str(self)
+        text = format(self.x, spec) if spec else _show(self.x)
+        return text.replace("{", "{{").replace("}", "}}") if self.escape else text
 
 
-def _text(message: str, values: dict[str, Any]) -> str:
-    shown = {name: _Shown(x) for name, x in values.items()}
-    body = message.format(**shown) if _is_template(message, values) else message
+class _Leaf:
+    """An array in a tree."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __repr__(self) -> str:
+        return _show(self.x)
+
+
+def _show(x: Any) -> str:
+    if isinstance(x, jax.core.Tracer):
+        x = jax.lax.stop_gradient(x)  # within `grad` alone the value is known
+    if isinstance(x, jax.core.Tracer):
+        return f"{x.dtype}{list(x.shape)}"
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        whole = jax.tree.leaves(x)
+        plain = not whole or whole[0] is x
+        return repr(x) if plain else repr(jax.tree.map(_Leaf, x))
+    if _is_key(x):
+        x = jax.random.key_data(x)  # pyrefly: ignore[bad-argument-type]
+    x = np.asarray(x)
+    if x.ndim == 0:
+        return str(x[()])
+    return np.array2string(x, separator=", ", threshold=20, max_line_width=10**6).replace("\n", "")
+
+
+_FIELD = re.compile(r"\{\{|\}\}|\{(\w+)(?::([^{}]*))?\}")
+
+
+def _text(message: str, shown: dict[str, Any], escape: bool = False) -> str:
+    """Puts values into `{name}`; other braces stay, doubled ones become single where there are names."""
+    known = lambda m: m[1] in shown
+    is_template = any(map(known, _FIELD.finditer(message)))
+    single = {"{{": "{", "}}": "}"} if is_template else {}
+    parts, end = [], 0
+    for m in _FIELD.finditer(message):
+        parts += [_keep(message[end : m.start()], escape)]
+        parts += [format(shown[m[1]], m[2] or "") if known(m) else _keep(single.get(m[0], m[0]), escape)]
+        end = m.end()
     listed = ", ".join(f"{name} = {x}" for name, x in shown.items())
-    return body + (f" ({listed})" if listed else "")
+    return "".join([*parts, _keep(message[end:], escape)]) + (f" ({listed})" if listed else "")
 
 
-def _is_template(message: str, names: Any) -> bool:
-    return any(f"{{{name}" in message for name in names)
-
-
-def _escape(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+def _keep(text: str, escape: bool) -> str:
+    return text.replace("{", "{{").replace("}", "}}") if escape else text
 
 
 def _is_key(x: Any) -> bool:

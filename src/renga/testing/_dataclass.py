@@ -195,7 +195,9 @@ def _as_mapping(cls: type) -> type:
     methods = {"__getitem__": _getitem, "__len__": _len, "__iter__": _iter}
     if issubclass(cls, Mapping):
         return cls
-    namespace = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
+    slots = vars(cls).get("__slots__", ())
+    apart = {"__dict__", "__weakref__", "__slots__", *((slots,) if isinstance(slots, str) else slots)}
+    namespace = {k: v for k, v in vars(cls).items() if k not in apart}
     namespace = methods | namespace
     bases = (*(b for b in cls.__bases__ if b is not object), Mapping)
     new = types.new_class(cls.__name__, bases, {}, lambda ns: ns.update(namespace))

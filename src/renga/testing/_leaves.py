@@ -69,7 +69,9 @@ def is_key(x: Any) -> bool:
 def as_host(x: Any) -> np.ndarray:
     """Returns a leaf as a NumPy array: keys as their data, narrow floats of JAX as float32."""
     x = np.asarray(jax.random.key_data(x) if is_key(x) else x)
-    return x.astype(np.float32) if is_narrow(x.dtype) else x
+    if is_narrow(x.dtype):
+        return x.astype(np.float32)
+    return x.astype(np.int32) if x.dtype.kind == "V" and jnp.issubdtype(x.dtype, jnp.integer) else x
 
 
 def is_narrow(dtype: Any) -> bool:
@@ -126,7 +128,8 @@ def report(name: str, index: tuple[int, ...], a: Any, b: Any, dtype: Any, num_ba
     at = f" at index {index}" if index else ""
     text = f"{name}{at}: expected {b!s}, got {a!s}"
     if is_number(np.asarray(a)) and is_number(np.asarray(b)):
-        wide = complex if np.iscomplexobj(a) or np.iscomplexobj(b) else float
+        kinds = {np.asarray(x).dtype.kind for x in (a, b)}
+        wide = complex if "c" in kinds else float if "f" in kinds else int
         text += f", off by {abs(wide(a) - wide(b)):.3g}"
         if dtype is not None:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -86,13 +86,22 @@ def explain_nan(fn: Callable[..., Any], *args: Any, backward: bool = True) -> Na
       >>> explain_nan(loss, jnp.array([1.0, 0.0])).direction
       'backward'
     """
-    leaves, treedef = jax.tree.flatten(args)
-    flat = lambda *xs: jax.tree.leaves(fn(*jax.tree.unflatten(treedef, xs)))
+    everything, treedef = jax.tree.flatten(args)
+    at = [i for i, x in enumerate(everything) if _is_array(x)]  # all else is part of the program
+    leaves = [everything[i] for i in at]
+
+    def flat(*xs: Any) -> list:
+        filled = list(everything)
+        for i, x in zip(at, xs, strict=True):
+            filled[i] = x
+        return jax.tree.leaves(fn(*jax.tree.unflatten(treedef, filled)))
+
     try:
         closed = jax.make_jaxpr(flat)(*leaves)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
         return _eagerly(fn, args)
-    names = [f"args{jax.tree_util.keystr(path)}" for path, _ in jax.tree.leaves_with_path(args)]
+    paths = jax.tree.leaves_with_path(args)
+    names = [f"args{jax.tree_util.keystr(paths[i][0])}" for i in at]
     report = _search(closed, leaves, names)
     if report is not None or not backward or "transpose(" in _all_names(closed):
         return report
@@ -111,8 +120,12 @@ def explain_nan(fn: Callable[..., Any], *args: Any, backward: bool = True) -> Na
 
     try:
         return _search(jax.make_jaxpr(gradient)(*leaves), leaves, names)
-    except TypeError:
+    except (NotImplementedError, TypeError, ValueError):
         return None  # the results have no gradient
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | bool | int | float | complex)
 
 
 def _all_names(closed: Any) -> str:
@@ -244,30 +257,46 @@ class _Search:
 
     def _scan(self, eqn: Eqn, xs: list, kind: str, deeper: Callable) -> NanReport | None:
         const, carry, _ = scan_parts(eqn, xs)
-        body, length = eqn.params["jaxpr"], eqn.params["length"]
-        step = jax.jit(jax.extend.core.jaxpr_as_fun(body))
-        order = range(length - 1, -1, -1) if eqn.params["reverse"] else range(length)
-        for i in order:
-            inputs = [*const, *carry, *scan_slice(eqn, xs, i)]
-            out = step(*inputs)
-            if any(_has(kind, y) for y in out):
-                return deeper(body, inputs, 0, i)
-            carry = out[: len(carry)]
-        return None
+        body, length, backwards = eqn.params["jaxpr"], eqn.params["length"], eqn.params["reverse"]
+        step = jax.extend.core.jaxpr_as_fun(body)
+        at = lambda turn: length - 1 - turn if backwards else turn
+        found = _first_turn(
+            lambda i, c: step(*const, *c, *scan_slice(eqn, xs, at(i))), lambda i, _: i < length, carry, kind
+        )
+        if found is None:
+            return None
+        turn, carry = found
+        return deeper(body, [*const, *carry, *scan_slice(eqn, xs, at(turn))], 0, at(turn))
 
     def _while(self, eqn: Eqn, xs: list, kind: str, deeper: Callable) -> NanReport | None:
         n, m = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        goes_on, step = (
-            jax.jit(jax.extend.core.jaxpr_as_fun(eqn.params[name])) for name in ("cond_jaxpr", "body_jaxpr")
+        goes_on, step = (jax.extend.core.jaxpr_as_fun(eqn.params[name]) for name in ("cond_jaxpr", "body_jaxpr"))
+        found = _first_turn(
+            lambda _, c: step(*xs[n : n + m], *c), lambda _, c: goes_on(*xs[:n], *c)[0], xs[n + m :], kind
         )
-        carry, i = xs[n + m :], 0
-        while bool(goes_on(*xs[:n], *carry)[0]):
-            inputs = [*xs[n : n + m], *carry]
-            carry = step(*inputs)
-            if any(_has(kind, y) for y in carry):
-                return deeper(eqn.params["body_jaxpr"], inputs, n, i)
-            i += 1
-        return None
+        if found is None:
+            return None
+        turn, carry = found
+        return deeper(eqn.params["body_jaxpr"], [*xs[n : n + m], *carry], n, turn)
+
+
+def _first_turn(step: Callable, goes_on: Callable, carry: list, kind: str) -> tuple[int, list] | None:
+    """Returns the first turn of a loop whose results are bad, and the carry it starts with."""
+    test: Any = jnp.isnan if kind == "NaN" else jnp.isinf
+    size = len(carry)
+
+    def body(loop: tuple) -> tuple:
+        i, carry, _, _ = loop
+        out = step(i, carry)
+        bad = [test(y).any() for y in out if is_inexact(y)]
+        return i + 1, list(out[:size]), carry, jnp.any(jnp.array([False, *bad]))
+
+    def run(carry: list) -> tuple:
+        start = (jnp.int32(0), carry, carry, jnp.bool_(False))
+        return jax.lax.while_loop(lambda loop: ~loop[3] & goes_on(loop[0], loop[1]), body, start)
+
+    i, _, before, bad = jax.jit(run)([jnp.asarray(x) for x in carry])
+    return (int(i) - 1, before) if bad else None
 
 
 def _layer(names: str) -> str:

@@ -25,7 +25,10 @@ def closed_inside(eqn: Eqn) -> list[Any]:
 def bind(eqn: Eqn, inputs: list) -> list:
     """Runs one operation."""
     # Some releases give the parameters alone, some the functions among them too.
-    given = eqn.primitive.get_bind_params(eqn.params)
+    params = dict(eqn.params)
+    if "donated_invars" in params:  # the values are looked at again
+        params["donated_invars"] = (False,) * len(params["donated_invars"])
+    given = eqn.primitive.get_bind_params(params)
     functions, params = ((), given) if isinstance(given, dict) else (given[0], given[-1])
     out = eqn.primitive.bind(*functions, *inputs, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
@@ -80,6 +83,6 @@ def scan_parts(eqn: Eqn, xs: list) -> tuple[list, list, list]:
     return xs[:n], xs[n : n + m], xs[n + m :]
 
 
-def scan_slice(eqn: Eqn, xs: list, i: int) -> list:
+def scan_slice(eqn: Eqn, xs: list, i: Any) -> list:
     """Returns a scan's inputs of one step."""
     return [jnp.asarray(x)[i] for x in scan_parts(eqn, xs)[2]]

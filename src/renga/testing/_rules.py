@@ -1,5 +1,6 @@
 """Custom rules of differentiation that a program contains, each against differences of what it stands for."""
 
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,11 +13,19 @@ from renga.testing._differences import central_difference, direction, is_inexact
 from renga.testing._programs import Eqn, bind, closed_inside, run
 
 _CUSTOM = ("custom_jvp_call", "custom_vjp_call")
+_JAX = str(pathlib.Path(jax.__file__).parent)
 
 
 def has_custom_rule(jaxpr: Any) -> bool:
-    """Returns whether a program has a custom rule at any depth."""
-    return any(e.primitive.name in _CUSTOM or any(map(has_custom_rule, closed_inside(e))) for e in _eqns(jaxpr))
+    """Returns whether a program has a custom rule at any depth, those of JAX itself apart."""
+    return any(_is_custom(e) or any(map(has_custom_rule, closed_inside(e))) for e in _eqns(jaxpr))
+
+
+def _is_custom(eqn: Eqn) -> bool:
+    if eqn.primitive.name not in _CUSTOM:
+        return False
+    info = getattr(closed_inside(eqn)[0].jaxpr, "debug_info", None)
+    return _JAX not in str(getattr(info, "func_src_info", ""))
 
 
 def _eqns(jaxpr: Any) -> list[Eqn]:
@@ -38,7 +47,7 @@ def wrong_rules(fn: Callable[..., Any], args: tuple, rtol: float = 2e-2) -> Iter
     calls: list[tuple[Eqn, list]] = []
 
     def visit(eqn: Eqn, inputs: list) -> None:
-        if eqn.primitive.name in _CUSTOM and not any(c is eqn for c, _ in calls):
+        if _is_custom(eqn) and not any(c is eqn for c, _ in calls):
             calls.append((eqn, inputs))
 
     run(closed, jax.tree.leaves(args), visit)
@@ -55,14 +64,27 @@ def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
     where = [i for i, x in enumerate(inputs) if is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()]
     if not where:
         return None
+    inputs = [jnp.asarray(x) for x in inputs]
     v = {i: jnp.asarray(direction(inputs[i], seed=i), inputs[i].dtype) for i in where}
+    # The tangent grows with the entry, so that no entry leaves its range; at 0 it is tried once more.
+    directions = [{i: jnp.abs(inputs[i]) * v[i] for i in where}]
+    if any((inputs[i] == 0).any() for i in where):
+        directions.append({i: jnp.where(inputs[i] == 0, v[i], jnp.abs(inputs[i]) * v[i]) for i in where})
+    for tangents in directions:
+        text = _check_along(eqn, closed, primal, inputs, tangents, kind, rtol)
+        if text:
+            return text
+    return None
+
+
+def _check_along(
+    eqn: Eqn, closed: Any, primal: Callable, inputs: list, tangents: dict, kind: str, rtol: float
+) -> str | None:
     ruled = lambda *xs: tuple(bind(eqn, list(xs)))
 
     def moved(h: float) -> list:
-        # The tangent grows with the entry, so that no entry leaves its range.
-        return [x + jnp.asarray(h * jnp.abs(x), x.dtype) * v[i] if i in v else x for i, x in enumerate(inputs)]
+        return [x + (h * tangents[i]).astype(x.dtype) if i in tangents else x for i, x in enumerate(inputs)]
 
-    tangents = {i: jnp.abs(inputs[i]) * v[i] for i in where}
     name = f"{getattr(closed.jaxpr.debug_info, 'func_name', None) or kind}"
     outputs = [k for k, y in enumerate(closed.out_avals) if is_inexact(y)]
     if kind == "custom_jvp":

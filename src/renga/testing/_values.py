@@ -36,7 +36,8 @@ def assert_tree_all_finite(tree_like: Any) -> None:
         if is_traced(x):
             good = jnp.isfinite(x)
             index, (value,) = _first(~good, x)
-            words = f"{name} must be finite, got {{value}} at index {_braces(index)}; {{n}} of {x.size} entries are not"
+            at = f" at index {_braces(index)}" if index else ""
+            words = f"{name} must be finite, got {{value}}{at}; {{n}} of {x.size} entries are not"
             check_traced("assert_tree_all_finite", good.all(), words, value=value, n=(~good).sum(), **index)
             continue
         host = as_host(x)
