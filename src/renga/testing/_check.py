@@ -54,14 +54,14 @@ def check(pred: ArrayLike | Callable[[], ArrayLike], message: str, **values: Any
     """
     if not enabled():
         return
-    pred: Any = pred() if callable(pred) else pred
-    if not is_traced(pred):
-        if not np.all(np.asarray(pred)):
+    held: Any = pred() if callable(pred) else pred
+    if not is_traced(held):
+        if not np.all(np.asarray(held)):
             raise CheckError(_text(message, {name: _Shown(x) for name, x in values.items()}))
         return
     dynamic = {name: x for name, x in values.items() if is_traced(x) or isinstance(x, jax.Array | np.ndarray)}
     static = {name: x for name, x in values.items() if name not in dynamic}
-    ok = jnp.all(pred)
+    ok = jnp.all(held)
     if is_chexifying():
         _check_by_checkify(ok, message, values, dynamic)
         return

@@ -90,8 +90,8 @@ def chexify(
 
     Wrap the outermost function, after `jit` and all others: `chexify(jax.jit(fn))`.
 
-    JAX keeps the program of a function that was traced: one that was called without `chexify` before, or while assertions
-    were off, keeps the assertions that it was traced with.
+    JAX keeps the program of a function that was traced: one that was called without `chexify` before, or while
+    assertions were off, keeps the assertions that it was traced with.
 
     Args:
       fn: the function.
