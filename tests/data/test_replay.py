@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, PartitionSpec
 
-from renga.data import PrioritisedReplay, SequenceReplay, UniformReplay, _sum_tree, importance_weights
+from renga.data import (
+    PrioritisedReplay,
+    PrioritisedSequenceReplay,
+    SequenceReplay,
+    UniformReplay,
+    _sum_tree,
+    importance_weights,
+)
 
 UNIFORM = UniformReplay(capacity=5)
 ADD = {n: jax.jit(UNIFORM.add) for n in (1, 2, 3)}
@@ -253,3 +260,41 @@ def test_options_of_replays_out_of_range_are_refused():
     ):  # fmt: skip
         with pytest.raises(error):
             call()
+
+
+def test_prioritised_stretches_begin_wherever_a_stretch_can_and_nowhere_else():
+    replay, E = PrioritisedSequenceReplay(capacity=7, length=3, exponent=1.0), 2
+    state = replay.init(jnp.int32(0), num_envs=E)
+    add = jax.jit(replay.add)
+    count = 0
+    for T in (1, 2, 5, 1, 3, 7, 2):
+        steps = count + jnp.arange(T, dtype=jnp.int32)
+        state = add(state, steps[:, None] * E + jnp.arange(E)[None], jnp.zeros((T, E), bool))
+        count += T
+        begins = [t for t in range(max(count - 7, 0), count - 2) for _ in range(E)]
+        places = {(t % 7) * E + e for t in begins for e in range(E)}
+        assert set(np.flatnonzero(state.tree[0])) == places
+        assert int(replay.num_sequences(state)) == len(begins)
+        if begins:
+            drawn = replay.sample(state, jax.random.key(count), 32)
+            np.testing.assert_array_equal(np.diff(drawn.items, axis=1), E)
+            assert set(np.asarray(drawn.items[:, 0] // E)) <= set(begins)
+            np.testing.assert_allclose(drawn.probabilities, 1 / len(begins), rtol=1e-6)
+    # A stretch that has lost its last steps cannot be drawn again, whatever its priority.
+    newest = ((count - 1) % 7) * E
+    assert replay.update_priorities(state, jnp.array([newest]), jnp.array([9.0])).tree[0][newest] == 0
+
+
+def test_prioritised_stretches_are_drawn_by_priority_and_evenly_if_none_has_any():
+    replay = PrioritisedSequenceReplay(capacity=8, length=2, exponent=2.0)
+    state = replay.init(jnp.int32(0), num_envs=1)
+    state = replay.add(state, jnp.arange(5, dtype=jnp.int32)[:, None], jnp.zeros((5, 1), bool))
+    uneven = replay.update_priorities(state, jnp.arange(4), jnp.array([0.0, 1.0, 2.0, 0.0]))
+    drawn = replay.sample(uneven, jax.random.key(0), 500)
+    np.testing.assert_array_equal(np.bincount(drawn.indices), [0, 100, 400])
+    np.testing.assert_allclose(drawn.probabilities, np.where(drawn.indices == 1, 0.2, 0.8), rtol=1e-6)
+    none = replay.update_priorities(state, jnp.arange(4), jnp.zeros(4))
+    assert set(np.asarray(replay.sample(none, jax.random.key(0), 64).items[:, 0])) == {0, 1, 2, 3}
+    for arguments in ({"capacity": 2, "length": 3}, {"capacity": 4, "length": 2, "exponent": -1.0}):
+        with pytest.raises(ValueError, match="PrioritisedSequenceReplay"):
+            PrioritisedSequenceReplay(**arguments)

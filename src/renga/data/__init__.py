@@ -11,13 +11,23 @@ from renga.data._replay import (
     UniformReplay,
     importance_weights,
 )
-from renga.data._sequences import SequenceReplay, Sequences, SequenceState
+from renga.data._sequences import (
+    DrawnSequences,
+    PrioritisedSequenceReplay,
+    PrioritisedSequenceState,
+    SequenceReplay,
+    Sequences,
+    SequenceState,
+)
 
 __all__ = [
     "DataError",
+    "DrawnSequences",
     "Feed",
     "Images",
     "PrioritisedReplay",
+    "PrioritisedSequenceReplay",
+    "PrioritisedSequenceState",
     "PrioritisedState",
     "ReplayState",
     "Sample",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga._core.floats import floating
 from renga._core.ranges import check_index, check_integer, check_range, known
@@ -254,22 +254,36 @@ class PrioritisedReplay:
           ValueError: if there is not one priority for each index, or one is known to be out of range.
         """
         name = "PrioritisedReplay.update_priorities"
-        if jnp.shape(priorities) != jnp.shape(indices):
-            raise ValueError(
-                f"{name}: priorities must have the shape {jnp.shape(indices)} of indices, got {jnp.shape(priorities)}"
-            )
-        check_index(name, self.capacity, indices=indices)
-        check_range(name, low=0, priorities=priorities)
-        indices, priorities = jnp.asarray(indices), jnp.asarray(priorities, jnp.float32)
-        powers = priorities**self.exponent
-        largest = float(jnp.finfo(jnp.float32).max) / (2 * state.tree[0].shape[0])
-        if known(priorities) is not None:
-            check_range(f"{name}: priorities ** exponent", high=largest, powers=powers)
-        valid = (priorities >= 0) & (priorities < jnp.inf) & (powers <= largest)
-        valid &= (indices >= 0) & (indices < self.capacity)
-        tree = _sum_tree.put(state.tree, indices, jnp.where(valid, powers, 0.0), valid)
-        most = jnp.max(jnp.where(valid, powers, 0.0), initial=0.0)
-        return state._replace(tree=tree, most=jnp.maximum(state.most, most))
+        tree, most = _set_priorities(name, state.tree, state.most, indices, priorities, self.exponent, self.capacity)
+        return state._replace(tree=tree, most=most)
+
+
+def _set_priorities(
+    name: str,
+    tree: _sum_tree.Tree,
+    most: Float[Array, ""],
+    indices: Int[Array, " B"],
+    priorities: Float[Array, " B"],
+    exponent: float,
+    size: int,
+    counts: Bool[Array, " B"] | bool = True,
+) -> tuple[_sum_tree.Tree, Float[Array, ""]]:
+    """Writes pᵢ^α into a tree of `size` numbers where `counts`; returns it, and the largest there has been."""
+    if jnp.shape(priorities) != jnp.shape(indices):
+        raise ValueError(
+            f"{name}: priorities must have the shape {jnp.shape(indices)} of indices, got {jnp.shape(priorities)}"
+        )
+    check_index(name, size, indices=indices)
+    check_range(name, low=0, priorities=priorities)
+    indices, priorities = jnp.asarray(indices), jnp.asarray(priorities, jnp.float32)
+    powers = priorities**exponent
+    largest = float(jnp.finfo(jnp.float32).max) / (2 * tree[0].shape[0])
+    if known(priorities) is not None:
+        check_range(f"{name}: priorities ** exponent", high=largest, powers=powers)
+    valid = (priorities >= 0) & (priorities < jnp.inf) & (powers <= largest)
+    valid &= (indices >= 0) & (indices < size) & counts
+    tree = _sum_tree.put(tree, indices, jnp.where(valid, powers, 0.0), valid)
+    return tree, jnp.maximum(most, jnp.max(jnp.where(valid, powers, 0.0), initial=0.0))
 
 
 def importance_weights(
