@@ -132,7 +132,7 @@ def test_turning_a_stretch_moves_the_board_its_actions_and_its_policy_together()
         actions=jnp.asarray(rng.integers(9, size=(B, K)), jnp.int32),
         policy=jnp.asarray(rng.dirichlet(np.ones(9), (B, K + 1)), jnp.float32),
     )
-    out = turned(symmetries, Batch(seen, want), jax.random.key(0))
+    out = turned(symmetries, Batch(seen, want, jnp.ones(B), jnp.ones(B)), jax.random.key(0))
     found = set()
     for b in range(B):
         before, after = seen[b].reshape(-1), out.observations[b].reshape(-1)

@@ -24,7 +24,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, optim
-from renga.data import SequenceReplay, SequenceState
+from renga.data import (
+    DrawnSequences,
+    PrioritisedSequenceReplay,
+    PrioritisedSequenceState,
+    SequenceReplay,
+    SequenceState,
+    importance_weights,
+)
 from renga.loop import RunError, shard_batch
 from renga.systems.muzero import _judging, _networks, _planning
 from renga.systems.muzero._agent import Agent, Thought, load
@@ -44,7 +51,7 @@ class State(NamedTuple):
     opt: PyTree
     env: envs.Running
     opening: Int[Array, " B"]  # how many of the first moves of each game are drawn evenly
-    replay: SequenceState
+    replay: SequenceState | PrioritisedSequenceState
 
 
 class System(NamedTuple):
@@ -53,7 +60,7 @@ class System(NamedTuple):
     env: envs.Batch
     networks: _networks.Networks
     planner: _planning.Planner
-    replay: SequenceReplay
+    replay: Any  # SequenceReplay or PrioritisedSequenceReplay
 
 
 def _system(config: Config) -> System:
@@ -62,7 +69,8 @@ def _system(config: Config) -> System:
     if env.env.num_players > 2:
         raise RunError(f"muzero: env must be a game for one or two players, got {config.env!r}")
     networks = _networks.make(config, env.env)
-    replay = SequenceReplay(config.replay_size // config.num_envs, stretch(config))
+    size = config.replay_size // config.num_envs, stretch(config)
+    replay = PrioritisedSequenceReplay(*size, config.priority_exponent) if config.prioritised else SequenceReplay(*size)
     return System(env, networks, _planning.planner(config, env.env, networks), replay)
 
 
@@ -106,6 +114,7 @@ def act(
         policy=jnp.where(legal, plan.policy, 0.0),
         value=plan.value,
         random=random,
+        state=state.env.state if config.reanalyse and config.model == "true" else None,
     )
     opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
     return state._replace(env=running, opening=opening), (move, step.last)
@@ -130,22 +139,63 @@ class Batch(NamedTuple):
     Attributes:
       observations: what was seen in their first states, [B, K + 1, ...]; [B, 1, ...] if no others are needed.
       targets: what is to be learned in the first K + 1.
+      weights: how much each stretch counts, [B]; 1 where they are drawn evenly.
+      errors: |ν − z| of their first states, [B].
+      indices: where they stand in a prioritised replay, [B].
     """
 
     observations: Array
     targets: Targets
+    weights: Float[Array, " B"]
+    errors: Float[Array, " B"]
+    indices: Int[Array, " B"] | None = None
 
 
 def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Batch:
     """Takes stretches of games from replay, with the targets of each."""
-    K = unrolled(config)
-    key_sample, key_past, key_turn = jax.random.split(key, 3)
-    drawn = shard_batch(system.replay.sample(state.replay, key_sample, config.batch_size))
-    seen = drawn.items.observation[:, : K + 1] if config.consistency_cost else drawn.items.observation[:, :1]
+    K, B = unrolled(config), config.batch_size
+    key_sample, key_past, key_turn, key_search = jax.random.split(key, 4)
+    drawn = system.replay.sample(state.replay, key_sample, B)
+    weights, indices = jnp.ones(B), None
+    if isinstance(drawn, DrawnSequences):
+        size = system.replay.num_sequences(state.replay)
+        weights, indices = importance_weights(drawn.probabilities, size, config.importance_exponent), drawn.indices
+    moves, same_game, weights = shard_batch((drawn.items, drawn.mask, weights))
+    if config.reanalyse:
+        moves = reanalysed(config, system, state.searching, moves, key_search)
     make = lambda moves, same, key: targets(moves, same, K, config.td_steps, config.td_lambda, key)
-    wanted = jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(key_past, config.batch_size))
+    want = jax.vmap(make)(moves, same_game, jax.random.split(key_past, B))
+    seen = moves.observation[:, : K + 1] if config.consistency_cost else moves.observation[:, :1]
+    errors = jnp.abs(moves.value[:, 0] - want.value[:, 0])
+    batch = Batch(seen, want, weights, errors, indices)
     symmetries = system.env.env.symmetries if config.symmetries else None
-    return Batch(seen, wanted) if symmetries is None else turned(symmetries, Batch(seen, wanted), key_turn)
+    return batch if symmetries is None else turned(symmetries, batch, key_turn)
+
+
+def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key: PRNGKeyArray) -> Move:
+    """Searches anew, with the parameters of today, in the first K + 1 states of a share of the stretches.
+
+    Policies and values there are those of the new searches, and the values that targets are bootstrapped from those of
+    the network. Which stretches are taken changes from call to call.
+
+    References:
+      Schrittwieser et al., "Online and offline reinforcement learning by planning with a learned model", 2021.
+    """
+    K, networks, planner = unrolled(config), system.networks, system.planner
+    B, L = moves.value.shape
+    key_choose, key_search = jax.random.split(key)
+    chosen = jax.random.permutation(key_choose, B)[: max(1, round(config.reanalyse * B))]
+    flat = lambda x: x.reshape(-1, *x.shape[2:])
+    first = jax.tree.map(lambda x: flat(x[chosen, : K + 1]), moves)
+    root = planner.root(params, first.state, first.observation, first.legal)
+    plan = planner.plan(params, key_search, root, first.legal)
+    n = min(config.td_steps, L - K - 1)
+    later = flat(moves.observation[chosen, n : n + K + 1])
+    v = networks.predict(params, networks.represent(params, later)).value.reshape(-1, K + 1)
+    value = moves.value.at[chosen, n : n + K + 1].set(v)
+    value = value.at[chosen, : K + 1].set(plan.value.reshape(-1, K + 1))
+    policy = jnp.where(first.legal, plan.policy, 0.0).reshape(-1, K + 1, moves.policy.shape[-1])
+    return moves._replace(value=value, policy=moves.policy.at[chosen, : K + 1].set(policy))
 
 
 def turned(symmetries: envs.Symmetries, batch: Batch, key: PRNGKeyArray) -> Batch:
@@ -160,11 +210,11 @@ def turned(symmetries: envs.Symmetries, batch: Batch, key: PRNGKeyArray) -> Batc
         actions=jnp.take_along_axis(becomes, actions, axis=-1).astype(actions.dtype),
         policy=jnp.take_along_axis(policy, comes_from[:, None], axis=-1),
     )
-    return Batch(flat.reshape(seen.shape), wanted)
+    return batch._replace(observations=flat.reshape(seen.shape), targets=wanted)
 
 
 def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
-    """The loss and its parts, each a mean over stretches:
+    """The loss and its parts, each a mean over stretches, by their weights:
 
         Σₖ wₖ [L_π + c_v L_v + c_r L_r + L_turn + c L_consistency],   w₀ = 1, wₖ = 1/K
 
@@ -176,7 +226,7 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
 
     def add(name: str, k: int, weight: Array, losses: Array) -> None:
         share = 1.0 if k == 0 else 1.0 / K
-        parts[name] = parts.get(name, jnp.float32(0)) + share * jnp.mean(weight * losses)
+        parts[name] = parts.get(name, jnp.float32(0)) + share * jnp.mean(batch.weights * weight * losses)
 
     h = networks.represent(params, batch.observations[:, 0])
     for k in range(K + 1):
@@ -215,7 +265,10 @@ def learn(
     )
     updates, opt = optimiser.update(grads, state.opt, state.params)
     params = optim.apply_updates(state.params, updates)
-    metrics = {"loss": loss, **parts, "gradient_norm": optim.global_norm(grads)}
+    metrics = {"loss": loss, **parts, "gradient_norm": optim.global_norm(grads), "value_error": jnp.mean(batch.errors)}
+    if batch.indices is not None:
+        kept = system.replay.update_priorities(state.replay, batch.indices, batch.errors + 1e-3)
+        state = state._replace(replay=kept)
     return state._replace(params=params, opt=opt), metrics  # pyrefly: ignore[bad-return]
 
 
@@ -329,6 +382,7 @@ __all__ = [
     "loss_fn",
     "make",
     "networks",
+    "reanalysed",
     "remember",
     "targets",
     "turned",

@@ -27,6 +27,10 @@ class Config:
     random_opening: int = 12  # up to so many moves at the beginning of a game are drawn evenly
     replay_size: int = 400_000  # moves kept
     warmup: int = 4_096  # moves in replay before learning starts
+    prioritised: bool = False  # draw stretches by how far the search's value was from its target
+    priority_exponent: float = 1.0  # α of prioritised replay
+    importance_exponent: float = 1.0  # β of prioritised replay
+    reanalyse: float = 0.0  # share of what is drawn that is searched anew
     updates: int = 8  # gradient steps in a step
     batch_size: int = 256  # stretches of games in a gradient step
     symmetries: bool = True  # turn what is learned around, where the environment says how
@@ -128,9 +132,17 @@ def check(config: Config) -> None:
         require(getattr(config, field) >= 0, field, "0 or more")
     for field in ("learning_rate", "max_gradient_norm", "root_alpha", "value_scale"):
         require(getattr(config, field) > 0, field, "positive")
-    for field in ("temperature", "weight_decay", "value_cost", "reward_cost", "consistency_cost", "target_period"):
+    for field in (
+        "temperature",
+        "weight_decay",
+        "priority_exponent",
+        "value_cost",
+        "reward_cost",
+        "consistency_cost",
+        "target_period",
+    ):
         require(getattr(config, field) >= 0, field, "0 or more")
-    for field in ("root_noise", "td_lambda", "discount"):
+    for field in ("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent"):
         require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
     require(config.value_bins >= 2, "value_bins", "at least 2")
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import rl
 
@@ -24,6 +24,7 @@ class Move(NamedTuple):
       policy: π_t, the search's.
       value: ν_t, the search's, from the mover's view.
       random: whether the action was drawn evenly and not chosen by the search.
+      state: of the environment, where searches in it are to be made anew; else None.
     """
 
     observation: Array
@@ -36,6 +37,7 @@ class Move(NamedTuple):
     policy: Float[Array, "*B A"]
     value: Float[Array, "*B"]
     random: Bool[Array, "*B"]
+    state: PyTree = None
 
 
 class Targets(NamedTuple):
