@@ -352,9 +352,10 @@ def evaluate(
     Args:
       config: the settings it was trained with.
       state: what it has come to.
-      against: random, uct:PLAYOUTS, alphabeta:DEPTH (Connect Four), or the path of another agent.
+      against: random, uct:PLAYOUTS, alphabeta:DEPTH (Connect Four), or the path of another agent; solver counts the
+        moves of Connect Four that lose what a position is worth.
       simulations: of the agent's searches; 0 for as many as in training.
-      games: about how many games are played.
+      games: about how many games are played, or positions of each kind judged.
 
     Returns:
       The measures by name.

@@ -6,7 +6,7 @@ import numpy as np
 
 from renga import envs
 from renga.loop import RunError
-from renga.systems.muzero import _exact, _opponents
+from renga.systems.muzero import _exact, _opponents, _solver
 from renga.systems.muzero._agent import Agent, load
 from renga.systems.muzero._match import match
 
@@ -17,6 +17,8 @@ def judge(agent: Agent, against: str, simulations: int, games: int) -> dict[str,
     if env.num_players == 1:
         returns = episode_returns(agent, simulations, min(games, 100))
         return {"greedy return": float(returns.mean()), "greedy return, least": float(returns.min())}
+    if against == "solver":
+        return by_solver(agent, simulations, games)
     score = match(env, agent.player(simulations), opponent(env, against), games=games)
     elo, low, high = score.elo()
     limited = lambda x: float(np.clip(x, -2000, 2000))
@@ -85,4 +87,17 @@ def in_every_position(agent: Agent, simulations: int) -> dict[str, float]:
         found[f"optimal moves{name}"] = _exact.optimal_share(game, moves)
         found[f"worst result, moving first{name}"] = first
         found[f"worst result, moving second{name}"] = second
+    return found
+
+
+def by_solver(agent: Agent, simulations: int, count: int, seed: int = 20_201_207) -> dict[str, float]:
+    """Share of moves of Connect Four that lose game value, in positions of each set that a seed draws."""
+    if agent.env.observation_spec.shape != (6, 7, 2) or envs.num_actions(agent.env) != 7:
+        raise RunError("muzero: against solver judges Connect Four only")
+    found = {}
+    for name, drawn in _solver.positions(count, seed).items():
+        states = _solver.states_of(agent.env, drawn.moves)
+        for kind, searches in (("", simulations), (" without search", 0)):
+            chosen = np.asarray(agent.player(searches)(jax.random.key(0), states))
+            found[f"mistakes {name}{kind}"] = _solver.mistakes(drawn, chosen)
     return found
