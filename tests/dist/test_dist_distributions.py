@@ -104,7 +104,8 @@ def test_a_distribution_is_a_value():
     assert p != Normal(jnp.zeros(2), 2 * jnp.ones(2))
     assert Bernoulli(probs=0.5) != Bernoulli(logits=0.0)
     assert "loc" in repr(p)
-    with pytest.raises(AttributeError, match="Normal: a distribution is immutable"):
+    assert len({p, Normal(jnp.zeros(2), jnp.ones(2))}) == 1
+    with pytest.raises(AttributeError):
         p.loc = jnp.ones(2)
 
 
@@ -126,7 +127,7 @@ def test_a_distribution_passes_through_transformations():
         (lambda: Categorical(jnp.zeros(2), jnp.ones(2)), "Categorical: give exactly one of logits and probs, got both"),
         (lambda: Categorical(0.0), r"Categorical: logits must have shape \[..., A\], got a scalar"),
         (lambda: MultivariateNormalDiag(), "give loc or scale_diag, got neither"),
-        (lambda: Bernoulli(0.0, dtype=jax.dtypes.prng_key), "Bernoulli: dtype must be a number or boolean"),
+        (lambda: Bernoulli(0.0, dtype=jax.dtypes.prng_key), "Bernoulli: dtype must be a real number or boolean"),
         (lambda: Normal(0.0, 1.0).sample((-1,), seed=0), r"Normal.sample: sample_shape must have no negative size"),
     ],
 )
@@ -136,7 +137,9 @@ def test_bad_arguments_get_an_error_that_names_them(build, message, unchecked):
 
 
 def test_divergence_between_families_is_refused(unchecked):
-    with pytest.raises(TypeError, match="other_dist must be a Normal, got Bernoulli"):
+    with pytest.raises(NotImplementedError, match="none is known from a Normal to a Bernoulli"):
         Normal(0.0, 1.0).kl_divergence(Bernoulli(0.0))
+    with pytest.raises(TypeError, match="other_dist must be a Distribution, got float"):
+        Normal(0.0, 1.0).kl_divergence(1.0)
     with pytest.raises(ValueError, match="3 categories, got 2"):
         Categorical(jnp.zeros(3)).kl_divergence(Categorical(jnp.zeros(2)))

@@ -1,32 +1,16 @@
 """Distributions over finite sets."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Num
 
 from renga._core.cutting import times
 from renga._core.ranges import check_range, known
-from renga.dist._distribution import Distribution, align, as_float
-
-
-def _one_of(function: str, logits: Any, probs: Any) -> None:
-    if (logits is None) == (probs is None):
-        got = "neither" if logits is None else "both"
-        raise ValueError(f"{function}: give exactly one of logits and probs, got {got}")
-
-
-def _check_logits(function: str, logits: Any) -> None:
-    """Checks that no logit is known to be NaN."""
-    check_range(function, finite=False, logits=logits)
-
-
-def _check_sample_dtype(function: str, dtype: Any) -> np.dtype:
-    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
-        raise ValueError(f"{function}: dtype must be a number or boolean, got {dtype}")
-    return jax.dtypes.canonicalize_dtype(dtype)
+from renga.dist._arrays import align, as_float, broadcast_shape, check_logits, check_sample_dtype, one_of
+from renga.dist._distribution import Distribution, register_kl
 
 
 class Bernoulli(Distribution):
@@ -50,26 +34,20 @@ class Bernoulli(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.2.
     """
 
-    _logits: Any  # one of the two is None
-    _probs: Any
-    _dtype: np.dtype
-    _leaves = ("_logits", "_probs")
-    _static = ("_dtype",)
+    _params: ClassVar = {"_logits": 0, "_probs": 0}
 
     def __init__(
         self,
-        logits: Float[ArrayLike, "..."] | None = None,
-        probs: Float[ArrayLike, "..."] | None = None,
+        logits: Num[ArrayLike, "..."] | None = None,
+        probs: Num[ArrayLike, "..."] | None = None,
         dtype: Any = int,
     ) -> None:
-        _one_of("Bernoulli", logits, probs)
+        one_of("Bernoulli", logits, probs)
         check_range("Bernoulli", low=0, high=1, probs=probs)
-        _check_logits("Bernoulli", logits)
-        self._set(
-            _logits=None if logits is None else as_float(logits),
-            _probs=None if probs is None else as_float(probs),
-            _dtype=_check_sample_dtype("Bernoulli", dtype),
-        )
+        check_logits("Bernoulli", logits)
+        self._logits = None if logits is None else as_float(logits)
+        self._probs = None if probs is None else as_float(probs)
+        self._dtype = check_sample_dtype("Bernoulli", dtype)
 
     @property
     def logits(self) -> Array:
@@ -89,41 +67,41 @@ class Bernoulli(Distribution):
         return self._dtype
 
     @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Shape of a batch of independent distributions."""
-        return jnp.shape(self._logits if self._probs is None else self._probs)
+    def _given(self):
+        return self._logits if self._probs is None else self._probs
 
-    def _sample_n(self, key, shape):
-        shape = (*shape, *self.batch_shape)
+    def _sample(self, key, shape):
         return jax.random.bernoulli(key, jnp.broadcast_to(self.probs, shape)).astype(self.dtype)
 
     def _log_probs(self, needs_0: Array, needs_1: Array) -> tuple[Array, Array]:
         """Log P(x = 0) and log P(x = 1); 0 with zero gradient where they are not needed."""
-        p, needs_0, needs_1 = align(self._logits if self._probs is None else self._probs, needs_0, needs_1)
+        p, needs_0, needs_1 = align(self._given, needs_0, needs_1)
         if self._probs is None:
             log_0, log_1 = jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(p)
             return jnp.where(needs_0, log_0, 0.0), jnp.where(needs_1, log_1, 0.0)
         return jnp.log1p(-jnp.where(needs_0, p, 0.0)), jnp.log(jnp.where(needs_1, p, 1.0))
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Returns x log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
-        x, given = align(value, self._logits if self._probs is None else self._probs)
-        one, zero = x.astype(given.dtype), (1 - x).astype(given.dtype)
+    def _log_prob(self, value):
+        """X log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
+        one = value.astype(self._given.dtype)
+        zero = 1 - one
         log_0, log_1 = self._log_probs(zero != 0, one != 0)
         return jnp.where(one == 0, 0.0, one * log_1) + jnp.where(zero == 0, 0.0, zero * log_0)
 
-    def prob(self, value: ArrayLike) -> Array:
-        """Returns p for x = 1 and 1 − p for x = 0."""
-        x, p = align(value, self.probs)
+    def _prob(self, value):
+        x, p = value.astype(self._given.dtype), self.probs
         return x * p + (1 - x) * (1 - p)
 
-    def cdf(self, value: ArrayLike) -> Array:
-        """Returns P(x ≤ value): 0 below 0, 1 − p below 1, 1 from there on."""
-        x, p = align(value, self.probs)
-        return jnp.where(x < 0, 0.0, jnp.where(x >= 1, 1.0, 1.0 - p))
+    def _cdf(self, value):
+        return jnp.where(value < 0, 0.0, jnp.where(value >= 1, 1.0, self._p0()))
 
-    def entropy(self) -> Array:
-        """Returns −p log p − (1 − p) log(1 − p)."""
+    def _survival_function(self, value):
+        return jnp.where(value < 0, 1.0, jnp.where(value >= 1, 0.0, self.probs))
+
+    def _p0(self):
+        return 1.0 - self._probs if self._probs is not None else jax.nn.sigmoid(-self._logits)
+
+    def _entropy(self):
         if self._probs is not None:
             p = self._probs
             log_0, log_1 = self._log_probs(p < 1, p > 0)
@@ -131,22 +109,55 @@ class Bernoulli(Distribution):
         size = jnp.abs(self._logits)  # it is the same for −logits
         return jax.nn.softplus(-size) + times(jax.nn.sigmoid(-size), size)
 
-    def mean(self) -> Array:
-        """Returns p."""
+    def _mean(self):
         return self.probs
 
-    def variance(self) -> Array:
-        """Returns p (1 − p)."""
-        return self.probs * (1.0 - self.probs)
+    def _variance(self):
+        return self.probs * self._p0()
 
-    def mode(self) -> Array:
-        """Returns 1 where p > ½ and 0 elsewhere."""
+    def _mode(self):
         return (self.probs > 0.5).astype(self.dtype)
 
-    def _kl(self, other):
-        p, _ = align(self.probs, other.probs)
-        (log_p0, log_p1), (log_q0, log_q1) = (x._log_probs(p < 1, p > 0) for x in (self, other))
-        return p * (log_p1 - log_q1) + (1.0 - p) * (log_p0 - log_q0)
+
+@register_kl(Bernoulli, Bernoulli)
+def _kl_bernoulli(p, q):
+    one, zero = p.probs, p._p0()
+    (log_p0, log_p1), (log_q0, log_q1) = (x._log_probs(zero > 0, one > 0) for x in (p, q))
+    return one * (log_p1 - log_q1) + zero * (log_p0 - log_q0)
+
+
+def normalised(function: str, logits: Any, probs: Any, mask: Any = None) -> tuple[Array | None, Array | None]:
+    """Checks the parameters of categories, leaves out those that the mask forbids, and normalises."""
+    one_of(function, logits, probs)
+    name, given = ("logits", logits) if probs is None else ("probs", probs)
+    shape = np.shape(given)
+    if not shape:
+        raise ValueError(f"{function}: {name} must have shape [..., A], got a scalar")
+    if shape[-1] == 0:
+        raise ValueError(f"{function}: {name} must have at least one category, got a last axis of size 0")
+    if mask is not None:
+        mask = jnp.asarray(mask)
+        if mask.dtype != bool or not mask.ndim or mask.shape[-1] != shape[-1]:
+            raise ValueError(
+                f"{function}: mask must be booleans of shape [..., {shape[-1]}], got {mask.dtype} {mask.shape}"
+            )
+        broadcast_shape(function, **{name: given, "mask": mask})
+        given, mask = align(given, mask)
+        nothing = ~mask.any(-1, keepdims=True)
+        first = (jnp.arange(shape[-1]) == 0).reshape((1,) * (mask.ndim - 1) + shape[-1:])
+    if logits is not None:
+        check_logits(function, logits)
+        logits = as_float(given)
+        if mask is not None:  # where nothing is allowed, the first category is sure
+            logits = jnp.where(nothing, jnp.where(first, 0.0, -jnp.inf), jnp.where(mask, logits, -jnp.inf))
+        return jax.nn.log_softmax(logits), None
+    probs = as_float(given)
+    check_range(function, low=0, probs=probs)
+    if mask is not None:
+        probs = jnp.where(nothing, first.astype(probs.dtype), jnp.where(mask, probs, 0.0))
+    if (total := known(probs)) is not None and not np.all(total.sum(-1) > 0):
+        raise ValueError(f"{function}: probs must have a positive entry for each distribution, got zeros only")
+    return None, probs / probs.sum(-1, keepdims=True)
 
 
 class Categorical(Distribution):
@@ -154,14 +165,18 @@ class Categorical(Distribution):
 
         p(x) = softmax(logits)ₓ
 
+    A sample of a distribution that is none (a NaN among its parameters, in a compiled function) is −1.
+
     Args:
       logits: unnormalised log-probabilities, `[..., A]`.
       probs: probabilities, `[..., A]`, normalised here; exactly one of the two is given.
       dtype: dtype of the samples.
+      mask: which categories are allowed, booleans `[..., A]`; the others have probability 0. Where none is allowed,
+        category 0 is sure.
 
     Raises:
       ValueError: if both or neither are given, if there is no last axis, if probabilities are negative, NaN or zeros
-        only, or the dtype is not numeric.
+        only, the mask does not fit, or the dtype is not numeric.
 
     Example:
       >>> p = Categorical(probs=jnp.array([1.0, 1.0, 2.0]))
@@ -169,41 +184,25 @@ class Categorical(Distribution):
       Array(0.5, dtype=float32)
       >>> p.entropy()  # log 2 + ½ log 2
       Array(1.0397208, dtype=float32)
+      >>> Categorical(jnp.zeros(3), mask=jnp.array([True, False, True])).probs
+      Array([0.5, 0. , 0.5], dtype=float32)
 
     References:
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.26.
     """
 
-    _logits: Any  # one of the two is None
-    _probs: Any
-    _dtype: np.dtype
-    _leaves = ("_logits", "_probs")
-    _static = ("_dtype",)
+    _params: ClassVar = {"_logits": 1, "_probs": 1}
 
     def __init__(
         self,
-        logits: Float[ArrayLike, "..."] | None = None,
-        probs: Float[ArrayLike, "..."] | None = None,
+        logits: Num[ArrayLike, "..."] | None = None,
+        probs: Num[ArrayLike, "..."] | None = None,
         dtype: Any = int,
+        *,
+        mask: Bool[ArrayLike, "..."] | None = None,
     ) -> None:
-        _one_of("Categorical", logits, probs)
-        name, given = ("logits", logits) if probs is None else ("probs", probs)
-        # pyrefly: ignore[bad-argument-type]
-        if np.ndim(given) == 0:
-            raise ValueError(f"Categorical: {name} must have shape [..., A], got a scalar")
-        if jnp.shape(given)[-1] == 0:  # pyrefly: ignore
-            raise ValueError(f"Categorical: {name} must have at least one category, got a last axis of size 0")
-        if logits is not None:
-            _check_logits("Categorical", logits)
-            logits = jax.nn.log_softmax(as_float(logits))
-        else:
-            # pyrefly: ignore[bad-argument-type]
-            probs = as_float(probs)
-            check_range("Categorical", low=0, probs=probs)
-            if (total := known(probs)) is not None and not np.all(total.sum(-1) > 0):
-                raise ValueError("Categorical: probs must have a positive entry for each distribution, got zeros only")
-            probs = probs / probs.sum(-1, keepdims=True)
-        self._set(_logits=logits, _probs=probs, _dtype=_check_sample_dtype("Categorical", dtype))
+        self._logits, self._probs = normalised(self.name, logits, probs, mask)
+        self._dtype = check_sample_dtype(self.name, dtype)
 
     @property
     def logits(self) -> Array:
@@ -222,7 +221,7 @@ class Categorical(Distribution):
     @property
     def num_categories(self) -> int:
         """A."""
-        return self._shape[-1]
+        return np.shape(self._table)[-1]
 
     @property
     def dtype(self) -> np.dtype:
@@ -230,65 +229,127 @@ class Categorical(Distribution):
         return self._dtype
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        return jnp.shape(self._logits if self._probs is None else self._probs)
+    def _table(self):
+        return self._logits if self._probs is None else self._probs
 
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Shape of a batch of independent distributions."""
-        return self._shape[:-1]
+    def _indices(self, key, shape):
+        index = jax.random.categorical(key, self.logits, shape=shape)
+        return jnp.where(jnp.isnan(self._table).any(-1), -1, index)
 
-    def _sample_n(self, key, shape):
-        return jax.random.categorical(key, self.logits, shape=(*shape, *self.batch_shape)).astype(self.dtype)
+    def _sample(self, key, shape):
+        return self._indices(key, shape).astype(self.dtype)
 
-    def _align(self, value: ArrayLike, table: Array) -> list[Array]:
-        """Returns x as [..., 1], the table as [..., A] and the categories 0 … A − 1, all of one rank."""
-        x = jnp.asarray(value)[..., None]
-        return align(x, table, jnp.arange(self.num_categories, dtype=x.dtype))
+    def _one_hot(self, value):
+        x = value[..., None]
+        return x == jnp.arange(self.num_categories, dtype=x.dtype if x.dtype != bool else int).reshape(
+            (1,) * value.ndim + (-1,)
+        )
 
-    def _select(self, table: Array, value: ArrayLike, outside: float) -> Array:
+    def _select(self, table: Array, value: Array, outside: float) -> Array:
         """Returns tableₓ, and `outside` where x is no category."""
-        x, table, categories = self._align(value, table)
-        one_hot = x == categories
+        one_hot = self._one_hot(value)
         selected = jnp.where(one_hot, table, 0.0).sum(-1)
+        # A distribution that is none has no probabilities.
         return jnp.where(one_hot.any(-1), selected, outside)
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Returns log pₓ, and −∞ where x is no category."""
+    def _log_prob(self, value):
         if self._probs is not None:  # the logarithm of what is selected: that of another 0 has no finite gradient
             return jnp.log(self._select(self._probs, value, 0.0))
         return self._select(self._logits, value, -jnp.inf)
 
-    def prob(self, value: ArrayLike) -> Array:
-        """Returns pₓ, and 0 where x is no category."""
+    def _prob(self, value):
         return self._select(self.probs, value, 0.0)
 
-    def cdf(self, value: ArrayLike) -> Array:
-        """Returns Σ_{a ≤ x} pₐ."""
-        x, probs, categories = self._align(value, self.probs)
-        return jnp.clip(jnp.where(categories <= x, probs, 0.0).sum(-1), 0.0, 1.0)
+    def _up_to(self, value):
+        x = value[..., None]
+        dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else int
+        return jnp.arange(self.num_categories, dtype=dtype).reshape((1,) * value.ndim + (-1,)) <= x
 
-    def entropy(self) -> Array:
-        """Returns −Σₐ pₐ log pₐ."""
+    def _cdf(self, value):
+        return jnp.clip(jnp.where(self._up_to(value), self.probs, 0.0).sum(-1), 0.0, 1.0)
+
+    def _survival_function(self, value):
+        return jnp.clip(jnp.where(self._up_to(value), 0.0, self.probs).sum(-1), 0.0, 1.0)
+
+    def _entropy(self):
         p = self.probs
         return -(p * self._logits_where(p != 0)).sum(-1)
 
-    def mode(self) -> Array:
-        """Returns argmaxₐ pₐ."""
-        return jnp.argmax(self.logits if self._probs is None else self._probs, axis=-1).astype(self.dtype)
-
-    def _kl(self, other):
-        if self.num_categories != other.num_categories:
-            raise ValueError(
-                f"Categorical.kl_divergence: other_dist must have {self.num_categories} categories, "
-                f"got {other.num_categories}"
-            )
-        p, _ = align(self.probs, other.probs)
-        return (p * (self._logits_where(p != 0) - other._logits_where(p != 0))).sum(-1)
+    def _mode(self):
+        return jnp.argmax(self._table, axis=-1).astype(self.dtype)
 
     def _logits_where(self, needed: Array) -> Array:
         """Log p, and 0 with zero gradient where it is not needed."""
-        table, needed = align(self._logits if self._probs is None else self._probs, needed)
+        table, needed = align(self._table, needed)
         if self._probs is None:
             return jnp.where(needed, table, 0.0)
         return jnp.log(jnp.where(needed, table, 1.0))
+
+
+@register_kl(Categorical, Categorical)
+def _kl_categorical(p, q):
+    if p.num_categories != q.num_categories:
+        raise ValueError(
+            f"{p.name}.kl_divergence: other_dist must have {p.num_categories} categories, got {q.num_categories}"
+        )
+    probs, _ = align(p.probs, q.probs)
+    needed = probs != 0
+    return (probs * (p._logits_where(needed) - q._logits_where(needed))).sum(-1)
+
+
+class OneHotCategorical(Categorical):
+    """A batch of distributions over one-hot vectors of A entries.
+
+        log p(x) = Σₐ xₐ log softmax(logits)ₐ
+
+    Args:
+      logits: unnormalised log-probabilities, `[..., A]`.
+      probs: probabilities, `[..., A]`, normalised here; exactly one of the two is given.
+      dtype: dtype of the samples.
+      mask: which categories are allowed, booleans `[..., A]`; the others have probability 0. Where none is allowed,
+        category 0 is sure.
+
+    Raises:
+      ValueError: if both or neither are given, if there is no last axis, if probabilities are negative, NaN or zeros
+        only, the mask does not fit, or the dtype is not numeric.
+
+    Example:
+      >>> OneHotCategorical(probs=jnp.array([0.25, 0.75])).prob(jnp.array([0, 1]))
+      Array(0.75, dtype=float32)
+
+    References:
+      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.26.
+    """
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """`(A,)`."""
+        return np.shape(self._table)[-1:]
+
+    def _sample(self, key, shape):
+        index = self._indices(key, shape)
+        one_hot = (index[..., None] == jnp.arange(self.num_categories).reshape((1,) * index.ndim + (-1,))).astype(
+            self.dtype
+        )
+        # A distribution that is none has no category.
+        return jnp.where(index[..., None] < 0, jnp.asarray(-1).astype(self.dtype), one_hot)
+
+    def _log_prob(self, value):
+        x = value.astype(self._table.dtype)
+        return (x * self._logits_where(x != 0)).sum(-1)
+
+    def _prob(self, value):
+        return (value.astype(self._table.dtype) * self.probs).sum(-1)
+
+    def _cdf(self, value):
+        return super()._cdf(jnp.argmax(value, axis=-1))
+
+    def _mean(self):
+        return self.probs
+
+    def _variance(self):
+        return self.probs * (1.0 - self.probs)
+
+    def _mode(self):
+        index = super()._mode()
+        return (self._one_hot(index) if self.dtype != bool else self._one_hot(index.astype(int))).astype(self.dtype)

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga.dist._discrete import Bernoulli, Categorical
 from renga.dist._distribution import Distribution
-from renga.dist._normal import MultivariateNormalDiag, Normal
+from renga.dist._multivariate import MultivariateNormalDiag
+from renga.dist._normal import Normal
 
 Function = Callable[[Array], Float[Array, ""]]
 Estimator = Callable[..., Sequence[PyTree]]  # of the arguments that the three estimators share

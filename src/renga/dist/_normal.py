@@ -1,16 +1,17 @@
-"""Gaussian distributions."""
+"""Gaussians over numbers, and what is made of them by exp."""
 
-import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtr
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
-from renga.dist._distribution import Distribution, align, as_float, broadcast_shape
-
-_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+from renga.dist._arrays import as_float, broadcast_shape
+from renga.dist._distribution import Distribution, register_kl
+from renga.dist._pytree import unchecked
+from renga.dist._special import HALF_LOG_2PI, excess, inside, positive, take_where
 
 
 class Normal(Distribution):
@@ -27,7 +28,7 @@ class Normal(Distribution):
 
     Example:
       >>> Normal(loc=0.0, scale=2.0).log_prob(0.0).round(4)
-      Array(-1.6121, dtype=float32)
+      Array(-1.6121, dtype=float32, weak_type=True)
       >>> Normal(jnp.zeros(3), 1.0).batch_shape
       (3,)
 
@@ -35,199 +36,206 @@ class Normal(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 1.46.
     """
 
-    loc: Array
-    scale: Array
-    _leaves = ("loc", "scale")
-
-    def __init__(self, loc: Float[ArrayLike, "..."], scale: Float[ArrayLike, "..."]) -> None:
-        loc, scale = as_float(loc), as_float(scale)
-        check_range("Normal", above=0, scale=scale)
-        broadcast_shape("Normal", loc=loc, scale=scale)
-        self._set(loc=loc, scale=scale)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Shape of a batch of independent distributions."""
-        return jnp.broadcast_shapes(jnp.shape(self.loc), jnp.shape(self.scale))
-
-    def _sample_n(self, key, shape):
-        noise = jax.random.normal(key, (*shape, *self.batch_shape), self.dtype)
-        noise, loc, scale = align(noise, self.loc, self.scale)
-        return loc + scale * noise
-
-    def _standardise(self, value):
-        value, loc, scale = align(value, self.loc, self.scale)
-        return (value - loc) / scale
-
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Returns log p(value)."""
-        z, log_scale = align(self._standardise(value), jnp.log(self.scale))
-        return -0.5 * z**2 - log_scale - _HALF_LOG_2PI
-
-    def cdf(self, value: ArrayLike) -> Array:
-        """Returns P(x ≤ value)."""
-        return ndtr(self._standardise(value))
-
-    def log_cdf(self, value: ArrayLike) -> Array:
-        """Returns log P(x ≤ value), exact far into the tail."""
-        return log_ndtr(self._standardise(value))
-
-    def survival_function(self, value: ArrayLike) -> Array:
-        """Returns P(x > value)."""
-        return ndtr(-self._standardise(value))
-
-    def log_survival_function(self, value: ArrayLike) -> Array:
-        """Returns log P(x > value), exact far into the tail."""
-        return log_ndtr(-self._standardise(value))
-
-    def entropy(self) -> Array:
-        """Returns ½ + ½ log 2π + log σ."""
-        return self._broadcast(0.5 + _HALF_LOG_2PI + jnp.log(self.scale))
-
-    def mean(self) -> Array:
-        """Returns μ."""
-        return self._broadcast(self.loc)
-
-    def median(self) -> Array:
-        """Returns μ."""
-        return self.mean()
-
-    def mode(self) -> Array:
-        """Returns μ."""
-        return self.mean()
-
-    def stddev(self) -> Array:
-        """Returns σ."""
-        return self._broadcast(self.scale)
-
-    def variance(self) -> Array:
-        """Returns σ²."""
-        return self.stddev() ** 2
-
-    def _broadcast(self, x):
-        return jnp.broadcast_to(x, self.batch_shape)
-
-    def _kl(self, other):
-        loc, scale, other_loc, other_scale = align(self.loc, self.scale, other.loc, other.scale)
-        # Not through squares of σ, which leave the range of floats early.
-        d = 2.0 * (jnp.log(scale) - jnp.log(other_scale))
-        shift = (loc - other_loc) / other_scale
-        return 0.5 * (jnp.expm1(d) - d + shift**2)
-
-
-class MultivariateNormalDiag(Distribution):
-    """A batch of Gaussians over vectors with independent coordinates.
-
-        log p(x) = Σᵢ log N(xᵢ; μᵢ, σᵢ²)
-
-    Args:
-      loc: means μ, `[..., D]`; zeros when left out.
-      scale_diag: standard deviations σ > 0, `[..., D]`; ones when left out.
-
-    Raises:
-      ValueError: if both are left out, if one is a scalar, if the shapes do not broadcast,
-        or a scale is not positive.
-
-    Example:
-      >>> p = MultivariateNormalDiag(jnp.zeros((2, 3)), jnp.ones(3))
-      >>> p.batch_shape, p.event_shape
-      ((2,), (3,))
-      >>> p.log_prob(jnp.zeros(3)).round(4)
-      Array([-2.7568, -2.7568], dtype=float32)
-
-    References:
-      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.43.
-    """
-
     _loc: Array
-    _scale_diag: Array
-    _leaves = ("_loc", "_scale_diag")
+    _scale: Array
+    _params: ClassVar = {"_loc": 0, "_scale": 0}
 
-    def __init__(
-        self, loc: Float[ArrayLike, "..."] | None = None, scale_diag: Float[ArrayLike, "..."] | None = None
-    ) -> None:
-        if loc is None and scale_diag is None:
-            raise ValueError("MultivariateNormalDiag: give loc or scale_diag, got neither")
-        loc = jnp.zeros_like(as_float(scale_diag)) if loc is None else as_float(loc)  # pyrefly: ignore
-        scale_diag = jnp.ones_like(loc) if scale_diag is None else as_float(scale_diag)
-        for name, x in {"loc": loc, "scale_diag": scale_diag}.items():
-            if x.ndim == 0:
-                raise ValueError(f"MultivariateNormalDiag: {name} must have shape [..., D], got a scalar")
-        check_range("MultivariateNormalDiag", above=0, scale_diag=scale_diag)
-        broadcast_shape("MultivariateNormalDiag", loc=loc, scale_diag=scale_diag)
-        self._set(_loc=loc, _scale_diag=scale_diag)
+    def __init__(self, loc: Num[ArrayLike, "..."], scale: Num[ArrayLike, "..."]) -> None:
+        self._loc, self._scale = as_float(loc), as_float(scale)
+        check_range(self.name, above=0, scale=self._scale)
+        broadcast_shape(self.name, loc=self._loc, scale=self._scale)
 
     @property
     def loc(self) -> Array:
-        """Means μ, `[..., D]`."""
+        """Means μ."""
+        return jnp.broadcast_to(self._loc, self.batch_shape)
+
+    @property
+    def scale(self) -> Array:
+        """Standard deviations σ."""
+        return jnp.broadcast_to(self._scale, self.batch_shape)
+
+    def _sample(self, key, shape):
+        return self._loc + self._scale * jax.random.normal(key, shape, self.dtype)
+
+    def _standardise(self, value):
+        return (value - self._loc) / self._scale
+
+    def _log_scale_(self):
+        return jnp.log(self._scale)
+
+    def _log_prob(self, value):
+        return -0.5 * self._standardise(value) ** 2 - self._log_scale_() - HALF_LOG_2PI
+
+    def _cdf(self, value):
+        return ndtr(self._standardise(value))
+
+    def _log_cdf(self, value):
+        return log_ndtr(self._standardise(value))
+
+    def _survival_function(self, value):
+        return ndtr(-self._standardise(value))
+
+    def _log_survival_function(self, value):
+        return log_ndtr(-self._standardise(value))
+
+    def _entropy(self):
+        return 0.5 + HALF_LOG_2PI + self._log_scale_()
+
+    def _mean(self):
         return self._loc
 
-    @property
-    def scale_diag(self) -> Array:
-        """Standard deviations σ, `[..., D]`."""
-        return jnp.broadcast_to(self._scale_diag, self._shape)
+    _median = _mode = _mean
+
+    def _stddev(self):
+        return self._scale
+
+
+class LogStddevNormal(Normal):
+    """A batch of univariate Gaussians whose parameter is log σ, with an optional soft bound on σ.
+
+        σ = exp(log_scale), or with a bound m:  log σ = log m − softplus(log m − log_scale)
+
+    Args:
+      loc: means μ.
+      log_scale: log σ; broadcasts with `loc`.
+      max_scale: m > 0, a number that σ stays below.
+
+    Raises:
+      ValueError: if the shapes do not broadcast, or max_scale is not positive.
+
+    Example:
+      >>> LogStddevNormal(0.0, 0.0).scale
+      Array(1., dtype=float32, weak_type=True)
+
+    References:
+      Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 1.46.
+    """
+
+    _log_scale: Array
+    _params: ClassVar = {"_loc": 0, "_log_scale": 0, "_max_scale": 0}
+
+    def __init__(
+        self,
+        loc: Num[ArrayLike, "..."],
+        log_scale: Num[ArrayLike, "..."],
+        max_scale: Num[ArrayLike, "..."] | None = None,
+    ) -> None:
+        check_range("LogStddevNormal", above=0, max_scale=max_scale)
+        check_range("LogStddevNormal", finite=False, log_scale=log_scale)
+        self._loc, self._log_scale = as_float(loc), as_float(log_scale)
+        self._max_scale = None if max_scale is None else as_float(max_scale)
+        bounds = {} if max_scale is None else {"max_scale": self._max_scale}
+        broadcast_shape("LogStddevNormal", loc=self._loc, log_scale=self._log_scale, **bounds)
+
+    def _log_scale_(self):
+        if self._max_scale is None:
+            return self._log_scale
+        bound = jnp.log(self._max_scale)
+        return bound - jax.nn.softplus(bound - self._log_scale)
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        return jnp.broadcast_shapes(jnp.shape(self._loc), jnp.shape(self._scale_diag))
+    def _scale(self):
+        return jnp.exp(self._aligned(len(self.batch_shape))._log_scale_())
 
     @property
-    def _coordinates(self) -> Normal:
-        return Normal(self._loc, self._scale_diag)
+    def log_scale(self) -> Array:
+        """Log σ, bounded."""
+        return jnp.broadcast_to(self._aligned(len(self.batch_shape))._log_scale_(), self.batch_shape)
+
+
+@register_kl(Normal, Normal)
+def _kl_normal(p, q):
+    # Not through squares of σ, which leave the range of floats early.
+    d = p._log_scale_() - q._log_scale_()
+    return 0.5 * (excess(2.0 * d) + ((p._loc - q._loc) / q._scale) ** 2)
+
+
+class LogNormal(Distribution):
+    """A batch of exponentials of Gaussians: log x ~ N(μ, σ²), x > 0.
+
+        log p(x) = −½ ((log x − μ) / σ)² − log σ − ½ log 2π − log x
+
+    Args:
+      loc: means μ of log x.
+      scale: standard deviations σ > 0 of log x; broadcasts with `loc`.
+
+    Raises:
+      ValueError: if the shapes do not broadcast, or a scale is not positive.
+
+    Example:
+      >>> LogNormal(0.0, 1.0).median()
+      Array(1., dtype=float32, weak_type=True)
+
+    References:
+      Johnson, Kotz & Balakrishnan, "Continuous Univariate Distributions", vol. 1, 1994, chapter 14.
+    """
+
+    _loc: Array
+    _scale: Array
+    _params: ClassVar = {"_loc": 0, "_scale": 0}
+
+    def __init__(self, loc: Num[ArrayLike, "..."], scale: Num[ArrayLike, "..."]) -> None:
+        self._loc, self._scale = as_float(loc), as_float(scale)
+        check_range("LogNormal", above=0, scale=self._scale)
+        broadcast_shape("LogNormal", loc=self._loc, scale=self._scale)
 
     @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """Shape of a batch of independent distributions."""
-        return self._shape[:-1]
+    def loc(self) -> Array:
+        """Means μ of log x."""
+        return jnp.broadcast_to(self._loc, self.batch_shape)
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        """`(D,)`."""
-        return self._shape[-1:]
+    def scale(self) -> Array:
+        """Standard deviations σ of log x."""
+        return jnp.broadcast_to(self._scale, self.batch_shape)
 
-    def _sample_n(self, key, shape):
-        return self._coordinates._sample_n(key, shape)
+    @property
+    def _log(self):
+        return unchecked(Normal, _loc=self._loc, _scale=self._scale)
 
-    def log_prob(self, value: ArrayLike) -> Array:
-        """Returns log p(value) for value of shape `[..., D]`."""
-        return self._coordinates.log_prob(value).sum(-1)
+    def _sample(self, key, shape):
+        return positive(jnp.exp(self._log._sample(key, shape)))
 
-    def cdf(self, value: ArrayLike) -> Array:
-        """Returns P(x₁ ≤ value₁, …, x_D ≤ value_D)."""
-        return jnp.exp(self.log_cdf(value))
+    def _log_prob(self, value):
+        support = (value > 0) & (value < jnp.inf)
+        log = jnp.log(take_where(support, value, 1.0))
+        return inside(value, support, self._log._log_prob(log) - log)
 
-    def log_cdf(self, value: ArrayLike) -> Array:
-        """Returns log P(x₁ ≤ value₁, …, x_D ≤ value_D)."""
-        return self._coordinates.log_cdf(value).sum(-1)
+    def _on_log(self, method, value, outside):
+        support = ~(value <= 0)
+        return jnp.where(support, getattr(self._log, method)(jnp.log(take_where(support, value, 1.0))), outside)
 
-    def entropy(self) -> Array:
-        """Returns Σᵢ (½ + ½ log 2π + log σᵢ)."""
-        return self._coordinates.entropy().sum(-1)
+    def _cdf(self, value):
+        return self._on_log("_cdf", value, 0.0)
 
-    def mean(self) -> Array:
-        """Returns μ."""
-        return self._coordinates.mean()
+    def _log_cdf(self, value):
+        return self._on_log("_log_cdf", value, -jnp.inf)
 
-    def median(self) -> Array:
-        """Returns μ."""
-        return self.mean()
+    def _survival_function(self, value):
+        return self._on_log("_survival_function", value, 1.0)
 
-    def mode(self) -> Array:
-        """Returns μ."""
-        return self.mean()
+    def _log_survival_function(self, value):
+        return self._on_log("_log_survival_function", value, 0.0)
 
-    def stddev(self) -> Array:
-        """Returns σ."""
-        return self.scale_diag
+    def _entropy(self):
+        return self._log._entropy() + self._loc
 
-    def variance(self) -> Array:
-        """Returns σ²."""
-        return self.scale_diag**2
+    def _mean(self):
+        return jnp.exp(self._loc + 0.5 * self._scale**2)
 
-    def covariance(self) -> Array:
-        """Returns diag(σ²), `[..., D, D]`."""
-        variance, eye = align(self.variance()[..., None], jnp.eye(self._shape[-1], dtype=self.dtype))
-        return variance * eye
+    def _median(self):
+        return jnp.exp(self._loc)
 
-    def _kl(self, other):
-        return self._coordinates._kl(other._coordinates).sum(-1)
+    def _mode(self):
+        return jnp.exp(self._loc - self._scale**2)
+
+    def _stddev(self):
+        # √(exp(σ²) − 1) · mean; for large σ the product of exponentials, which overflows as late as it must.
+        square = self._scale**2
+        return jnp.exp(self._loc + square) * jnp.sqrt(-jnp.expm1(-square))
+
+
+@register_kl(LogNormal, LogNormal)
+def _kl_log_normal(p, q):
+    return _kl_normal(p._log, q._log)

@@ -1,0 +1,274 @@
+"""Log-densities, distribution functions and entropies against SciPy and mpmath, in tails and at extreme parameters."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats as st
+
+from renga import dist
+
+
+def log_gamma_density(x, a, b):
+    x, a, b = map(mpmath.mpf, map(float, (x, a, b)))
+    return float(a * mpmath.log(b) + (a - 1) * mpmath.log(x) - b * x - mpmath.loggamma(a))
+
+
+def log_beta_density(x, a, b):
+    x, a, b = map(mpmath.mpf, map(float, (x, a, b)))
+    norm = mpmath.loggamma(a + b) - mpmath.loggamma(a) - mpmath.loggamma(b)
+    return float((a - 1) * mpmath.log(x) + (b - 1) * mpmath.log1p(-x) + norm)
+
+
+def log_von_mises(x, loc, k):
+    return float(mpmath.mpf(float(k)) * (mpmath.cos(float(x) - float(loc))) - mpmath.log(
+        2 * mpmath.pi * mpmath.besseli(0, mpmath.mpf(float(k)))))  # fmt: skip
+
+
+def log_normal_mass(a, b):
+    """Log(Φ(b) − Φ(a))."""
+    a, b = mpmath.mpf(float(a)), mpmath.mpf(float(b))
+    tail = lambda x: mpmath.erfc(x / mpmath.sqrt(2)) / 2
+    return mpmath.log(tail(a) - tail(b)) if a > 0 else mpmath.log(tail(-b) - tail(-a))
+
+
+def log_truncated(x, loc, scale, low, high):
+    a, b, z = ((float(v) - float(loc)) / float(scale) for v in (low, high, x))
+    density = -(mpmath.mpf(z) ** 2) / 2 - mpmath.log(2 * mpmath.pi) / 2 - mpmath.log(float(scale))
+    return float(density - log_normal_mass(a, b))
+
+
+def log_multinomial(x, p):
+    x, p = np.asarray(x, float), np.asarray(p, float) / np.sum(p, dtype=float)
+    terms = [k * mpmath.log(q) - mpmath.loggamma(k + 1) for k, q in zip(map(mpmath.mpf, x), p, strict=True) if k]
+    return float(mpmath.loggamma(mpmath.mpf(x.sum()) + 1) + sum(terms))
+
+
+# What is computed in float32, parameters and values as rows, the same in float64 or mpmath, and a relative tolerance.
+ROWS = {
+    "Normal": (dist.Normal, "log_prob", st.norm.logpdf, [(40.0, 0, 1), (1e15, 0, 1), (1e-30, 0, 1e-30), (3, 1, 1e20)]),
+    "Normal.log_cdf": (dist.Normal, "log_cdf", st.norm.logcdf, [(-40.0, 0, 1), (-1e4, 0, 1), (9, 0, 1), (0, 0, 1)]),
+    "Normal.log_survival_function": (dist.Normal, "log_survival_function", st.norm.logsf, [(40.0, 0, 1), (-9, 0, 1)]),
+    "LogNormal": (
+        dist.LogNormal, "log_prob", lambda x, m, s: st.lognorm.logpdf(x, s, scale=np.exp(m)),
+        [(1e-30, 0, 1), (1e30, 1, 2), (1.0, 0, 1e-3), (5, 2, 10)],
+    ),
+    "LogNormal.log_cdf": (
+        dist.LogNormal, "log_cdf", lambda x, m, s: st.lognorm.logcdf(x, s, scale=np.exp(m)), [(1e-20, 0, 1), (3, 0, 1)],
+    ),
+    "Laplace.log_cdf": (dist.Laplace, "log_cdf", st.laplace.logcdf, [(-300.0, 0, 1), (20, 0, 1), (0, 0, 1)]),
+    "Laplace.log_survival_function": (dist.Laplace, "log_survival_function", st.laplace.logsf, [(300.0, 0, 1), (-9, 0, 1)]),
+    "Logistic": (dist.Logistic, "log_prob", st.logistic.logpdf, [(300.0, 0, 1), (-300, 0, 1), (0, 0, 1e-20)]),
+    "Logistic.log_cdf": (dist.Logistic, "log_cdf", st.logistic.logcdf, [(-300.0, 0, 1), (30, 0, 1)]),
+    "Gumbel": (dist.Gumbel, "log_prob", st.gumbel_r.logpdf, [(-4.0, 0, 1), (80, 0, 1), (0, 0, 1e10)]),
+    "Gumbel.log_survival_function": (
+        dist.Gumbel, "log_survival_function", st.gumbel_r.logsf, [(-1.0, 0, 1), (5, 0, 1), (30, 0, 1)],
+    ),
+    "Gamma": (
+        dist.Gamma, "log_prob", log_gamma_density,
+        [(1e-20, 0.01, 1), (100.0, 0.5, 1), (1e6, 1e6, 1), (1.001e6, 1e6, 1), (3, 2, 1e-20), (1e25, 2, 1e-25), (12, 8, 1)],
+    ),
+    "Gamma.log_cdf": (
+        dist.Gamma, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.gammainc(float(a), 0, float(x) * float(b), regularized=True))),
+        [(1e-8, 20.0, 1), (0.01, 50, 1), (3, 2, 1), (100, 2, 1)],
+    ),
+    "Gamma.log_survival_function": (
+        dist.Gamma, "log_survival_function",
+        lambda x, a, b: float(mpmath.log(mpmath.gammainc(float(a), float(x) * float(b), regularized=True))),
+        [(300.0, 2, 1), (150, 0.3, 1), (200, 10, 1), (0.5, 2, 1), (1000, 100, 1)],
+    ),
+    "Beta": (
+        dist.Beta, "log_prob", log_beta_density,
+        [(1e-20, 0.1, 1), (0.5, 1e5, 1e5), (0.501, 1e5, 1e5), (0.9999, 1e-2, 0.5), (0.25, 2, 3), (1e-3, 1, 1e4)],
+    ),
+    "Beta.log_cdf": (
+        dist.Beta, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.betainc(float(a), float(b), 0, float(x), regularized=True))),
+        [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3)],
+    ),
+    "StudentT": (
+        lambda df, *a: dist.StudentT(df, *a), "log_prob", lambda x, df, m, s: st.t.logpdf(x, df, m, s),
+        [(1e25, 1.0, 0, 1), (3, 1e6, 0, 1), (0.5, 0.1, 0, 2), (1e6, 3, 0, 1), (2, 5, 1, 1)],
+    ),
+    "StudentT.cdf": (
+        lambda df, *a: dist.StudentT(df, *a), "cdf", lambda x, df, m, s: st.t.cdf(x, df, m, s),
+        [(-30.0, 3, 0, 1), (0, 5, 0, 1), (2, 1.5, 0, 1)],
+    ),
+    "VonMises": (
+        dist.VonMises, "log_prob", log_von_mises,
+        [(0.5, 0, 200.0), (3.0, 0, 1e4), (1e-3, 0, 1e6), (1, 0, 1e-6), (2, 1, 2), (2.5, 0, 0)],
+    ),
+    "VonMises.cdf": (
+        dist.VonMises, "cdf", lambda x, m, k: st.vonmises.cdf(x, k, loc=m) - st.vonmises.cdf(-np.pi, k, loc=m),
+        [(0.5, 0.2, 3.0), (-3, 0.5, 2), (0.01, 0, 1e4), (1, -2, 0.1), (-1, 0, 20)],
+    ),
+    "Poisson": (
+        dist.Poisson, "log_prob", lambda k, l: float(mpmath.mpf(float(k)) * mpmath.log(float(l)) - float(l) - mpmath.loggamma(float(k) + 1)),
+        [(0.0, 1e-20), (1e6, 1e6), (1000, 900), (3, 1e-10), (50, 1e4), (7, 7)],
+    ),
+    "Poisson.log_survival_function": (
+        dist.Poisson, "log_survival_function",
+        lambda k, l: float(mpmath.log(mpmath.gammainc(float(k) + 1, 0, float(l), regularized=True))),
+        [(10.0, 0.1), (40, 1), (3, 5)],
+    ),
+    "NegativeBinomial": (
+        lambda r, p: dist.NegativeBinomial(r, probs=p), "log_prob", lambda k, r, p: st.nbinom.logpmf(k, r, 1 - p),
+        [(0.0, 2.5, 0.25), (1000, 10, 0.990), (5, 1e5, 1e-4), (3, 0.01, 0.5)],
+    ),
+    "TruncatedNormal": (
+        dist.TruncatedNormal, "log_prob", log_truncated,
+        [(10.1, 0, 1, 10.0, 11), (-40.001, 0, 1, -np.inf, -40), (0.2, 0, 1, -1, 2), (1e4 + 1e-3, 0, 1, 1e4, np.inf),
+         (5e-4, 0, 1, 0, 1e-3), (3, 1, 2, -np.inf, np.inf), (0.5, 0, 0.1, -2, 1)],
+    ),
+    "TruncatedNormal.log_cdf": (
+        dist.TruncatedNormal, "log_cdf",
+        lambda x, m, s, a, b: float(log_normal_mass((a - m) / s, (x - m) / s) - log_normal_mass((a - m) / s, (b - m) / s)),
+        [(10.1, 0, 1, 10.0, 11), (0.2, 0, 1, -1, 2), (-3, 0, 1, -4, 0.5), (-5.5, 0, 1, -6, -5)],
+    ),
+    "TanhNormal": (
+        dist.TanhNormal, "log_prob",
+        lambda x, m, s, a, b: float(
+            st.norm.logpdf(np.arctanh((float(x) - a) / (b - a) * 2 - 1), m, s) - np.log1p(-((float(x) - a) / (b - a) * 2 - 1) ** 2)
+            - np.log((b - a) / 2)),
+        [(0.5, 0, 1, -1.0, 1), (-0.999, 0.3, 2, -1, 1), (3, 1, 0.5, 0, 4)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_numbers_are_right_in_tails(name):
+    make, method, reference, rows = ROWS[name]
+    rows = np.asarray(rows, np.float32)
+    with np.errstate(all="ignore"):
+        expected = [reference(*map(np.float64, row)) for row in rows]
+
+    def total(x, *parameters):
+        y = getattr(make(*parameters), method)(x)
+        return y.sum(), y
+
+    x, *parameters = jnp.asarray(rows.T)
+    gradient, got = jax.grad(total, has_aux=True)(x, *parameters)
+    np.testing.assert_allclose(got, expected, rtol=2e-5, atol=3e-6)
+    assert np.isfinite(gradient).all()
+
+
+def test_multinomials_of_many_trials_keep_their_digits():
+    p = np.array([0.5, 0.3, 0.2], np.float32)
+    for x in ([50_000, 30_000, 20_000], [50_100, 29_900, 20_000], [3, 0, 0], [0, 0, 0]):
+        got = dist.Multinomial(sum(x), probs=p).log_prob(jnp.array(x))
+        np.testing.assert_allclose(got, log_multinomial(x, p), rtol=1e-4, atol=2e-5)
+
+
+def test_dirichlets_of_large_parameters_keep_their_digits():
+    a = np.array([1e5, 2e5, 3e5], np.float32)
+    x = np.array([0.167, 0.333, 0.5], np.float32)
+    terms = [
+        (mpmath.mpf(float(k)) - 1) * mpmath.log(float(y)) - mpmath.loggamma(float(k)) for k, y in zip(a, x, strict=True)
+    ]
+    expected = float(sum(terms) + mpmath.loggamma(float(a.astype(np.float64).sum())))
+    np.testing.assert_allclose(dist.Dirichlet(a).log_prob(x), expected, rtol=1e-3)
+
+
+MOMENTS = {
+    "LogNormal": (dist.LogNormal(0.3, 0.8), st.lognorm(0.8, scale=np.exp(0.3))),
+    "StudentT": (dist.StudentT(5.0, 1.0, 2.0), st.t(5, 1, 2)),
+    "StudentT/large": (dist.StudentT(3e3, 1.0, 2.0), st.t(3e3, 1, 2)),
+    "Poisson": (dist.Poisson(3.7), st.poisson(3.7)),
+    "Poisson/large": (dist.Poisson(500.0), st.poisson(500)),
+    "NegativeBinomial": (dist.NegativeBinomial(3.5, probs=0.4), st.nbinom(3.5, 0.6)),
+    "TruncatedNormal": (dist.TruncatedNormal(0.5, 2.0, -1.0, 3.0), st.truncnorm(-0.75, 1.25, 0.5, 2)),
+    "TruncatedNormal/tail": (dist.TruncatedNormal(0.0, 1.0, 6.0, jnp.inf), st.truncnorm(6, np.inf)),
+    "TruncatedNormal/whole": (dist.TruncatedNormal(1.0, 2.0), st.norm(1, 2)),
+    "Gamma/large": (dist.Gamma(5e3, 2.0), st.gamma(5e3, scale=0.5)),
+    "Beta/large": (dist.Beta(5e3, 2e3), st.beta(5e3, 2e3)),
+    "Gumbel": (dist.Gumbel(1.0, 2.0), st.gumbel_r(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_moments_and_entropies_are_those_of_scipy(name):
+    ours, theirs = MOMENTS[name]
+    with np.errstate(all="ignore"):
+        mean, variance, entropy = theirs.mean(), theirs.var(), None if "Negative" in name else theirs.entropy()
+    np.testing.assert_allclose(ours.mean(), mean, rtol=2e-5)
+    np.testing.assert_allclose(ours.variance(), variance, rtol=5e-5)
+    if entropy is not None and np.isfinite(entropy):
+        np.testing.assert_allclose(ours.entropy(), entropy, rtol=2e-5, atol=1e-5)
+
+
+def test_squashed_gaussians_have_the_moments_of_an_integral():
+    for loc, scale in ((0.3, 0.8), (2.0, 0.1), (-1.0, 10.0), (0.0, 300.0)):
+        p = dist.TanhNormal(loc, scale, low=-1.0, high=3.0)
+        u = np.linspace(loc - 10 * scale, loc + 10 * scale, 400_001)
+        w = st.norm.pdf(u, loc, scale) * (u[1] - u[0])
+        x = 1 + 2 * np.tanh(u)
+        log_slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u)))) + np.log(2)
+        np.testing.assert_allclose(p.mean(), (w * x).sum(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(p.variance(), (w * (x - (w * x).sum()) ** 2).sum(), rtol=1e-4)
+        np.testing.assert_allclose(p.entropy(), st.norm(loc, scale).entropy() + (w * log_slope).sum(), rtol=1e-4)
+
+
+def test_divergences_are_right_between_neighbours_and_at_extremes():
+    kl = lambda p, q: float(p.kl_divergence(q))
+    # Of the second order: ½ · Fisher information · ε².
+    ε = 1e-4
+    one = np.float32(1 + ε) - np.float32(1)
+    for make, information in (
+        (lambda s: dist.Normal(0.0, s), 2.0), (lambda s: dist.Laplace(0.0, s), 1.0),
+        (lambda s: dist.Gumbel(0.0, s), 1 + (1 - np.euler_gamma) ** 2 - 1 + np.pi**2 / 6),
+        (lambda s: dist.Poisson(s), 1.0),
+    ):  # fmt: skip
+        np.testing.assert_allclose(kl(make(1.0 + ε), make(1.0)), 0.5 * information * one**2, rtol=2e-2)
+    large = (1e4 - 1.1e4) * mpmath.digamma(1e4) - mpmath.loggamma(1e4) + mpmath.loggamma(1.1e4)
+    np.testing.assert_allclose(kl(dist.Gamma(1e4, 1.0), dist.Gamma(1.1e4, 1.0)), float(large), rtol=1e-4)
+    a, b = 3.0, 2.0
+    direct = scipy.special.gammaln(b) - scipy.special.gammaln(a) + (a - b) * scipy.special.digamma(a)
+    np.testing.assert_allclose(kl(dist.Gamma(a, 1.0), dist.Gamma(b, 1.0)), direct, rtol=1e-5)
+    np.testing.assert_allclose(kl(dist.VonMises(0.0, 1e5), dist.VonMises(0.0, 1e5)), 0.0, atol=1e-6)
+    assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
+
+
+def test_discretised_logistics_neither_cancel_nor_underflow():
+    p = dist.DiscretizedLogisticMixture(jnp.zeros(1), jnp.array([0.0]), jnp.array([0.5]), low=0, high=255)
+    k = np.array([0, 1, 5, 100, 250, 255])
+    a, b = (mpmath.matrix((k - 0.5) / 0.5), mpmath.matrix((k + 0.5) / 0.5))
+    σ = lambda x: 1 / (1 + mpmath.exp(-x))
+    # In mpmath with digits for e⁻⁵⁰⁰.
+    with mpmath.workdps(300):
+        expected = [mpmath.log(σ(b[i]) - σ(a[i])) for i in range(len(k))]
+        expected[0], expected[-1] = mpmath.log(σ(b[0])), mpmath.log(1 - σ(a[len(k) - 1]))
+    np.testing.assert_allclose(p.log_prob(k), np.array(expected, float), rtol=1e-5)
+    assert np.isfinite(
+        jax.grad(lambda m: dist.DiscretizedLogisticMixture(jnp.zeros(1), m, jnp.ones(1)).log_prob(200))(jnp.zeros(1))
+    ).all()
+
+
+def test_quantised_gaussians_are_right_far_out():
+    p = dist.Quantized(dist.Normal(0.0, 1.0))
+    for k in (-20.0, 21.0):
+        expected = float(log_normal_mass(abs(k) - (k > 0), abs(k) + (k < 0)))
+        np.testing.assert_allclose(p.log_prob(k), expected, rtol=1e-5)
+
+
+HALVES = {
+    "Normal": (lambda d: dist.Normal(d(0.5), d(0.01)), 3.0),
+    "Gamma": (lambda d: dist.Gamma(d(200.0), d(3.0)), 70.0),
+    "Beta": (lambda d: dist.Beta(d(200.0), d(100.0)), 0.7),
+    "StudentT": (lambda d: dist.StudentT(d(3.0), d(0.0), d(0.001)), 30.0),
+    "Poisson": (lambda d: dist.Poisson(d(300.0)), 280.0),
+    "VonMises": (lambda d: dist.VonMises(d(0.0), d(300.0)), 0.1),
+    "MultivariateNormalDiag": (lambda d: dist.MultivariateNormalDiag(d(np.zeros(300)), d(np.full(300, 0.5))), np.full(300, 0.2)),
+    "Independent": (lambda d: dist.Independent(dist.Laplace(d(np.zeros(300)), d(0.5)), 1), np.full(300, 0.25)),
+    "TruncatedNormal": (lambda d: dist.TruncatedNormal(d(0.0), d(1.0), d(5.0), d(9.0)), 5.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bits_are_computed_in_more(name, dtype):
+    make, x = HALVES[name]
+    half, full = (lambda v, t=t: jnp.asarray(v).astype(dtype).astype(t) for t in (dtype, "float32"))
+    got, expected = make(half).log_prob(half(x)), make(full).log_prob(full(x))
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype("float32"), expected, rtol=float(jnp.finfo(dtype).eps))
