@@ -112,18 +112,19 @@ def _clip_block(g, threshold, wild):
 
 
 def in_range(norm: Any, x: Array) -> Array:
-    """A norm of an array, or of the array divided by its largest element where squares would overflow."""
+    """A norm of an array, or of the array divided by its largest element where squares overflow or vanish."""
     return where_too_large(norm(x), lambda top: top * norm(x / top), x)
 
 
 def where_too_large(plain: Array, scaled: Any, x: Array) -> Array:
-    """A norm, or where it is infinite what `scaled` makes of the largest element of the array."""
+    """A norm, or where squares may have overflowed or vanished what `scaled` makes of the largest element."""
 
     def again():
         top = _largest(lax.stop_gradient(x), tuple(range(x.ndim)))
         return scaled(jnp.where(jnp.isfinite(top) & (top > 0), top, 1)).astype(plain.dtype)
 
-    return lax.cond(jnp.all(plain < jnp.inf), lambda: plain, again)
+    least = 2.0 ** (jnp.finfo(x.dtype).minexp // 2 + 3)  # squares of smaller numbers lose digits
+    return lax.cond(jnp.all((plain > least) & (plain < jnp.inf)), lambda: plain, again)
 
 
 @value

@@ -93,7 +93,7 @@ def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
 
 @leafwise
 def _trust(g, p, min_norm, coefficient, eps):
-    p_norm, g_norm = _safe_norm(widened(p), min_norm), _safe_norm(widened(g), min_norm)
+    p_norm, g_norm = safe_norm(widened(p), min_norm), safe_norm(widened(g), min_norm)
     zero = (p_norm == 0) | (g_norm == 0)
     ratio = coefficient * p_norm / jnp.where(zero, 1, g_norm + eps)
     return (g * jnp.where(zero, 1, ratio)).astype(g.dtype)
@@ -252,7 +252,7 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: ArrayLike = 1e-6) -> Grad
 
 @leafwise
 def _by_norm(g, p, min_scale):
-    return (g * _safe_norm(widened(p), min_scale)).astype(g.dtype)
+    return (g * safe_norm(widened(p), min_scale)).astype(g.dtype)
 
 
 @value
@@ -282,7 +282,7 @@ class scale_by_param_block_norm(GradientTransformationExtraArgs):
 
 @leafwise
 def _by_rms(g, p, min_scale):
-    return (g * jnp.maximum(sqrt(jnp.mean(abs_sq(p))), min_scale)).astype(g.dtype)
+    return (g * safe_root_mean_squares(widened(p), min_scale)).astype(g.dtype)
 
 
 @value

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga._core.floats import wide
+from renga._core.norms import in_reach
 from renga.optim import _tree, _tree_make
 from renga.optim._leaves import map_pairs
 
@@ -237,11 +239,18 @@ def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return jax.tree.map(lambda x: jnp.clip(x, -scale, scale), tree)
 
 
-def _along(x: PyTree, a: PyTree, excess: Callable[[Array], Array]) -> PyTree:
-    """X - a excess(a · x) / ‖a‖²."""
+def _scaled(a: PyTree) -> tuple[PyTree, Array]:
+    """The tree by a power of two, so that its squares can be summed, and that power."""
+    top = _tree.norm(jax.lax.stop_gradient(a), ord=jnp.inf)
+    scale = in_reach(top.astype(wide(top.dtype)))
+    return jax.tree.map(lambda x: x * scale, a), scale
+
+
+def _along(x: PyTree, a: PyTree, b: ArrayLike, clip: Callable[[Array], Array]) -> PyTree:
+    normal, scale = _scaled(a)
     # pyrefly: ignore[bad-argument-type]
-    step = excess(_tree.vdot(a, x)) / _tree.vdot(a, a)
-    return jax.tree.map(lambda x, a: x - step * a, x, a)
+    step = clip(_tree.vdot(normal, x) - b * scale) / _tree.vdot(normal, normal)
+    return jax.tree.map(lambda x, n: x - (step * n).astype(jnp.result_type(x)), x, normal)
 
 
 def projection_hyperplane(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
@@ -259,7 +268,7 @@ def projection_hyperplane(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
       >>> projection_hyperplane(jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), 5.0)
       Array([1., 5.], dtype=float32)
     """
-    return _along(x, a, lambda dot: dot - b)
+    return _along(x, a, b, lambda excess: excess)
 
 
 def projection_halfspace(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
@@ -277,7 +286,7 @@ def projection_halfspace(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
       >>> projection_halfspace(jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), 1.0)
       Array([1., 1.], dtype=float32)
     """
-    return _along(x, a, lambda dot: jax.nn.relu(dot - b))
+    return _along(x, a, b, jax.nn.relu)
 
 
 def projection_vector(x: PyTree, a: PyTree) -> PyTree:
@@ -294,4 +303,6 @@ def projection_vector(x: PyTree, a: PyTree) -> PyTree:
       >>> projection_vector(jnp.array([1.0, 2.0]), jnp.array([0.0, 3.0]))
       Array([0., 2.], dtype=float32)
     """
-    return _tree.scale(_tree.vdot(a, x) / _tree.vdot(a, a), a)
+    normal, _ = _scaled(a)
+    share = _tree.vdot(normal, x) / _tree.vdot(normal, normal)
+    return jax.tree.map(lambda x, n: (share * n).astype(jnp.result_type(x)), x, normal)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_shapes
+from renga._core.floats import wide
+from renga._core.norms import in_reach
 from renga._core.ranges import check_range
 from renga.optim.losses._checks import as_real, mask, vectors
 
@@ -54,7 +56,13 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
 
 
 def _distance(x: Array, axis: int, degree: Any, eps: Any) -> Array:
-    return jnp.power(jnp.sum(jnp.power(jnp.abs(x), degree), axis=axis) + eps, 1 / degree)
+    """(Σ |x|ᵏ + ε)^(1/k), of numbers made smaller by a power of two where their powers would overflow."""
+    wide_x = x.astype(wide(x.dtype))
+    top = jnp.max(jnp.abs(jax.lax.stop_gradient(wide_x)), axis, keepdims=True, initial=0)
+    scale = jnp.minimum(in_reach(top), 1)
+    total = jnp.sum(jnp.power(jnp.abs(wide_x * scale), degree), axis=axis)
+    scale = jnp.squeeze(scale, axis)
+    return (jnp.power(total + eps * jnp.power(scale, degree), 1 / degree) / scale).astype(x.dtype)
 
 
 def triplet_margin_loss(

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
+from renga._core.floats import wide
+from renga._core.norms import in_reach
 from renga._core.ranges import check_range
 from renga.optim.losses._checks import check_same, kept, mask, vectors
 
@@ -146,13 +148,20 @@ def cosine_similarity(
     p, t = vectors(name, axis, predictions=predictions, targets=targets)
     where = mask(name, where, p.shape, axis)
     p, t = kept(where, p), kept(where, t)
-    dot = jnp.sum(p * t, axis=axis)
-    p_sq = jnp.sum(p**2, axis=axis)
-    t_sq = jnp.sum(t**2, axis=axis)
-    floor = jnp.asarray(epsilon, p_sq.dtype)
-    product = jnp.maximum(p_sq, floor) * jnp.maximum(t_sq, floor)
-    zero = product == 0
-    return jnp.where(zero, 0, dot * jax.lax.rsqrt(jnp.where(zero, 1, product)))
+
+    def scaled(x: Array) -> tuple[Array, Array]:
+        """The vector by a power of two, so that its squares can be summed, and 1 over its norm."""
+        wide_x = x.astype(wide(x.dtype))
+        scale = in_reach(jnp.max(jnp.abs(jax.lax.stop_gradient(wide_x)), axis, keepdims=True, initial=0))
+        y = wide_x * scale
+        floor = jnp.squeeze(jnp.asarray(epsilon, y.dtype) * scale * scale, axis)
+        square = jnp.maximum(jnp.sum(y**2, axis=axis), floor)
+        zero = square == 0
+        return y, jnp.where(zero, 0, jax.lax.rsqrt(jnp.where(zero, 1, square)))
+
+    (p_scaled, p_inverse), (t_scaled, t_inverse) = scaled(p), scaled(t)
+    dot = jnp.sum(p_scaled * t_scaled, axis=axis)
+    return (dot * p_inverse * t_inverse).astype(jnp.result_type(p, t))
 
 
 def cosine_distance(
