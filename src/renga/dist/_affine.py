@@ -1,6 +1,6 @@
 """Affine bijectors of numbers and of vectors."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +34,8 @@ class ScalarAffine(Formula):
       Papamakarios et al., "Normalizing Flows for Probabilistic Modeling and Inference", 2021, section 3.
     """
 
+    _scale: Any  # at most one of the two is not None
+    _log_scale: Any
     _params: ClassVar = {"_shift": 0, "_scale": 0, "_log_scale": 0}
 
     def __init__(

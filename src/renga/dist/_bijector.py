@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from renga._core.floats import floating
 from renga._core.ranges import check_integer, known
 from renga.dist._arrays import narrow_dtype, narrowed, to_rank, widen
 from renga.dist._pytree import Value
@@ -183,7 +184,7 @@ class Formula(Bijector):
 
     def _apply(self, formula: str, x: Any, method: str, argument: str, ndims: int) -> Any:
         self._check_ndims(method, argument, ndims, x)
-        x = jnp.asarray(x)
+        x = floating(x)
         dtype = narrow_dtype(self, x)
         f, x = (self, x) if dtype is None else widen((self, x))
         named = {name: (getattr(f, name), own) for name, own in f._params.items() if getattr(f, name) is not None}

@@ -146,7 +146,9 @@ class NegativeBinomial(Distribution):
       Johnson, Kemp & Kotz, "Univariate Discrete Distributions", 2005, chapter 5.
     """
 
-    _total_count: Array
+    _total_count: Any
+    _logits: Any  # one of the two is None
+    _probs: Any
     _params: ClassVar = {"_total_count": 0, "_logits": 0, "_probs": 0}
 
     def __init__(
@@ -253,7 +255,9 @@ class Multinomial(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.34.
     """
 
-    _total_count: Array
+    _total_count: Any
+    _logits: Any  # one of the two is None
+    _probs: Any
     _params: ClassVar = {"_total_count": 0, "_logits": 1, "_probs": 1}
 
     def __init__(

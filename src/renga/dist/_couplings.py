@@ -90,6 +90,13 @@ class MaskedCoupling(Bijector):
     def _couple(self, x, method):
         x = jnp.asarray(x)
         n = self._inner_event_ndims
+        try:
+            jnp.broadcast_shapes(self._mask.shape, x.shape[: x.ndim - n])
+        except ValueError:
+            raise ValueError(
+                f"MaskedCoupling: an event must have a shape that broadcasts with that of mask, {self._mask.shape}, "
+                f"got {x.shape}"
+            ) from None
         mask = to_rank(self._mask, x.ndim - n)
         mask_x = mask.reshape(mask.shape + (1,) * n)
         # Zeros, so that what is not seen cannot be heard; it goes through f in full for numbers f can take.
@@ -200,6 +207,11 @@ class SplitCoupling(Bijector):
         first, second = jnp.split(x, [self._split_index], axis=self._split_axis)
         fixed, other = (second, first) if self._swap else (first, second)
         other, log_det = getattr(self._inner(self._conditioner(fixed)), method)(other)
+        if other.ndim != fixed.ndim:
+            raise ValueError(
+                f"SplitCoupling: bijector must make bijectors that keep the shape of an event, got {other.shape} "
+                f"beside {fixed.shape}; what conditioner returns must have the batch of what it takes"
+            )
         parts = (other, fixed) if self._swap else (fixed, other)
         return jnp.concatenate(parts, self._split_axis), log_det
 

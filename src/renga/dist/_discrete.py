@@ -34,6 +34,8 @@ class Bernoulli(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.2.
     """
 
+    _logits: Any  # one of the two is None
+    _probs: Any
     _params: ClassVar = {"_logits": 0, "_probs": 0}
 
     def __init__(
@@ -191,6 +193,8 @@ class Categorical(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.26.
     """
 
+    _logits: Any  # one of the two is None
+    _probs: Any
     _params: ClassVar = {"_logits": 1, "_probs": 1}
 
     def __init__(

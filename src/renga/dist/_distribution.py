@@ -263,6 +263,8 @@ class Distribution(Value):
     def _evaluate(self, method: str, value: Any) -> Array:
         """Calls a method on arrays that fit, in 32 bits at least, and returns what it returns in the dtype of all."""
         value = jnp.asarray(value)
+        if self._params and not jnp.issubdtype(value.dtype, jnp.inexact) and jnp.issubdtype(self.dtype, jnp.floating):
+            value = value.astype(self.dtype)
         batch, event = self.batch_shape, self.event_shape
         ndims = len(event)
         if event and value.shape[max(value.ndim - ndims, 0) :] != event:

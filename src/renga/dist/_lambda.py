@@ -67,7 +67,8 @@ class Lambda(Bijector):
             raise ValueError("Lambda: give event_ndims_in with forward_log_det_jacobian or inverse_log_det_jacobian")
         if is_constant_jacobian is None:
             is_constant_jacobian = is_affine(forward if forward is not None else inverse)
-        self._forward, self._inverse = forward, inverse
+        self._forward: Any = forward
+        self._inverse: Any = inverse
         self._forward_log_det, self._inverse_log_det = forward_log_det_jacobian, inverse_log_det_jacobian
         super().__init__(event_ndims_in or 0, event_ndims_out, is_constant_jacobian)
 

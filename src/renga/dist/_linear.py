@@ -256,7 +256,7 @@ class DiagPlusLowRankLinear(Linear):
         batch = broadcast_shape(
             name,
             **{
-                "diag[..., 0]": self._diag[..., 0],
+                "diag[..., 0]": np.empty(self._diag.shape[:-1]),
                 "u_matrix[..., 0, 0]": np.empty(self._u_matrix.shape[:-2]),
                 "v_matrix[..., 0, 0]": np.empty(self._v_matrix.shape[:-2]),
             },

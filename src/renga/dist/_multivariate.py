@@ -313,7 +313,7 @@ class MultivariateNormalDiag(MultivariateNormalFromBijector):
     def _entropy(self):
         return jnp.broadcast_to(self._coordinates._entropy(), self._shape).sum(-1)
 
-    def _stddev(self):
+    def _stddev(self):  # pyrefly: ignore[bad-override]
         return self._scale_diag
 
     def _matrix(self):

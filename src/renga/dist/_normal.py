@@ -135,7 +135,7 @@ class LogStddevNormal(Normal):
         return bound - jax.nn.softplus(bound - self._log_scale)
 
     @property
-    def _scale(self):
+    def _scale(self):  # pyrefly: ignore[bad-override]
         return jnp.exp(self._aligned(len(self.batch_shape))._log_scale_())
 
     @property

@@ -46,8 +46,8 @@ class Softmax(Categorical):
         check_range("Softmax", above=0, temperature=temperature)
         check_logits("Softmax", logits)
         self._unscaled, self._temperature = as_float(logits), jnp.asarray(temperature)
-        if not self._unscaled.ndim:
-            raise ValueError("Softmax: logits must have shape [..., A], got a scalar")
+        if not self._unscaled.ndim or not self._unscaled.shape[-1]:
+            raise ValueError(f"Softmax: logits must have shape [..., A], A > 0, got {self._unscaled.shape}")
         rows = self._temperature[..., None] if self._temperature.ndim else self._temperature
         scaled, rows = align(self._unscaled, rows)
         # From the largest on: a small temperature must not make infinite numbers.

@@ -56,7 +56,7 @@ class _OfNumbers(Distribution):
         bounds = {n: jnp.broadcast_to(x, batch)[index] for n in self._bounds if (x := getattr(self, n)) is not None}
         return self._with(_distribution=self._distribution[index], **bounds)
 
-    def _checked(self, distribution, bounds):
+    def _checked(self, distribution: Any, bounds: Any) -> Any:
         p = as_distribution(distribution)
         if p.event_shape != ():
             raise ValueError(f"{self.name}: distribution must be one of numbers, got event shape {p.event_shape}")
@@ -100,6 +100,8 @@ class Quantized(_OfNumbers):
       Salimans et al., "PixelCNN++", 2017, section 2.1.
     """
 
+    _low: Any
+    _high: Any
     _bounds = ("_low", "_high")
 
     def __init__(
@@ -216,6 +218,8 @@ class Clipped(_OfNumbers):
       Fujita & Maeda, "Clipped Action Policy Gradient", 2018, section 4.
     """
 
+    _minimum: Any
+    _maximum: Any
     _bounds = ("_minimum", "_maximum")
 
     def __init__(

@@ -235,7 +235,9 @@ class CategoricalUniform(Distribution):
         check_logits("CategoricalUniform", logits)
         self._low, self._high, self._logits = as_float(low), as_float(high), as_float(logits)
         check_order("CategoricalUniform", self._low, self._high)
-        broadcast_shape("CategoricalUniform", low=self._low, high=self._high, **{"logits[..., 0]": logits[..., 0]})
+        broadcast_shape(
+            "CategoricalUniform", low=self._low, high=self._high, **{"logits[..., 0]": self._logits[..., 0]}
+        )
 
     @property
     def low(self) -> Array:
