@@ -76,3 +76,14 @@ def test_gradients_of_each_example_may_be_clipped():
     tx, params = optim.clip(1.0), {"w": jnp.ones(2)}
     updates, _ = tx.update({"w": jnp.full((4, 2), 3.0)}, tx.init(params), params)
     np.testing.assert_array_equal(updates["w"], np.ones((4, 2)))
+
+
+def test_what_no_hyperparameter_can_mean_is_refused():
+    for make, name in (
+        (lambda: optim.exponential_decay(1.0, 10, -0.5), "decay_rate"),
+        (lambda: optim.contrib.cocob(alpha=-1.0), "alpha"),
+        (lambda: optim.perturbations.make_perturbed_fun(jnp.sin, 2, sigma=-1.0), "sigma"),
+        (lambda: optim.tree.bias_correction(jnp.ones(2), 0.9, 0), "count"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            make()

@@ -9,6 +9,7 @@ arrays.
     y = f.apply(params, key, x)
 """
 
+from renga import __version__ as __version__
 from renga.nn import (
     config,
     data_structures,

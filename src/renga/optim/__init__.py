@@ -1,5 +1,6 @@
 """Gradient processing, optimisers, schedules and losses; optimisers are values."""
 
+from renga import __version__ as __version__
 from renga.optim import (
     assignment,
     contrib,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PyTree
 
+from renga._core.ranges import check_range
 from renga.optim._leaves import (
     abs_sq,
     complement,
@@ -154,6 +155,7 @@ def bias_correction(moment: PyTree, decay: ArrayLike, count: ArrayLike) -> PyTre
     References:
       Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, section 3.
     """
+    check_range("bias_correction", low=1, count=count)
     scale = correction(decay, count)
     return jax.tree.map(lambda m: _corrected(jnp.asarray(m), scale), moment)
 

@@ -38,6 +38,7 @@ RANGES: Mapping[str, Range] = (
     | dict.fromkeys(("every_k_schedule", "k", "sync_period", "ns_steps", "update_proj_gap", "memory_size"), COUNT)
     | dict.fromkeys(("learning_rate", "step_size", "weight_decay", "slow_step_size", "scale", "gamma"), ANY)
     | dict.fromkeys(("init_value", "end_value", "exponent", "alpha", "power", "smooth_beta", "f_min"), ANY)
+    | dict.fromkeys(("decay_rate",), NOT_NEGATIVE)
     | dict.fromkeys(("s_init", "estim_lr0", "rank", "num_betas"), POSITIVE)
 )
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga._core.ranges import check_range
 from renga.optim._leaves import as_float
 from renga.optim._value import Value, value
 
@@ -123,6 +124,7 @@ def make_perturbed_fun(
     """
     if num_samples < 1:
         raise ValueError(f"make_perturbed_fun: num_samples must be at least 1, got {num_samples}")
+    check_range("make_perturbed_fun", above=0, sigma=sigma)
 
     def perturbed(key: Array, x: PyTree) -> PyTree:
         x = jax.tree.map(jnp.asarray, x)

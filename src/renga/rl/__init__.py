@@ -1,5 +1,6 @@
 """The mathematics of reinforcement learning, on one trajectory or transition a call."""
 
+from renga import __version__ as __version__
 from renga.rl._base import batched_index, lhs_broadcast, one_hot
 from renga.rl._categorical import (
     categorical_cross_entropy,

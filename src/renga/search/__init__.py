@@ -5,6 +5,7 @@ states with a model given as one function, and propose an action for each. `sear
 have in common; its phases and selections can be replaced one by one.
 """
 
+from renga import __version__ as __version__
 from renga.search._backward import backward
 from renga.search._expand import expand
 from renga.search._inspect import (

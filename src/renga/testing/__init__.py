@@ -8,6 +8,7 @@ The public names of chex, and more. A program written for chex runs after one ch
 import typing
 from typing import Any
 
+from renga import __version__ as __version__
 from renga.testing._assertion import (
     disable_asserts,
     enable_asserts,

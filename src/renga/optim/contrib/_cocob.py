@@ -1,7 +1,7 @@
 """COCOB: steps without a learning rate, by betting on coins."""
 # ruff: noqa: N801
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
@@ -10,6 +10,7 @@ from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import as_float, copies, leafwise, map_leaves, need_params
 from renga.optim._moments import sum_zeros
+from renga.optim._ranges import POSITIVE
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
 from renga.optim._value import value
@@ -64,6 +65,8 @@ class scale_by_cocob(GradientTransformationExtraArgs):
       Orabona & Tommasi, "Training Deep Networks without Learning Rates Through Coin Betting",
       https://arxiv.org/abs/1705.07795, algorithm 2.
     """
+
+    _ranges: ClassVar = {"alpha": POSITIVE}
 
     alpha: ArrayLike = 100.0
     eps: ArrayLike = 1e-8
