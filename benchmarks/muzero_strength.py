@@ -1,0 +1,145 @@
+"""How strong does MuZero become, how fast, and with every seed?
+
+Trains a preset with several seeds, one after the other, and judges the agent on the way: in every position and against
+every reply (tic-tac-toe), by a solver in positions that training never saw and against other players (Connect Four,
+with --games), by the return of the greedy policy (one player).
+
+    python benchmarks/muzero_strength.py tic_tac_toe
+    python benchmarks/muzero_strength.py tic_tac_toe_learned
+    python benchmarks/muzero_strength.py catch
+    python benchmarks/muzero_strength.py cartpole
+    python benchmarks/muzero_strength.py cpu --seeds 3      # Connect Four; needs bitbully and bitbully-databases
+    python benchmarks/muzero_strength.py plot               # figures for the documentation
+
+Seconds are of training alone, with compilation, on whatever else the machine does.
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+
+from renga import loop
+from renga.systems import muzero
+from renga.systems.muzero import _judging
+
+RESULTS = Path(__file__).parent / "results"
+FIGURES = Path(__file__).parents[1] / "docs" / "muzero"
+# Simulations of the judged agent, and how many positions or games; against whom.
+JUDGED = {
+    "tic_tac_toe": [("random", 32, 144)],
+    "tic_tac_toe_learned": [("random", 32, 144)],
+    "catch": [("", 8, 100)],
+    "cartpole": [("", 16, 100)],
+    "cpu": [("solver", 64, 500), ("alphabeta:5", 64, 98), ("uct:1000", 64, 98)],
+}
+
+
+def commit():
+    """The commit that is measured; a tree with changes has none."""
+    git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=True).stdout.strip()
+    if git("status", "--porcelain", "--untracked-files=no"):
+        raise SystemExit("muzero_strength: commit first: a record is of a commit")
+    return git("rev-parse", "HEAD")
+
+
+def judge(name, config, state):
+    """All measures of a state."""
+    agent, found = muzero.Agent(config, state.params), {}
+    for against, simulations, count in JUDGED[name]:
+        found |= _judging.judge(agent, against, simulations, count)
+    return {key: round(value, 5) for key, value in found.items()}
+
+
+def train(name, seed, points):
+    """Trains from nothing; returns what was measured, with the seconds and moves until then."""
+    config, steps = muzero.PRESETS[name]
+    init, step = muzero.make(config)
+    began, judging, rows = time.perf_counter(), 0.0, []
+    state = jax.jit(init)(jax.random.key(seed))
+    window = steps // points
+    for update in loop.iterate(step, state, steps=steps, window=window):
+        state = jax.block_until_ready(update.state)
+        done = int(state.step)
+        if done % window:
+            continue
+        paused = time.perf_counter()
+        row = {
+            "step": done,
+            "moves": done * config.moves * config.num_envs,
+            "seconds": round(paused - began - judging, 1),
+            **judge(name, config, state),
+        }
+        judging += time.perf_counter() - paused
+        rows.append(row)
+        print(name, "seed", seed, row, flush=True)
+    return rows
+
+
+def main():
+    """Trains, judges, writes after each seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=[*JUDGED, "plot"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--points", type=int, default=10, help="judgements on the way")
+    args = parser.parse_args()
+    if args.preset == "plot":
+        plot()
+        return
+    config, steps = muzero.PRESETS[args.preset]
+    document = {
+        "command": f"python benchmarks/muzero_strength.py {args.preset} --seeds {args.seeds}",
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "environment": loop.environment(),
+        "steps": steps,
+        "config": dataclasses.asdict(config),
+        "runs": [],
+    }
+    for seed in range(args.seeds):
+        document["runs"].append({"seed": seed, "rows": train(args.preset, seed, args.points)})
+        path = RESULTS / f"muzero_strength_{args.preset}.json"
+        path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+CURVES = {
+    "tic_tac_toe": ["optimal moves", "optimal moves without search"],
+    "tic_tac_toe_learned": ["optimal moves", "optimal moves without search"],
+    "catch": ["greedy return"],
+    "cartpole": ["greedy return"],
+    "cpu": ["mistakes begin-hard", "mistakes middle-medium", "mistakes end-easy"],
+}
+
+
+def plot():
+    """Draws a figure of each record: the measures against moves, a line for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for name, measures in CURVES.items():
+        path = RESULTS / f"muzero_strength_{name}.json"
+        if not path.exists():
+            continue
+        runs = json.loads(path.read_text())["runs"]
+        figure, axes = plt.subplots(figsize=(5, 3))
+        for i, measure in enumerate(measures):
+            for run in runs:
+                x, y = zip(*((row["moves"], row[measure]) for row in run["rows"]), strict=True)
+                axes.plot(x, y, color=f"C{i}", alpha=0.7, label=measure if run is runs[0] else None)
+        axes.set_xlabel("moves")
+        axes.legend()
+        axes.grid(alpha=0.3)
+        figure.tight_layout()
+        figure.savefig(FIGURES / f"{name}.svg")
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
