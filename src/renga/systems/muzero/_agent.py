@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import envs, nn
 from renga.loop import RunDirectory, RunError, config_of, restore
+from renga.search import Tree
 from renga.systems.muzero import _networks
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._opponents import Player
@@ -91,6 +92,33 @@ class Agent:
         key: PRNGKeyArray | None = None,
     ) -> Thought:
         """Tells what a search finds. The arguments are those of `act`."""
+        single, arguments = self._arguments(observation, legal, state, simulations, key)
+        thought = self._think(self.params, *arguments)
+        return jax.tree.map(lambda x: x[0], thought) if single else thought
+
+    def search(
+        self,
+        observation: Any,
+        legal: Any = None,
+        state: PyTree = None,
+        *,
+        simulations: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Thought, Tree | None]:
+        """Tells what a search finds, and the search itself. The arguments are those of `act`.
+
+        Returns:
+          The thought, and the trees that it comes from without the model's states, with a batch axis always; None with
+          simulations=0.
+        """
+        single, arguments = self._arguments(observation, legal, state, simulations, key)
+        thought, tree = self._search(self.params, *arguments)
+        return (jax.tree.map(lambda x: x[0], thought) if single else thought), tree
+
+    def _arguments(
+        self, observation: Any, legal: Any, state: PyTree, simulations: int | None, key: PRNGKeyArray | None
+    ) -> tuple[bool, tuple[Any, ...]]:
+        """Whether one position came, and a batch of them as `_think` takes it."""
         spec, num_actions = self.env.observation_spec, envs.num_actions(self.env)
         observation = jnp.asarray(observation)
         single = observation.shape == spec.shape
@@ -115,8 +143,7 @@ class Agent:
                 f"got {legal.shape}"
             )
         key = jax.random.key(0) if key is None else key
-        thought = self._think(self.params, key, state, observation, legal, simulations)
-        return jax.tree.map(lambda x: x[0], thought) if single else thought
+        return single, (key, state, observation, legal, simulations)
 
     def player(self, simulations: int | None = None) -> Player:
         """The agent as a player of matches."""
@@ -131,19 +158,26 @@ class Agent:
     def _facts(self):
         return jax.jit(jax.vmap(lambda state: (self.env.observe(state), self.env.legal_actions(state))))
 
+    def _searched(
+        self, params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations: Any
+    ) -> tuple[Thought, Tree | None]:
+        root = self._planner.root(params, state, observation, legal)
+        prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
+        if simulations == 0:
+            none = jnp.zeros(legal.shape)
+            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, root.value, none, prior), None
+        plan: Plan = self._planner.plan(params, key, root, legal, noise=0.0, simulations=simulations)
+        visits = plan.tree.summary().visit_counts
+        thought = Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
+        return thought, plan.tree.replace(embeddings=None, extra_data=None)
+
     @functools.cached_property
     def _think(self):
-        def think(params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations):
-            root = self._planner.root(params, state, observation, legal)
-            prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
-            if simulations == 0:
-                none = jnp.zeros(legal.shape)
-                return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, root.value, none, prior)
-            plan: Plan = self._planner.plan(params, key, root, legal, noise=0.0, simulations=simulations)
-            visits = plan.tree.summary().visit_counts
-            return Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
+        return jax.jit(lambda *arguments: self._searched(*arguments)[0], static_argnums=5)
 
-        return jax.jit(think, static_argnums=5)
+    @functools.cached_property
+    def _search(self):
+        return jax.jit(self._searched, static_argnums=5)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""

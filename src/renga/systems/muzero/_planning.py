@@ -155,7 +155,7 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
             embedding=state,
             invalid_actions=~legal,
             terminal=jnp.zeros(value.shape, bool),
-            to_play=jax.vmap(env.to_play)(state),
+            to_play=None if state is None else jax.vmap(env.to_play)(state),  # nobody steps on without a state
         )
 
     def step(params: PyTree, key: PRNGKeyArray, action: Array, state: PyTree) -> tuple[RecurrentFnOutput, PyTree]:
