@@ -27,6 +27,7 @@ run: .venv/.run  ## train the GAN on real digits and write a report to look at
 	$(BIN)/renga train gan --directory $(RUN) $(if $(STEPS),--steps $(STEPS))
 
 test: .venv/.test  ## run all tests, parity with the upstream packages included
+	@command -v chromium >/dev/null || echo "no chromium: tests in a browser are skipped; on Debian: apt-get install chromium"
 	$(BIN)/python -m pytest -n 2 -q $(TESTS)
 
 check: lint types imports test docs  ## everything that a change must pass

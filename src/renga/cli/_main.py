@@ -1,4 +1,4 @@
-"""`renga train|eval|export|report|doctor|list`: finds the command, runs it, and turns errors into one readable message.
+"""`renga train|eval|play|export|report|doctor|list`: finds the command, runs it, turns errors into a readable message.
 
 Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 usage; 128 + n
 stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
@@ -21,6 +21,7 @@ USAGE = """usage: renga COMMAND …
   renga train SYSTEM --resume RUN     go on with a run that was stopped
   renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
   renga export RUN FILE               write what a run has learned to a file, if its system says how
+  renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
   renga report RUN                    write RUN/report.html anew
   renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
 
@@ -28,7 +29,7 @@ USAGE = """usage: renga COMMAND …
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
-COMMANDS = ("doctor", "eval", "export", "list", "report", "train")
+COMMANDS = ("doctor", "eval", "export", "list", "play", "report", "train")
 
 
 class UsageError(Exception):

@@ -1,0 +1,60 @@
+"""`renga play RUN`."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from renga.cli._main import UsageError
+from renga.cli._runs import system_named
+from renga.loop import RunDirectory, RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to serve."""
+
+    port: int = 8000  # to listen at; 0 for a free one
+    host: str = "127.0.0.1"  # address to listen at; only this machine can reach the default
+    simulations: tuple[int, ...] = (0, 8, 32, 128, 512)  # strengths that the page offers
+    batch: int = 8  # positions searched at once
+    games: int = 1000  # kept; the one that was longest unused is dropped
+
+
+def run(args: Sequence[str]) -> int:
+    """Serves a page to play against what a run has learned."""
+    if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+        raise UsageError("usage: renga play RUN [--port N], where RUN is the directory of a run or an exported file")
+    import tyro
+
+    help_only = args[0] in ("-h", "--help")
+    options = tyro.cli(
+        Options, args=list(args if help_only else args[1:]), prog="renga play RUN", description="Play against an agent."
+    )
+    try:
+        from renga import web
+    except ModuleNotFoundError as error:
+        raise RunError(f"play: {error.name} is missing: pip install 'renga[all]'") from error
+
+    agent = load(Path(args[0]))
+    print("loading and compiling; the page says when it is ready", file=sys.stderr)
+    web.serve(
+        agent,
+        host=options.host,
+        port=options.port,
+        levels=options.simulations,
+        batch=options.batch,
+        games=options.games,
+        announce=lambda address: print(f"play at {address} (Ctrl-C ends it)", flush=True),
+    )
+    return 0
+
+
+def load(path: Path) -> Any:
+    """Reads the agent of a run, or of an exported file."""
+    name = RunDirectory(path).read_config()["system"] if path.is_dir() else "muzero"
+    system = system_named(name)
+    if not hasattr(system, "Agent"):
+        raise RunError(f"play: {path} must be a run of a system that plays a board game, got one of {name}")
+    return system.load(path)
