@@ -63,3 +63,45 @@ def test_parameters_out_of_range_are_refused():
         with pytest.raises(ValueError, match=word):
             call()
     assert np.isnan(jax.jit(lambda p: dist.Categorical(probs=p).log_prob(0))(jnp.zeros(2)))
+
+
+def test_hidden_states_that_are_impossible_leave_gradients_finite():
+    def evidence(init, trans):
+        model = dist.HMM(
+            dist.Categorical(probs=init), dist.Categorical(probs=trans), dist.Normal(jnp.array([0.0, 2.0]), 1.0)
+        )
+        return model.forward(jnp.array([0.1, 1.8, 2.5]))[0]
+
+    init, trans = jnp.array([1.0, 0.0]), jnp.array([[0.5, 0.5], [0.0, 1.0]])
+    value, gradients = jax.value_and_grad(evidence, (0, 1))(init, trans)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+def test_lengths_give_what_the_shorter_sequence_gives():
+    trans = jnp.array([[2.0, 0.0], [0.0, 2.0]])
+    model = dist.HMM(dist.Categorical(jnp.zeros(2)), dist.Categorical(trans), dist.Normal(jnp.array([0.0, 2.0]), 1.0))
+    x = jnp.array([0.1, 1.8, 2.5, 0.0])
+    for whole, short in zip(model.forward_backward(x, length=2), model.forward_backward(x[:2]), strict=True):
+        np.testing.assert_allclose(whole[:2] if whole.ndim else whole, short, rtol=1e-5)
+    with pytest.raises(ValueError, match="length must be in"):
+        model.forward(x, length=5)
+
+
+def test_where_nothing_is_legal_the_first_action_is_sure():
+    nothing = dist.Categorical(jnp.zeros(3), mask=jnp.zeros(3, bool))
+    assert nothing.sample(seed=0) == 0
+    assert nothing.log_prob(0) == nothing.entropy() == 0
+    legal = jnp.array([True, False, True])
+    for make in (lambda q: dist.Categorical(q, mask=legal), lambda q: dist.Softmax(q, 0.5, mask=legal)):
+        for value in (
+            lambda p: p.entropy(),
+            lambda p: p.log_prob(2),
+            lambda p: p.kl_divergence(dist.Categorical(jnp.ones(3))),
+        ):
+            gradient = jax.grad(lambda q, make=make, value=value: value(make(q)))(jnp.array([0.0, 9.0, 1.0]))
+            assert np.isfinite(gradient).all()
+            assert gradient[1] == 0
+    np.testing.assert_allclose(dist.EpsilonGreedy(jnp.array([0.0, 9.0, 1.0]), 0.5, mask=legal).probs, [0.25, 0, 0.75])
+    invalid = jax.jit(lambda p: dist.Categorical(probs=p).sample(seed=jax.random.key(0)))(jnp.zeros(2))
+    assert invalid == -1

@@ -27,7 +27,7 @@ def broadcast_shape(function: str, **arguments: Any) -> tuple[int, ...]:
 
 def to_rank(x: Any, rank: int) -> Array:
     """Adds leading axes of size 1."""
-    x = jnp.asarray(x)
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     return x.reshape((1,) * (rank - x.ndim) + x.shape) if x.ndim < rank else x
 
 

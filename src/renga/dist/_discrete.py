@@ -107,7 +107,7 @@ class Bernoulli(Distribution):
         if self._probs is not None:
             p = self._probs
             log_0, log_1 = self._log_probs(p < 1, p > 0)
-            return -(p * log_1 + (1.0 - p) * log_0)
+            return 0.0 - (p * log_1 + (1.0 - p) * log_0)
         size = jnp.abs(self._logits)  # it is the same for −logits
         return jax.nn.softplus(-size) + times(jax.nn.sigmoid(-size), size)
 
@@ -277,7 +277,7 @@ class Categorical(Distribution):
 
     def _entropy(self):
         p = self.probs
-        return -(p * self._logits_where(p != 0)).sum(-1)
+        return 0.0 - (p * self._logits_where(p != 0)).sum(-1)  # not -0
 
     def _mode(self):
         return jnp.argmax(self._table, axis=-1).astype(self.dtype)

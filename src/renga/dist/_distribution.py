@@ -82,6 +82,8 @@ def _shape_of(sample_shape: Any, name: str) -> tuple[int, ...]:
 
 def key_of(seed: Any, function: str) -> Any:
     """The key that a seed stands for."""
+    if not isinstance(seed, int | np.integer | np.ndarray | jax.Array):
+        raise TypeError(f"{function}: seed must be a key or an integer, got {seed!r}")
     if (
         isinstance(seed, jax.Array)
         and not jnp.issubdtype(seed.dtype, jnp.floating)

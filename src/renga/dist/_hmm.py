@@ -130,7 +130,7 @@ class HMM(Value):
           ValueError: if there is no observation, or the length is known to be outside of [1, T].
         """
         T, n = self._steps(obs_seq, length, "forward")
-        log_x, log_trans = self._log_likelihoods(obs_seq), self._trans_dist.logits
+        log_x, log_trans = self._log_likelihoods(obs_seq), _log_probs(self._trans_dist)
 
         def step(log_prior, log_x_t):
             log_joint = log_prior + log_x_t
@@ -138,7 +138,7 @@ class HMM(Value):
             log_α = log_joint - jnp.where(log_p == -jnp.inf, 0.0, log_p)
             return jax.nn.logsumexp(log_α[:, None] + log_trans, axis=0), (log_p, log_α)
 
-        start = self._init_dist.logits + jnp.zeros_like(log_x[0])
+        start = _log_probs(self._init_dist) + jnp.zeros_like(log_x[0])
         log_p, log_α = lax.scan(step, start, log_x)[1]
         within = jnp.arange(T) < n
         return jnp.where(within, log_p, 0.0).sum(), jnp.where(within[:, None], jnp.exp(log_α), 0.0)
@@ -159,7 +159,7 @@ class HMM(Value):
           ValueError: if there is no observation, or the length is known to be outside of [1, T].
         """
         T, n = self._steps(obs_seq, length, "backward")
-        log_x, log_trans = self._log_likelihoods(obs_seq), self._trans_dist.logits
+        log_x, log_trans = self._log_likelihoods(obs_seq), _log_probs(self._trans_dist)
 
         def step(log_β, inputs):
             log_x_next, counts = inputs
@@ -209,7 +209,7 @@ class HMM(Value):
           ValueError: if there is no observation.
         """
         self._steps(obs_seq, None, "viterbi")
-        log_x, log_trans = self._log_likelihoods(obs_seq), self._trans_dist.logits
+        log_x, log_trans = self._log_likelihoods(obs_seq), _log_probs(self._trans_dist)
 
         def step(log_best, log_x_t):
             paths = log_best[:, None] + log_trans
@@ -221,3 +221,9 @@ class HMM(Value):
         trace = lambda state, came_from: (came_from[state], came_from[state])
         states = lax.scan(trace, last, before, reverse=True)[1]
         return jnp.concatenate([states, last[None]]).astype(jnp.int32)
+
+
+def _log_probs(p):
+    """Log-probabilities whose gradients are finite beside probabilities of 0."""
+    some = p.probs > 0
+    return jnp.where(some, p._logits_where(some), jnp.where(jnp.isnan(p.probs), jnp.nan, -jnp.inf))

@@ -88,6 +88,23 @@ def _inner(eqn) -> tuple[Any, list[Any]] | None:
     return None
 
 
+def _is_call(eqn) -> bool:
+    return eqn.primitive.name not in ("scan", "while", "cond") and _inner(eqn) is not None
+
+
+def _results(eqn, values):
+    """What an operation gives, of values that are known."""
+    if not _is_call(eqn):
+        results = eqn.primitive.bind(*values, **eqn.params)
+        return results if eqn.primitive.multiple_results else [results]
+    program, constants = _inner(eqn)  # pyrefly: ignore[not-iterable]
+    known = dict(zip([*program.constvars, *program.invars], [*constants, *values], strict=True))
+    read = lambda atom: atom.val if isinstance(atom, Literal) else known[atom]
+    for inner in program.eqns:
+        known.update(zip(inner.outvars, _results(inner, list(map(read, inner.invars))), strict=True))
+    return list(map(read, program.outvars))
+
+
 def _invert(program, constants, inputs, place, outputs):
     """The value of input `place`, from the other inputs and the output."""
     known = {}
@@ -106,9 +123,7 @@ def _invert(program, constants, inputs, place, outputs):
             for i in dependent:
                 uses[eqn.invars[i]] = uses.get(eqn.invars[i], 0) + 1
         else:
-            functions, params = eqn.primitive.get_bind_params(eqn.params)
-            results = eqn.primitive.bind(*functions, *map(read, eqn.invars), **params)
-            known.update(zip(eqn.outvars, results if eqn.primitive.multiple_results else [results], strict=True))
+            known.update(zip(eqn.outvars, _results(eqn, list(map(read, eqn.invars))), strict=True))
     for atom in program.outvars:
         if is_dependent(atom):
             uses[atom] = uses.get(atom, 0) + 1
@@ -159,9 +174,8 @@ def _step(eqn, place, values, y):
         return lax.rev(y, params["dimensions"])
     if name == "transpose":
         return lax.transpose(y, tuple(np.argsort(params["permutation"])))
-    inner = _inner(eqn)
-    if inner is not None and name not in ("scan", "while", "cond"):
-        program, constants = inner
+    if _is_call(eqn):
+        program, constants = _inner(eqn)  # pyrefly: ignore[not-iterable]
         return _invert(program, constants, values, place, y)
     raise NotImplementedError(
         f"Lambda: no inverse of the operation {name!r} is known; give the inverse, or register it with register_inverse"
@@ -198,10 +212,9 @@ def _all_affine(program, dependent_inputs) -> bool:
         flags = [not isinstance(atom, Literal) and atom in depends for atom in eqn.invars]
         if not any(flags):
             continue
-        inner = _inner(eqn)
         name = eqn.primitive.name
-        if inner is not None and name not in ("scan", "while", "cond"):
-            if not _all_affine(inner[0], flags):
+        if _is_call(eqn):
+            if not _all_affine(_inner(eqn)[0], flags):  # pyrefly: ignore[unsupported-operation]
                 return False
         elif name not in _LINEAR or (name == "mul" and all(flags)) or (name == "div" and flags[1]):
             return False

@@ -65,7 +65,8 @@ class Normal(Distribution):
         return jnp.log(self._scale)
 
     def _log_prob(self, value):
-        return -0.5 * self._standardise(value) ** 2 - self._log_scale_() - HALF_LOG_2PI
+        z = self._standardise(value)
+        return -0.5 * (z * z) - (self._log_scale_() + HALF_LOG_2PI)
 
     def _cdf(self, value):
         return ndtr(self._standardise(value))

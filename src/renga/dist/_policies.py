@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Num
 
 from renga._core.ranges import check_range
-from renga.dist._arrays import align, as_float, check_logits, check_sample_dtype
+from renga.dist._arrays import align, as_float, broadcast_shape, check_logits, check_sample_dtype
 from renga.dist._discrete import Categorical, normalised
 
 
@@ -51,7 +52,11 @@ class Softmax(Categorical):
         rows = self._temperature[..., None] if self._temperature.ndim else self._temperature
         scaled, rows = align(self._unscaled, rows)
         # From the largest on: a small temperature must not make infinite numbers.
-        top = jnp.max(scaled, -1, keepdims=True)
+        allowed = scaled
+        if mask is not None and jnp.asarray(mask).dtype == bool and np.shape(mask)[-1:] == scaled.shape[-1:]:
+            broadcast_shape("Softmax", logits=scaled, mask=mask)
+            allowed = jnp.where(align(mask, scaled)[0], align(mask, scaled)[1], -jnp.inf)
+        top = lax.stop_gradient(jnp.max(allowed, -1, keepdims=True))
         scaled = (scaled - jnp.where(jnp.isfinite(top), top, 0.0)) / rows.astype(scaled.dtype)
         self._logits, self._probs = normalised("Softmax", scaled, None, mask)
         self._dtype = check_sample_dtype("Softmax", dtype)

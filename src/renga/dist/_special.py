@@ -1,7 +1,9 @@
 """Functions that keep their digits: differences that would cancel, and tails that would underflow."""
 
 import math
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
@@ -13,6 +15,7 @@ from renga._core.varying import vary_like
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
+@partial(jax.jit, inline=True)
 def excess(x: Array) -> Array:
     """Eˣ − 1 − x, without cancellation near 0: it is x²/2 there.
 
@@ -20,14 +23,13 @@ def excess(x: Array) -> Array:
       >>> excess(jnp.float32(1e-4))
       Array(5.0001665e-09, dtype=float32)
     """
-    small = jnp.abs(x) < 0.5
-    s, l = jnp.where(small, x, 0.0), jnp.where(small, 0.0, x)
-    series = jnp.ones_like(s)
-    for n in range(11, 2, -1):
-        series = 1.0 + series * s / n
-    return jnp.where(small, 0.5 * s * s * series, jnp.expm1(l) - l)
+    small = jnp.abs(x) < 0.1
+    s = jnp.where(small, x, 0.0)
+    series = 1.0 + s / 3.0 * (1.0 + s / 4.0 * (1.0 + s / 5.0 * (1.0 + s / 6.0)))
+    return jnp.where(small, 0.5 * s * s * series, jnp.expm1(x) - x)
 
 
+@partial(jax.jit, inline=True)
 def log1mexp(d: Array) -> Array:
     """Log(1 − e⁻ᵈ) for d ≥ 0; −∞ at 0.
 
@@ -42,6 +44,7 @@ def log1mexp(d: Array) -> Array:
     return jnp.where(near, jnp.log(-jnp.expm1(-jnp.where(near, d, 1.0))), jnp.log1p(-jnp.exp(-jnp.where(near, 1.0, d))))
 
 
+@partial(jax.jit, inline=True)
 def log_difference(a: Array, b: Array) -> Array:
     """Log(eᵃ − eᵇ) for a ≥ b; −∞ where they are equal, also where both are −∞.
 
@@ -55,6 +58,7 @@ def log_difference(a: Array, b: Array) -> Array:
     return jnp.where(jnp.isnan(a) | jnp.isnan(b), jnp.nan, result)
 
 
+@partial(jax.jit, inline=True)
 def stirling_error(a: Array) -> Array:
     """Log Γ(a) less Stirling's formula (a − ½) log a − a + ½ log 2π, for a > 0.
 
@@ -72,6 +76,7 @@ def stirling_error(a: Array) -> Array:
     return jnp.where(large, series, gammaln(s) - ((s - 0.5) * jnp.log(s) - s + HALF_LOG_2PI))
 
 
+@partial(jax.jit, inline=True)
 def relative(x: Array, y: Array) -> Array:
     """X/y − 1 − log(x/y) for positive x and y, near 0 where they are near each other."""
     ratio = (x - y) / y
@@ -81,6 +86,7 @@ def relative(x: Array, y: Array) -> Array:
     return excess(log)
 
 
+@partial(jax.jit, inline=True)
 def gamma_log_density(t: Array, a: Array) -> Array:
     """Log of tᵃ⁻¹ e⁻ᵗ / Γ(a); t > 0.
 
@@ -92,6 +98,7 @@ def gamma_log_density(t: Array, a: Array) -> Array:
     return -a * relative(t, a) - jnp.log(t) + 0.5 * jnp.log(a) - HALF_LOG_2PI - stirling_error(a)
 
 
+@partial(jax.jit, inline=True)
 def beta_log_density(x: Array, y: Array, a: Array, b: Array) -> Array:
     """Log of xᵃ⁻¹ yᵇ⁻¹ / B(a, b), where y = 1 − x; both > 0.
 
@@ -105,6 +112,7 @@ def beta_log_density(x: Array, y: Array, a: Array, b: Array) -> Array:
     return log + norm + stirling_error(n) - stirling_error(a) - stirling_error(b)
 
 
+@partial(jax.jit, inline=True)
 def log_mills(x: Array) -> Array:
     """Log of Mills' ratio (1 − Φ(x)) / φ(x).
 
@@ -142,12 +150,12 @@ def inside(value: Array, condition: Array, log_prob: Array) -> Array:
 def open_unit(x: Array) -> Array:
     """Rounds samples of an open interval (0, 1) that fell on its ends to the nearest number inside."""
     limits = jnp.finfo(x.dtype)
-    return jnp.clip(x, limits.tiny, 1.0 - limits.epsneg)
+    return jnp.clip(x, float(limits.tiny), 1.0 - float(limits.epsneg))
 
 
 def positive(x: Array) -> Array:
     """Rounds samples that are positive but underflowed to the smallest normal number."""
-    return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+    return jnp.maximum(x, float(jnp.finfo(x.dtype).tiny))
 
 
 def take_where(condition: Array, x: Array, other: float) -> Array:

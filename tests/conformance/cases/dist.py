@@ -7,8 +7,8 @@ from renga import dist
 
 from . import Case
 
-METHODS = ["log_prob", "log_cdf"]
-STATISTICS = ["entropy", "mean"]
+METHODS = ["log_prob"]
+STATISTICS = ["entropy"]
 
 
 def _everything(build, sample=True):
