@@ -1,4 +1,4 @@
-"""Bijectors: inverses and determinants against Jacobians, functions taken as bijectors, what same_as knows, users' own."""
+"""Bijectors: inverses and determinants against Jacobians, functions taken as bijectors, what same_as knows, users' own."""  # noqa: E501
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,9 @@ def test_determinants_are_those_of_the_jacobian(name):
 FUNCTIONS = {
     "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "exp": jnp.exp, "log": jnp.log, "expm1": jnp.expm1, "log1p": jnp.log1p,
     "softplus": jax.nn.softplus, "sinh": jnp.sinh, "arcsinh": jnp.arcsinh, "arctanh": jnp.arctanh, "sqrt": jnp.sqrt,
-    "square": jnp.square, "cube": lambda x: x**3, "power": lambda x: x**2.5, "exponent": lambda x: 2.0**x, "negative": lambda x: -x,
-    "add": lambda x: x + 2, "subtract from": lambda x: 2 - x, "multiply": lambda x: x * 3, "divide into": lambda x: 3 / x,
-    "composed": lambda x: jnp.exp(2 * jnp.tanh(x) + 1), "compiled": jax.jit(lambda x: 2 * jax.nn.sigmoid(x) + 1), "erf": jax.scipy.special.erf,
+    "square": jnp.square, "cube": lambda x: x**3, "power": lambda x: x**2.5, "exponent": lambda x: 2.0**x, "negative": lambda x: -x,  # noqa: E501
+    "add": lambda x: x + 2, "subtract from": lambda x: 2 - x, "multiply": lambda x: x * 3, "divide into": lambda x: 3 / x,  # noqa: E501
+    "composed": lambda x: jnp.exp(2 * jnp.tanh(x) + 1), "compiled": jax.jit(lambda x: 2 * jax.nn.sigmoid(x) + 1), "erf": jax.scipy.special.erf,  # noqa: E501
     "arctan": jnp.arctan, "log10": jnp.log10, "by an array": lambda x: x * jnp.array([1.0, 2.0]) + jnp.sin(jnp.ones(2)),
 }  # fmt: skip
 

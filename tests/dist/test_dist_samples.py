@@ -22,7 +22,7 @@ LAWS = {
     "StudentT": (dist.StudentT(2.5, 1.0, 2.0), st.t(2.5, 1, 2).cdf),
     "TruncatedNormal": (dist.TruncatedNormal(0.0, 1.0, -0.5, 2.0), st.truncnorm(-0.5, 2).cdf),
     "TruncatedNormal/tail": (dist.TruncatedNormal(0.0, 1.0, 3.0, 3.5), st.truncnorm(3, 3.5).cdf),
-    "TruncatedNormal/far": (dist.TruncatedNormal(0.0, 1.0, -jnp.inf, -20.0), lambda x: np.exp(st.norm.logcdf(x) - st.norm.logcdf(-20))),
+    "TruncatedNormal/far": (dist.TruncatedNormal(0.0, 1.0, -jnp.inf, -20.0), lambda x: np.exp(st.norm.logcdf(x) - st.norm.logcdf(-20))),  # noqa: E501
     "TruncatedNormal/half": (dist.TruncatedNormal(1.0, 2.0, low=1.0), st.truncnorm(0, np.inf, 1, 2).cdf),
     "TanhNormal": (dist.TanhNormal(0.3, 0.8), lambda x: st.norm.cdf(np.arctanh(x), 0.3, 0.8)),
     "VonMises/0": (dist.VonMises(0.0, 0.0), st.uniform(-np.pi, 2 * np.pi).cdf),
@@ -110,18 +110,18 @@ def inverse_truncated(u, loc, scale):
 
 
 IMPLICIT = {
-    "Gamma": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: dict(scale=1 / b, a=a), (2.3, 1.5)),
-    "Gamma/small": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: dict(scale=1 / b, a=a), (0.3, 1.5)),
-    "Beta": (dist.Beta, st.beta.cdf, lambda u, a, b: scipy.special.betaincinv(a, b, u), lambda a, b: dict(a=a, b=b), None),
-    "VonMises": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: dict(kappa=k), (2.0,)),
-    "VonMises/large": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: dict(kappa=k), (300.0,)),
+    "Gamma": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: {"scale": 1 / b, "a": a}, (2.3, 1.5)),  # noqa: E501
+    "Gamma/small": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: {"scale": 1 / b, "a": a}, (0.3, 1.5)),  # noqa: E501
+    "Beta": (dist.Beta, st.beta.cdf, lambda u, a, b: scipy.special.betaincinv(a, b, u), lambda a, b: {"a": a, "b": b}, None),  # noqa: E501
+    "VonMises": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (2.0,)),
+    "VonMises/large": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (300.0,)),  # noqa: E501
     "TruncatedNormal": (
         lambda m, s: dist.TruncatedNormal(m, s, 1.0, 2.5), st.truncnorm.cdf, inverse_truncated,
-        lambda m, s: dict(a=(1 - m) / s, b=(2.5 - m) / s, loc=m, scale=s), (0.5, 0.7),
+        lambda m, s: {"a": (1 - m) / s, "b": (2.5 - m) / s, "loc": m, "scale": s}, (0.5, 0.7),
     ),
     "TruncatedNormal/tail": (
         lambda m, s: dist.TruncatedNormal(m, s, 1.0, 2.5), st.truncnorm.cdf, inverse_truncated,
-        lambda m, s: dict(a=(1 - m) / s, b=(2.5 - m) / s, loc=m, scale=s), (-1.0, 0.5),
+        lambda m, s: {"a": (1 - m) / s, "b": (2.5 - m) / s, "loc": m, "scale": s}, (-1.0, 0.5),
     ),
 }  # fmt: skip
 
@@ -152,7 +152,7 @@ def test_gradients_of_beta_and_dirichlet_samples_give_the_gradients_of_moments()
 
 def test_samples_stay_inside_of_open_intervals_and_have_finite_log_probabilities():
     for p in (
-        dist.Beta(0.01, 0.02), dist.Gamma(0.001, 1.0), dist.Dirichlet(jnp.full(3, 0.01)), dist.TanhNormal(0.0, jnp.exp(10.0)),
+        dist.Beta(0.01, 0.02), dist.Gamma(0.001, 1.0), dist.Dirichlet(jnp.full(3, 0.01)), dist.TanhNormal(0.0, jnp.exp(10.0)),  # noqa: E501
         dist.TanhNormal(jnp.bfloat16(0), jnp.bfloat16(30)), dist.LogNormal(0.0, 60.0),
     ):  # fmt: skip
         x, log_p = p.sample_and_log_prob(seed=KEY, sample_shape=500)

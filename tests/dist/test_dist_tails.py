@@ -59,7 +59,7 @@ ROWS = {
         dist.LogNormal, "log_cdf", lambda x, m, s: st.lognorm.logcdf(x, s, scale=np.exp(m)), [(1e-20, 0, 1), (3, 0, 1)],
     ),
     "Laplace.log_cdf": (dist.Laplace, "log_cdf", st.laplace.logcdf, [(-300.0, 0, 1), (20, 0, 1), (0, 0, 1)]),
-    "Laplace.log_survival_function": (dist.Laplace, "log_survival_function", st.laplace.logsf, [(300.0, 0, 1), (-9, 0, 1)]),
+    "Laplace.log_survival_function": (dist.Laplace, "log_survival_function", st.laplace.logsf, [(300.0, 0, 1), (-9, 0, 1)]),  # noqa: E501
     "Logistic": (dist.Logistic, "log_prob", st.logistic.logpdf, [(300.0, 0, 1), (-300, 0, 1), (0, 0, 1e-20)]),
     "Logistic.log_cdf": (dist.Logistic, "log_cdf", st.logistic.logcdf, [(-300.0, 0, 1), (30, 0, 1)]),
     "Gumbel": (dist.Gumbel, "log_prob", st.gumbel_r.logpdf, [(-4.0, 0, 1), (80, 0, 1), (0, 0, 1e10)]),
@@ -68,10 +68,10 @@ ROWS = {
     ),
     "Gamma": (
         dist.Gamma, "log_prob", log_gamma_density,
-        [(1e-20, 0.01, 1), (100.0, 0.5, 1), (1e6, 1e6, 1), (1.001e6, 1e6, 1), (3, 2, 1e-20), (1e25, 2, 1e-25), (12, 8, 1)],
+        [(1e-20, 0.01, 1), (100.0, 0.5, 1), (1e6, 1e6, 1), (1.001e6, 1e6, 1), (3, 2, 1e-20), (1e25, 2, 1e-25), (12, 8, 1)],  # noqa: E501
     ),
     "Gamma.log_cdf": (
-        dist.Gamma, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.gammainc(float(a), 0, float(x) * float(b), regularized=True))),
+        dist.Gamma, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.gammainc(float(a), 0, float(x) * float(b), regularized=True))),  # noqa: E501
         [(1e-8, 20.0, 1), (0.01, 50, 1), (3, 2, 1), (100, 2, 1)],
     ),
     "Gamma.log_survival_function": (
@@ -84,7 +84,7 @@ ROWS = {
         [(1e-20, 0.1, 1), (0.5, 1e5, 1e5), (0.501, 1e5, 1e5), (0.9999, 1e-2, 0.5), (0.25, 2, 3), (1e-3, 1, 1e4)],
     ),
     "Beta.log_cdf": (
-        dist.Beta, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.betainc(float(a), float(b), 0, float(x), regularized=True))),
+        dist.Beta, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.betainc(float(a), float(b), 0, float(x), regularized=True))),  # noqa: E501
         [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3)],
     ),
     "StudentT": (
@@ -104,7 +104,7 @@ ROWS = {
         [(0.5, 0.2, 3.0), (-3, 0.5, 2), (0.01, 0, 1e4), (1, -2, 0.1), (-1, 0, 20)],
     ),
     "Poisson": (
-        dist.Poisson, "log_prob", lambda k, l: float(mpmath.mpf(float(k)) * mpmath.log(float(l)) - float(l) - mpmath.loggamma(float(k) + 1)),
+        dist.Poisson, "log_prob", lambda k, l: float(mpmath.mpf(float(k)) * mpmath.log(float(l)) - float(l) - mpmath.loggamma(float(k) + 1)),  # noqa: E501
         [(0.0, 1e-20), (1e6, 1e6), (1000, 900), (3, 1e-10), (50, 1e4), (7, 7)],
     ),
     "Poisson.log_survival_function": (
@@ -123,13 +123,13 @@ ROWS = {
     ),
     "TruncatedNormal.log_cdf": (
         dist.TruncatedNormal, "log_cdf",
-        lambda x, m, s, a, b: float(log_normal_mass((a - m) / s, (x - m) / s) - log_normal_mass((a - m) / s, (b - m) / s)),
+        lambda x, m, s, a, b: float(log_normal_mass((a - m) / s, (x - m) / s) - log_normal_mass((a - m) / s, (b - m) / s)),  # noqa: E501
         [(10.1, 0, 1, 10.0, 11), (0.2, 0, 1, -1, 2), (-3, 0, 1, -4, 0.5), (-5.5, 0, 1, -6, -5)],
     ),
     "TanhNormal": (
         dist.TanhNormal, "log_prob",
         lambda x, m, s, a, b: float(
-            st.norm.logpdf(np.arctanh((float(x) - a) / (b - a) * 2 - 1), m, s) - np.log1p(-((float(x) - a) / (b - a) * 2 - 1) ** 2)
+            st.norm.logpdf(np.arctanh((float(x) - a) / (b - a) * 2 - 1), m, s) - np.log1p(-((float(x) - a) / (b - a) * 2 - 1) ** 2)  # noqa: E501
             - np.log((b - a) / 2)),
         [(0.5, 0, 1, -1.0, 1), (-0.999, 0.3, 2, -1, 1), (3, 1, 0.5, 0, 4)],
     ),
@@ -258,7 +258,7 @@ HALVES = {
     "StudentT": (lambda d: dist.StudentT(d(3.0), d(0.0), d(0.001)), 30.0),
     "Poisson": (lambda d: dist.Poisson(d(300.0)), 280.0),
     "VonMises": (lambda d: dist.VonMises(d(0.0), d(300.0)), 0.1),
-    "MultivariateNormalDiag": (lambda d: dist.MultivariateNormalDiag(d(np.zeros(300)), d(np.full(300, 0.5))), np.full(300, 0.2)),
+    "MultivariateNormalDiag": (lambda d: dist.MultivariateNormalDiag(d(np.zeros(300)), d(np.full(300, 0.5))), np.full(300, 0.2)),  # noqa: E501
     "Independent": (lambda d: dist.Independent(dist.Laplace(d(np.zeros(300)), d(0.5)), 1), np.full(300, 0.25)),
     "TruncatedNormal": (lambda d: dist.TruncatedNormal(d(0.0), d(1.0), d(5.0), d(9.0)), 5.5),
 }  # fmt: skip

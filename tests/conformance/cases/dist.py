@@ -128,7 +128,7 @@ CASES = {
         differentiable=False,  # a step function
     ),
     "Multinomial": Case(
-        lambda x, z: [dist.Multinomial(4, z).log_prob(x), dist.Multinomial(4, z).entropy(), dist.Multinomial(4, z).mean()],
+        lambda x, z: [dist.Multinomial(4, z).log_prob(x), dist.Multinomial(4, z).entropy(), dist.Multinomial(4, z).mean()],  # noqa: E501
         lambda: (jnp.array([1, 2, 1]), jnp.array(Z3)), rtol=1e-4, atol=1e-5,
     ),
     "MultivariateNormalDiag": _family(dist.MultivariateNormalDiag, X, Z, S),
