@@ -154,8 +154,9 @@ def open_unit(x: Array) -> Array:
 
 
 def positive(x: Array) -> Array:
-    """Rounds samples that are positive but underflowed to the smallest normal number."""
-    return jnp.maximum(x, float(jnp.finfo(x.dtype).tiny))
+    """Rounds samples that are positive but left the range of floats to the nearest normal number."""
+    limits = jnp.finfo(x.dtype)
+    return jnp.clip(x, float(limits.tiny), float(limits.max))
 
 
 def take_where(condition: Array, x: Array, other: float) -> Array:
