@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 
 from renga import envs
 from renga.systems import muzero
-from renga.web import make_app
+from renga.web import _views, make_app
 from renga.web._rules import Rules
+from renga.web._searcher import Analysis
 
 
 def begin(client, *moves):
@@ -180,8 +181,10 @@ def test_requests_of_a_moment_are_searched_in_one_batch(client, held):
 
 
 def test_nothing_is_compiled_after_the_page_says_ready(client, caplog):
+    rules = Rules(envs.make("tic_tac_toe"))
     jax.config.update("jax_log_compiles", True)
     try:
+        rules.position((0, 1))
         game = begin(client, 2)
         for ply in range(1, 5):
             level = 4 * (ply % 2)
@@ -365,3 +368,36 @@ def test_a_game_that_cannot_be_drawn_and_senseless_numbers_are_refused(agent):
     for options in ({"levels": ()}, {"levels": (-1,)}, {"batch": 0}, {"games": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             make_app(agent, **options)
+
+
+# ---------------------------------------------------------------- trees made by hand
+
+
+def by_hand(**changes):
+    """A tree with the root, move 4 below it, move 4 again below that, and move 0 below it."""
+    children = np.full((4, 9), -1)
+    children[0, 4], children[1, 4], children[2, 0] = 1, 2, 3
+    visits = np.where(children >= 0, 4 - children, 0)
+    edges = np.zeros((4, 9))
+    tree = {"node_visits": np.array([4, 3, 2, 1]), "node_values": np.array([0.5, -0.5, np.nan, 0.25])}
+    tree |= {"raw_values": np.zeros(4), "children_index": children, "children_visits": visits}
+    tree |= {"children_prior_logits": edges, "children_rewards": edges, "children_discounts": edges - 1}
+    tree |= {"children_values": np.where(children == 1, -0.5, 0.0)}
+    even = np.full(9, 1 / 9)
+    return Analysis(3, 4, 0.5, even, even, {**tree, **changes})
+
+
+def test_the_principal_variation_follows_the_most_visited_moves():
+    assert _views.variation(by_hand()) == [4, 4, 0]
+    assert _views.variation(by_hand(children_index=np.full((4, 9), -1))) == [4]
+
+
+def test_where_only_a_learned_model_goes_on_there_is_no_board():
+    rules = Rules(envs.make("tic_tac_toe"))
+    node = lambda *path: _views.node_view(rules, rules.beginning, by_hand(), list(path))
+    assert node(4)["position"]["board"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert node(4, 4)["position"] is None  # the place is taken
+    assert node(4, 4)["value"] is None  # JSON has no NaN
+    assert [child["action"] for child in node(4, 4)["children"]] == [0]
+    assert node()["children"] == [{"action": 4, "visits": 3, "prior": pytest.approx(1 / 9), "value": 0.5}]
+    assert node(5) is None

@@ -95,6 +95,7 @@ class Rules:
         self.beginning = Position((), state, observation, legal, 0, np.zeros((self.rows, self.columns), int))
         self._kept: OrderedDict[tuple[int, ...], Position] = OrderedDict()
         self._lock = threading.Lock()
+        self._after(self.beginning, int(np.argmax(self.beginning.legal)))  # compiles, so that no player has to wait
 
     def action_names(self) -> list[str]:
         """A name for each action."""

@@ -43,7 +43,14 @@ def serve(
     with listening:
         shown = f"[{host}]" if ":" in host else host
         announce(f"http://{shown}:{listening.getsockname()[1]}")
-        config = uvicorn.Config(app, log_level="warning", ws="none", access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=75,  # seconds: a move that meets a closing connection is lost
+        )
         uvicorn.Server(config).run(sockets=[listening])
 
 
