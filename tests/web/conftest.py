@@ -1,5 +1,7 @@
 """A small agent that knows nothing, and a server for it."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -22,5 +24,5 @@ def client(agent):
     app = make_app(agent, levels=(0, SIMULATIONS), batch=4, games=400)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         while not client.get("/api/status").json()["ready"]:
-            pass
+            time.sleep(0.05)
         yield client

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -334,6 +335,19 @@ def test_a_search_that_fails_is_answered_and_the_next_one_works(client, agent, m
     assert "secret" not in answer.text
     assert "the secret path" in caplog.text
     assert client.get(url).is_success
+
+
+def test_a_search_that_does_not_compile_is_said(agent, caplog):
+    def fail(*args, **kwargs):
+        raise MemoryError("too large")
+
+    broken = types.SimpleNamespace(env=agent.env, config=agent.config, search=fail)
+    with TestClient(make_app(broken), base_url="http://127.0.0.1") as client:
+        wait_until(lambda: client.get("/api/status").json()["failure"] == "MemoryError: too large")
+        assert not client.get("/api/status").json()["ready"]
+        answer = client.post(f"/api/games/{begin(client)['id']}/agent", json={"ply": 0})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "no_search")
+    assert "did not compile" in caplog.text
 
 
 def test_other_names_of_this_machine_are_refused(client):
