@@ -1,0 +1,186 @@
+"""The same graphs through jraph: values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import graph as ours
+
+jraph = pytest.importorskip("jraph")
+
+rng = np.random.default_rng(0)
+DATA = jnp.asarray(rng.normal(size=(7, 2)), jnp.float32)
+IDS = jnp.array([0, 2, 2, 4, 0, 2, 4])
+SEGMENT = [
+    "segment_sum", "segment_mean", "segment_max", "segment_min", "segment_variance", "segment_normalize",
+    "segment_max_or_constant", "segment_min_or_constant", "segment_softmax",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def removed_functions():
+    """What jraph 0.0.6 calls and JAX no longer has."""
+    added = {name: getattr(jax.tree, name[5:]) for name in ("tree_map", "tree_leaves") if not hasattr(jax, name)}
+    for name, function in added.items():
+        setattr(jax, name, function)
+    with jax.numpy_rank_promotion("allow"):
+        yield
+    for name in added:
+        delattr(jax, name)
+
+
+def close(x, y, **options):
+    x, y = tuple(x), tuple(y)
+    assert jax.tree.structure(x) == jax.tree.structure(y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, **options), x, y)
+
+
+@pytest.mark.parametrize("name", SEGMENT)
+def test_segment_operations(name):
+    def run(library):
+        def f(data):
+            y = getattr(library, name)(data, IDS, 6)
+            return jnp.where(jnp.isfinite(y), y * jnp.arange(1.0, y.size + 1).reshape(y.shape), 0).sum(), y
+
+        return jax.grad(f, has_aux=True)(DATA)
+
+    for x, y in zip(run(ours), run(jraph), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+    for ids in (IDS, np.asarray(IDS)):
+        a, b = (getattr(library, name)(DATA[:, 0], ids) for library in (ours, jraph))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    ints = (10 * DATA).astype(jnp.int32)
+    a, b = (getattr(library, name)(ints, IDS, 6) for library in (ours, jraph))
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_partition_softmax():
+    parts = jnp.array([2, 0, 5])
+    for n in (None, 7):
+        np.testing.assert_allclose(
+            ours.partition_softmax(DATA, parts, n), jraph.partition_softmax(DATA, parts, n), rtol=1e-6
+        )
+
+
+def batch_of_two(library):
+    return library.GraphsTuple(
+        nodes=jnp.asarray(np.arange(10.0).reshape(5, 2), jnp.float32) / 7,
+        edges=jnp.asarray(np.arange(8.0).reshape(4, 2), jnp.float32) / 3,
+        receivers=jnp.array([0, 1, 4, 3]),
+        senders=jnp.array([1, 2, 3, 3]),
+        globals=jnp.array([[1.0, 2.0], [3.0, 4.0]]),
+        n_node=jnp.array([3, 2]),
+        n_edge=jnp.array([2, 2]),
+    )
+
+
+W = jnp.asarray(rng.normal(size=(8, 2)), jnp.float32)
+
+
+def dense(library, w):
+    return library.concatenated_args(lambda x: jnp.tanh(x @ w[: x.shape[-1]]))
+
+
+NETWORKS = {
+    "GraphNetwork": lambda L, w: L.GraphNetwork(dense(L, w), dense(L, w), dense(L, w)),
+    "attention": lambda L, w: L.GraphNetwork(
+        dense(L, w), dense(L, w), None, attention_logit_fn=lambda e, s, r, u: (s * r).sum(-1, keepdims=True),
+        attention_reduce_fn=lambda e, a: e * a,
+    ),
+    "GraphNetGAT": lambda L, w: L.GraphNetGAT(
+        dense(L, w), dense(L, w), lambda e, s, r, u: e, lambda e, a: e * a, dense(L, w), L.segment_mean
+    ),
+    "InteractionNetwork": lambda L, w: L.InteractionNetwork(dense(L, w), dense(L, w)),
+    "InteractionNetwork/sent": lambda L, w: L.InteractionNetwork(
+        dense(L, w), dense(L, w), L.segment_max_or_constant, include_sent_messages_in_node_update=True
+    ),
+    "RelationNetwork": lambda L, w: L.RelationNetwork(dense(L, w), dense(L, w)),
+    "DeepSets": lambda L, w: L.DeepSets(dense(L, w), dense(L, w)),
+    "GraphMapFeatures": lambda L, w: L.GraphMapFeatures(dense(L, w), dense(L, w), dense(L, w)),
+    "GAT": lambda L, w: L.GAT(dense(L, w), lambda s, r, e: (s * r).sum(-1, keepdims=True)),
+    "GAT/update": lambda L, w: L.GAT(dense(L, w), lambda s, r, e: s - r + e, jnp.sin),
+    "GraphConvolution": lambda L, w: L.GraphConvolution(dense(L, w)),
+    "GraphConvolution/self": lambda L, w: L.GraphConvolution(dense(L, w), add_self_edges=True),
+    "GraphConvolution/plain": lambda L, w: L.GraphConvolution(dense(L, w), L.segment_mean, True, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks(name):
+    def run(library):
+        def loss(w, nodes):
+            out = NETWORKS[name](library, w)(batch_of_two(library)._replace(nodes=nodes))
+            return sum(jnp.sin(x).sum() for x in (out.nodes, out.edges, out.globals)), tuple(out)
+
+        return jax.grad(loss, (0, 1), has_aux=True)(W, batch_of_two(library).nodes)
+
+    close(run(ours), run(jraph))
+
+
+def test_batches_padding_and_masks():
+    for none in ({}, {"nodes": None, "edges": None, "globals": None}):
+        a, b = (batch_of_two(library)._replace(**none) for library in (ours, jraph))
+        for suffix in ("", "_np"):
+            x, y = (getattr(L, "batch" + suffix)([g, g]) for L, g in ((ours, a), (jraph, b)))
+            close(x, y)
+            parts = [getattr(L, "unbatch" + suffix)(g) for L, g in ((ours, x), (jraph, y))]
+            assert len(parts[0]) == len(parts[1]) == 4
+            for p, q in zip(*parts, strict=True):
+                close(p, q)
+        x, y = ours.pad_with_graphs(a, 8, 6, 5), jraph.pad_with_graphs(b, 8, 6, 5)
+        close(x, y)
+        close(ours.unpad_with_graphs(x), jraph.unpad_with_graphs(y))
+        for name in dir(jraph):
+            if name.startswith("get_") and "padding" in name and not (none and "node_padding_mask" in name):
+                np.testing.assert_array_equal(getattr(ours, name)(x), getattr(jraph, name)(y))
+        if not none:
+            close(ours.zero_out_padding(x), jraph.zero_out_padding(y))
+
+
+def test_fully_connected_graphs():
+    for arguments in (
+        (3, 2, None, None, False),
+        (3, 2),
+        (4, 1, None, None, False),
+        (1, 2),
+        (2, 2, jnp.ones((4, 1)), jnp.ones((2, 1)), True),
+    ):
+        close(ours.get_fully_connected_graph(*arguments), jraph.get_fully_connected_graph(*arguments))
+
+
+def test_dynamic_batches():
+    def graphs(library):
+        for n in (1, 3, 2, 5, 1, 1, 2):
+            e = np.arange(n - 1)
+            yield library.GraphsTuple(np.ones((n, 1)), np.ones((n - 1, 2)), e + 1, e, np.ones((1, 1)), np.array([n]),
+                                      np.array([n - 1]))  # fmt: skip
+
+    for size in ((6, 5, 3), (20, 6, 9), (7, 100, 2)):
+        batches = [list(library.dynamically_batch(graphs(library), *size)) for library in (ours, jraph)]
+        assert len(batches[0]) == len(batches[1])
+        for x, y in zip(*batches, strict=True):
+            close(x, y)
+
+
+def test_concatenated_args():
+    x = jnp.ones((2, 1))
+    for axis in (0, -1):
+        a, b = (L.concatenated_args(axis=axis)(lambda y: y)(x, {"b": 2 * x, "a": 3 * x}, z=4 * x, y=None)
+                for L in (ours, jraph))  # fmt: skip
+        np.testing.assert_array_equal(a, b)
+
+
+def test_names_and_parameters():
+    import inspect
+
+    for name in (n for n in dir(jraph) if not n.startswith("_")):
+        a, b = getattr(ours, name), getattr(jraph, name)
+        if inspect.isfunction(b):
+            p, q = (inspect.signature(f).parameters for f in (a, b))
+            assert list(p)[: len(q)] == list(q), name
+            for key in q:
+                d = q[key].default
+                assert callable(d) or p[key].default == d, (name, key)
+    assert ours.GraphsTuple._fields == jraph.GraphsTuple._fields
