@@ -37,7 +37,7 @@ def rows(n, e, features, rounds):
             matrix = scipy.sparse.csr_array((weight.astype(np.float32), (ids, np.arange(e))), shape=(n, e))
 
             def run(library, name=name, i=i, in_order=in_order):
-                call = lambda data, ids: getattr(library, name)(data, ids, n, in_order)
+                call = lambda *args: getattr(library, name)(*args, n, in_order)
                 return compile_with(call, x, i)
 
             ours = run(graph)[1]

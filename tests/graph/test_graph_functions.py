@@ -55,6 +55,13 @@ def test_the_number_of_segments_may_be_missing_under_jit_where_it_is_no_shape():
         jax.jit(G.segment_sum)(x, ids)
 
 
+def test_ids_of_8_bits_and_no_segments():
+    ids = jnp.array([0, -1, 5, 0], jnp.int8)
+    assert G.segment_softmax(jnp.zeros(4), ids, 400).tolist() == [0.5, 0, 1, 0.5]
+    assert G.segment_normalize(jnp.ones(2), jnp.array([0, 1]), 0).tolist() == [0, 0]
+    assert G.segment_softmax(jnp.ones(2), jnp.array([0, 1]), 0).tolist() == [0, 0]
+
+
 def test_normalizing_large_and_small_segments_together():
     x = jnp.array([1e30, -1e30, 1.0, -1.0])
     np.testing.assert_allclose(G.segment_normalize(x, jnp.array([0, 0, 1, 1]), 2), [1, -1, 1, -1], rtol=1e-5)
@@ -68,6 +75,9 @@ def test_normalizing_large_and_small_segments_together():
         (lambda: G.segment_mean({"a": jnp.ones(2)}, jnp.array([0, 1]), 2), "data must be an array, got dict"),
         (lambda: G.segment_max(jnp.ones(2), jnp.array([0, 1]), -1), "num_segments must be >= 0"),
         (lambda: G.partition_softmax(jnp.ones(3), jnp.array([1, 1])), "sum of partitions must be the length of logits"),
+        (lambda: G.batch([PAIR._replace(n_node=[2])]), "batch: graph.n_node must be an array, got list"),
+        (lambda: G.pad_with_graphs(PAIR._replace(senders=[0]), 5, 5), "graph.senders must be an array, got list"),
+        (lambda: G.GCN(lambda v: v)(PAIR._replace(senders=[0])), "graph.senders must be an array, got list"),
         (lambda: G.batch([]), "batch: graphs must hold at least one graph"),
         (lambda: G.batch_np([PAIR, PAIR._replace(nodes=None)]), r"graphs\[1\].nodes must have the structure"),
         (lambda: G.pad_with_graphs(PAIR, 2, 4), "pad_with_graphs: n_node, n_edge and n_graph must be at least 3, 1"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from renga._core.ranges import known
-from renga.graph._checks import total
+from renga.graph._checks import check_array, total
 from renga.graph._types import GraphsTuple
 
 
@@ -16,6 +16,9 @@ def _batch(function: str, graphs: Iterable[GraphsTuple], xp: Any) -> GraphsTuple
     graphs = list(graphs)
     if not graphs:
         raise ValueError(f"{function}: graphs must hold at least one graph, got none")
+    for graph in graphs:
+        for name in ("senders", "receivers", "n_node", "n_edge"):
+            check_array(function, name, getattr(graph, name))
     for name in GraphsTuple._fields:
         first = getattr(graphs[0], name)
         for i, graph in enumerate(graphs[1:], 1):

@@ -28,6 +28,12 @@ def rows(function: str, name: str, tree: Any) -> int | None:
     return length
 
 
+def check_array(function: str, name: str, x: Any) -> None:
+    """Checks that a field is an array: a list would be taken for a tree of numbers."""
+    if x is not None and not hasattr(x, "dtype"):
+        raise TypeError(f"{function}: graph.{name} must be an array, got {type(x).__name__}")
+
+
 def total(function: str, name: str, tree: Any, counts: Any, counts_name: str) -> int:
     """How many nodes or edges there are: from the shape of features, else from counts that are known."""
     length = rows(function, name, tree)
@@ -46,6 +52,7 @@ def check_edges(function: str, graph: Any) -> tuple[int, int]:
     """Checks shapes, and that edges point at nodes where that is known. Returns the number of nodes and of edges."""
     for name in ("senders", "receivers", "n_node", "n_edge"):
         x = getattr(graph, name)
+        check_array(function, name, x)
         if x is None or np.ndim(x) != 1 or not jnp.issubdtype(jnp.result_type(x), jnp.integer):
             came = "None" if x is None else f"{jnp.result_type(x)} of shape {np.shape(x)}"
             raise ValueError(f"{function}: graph.{name} must be integers of rank 1, got {came}")

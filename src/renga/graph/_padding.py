@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from renga._core.ranges import check_integer, known
-from renga.graph._checks import is_traced, total
+from renga.graph._checks import check_array, is_traced, total
 from renga.graph._types import GraphsTuple
 
 
@@ -44,6 +44,8 @@ def pad_with_graphs(graph: GraphsTuple, n_node: int, n_edge: int, n_graph: int =
     """
     check_integer("pad_with_graphs", low=0, n_node=n_node, n_edge=n_edge)
     check_integer("pad_with_graphs", low=2, n_graph=n_graph)
+    for name in ("senders", "receivers", "n_node", "n_edge"):
+        check_array("pad_with_graphs", name, getattr(graph, name))
     xp = jnp if is_traced(graph) else np
     nodes = total("pad_with_graphs", "graph.nodes", graph.nodes, graph.n_node, "n_node")
     edges, graphs = np.shape(graph.senders)[0], np.shape(graph.n_node)[0]

@@ -24,6 +24,8 @@ def _prepare(function: str, data: Any, ids: Any, num_segments: Any, free: bool =
             raise TypeError(f"{function}: {name} must be an array, got {type(x).__name__}")
     data, ids = jnp.asarray(data), jnp.asarray(ids)
     check_dtype(function, jnp.integer, segment_ids=ids)
+    # 8 bits may not hold the number of segments.
+    ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32)) if ids.dtype.itemsize < 4 else ids
     if ids.ndim != 1 or not data.ndim or data.shape[0] != ids.shape[0]:
         raise ValueError(
             f"{function}: segment_ids must have shape [E], one id for each row of the data, got {ids.shape} "
@@ -63,6 +65,8 @@ def _count(data: Array, ids: Array, n: int, *how: bool) -> Array:
 
 def _spread(x: Array, ids: Array) -> Array:
     """A row for each id; zeros where it is outside."""
+    if not x.shape[0]:
+        return jnp.zeros((*ids.shape, *x.shape[1:]), x.dtype)
     return x.at[jnp.where(ids < 0, x.shape[0], ids)].get(mode="fill", fill_value=0)
 
 
