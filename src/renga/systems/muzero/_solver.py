@@ -33,7 +33,7 @@ class Positions(NamedTuple):
 
 def _solver() -> Any:
     try:
-        import bitbully
+        import bitbully  # pyrefly: ignore[missing-import]
     except ImportError:
         raise RunError(
             "muzero: the solver of Connect Four is not installed; `pip install bitbully bitbully-databases` brings it"
