@@ -97,8 +97,7 @@ def findings(case):
             yield f"{dtype}: {note}"
 
 
-CHECKED = [library for library in LIBRARIES if library not in ("dist",)]
-CASES = [pytest.param(library, name, id=f"{library}.{name}") for library in CHECKED for name in table(library).CASES]
+CASES = [pytest.param(library, name, id=f"{library}.{name}") for library in LIBRARIES for name in table(library).CASES]
 
 
 @pytest.mark.parametrize(("library", "name"), CASES)

@@ -249,3 +249,22 @@ EXEMPT = {
     "register_kl": "a decorator of functions",
     "register_inverse": "it fills a table of functions",
 }
+
+# Not right at the ends of the range of floats, or in 16 bits, with the reason.
+_MATRICES = "not mended yet: determinants and products of matrices of 1e30 or 1e-30 leave the range"
+_ROUNDING = "the right number is 0 but for rounding"
+_SAMPLES = "not mended yet: products of scores and functions of 1e30 or 1e-30 leave the range"
+FLOAT_RANGE = {
+    "DiagPlusLowRankLinear": _MATRICES,
+    "HMM": "not mended yet: observations whose densities are all 0 in float32",
+    "LowerUpperTriangularAffine": _MATRICES,
+    "Multinomial": _ROUNDING,
+    "MultivariateNormalDiagPlusLowRank": _MATRICES,
+    "MultivariateNormalFullCovariance": _MATRICES,
+    "Poisson": _ROUNDING,
+    "RationalQuadraticSpline": _ROUNDING,
+    "UnconstrainedAffine": _MATRICES,
+    "control_variates_jacobians": _SAMPLES,
+    "importance_sampling_ratios": "not mended yet: differences of infinite log-probabilities",
+    "score_function_jacobians": _SAMPLES,
+}
