@@ -246,11 +246,17 @@ def _scaled(a: PyTree) -> tuple[PyTree, Array]:
     return jax.tree.map(lambda x: x * scale, a), scale
 
 
+def _like(x: ArrayLike, y: Array) -> Array:
+    """The second in the dtype of the first, if that can hold it."""
+    dtype = jnp.result_type(x)
+    return y.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else y
+
+
 def _along(x: PyTree, a: PyTree, b: ArrayLike, clip: Callable[[Array], Array]) -> PyTree:
     normal, scale = _scaled(a)
     # pyrefly: ignore[bad-argument-type]
     step = clip(_tree.vdot(normal, x) - b * scale) / _tree.vdot(normal, normal)
-    return jax.tree.map(lambda x, n: x - (step * n).astype(jnp.result_type(x)), x, normal)
+    return jax.tree.map(lambda x, n: x - _like(x, step * n), x, normal)
 
 
 def projection_hyperplane(x: PyTree, a: PyTree, b: ArrayLike) -> PyTree:
@@ -305,4 +311,4 @@ def projection_vector(x: PyTree, a: PyTree) -> PyTree:
     """
     normal, _ = _scaled(a)
     share = _tree.vdot(normal, x) / _tree.vdot(normal, normal)
-    return jax.tree.map(lambda x, n: (share * n).astype(jnp.result_type(x)), x, normal)
+    return jax.tree.map(lambda x, n: _like(x, share * n), x, normal)

@@ -74,6 +74,7 @@ EXEMPT = {
     "Pgx": "pgx branches on whether a game is over in a way that shard_map refuses; tests/envs has the rest",
     "Running": _RECORD,
     "Step": _RECORD,
+    "Symmetries": "permutations as arrays",
     "draw_level": _ON_HOST,
     "draw_trajectory": _ON_HOST,
     "make": "takes a name and returns one of the environments in the table",
