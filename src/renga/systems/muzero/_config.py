@@ -92,7 +92,7 @@ _CARTPOLE = dataclasses.replace(
     decay_steps=780,
 )
 
-# What was measured; docs/muzero.md holds the results.
+# Settings by game; `benchmarks/muzero_strength.py` trains and judges them.
 PRESETS: dict[str, tuple[Config, int]] = {
     "tic_tac_toe": (_TIC_TAC_TOE, 400),
     "tic_tac_toe_learned": (
