@@ -81,3 +81,16 @@ def test_the_parabola_keeps_its_digits_everywhere(x, eps):
     with jax.enable_x64(True):
         wide = rl.signed_parabolic(np.float64(np.float32(x)), eps)
     np.testing.assert_allclose(narrow, wide, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SIGNED_LOGP1_PAIR", "SIGNED_HYPERBOLIC_PAIR", "HYPERBOLIC_SIN_PAIR"])
+def test_transforms_and_their_slopes_reach_infinity(name):
+    # An action without a value has −∞ in a table of action values; h and h⁻¹ have to leave it there.
+    pair, ends = getattr(rl, name), jnp.array([-jnp.inf, jnp.inf])
+    for f, finite in ((pair.apply, 1e30), (pair.apply_inv, 30.0)):
+        np.testing.assert_array_equal(f(ends), ends)
+        slopes = jax.vmap(jax.grad(f))(ends)
+        assert not jnp.isnan(slopes).any()
+        # The slope goes on in the direction that it has far out.
+        if name == "SIGNED_HYPERBOLIC_PAIR" and f is pair.apply:
+            np.testing.assert_allclose(slopes, jax.grad(f)(finite), rtol=1e-4)
