@@ -1,5 +1,9 @@
 """The functions of `renga.optim.tree` under their older names."""
 
+from functools import partial
+
+import jax.numpy as jnp
+
 from renga.optim._moments import (
     bias_correction as tree_bias_correction,
 )
@@ -55,9 +59,16 @@ from renga.optim._tree_make import unwrap_random_key_data as tree_unwrap_random_
 from renga.optim._tree_make import where as tree_where
 from renga.optim._tree_make import zeros_like as tree_zeros_like
 
+tree_add_scalar_mul = tree_add_scale
+tree_scalar_mul = tree_scale
+tree_l1_norm = partial(tree_norm, ord=1)
+tree_l2_norm = tree_norm
+tree_linf_norm = partial(tree_norm, ord=jnp.inf)
+
 __all__ = [
     "NamedTupleKey",
     "tree_add",
+    "tree_add_scalar_mul",
     "tree_add_scale",
     "tree_allclose",
     "tree_batch_shape",
@@ -71,6 +82,9 @@ __all__ = [
     "tree_full_like",
     "tree_get",
     "tree_get_all_with_path",
+    "tree_l1_norm",
+    "tree_l2_norm",
+    "tree_linf_norm",
     "tree_map_params",
     "tree_max",
     "tree_min",
@@ -79,6 +93,7 @@ __all__ = [
     "tree_ones_like",
     "tree_random_like",
     "tree_real",
+    "tree_scalar_mul",
     "tree_scale",
     "tree_set",
     "tree_size",
