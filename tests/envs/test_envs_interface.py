@@ -106,7 +106,7 @@ def test_a_cut_is_no_end():
 
 
 def test_names_and_options_that_are_not_known_are_said(unchecked):
-    with pytest.raises(ValueError, match="make: name must be one of cartpole"):
+    with pytest.raises(ValueError, match="make: name must be one of breakout, cartpole"):
         envs.make("pong")
     with pytest.raises(ValueError, match="Gymnax: name must be one of CartPole-v1"):
         envs.make("gymnax/Nothing-v0")
@@ -157,7 +157,7 @@ def test_a_batch_of_different_carts_is_one_environment():
 
 
 def test_actions_out_of_range_are_refused_and_traced_ones_stay_within_bounds():
-    for name in ("catch", "cartpole", "chain/short", "grid/dense", "gymnax/CartPole-v1", "pgx/tic_tac_toe"):
+    for name in ("breakout", "catch", "cartpole", "chain/short", "grid/dense", "gymnax/CartPole-v1", "pgx/tic_tac_toe"):
         env = envs.make(name)
         state = env.reset(jax.random.key(0))
         for bad in (-1, envs.num_actions(env)):

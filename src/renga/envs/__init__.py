@@ -1,5 +1,6 @@
 """Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
 
+from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
@@ -17,6 +18,8 @@ __all__ = [
     "AutoReset",
     "Batch",
     "Box",
+    "Breakout",
+    "BreakoutState",
     "CartPole",
     "CartPoleState",
     "Catch",

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from renga.envs._breakout import Breakout
 from renga.envs._cart_pole import CartPole
 from renga.envs._catch import Catch
 from renga.envs._chain import CHAINS, chain_world
@@ -13,7 +14,7 @@ from renga.envs._grid_worlds import WORLDS, grid_world
 from renga.envs._gymnax import Gymnax
 from renga.envs._pgx import Pgx
 
-_FACTORIES: dict[str, Callable[..., Environment]] = {"cartpole": CartPole, "catch": Catch}
+_FACTORIES: dict[str, Callable[..., Environment]] = {"breakout": Breakout, "cartpole": CartPole, "catch": Catch}
 
 # Board games of pgx by their own names.
 _GAMES = {
@@ -32,7 +33,7 @@ def names() -> tuple[str, ...]:
 
     Example:
       >>> names()[:3]
-      ('cartpole', 'catch', 'chain/distraction')
+      ('breakout', 'cartpole', 'catch')
     """
     chains, grids = (f"chain/{kind}" for kind in CHAINS), (f"grid/{world}" for world in ("all", *WORLDS))
     return tuple(sorted([*_FACTORIES, *chains, *grids]))
@@ -44,7 +45,7 @@ def make(name: str, **options: Any) -> Environment:
     Args:
       name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
         or `gymnax/NAME`, or `pgx/NAME`.
-      **options: arguments of the environment: of `Catch` or `CartPole`; of `grid_world` or
+      **options: arguments of the environment: of `Breakout`, `Catch` or `CartPole`; of `grid_world` or
         `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
 
     Returns:

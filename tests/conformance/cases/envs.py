@@ -37,6 +37,7 @@ REWARDS = (jnp.array([1.0, -0.5]),)
 CASES = {
     "AutoReset": Case(_steps(envs.AutoReset(envs.Catch(rows=2, columns=3))), KEY),
     "Batch": Case(_steps(envs.Batch(envs.Catch(rows=3, columns=3), 2), (2,)), KEY),
+    "Breakout": Case(_steps(envs.Breakout(rows=5, columns=3, brick_rows=1)), KEY),
     "CartPole": Case(_steps(envs.CartPole()), KEY),
     "Catch": Case(_steps(envs.Catch(rows=3, columns=3)), KEY),
     "Chain": Case(_steps(envs.chain_level(3)), KEY),
@@ -65,6 +66,7 @@ _SPEC = "describes arrays, holds none"
 _ON_HOST = "draws a picture of concrete arrays"
 EXEMPT = {
     "Box": _SPEC,
+    "BreakoutState": _RECORD,
     "CartPoleState": _RECORD,
     "CatchState": _RECORD,
     "ChainState": _RECORD,
