@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga._core import values
 from renga.optim._ranges import checks_ranges
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 def static(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
     """A field that belongs to the structure of the value and not to its leaves."""
-    return dataclasses.field(default=default, metadata={"static": True}, **kwargs)
+    return values.static(default=default, **kwargs)
 
 
 def steps(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -92,6 +93,16 @@ def _unhide(child: Any) -> Any:
     return child.value if isinstance(child, Static) else child
 
 
+def _pack(field: dataclasses.Field, content: Any) -> Any:
+    if field.metadata.get("static"):
+        return Static(content)
+    return _hide(content, bool(field.metadata.get("steps")))
+
+
+def _unpack(field: dataclasses.Field, content: Any) -> Any:
+    return content.value if field.metadata.get("static") else _unhide(content)
+
+
 def _show_leaf(x: Any) -> str:
     if isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array | np.ndarray) and x.ndim):
         return jax.typeof(x).str_short(short_dtypes=True)
@@ -151,31 +162,8 @@ class Value:
 @dataclass_transform(frozen_default=True, field_specifiers=(static, steps, dataclasses.field))
 def value(cls: type[T]) -> type[T]:
     """Makes a class a frozen dataclass and a pytree whose leaves are the fields that are not `static()`."""
-    cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-    fields = dataclasses.fields(cls)  # pyrefly: ignore[bad-argument-type]
-    checks_ranges(cls, tuple(f.name for f in fields))
-    dynamic = tuple(f.name for f in fields if not f.metadata.get("static"))
-    fixed = tuple(f.name for f in fields if f.metadata.get("static"))
-    counts = tuple(bool(f.metadata.get("steps")) for f in fields if f.name in dynamic)
-    keys = tuple(jax.tree_util.GetAttrKey(name) for name in dynamic)
-
-    def flatten(self: Any):
-        children = tuple(_hide(getattr(self, name), count) for name, count in zip(dynamic, counts, strict=True))
-        return children, tuple(Static(getattr(self, name)) for name in fixed)
-
-    def flatten_with_keys(self: Any):
-        children, aux = flatten(self)
-        return tuple(zip(keys, children, strict=True)), aux
-
-    def unflatten(aux: tuple[Static, ...], children: Any):
-        self = object.__new__(cls)
-        for name, child in zip(dynamic, children, strict=True):
-            object.__setattr__(self, name, _unhide(child))
-        for name, part in zip(fixed, aux, strict=True):
-            object.__setattr__(self, name, part.value)
-        return self
-
-    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    cls = values.value(cls, pack=_pack, unpack=_unpack, eq=False, repr=False)
+    checks_ranges(cls, tuple(f.name for f in dataclasses.fields(cls)))  # pyrefly: ignore[bad-argument-type]
     return cls
 
 

@@ -10,10 +10,9 @@ from jaxtyping import Array, ArrayLike, Float
 from renga._core.checks import check_shapes
 from renga._core.floats import floating
 from renga._core.ranges import check_integer
-from renga.rl._records import Record, record
+from renga._core.values import Record
 
 
-@record
 class KNNQueryResult(Record):
     """The k nearest points of each query, nearest first.
 
@@ -65,7 +64,6 @@ def knn_query(
     return KNNQueryResult(data[indices], indices, negated)
 
 
-@record
 class IntrinsicRewardState(Record):
     """What the episodic memory holds.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from renga._core.ranges import check_range
-from renga.rl._records import Record, record
+from renga._core.values import Record
 
 
 class AllSum:
@@ -42,7 +42,6 @@ class AllSum:
         return total if self._axis_name is None else jax.lax.psum(total, self._axis_name)
 
 
-@record
 class EmaMoments(Record):
     """Mean and variance of the leaves of a tree."""
 
@@ -50,7 +49,6 @@ class EmaMoments(Record):
     variance: Any
 
 
-@record
 class EmaState(Record):
     """Running averages, which still lean towards their start at zero.
 

@@ -9,11 +9,10 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from renga._core.cutting import times
 from renga._core.ranges import check_integer
+from renga._core.values import Record
 from renga.rl._base import Flag, constant_if
-from renga.rl._records import Record, record
 
 
-@record
 class PolicyTarget(Record):
     """Actions `[N, *batch, *event]` and their weights `[N, *batch]`.
 

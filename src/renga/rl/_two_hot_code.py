@@ -1,6 +1,5 @@
 """`TwoHot`: values as distributions over bins of any spacing, under any transform."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from renga._core.cutting import times
+from renga._core.values import static, value
 from renga.rl._base import Flag, check, constant_if
 from renga.rl._recurrence import narrow, widen
 from renga.rl._transforms import IDENTITY_PAIR, TxPair
@@ -36,7 +36,7 @@ def between_bins(x: Float[ArrayLike, "*B"], bins: Float[ArrayLike, " K"]) -> Flo
     return jnp.where(here, 1.0 - share, 0.0) + jnp.where(next_, share, 0.0)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@value(eq=False)
 class TwoHot:
     r"""Values as distributions over bins: what a network with a categorical value head predicts.
 
@@ -69,7 +69,7 @@ class TwoHot:
     """
 
     bins: Float[ArrayLike, "..."] | list[float] | tuple[float, ...]
-    transform: TxPair = IDENTITY_PAIR
+    transform: TxPair = static(default=IDENTITY_PAIR)
 
     def __post_init__(self):
         if isinstance(self.bins, list | tuple | np.ndarray) or _is_concrete(self.bins):
@@ -140,16 +140,3 @@ class TwoHot:
 
 def _is_concrete(x: Any) -> bool:
     return isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
-
-
-def _unflatten(transform: TxPair, leaves: Any) -> TwoHot:
-    """Puts together what was checked before; leaves may be anything."""
-    code = object.__new__(TwoHot)
-    object.__setattr__(code, "bins", leaves[0])
-    object.__setattr__(code, "transform", transform)
-    return code
-
-
-jax.tree_util.register_pytree_with_keys(
-    TwoHot, lambda code: (((jax.tree_util.GetAttrKey("bins"), code.bins),), code.transform), _unflatten
-)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from renga._core.checks import check_shapes
+from renga._core.values import Record
 from renga.search._policies import muzero_policy
-from renga.search._struct import Struct
 from renga.search._tree import ROOT_INDEX
 from renga.search._types import RecurrentFnOutput, RootFnOutput
 
 
-class SampledRootFnOutput(Struct):
+class SampledRootFnOutput(Record, kw_only=True):
     """What is known about the state to search from, with K sampled actions.
 
     Attributes:
@@ -37,7 +37,7 @@ class SampledRootFnOutput(Struct):
     proposal_log_probs: Any
 
 
-class SampledRecurrentFnOutput(Struct):
+class SampledRecurrentFnOutput(Record, kw_only=True):
     """What the model says about one step, with K actions sampled in the next state.
 
     Attributes:
@@ -64,7 +64,7 @@ class SampledRecurrentFnOutput(Struct):
     proposal_log_probs: Any
 
 
-class SampledPolicyOutput(Struct):
+class SampledPolicyOutput(Record, kw_only=True):
     """What `sampled_muzero_policy` returns.
 
     Attributes:

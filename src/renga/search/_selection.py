@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
+from renga._core.values import Record
 from renga.search._halving import considered_visits
 from renga.search._keys import uniform_each
 from renga.search._qtransforms import (
@@ -13,7 +14,6 @@ from renga.search._qtransforms import (
     qtransform_completed_by_mix_value,
 )
 from renga.search._rows import row_max, row_softmax, row_sum
-from renga.search._struct import Struct
 from renga.search._tree import Tree
 
 # Equal scores are told apart by noise below this.
@@ -21,7 +21,7 @@ TIE_NOISE = 1e-7
 _LOWEST_LOGIT = -1e9
 
 
-class GumbelMuZeroExtraData(Struct):
+class GumbelMuZeroExtraData(Record, kw_only=True):
     """What the Gumbel root selection keeps in `tree.extra_data`.
 
     Attributes:

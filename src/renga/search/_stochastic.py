@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import ArrayLike, Int, Shaped
 
+from renga._core.values import Record
 from renga._core.varying import vary_like
 from renga.search._init import as_floats
 from renga.search._policies import (
@@ -31,11 +32,10 @@ from renga.search._selection import (
     gumbel_muzero_root_action_selection,
     muzero_action_selection,
 )
-from renga.search._struct import Struct
 from renga.search._types import LoopFn, PolicyOutput, RecurrentFn, RecurrentFnOutput
 
 
-class StochasticRecurrentState(Struct):
+class StochasticRecurrentState(Record, kw_only=True):
     """The model's state at a node of a search with chance nodes.
 
     Attributes:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from renga._core.checks import check_shapes
-from renga.search._struct import Struct
+from renga._core.values import Record
 
 ROOT_INDEX = 0
 NO_PARENT = -1
@@ -30,7 +30,7 @@ class SearchSummary(NamedTuple):
     qvalues: Any
 
 
-class Tree(Struct):
+class Tree(Record, kw_only=True):
     """A batch of search trees: N nodes with A actions each, B times.
 
     Node 0 is the root. A node's edges are rows of the `children_*` arrays; the edge (n, a)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from renga.search._struct import Struct
+from renga._core.values import Record
 from renga.search._tree import Tree
 
 # A function of parameters, key, actions [B] and embeddings; see `RecurrentFnOutput`.
@@ -17,7 +17,7 @@ InteriorActionSelectionFn = Callable[..., Any]
 LoopFn = Callable[..., Any]
 
 
-class RootFnOutput(Struct):
+class RootFnOutput(Record, kw_only=True):
     """What is known about the state to search from.
 
     Attributes:
@@ -45,7 +45,7 @@ class RootFnOutput(Struct):
     to_play: Any = None
 
 
-class RecurrentFnOutput(Struct):
+class RecurrentFnOutput(Record, kw_only=True):
     """What the model says about one step from each state of a batch.
 
     A two-player game without `to_play` is told by a negative discount: the value of the next
@@ -80,7 +80,7 @@ class RecurrentFnOutput(Struct):
     to_play: Any = None
 
 
-class DecisionRecurrentFnOutput(Struct):
+class DecisionRecurrentFnOutput(Record, kw_only=True):
     """What the model says about the afterstate that a decision leads to.
 
     Attributes:
@@ -99,7 +99,7 @@ class DecisionRecurrentFnOutput(Struct):
     afterstate_value: Any
 
 
-class ChanceRecurrentFnOutput(Struct):
+class ChanceRecurrentFnOutput(Record, kw_only=True):
     """What the model says about the state that a chance outcome leads to.
 
     Attributes:
@@ -123,7 +123,7 @@ class ChanceRecurrentFnOutput(Struct):
     discount: Any
 
 
-class PolicyOutput(Struct):
+class PolicyOutput(Record, kw_only=True):
     """What a policy returns.
 
     Attributes:
