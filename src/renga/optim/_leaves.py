@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental.shard_alike import shard_alike
+
+try:
+    from jax.experimental.shard_alike import shard_alike
+except ImportError:  # JAX from 0.11 on
+
+    def shard_alike(x: Any, y: Any) -> tuple[Any, Any]:
+        """Makes y an element-wise result of x, which the compiler shards as x; that it depends on nothing is seen later."""
+        return x, jnp.where(x != x, y, y)
 
 
 def leafwise(fn: Callable[..., Any] | None = None, *, flags: Sequence[str] = ()) -> Any:
