@@ -19,7 +19,7 @@ try:
 except ImportError:  # JAX from 0.11 on
 
     def shard_alike(x: Any, y: Any) -> tuple[Any, Any]:
-        """Makes y an element-wise result of x, which the compiler shards as x; that it depends on nothing is seen later."""
+        """Makes y an element-wise result of x, which the compiler shards as x before it sees that y is constant."""
         return x, jnp.where(x != x, y, y)
 
 

@@ -19,6 +19,7 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import NamedSharding, PartitionSpec
 
 from renga._core.varying import vary_like
+from renga.search._forms import FORMS, form_on
 
 try:
     from jax.experimental.xla_metadata import set_xla_metadata as mark
@@ -30,7 +31,7 @@ except ImportError:  # only a hint is lost
 
 
 def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function that runs as one kernel on the CPU, and as `together` on other devices.
+    """Makes a function that runs as one kernel or as `together`, as `_forms` says for the platform it is compiled for.
 
     Args:
       by_tree: a function of arrays with a leading batch axis that handles one tree after the other.
@@ -42,7 +43,10 @@ def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Cal
 
     @custom_vmap
     def call(*args: Any) -> Any:
-        return lax.platform_dependent(*args, cpu=_by_shard(_small(by_tree)), default=together)
+        # Only XLA's compiler for CPUs knows the mark.
+        one_by_one = lambda platform: _by_shard(_small(by_tree) if platform == "cpu" else by_tree)
+        special = {platform: one_by_one(platform) for platform in FORMS if form_on(platform) == "kernels"}
+        return lax.platform_dependent(*args, **special, default=together)
 
     @call.def_vmap
     def fold(size: int, batched: Any, *args: Any) -> Any:
