@@ -109,7 +109,7 @@ def run(tiny, done):
     flax = optional("flax.linen")
     rounds = 3 if tiny else 15
     sizes = {"blocks": (3, 4, 6, 3), "widths": (256, 512, 1024, 2048), "classes": 1000, "heads": 12, "layers": 12}
-    shapes = {"ResNet-50": (128, 224, 224, 3), "transformer": (16, 1024, 768)}
+    shapes = {"transformer": (16, 1024, 768), "ResNet-50": (128, 224, 224, 3)}
     if tiny:
         sizes = {"blocks": (1,), "widths": (8,), "classes": 3, "heads": 2, "layers": 1}
         shapes = {"ResNet-50": (2, 8, 8, 3), "transformer": (2, 4, 8)}

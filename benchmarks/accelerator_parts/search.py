@@ -1,4 +1,4 @@
-"""A search with a residual tower as its model: time, the model's share of it, and the ratio to mctx where present."""
+"""A search with a residual tower as its model: time, the model's share of it, the ratio to mctx, and its two forms."""
 
 import functools
 import itertools
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import paired
 
 from renga import nn, search
+from renga.search import _forms
 
 from .timing import against, alone, optional, rows, seconds
 
@@ -29,8 +30,8 @@ def tower(num_actions, side, channels, blocks):
     return nn.without_apply_rng(nn.transform(network))
 
 
-def searcher(library, network, params, root, simulations):
-    """Returns a function of a root that searches with a library."""
+def searcher(library, network, params, root, simulations, form=None):
+    """Returns a program, and a function of a root, that search with a library."""
 
     def step(params, rng_key, action, board):
         board, logits, value, reward = network.apply(params, board, action)
@@ -42,26 +43,49 @@ def searcher(library, network, params, root, simulations):
         root = library.RootFnOutput(prior_logits=logits, value=value, embedding=board)
         return library.gumbel_muzero_policy(params, key, root, step, simulations).action_weights
 
-    return paired.compile_with(run, params, jax.random.key(1), *root)
+    with _forms.using(form):
+        return paired.compile_with(run, params, jax.random.key(1), *root)
+
+
+def start(num_actions, side, channels, blocks, batch):
+    """Returns a network, its parameters, and what it says of random boards."""
+    network = tower(num_actions, side, channels, blocks)
+    board = jax.random.normal(jax.random.key(0), (batch, side, side, channels), jnp.bfloat16)
+    action = jnp.zeros((batch,), jnp.int32)
+    params = jax.jit(network.init)(jax.random.key(2), board, action)
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    return network, params, jax.jit(network.apply)(params, board, action)[:3]
+
+
+def two_forms(num_actions, side, num, batch, rounds):
+    """Compares the search's two forms, with a model that costs little beside it.
+
+    One tree after the other can take very long where a batch is quick: a time of one call says whether to go on.
+    """
+    network, params, root = start(num_actions, side, 4, 1, batch)
+    calls = {form: searcher(search, network, params, root, num, form)[1] for form in ("batched", "kernels")}
+    used = _forms.form_on(jax.devices()[0].platform if jax.default_backend() != "gpu" else "cuda")
+    other = "kernels" if used == "batched" else "batched"
+    cells = against(calls[used], calls[other], f"{other} form", rounds)
+    low, high = cells["ratio_95%"]
+    return {**cells, "form": used, "faster": used if low > 1 else other if high < 1 else "neither"}
 
 
 def run(tiny, done):
-    batches, simulations, boards = (1, 64, 1024, 4096), (32, 256), {9: 3, 362: 19}
-    channels, blocks, rounds = 64, 5, 7
+    channels, blocks, rounds, boards = 64, 5, 7, {9: 3, 362: 19}
+    # In order of worth: the sizes that are trained with, large, small.
+    grid = itertools.product((32, 256), (1024, 64, 4096, 1), (9, 362))
+    forms = [(9, 32, 64), (362, 32, 64), (9, 32, 1), (9, 32, 512)]
     if tiny:
-        batches, simulations, boards, channels, blocks, rounds = (1, 4), (4,), {9: 3}, 4, 1, 3
+        channels, blocks, rounds, grid, forms = 4, 1, 3, [(3, 2, 9)], [(9, 3, 2)]
     mctx = optional("mctx")
 
-    def cells(num_actions, num, batch):
-        side = boards[num_actions]
-        network = tower(num_actions, side, channels, blocks)
-        board = jax.random.normal(jax.random.key(0), (batch, side, side, channels), jnp.bfloat16)
-        action = jnp.zeros((batch,), jnp.int32)
-        params = jax.jit(network.init)(jax.random.key(2), board, action)
-        params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-        root = jax.jit(network.apply)(params, board, action)[:3]
+    @functools.lru_cache(1)
+    def model_alone(num_actions, batch):
+        """A program that asks the model as often as it is told."""
+        network, params, (board, _, _) = start(num_actions, boards[num_actions], channels, blocks, batch)
 
-        def model_alone(params, board, action):
+        def asked(params, board, action, num):
             def once(_, carry):
                 board, action = carry
                 board, logits, _, _ = network.apply(params, board, action)
@@ -69,22 +93,37 @@ def run(tiny, done):
 
             return jax.lax.fori_loop(0, num, once, (board, action))
 
+        args = (params, board, jnp.zeros((batch,), jnp.int32))
+        program = jax.jit(asked).lower(*args, jnp.int32(0)).compile()
+        return lambda num: jax.block_until_ready(program(*args, jnp.int32(num)))
+
+    def cells(num, batch, num_actions):
+        network, params, root = start(num_actions, boards[num_actions], channels, blocks, batch)
         program, ours = searcher(search, network, params, root, num)
         if mctx is None:
             found = alone(ours, rounds)
         else:
             found = against(ours, searcher(mctx, network, params, root, num)[1], "mctx", rounds)
-        model, _, _ = seconds(paired.compile_with(model_alone, params, board, action)[1], rounds)
+        model, _, _ = seconds(functools.partial(model_alone(num_actions, batch), num), rounds)
+        moved = paired.cost(program, "bytes accessed")
         return {
             **found,
             "share in the model": round(min(1.0, 1e6 * model / found["us"]), 3),
             "simulations/s": round(1e6 * batch * num / found["us"]),
-            "GB moved by the compiler's estimate, loops once": round(paired.cost(program, "bytes accessed") / 1e9, 3),
+            # The compiler counts the body of a loop once: one simulation, with one level of its path.
+            "KB moved a simulation by the compiler's estimate": round(moved / batch / 1e3, 2),
+            "GB/s by that": round(moved * num / found["us"] / 1e3, 1),
         }
 
-    grid = itertools.product(simulations, boards, batches)
     cases = [
-        (f"batch {batch}, {num} simulations, {num_actions} actions", functools.partial(cells, num_actions, num, batch))
-        for num, num_actions, batch in grid
+        (f"batch {batch}, {num} simulations, {num_actions} actions", functools.partial(cells, num, batch, num_actions))
+        for num, batch, num_actions in grid
     ]
-    yield from rows(cases, done)
+    compared = [
+        (
+            f"forms: batch {batch}, {num} simulations, {num_actions} actions",
+            functools.partial(two_forms, num_actions, boards[num_actions], num, batch, rounds),
+        )
+        for num_actions, num, batch in forms
+    ]
+    yield from rows(cases[:4] + compared + cases[4:], done)

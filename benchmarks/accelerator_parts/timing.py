@@ -1,9 +1,13 @@
-"""What the parts share: rows of two programs timed in pairs, and rows that one failure does not lose."""
+"""What the parts share: programs timed in pairs, rows that one failure does not lose, what a device can do."""
 
+import functools
+import gc
 import importlib
 import statistics
 import time
 
+import jax
+import jax.numpy as jnp
 import paired
 
 
@@ -36,8 +40,15 @@ def alone(call, rounds):
     return {"us": round(1e6 * median, 1), "us_95%": [round(1e6 * x, 1) for x in bounds], "rounds": n}
 
 
-def against(ours, theirs, baseline, rounds):
-    """Returns the cells of a row for two programs; a ratio above 1 says that ours is faster."""
+def against(ours, theirs, baseline, rounds, most=8.0):
+    """Returns the cells of a row for two programs; a ratio above 1 says that ours is faster.
+
+    Slow programs are timed in fewer rounds, so that all take about `most` seconds.
+    """
+    ours(), theirs()
+    begun = time.perf_counter()
+    ours(), theirs()
+    rounds = max(3, min(rounds, round(most / (time.perf_counter() - begun)) - 2))
     found = paired.compare(ours, theirs, rounds, at_least=2e-3, most_calls=50)
     us, baseline_us = found.pop("us")
     return {"us": us, "baseline_us": baseline_us, "baseline": baseline, **found, "rounds": rounds}
@@ -57,4 +68,32 @@ def rows(cases, done):
             row = cells()
         except Exception as error:
             row = {"error": f"{type(error).__name__}: {str(error).strip()[:300]}"}
+        if "error" in row:  # what did not fit must not stay in the way of the next row
+            jax.clear_caches()
+        gc.collect()
         yield {"key": key, **row, "took_s": round(time.perf_counter() - begun, 1)}
+
+
+@functools.cache
+def peaks(tiny):
+    """Measures what the device can do: dense products a second by dtype, bytes of memory a second."""
+    on_host = jax.devices()[0].platform == "cpu"
+    n, count = (64, 2) if tiny else (1024, 2) if on_host else (8192, 8)
+    found = {}
+    for name, dtype in (("bfloat16", jnp.bfloat16), ("float32", jnp.float32)):
+        x = jnp.full((n, n), 1 / n, dtype)
+        chain = lambda x, y: jax.lax.fori_loop(0, count, lambda _, z: (z @ x).astype(x.dtype), y)
+        median, _, _ = seconds(paired.compile_with(chain, x, x)[1], 5)
+        found[f"{name} FLOP/s"] = 2 * n**3 * count / median
+    x = jnp.ones(2**12 if tiny else 2**24 if on_host else 2**28, jnp.float32)
+    median, _, _ = seconds(paired.compile_with(lambda x: x * 1.5, x)[1], 5)
+    found["bytes/s"] = 2 * x.nbytes / median
+    return found
+
+
+def bound(median, flops, moved, peak):
+    """Names what bounds a program that took `median` seconds for so many products and sums, and bytes."""
+    least = {"products": flops / peak["bfloat16 FLOP/s"], "memory": moved / peak["bytes/s"]}
+    most = max(least, key=least.get)
+    # Far from both limits, time goes into starting many small operations, and into waiting for them.
+    return most if least[most] > median / 3 else "many small operations"
