@@ -268,3 +268,24 @@ def test_pictures_are_made_evenly_and_shown_in_the_report(tmp_path):
 def test_plain_lines_are_printed_where_there_is_no_terminal(tmp_path, capsys):
     run(tmp_path / "run", show=True)
     assert "step 12/12" in capsys.readouterr().err
+
+
+def test_advice_is_said_once_a_kind(tmp_path, caplog):
+    def advise(metrics):
+        return {"low": f"the loss is {metrics['loss']:.1f}"} if "loss" in metrics else {"none": "no loss"}
+
+    run(tmp_path / "run", steps=3, advise=advise)
+    (said,) = [record.getMessage() for record in caplog.records if "by step" in record.getMessage()]
+    assert said.startswith("by step 1: the loss is")
+
+
+def test_how_large_a_state_is_is_said_before_it_is_made(capsys):
+    from renga.loop import _devices
+
+    large = {"replay": jax.ShapeDtypeStruct((1 << 28,), jnp.float32), "x": jax.ShapeDtypeStruct((), jnp.float32)}
+    _devices.require_memory(large, show=True)
+    assert "the state takes 1.00 GiB of" in capsys.readouterr().err
+    with pytest.raises(
+        RunError, match=r"the state takes 1,048,576.00 GiB, and a device has .* largest: replay float32"
+    ):
+        _devices.require_memory({"replay": jax.ShapeDtypeStruct((1 << 48,), jnp.float32)})

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import shlex
 import sys
@@ -71,6 +72,7 @@ def run(args: Sequence[str]) -> int:
             window=options.window,
             checkpoint_seconds=options.checkpoint_seconds,
             pictures=system.pictures(config) if hasattr(system, "pictures") else None,
+            advise=functools.partial(system.advise, config) if hasattr(system, "advise") else None,
             num_devices=options.devices,
             debug_nans=options.debug_nans,
             show=not options.quiet,

@@ -31,6 +31,7 @@ class Book:
         self._files, self._system, self._config, self._loop = files, system, config, loop
         self._start, self._under_way, self._done = start, under_way, start
         self._is_open = False
+        self._advised: set[str] = set()
 
     def open(self) -> None:
         """Writes config.json and what else stands at the beginning, and opens metrics.jsonl."""
@@ -58,6 +59,14 @@ class Book:
             message = "by step %d, %s %s not finite; --debug-nans finds the operation"
             _LOG.warning(message, update.step, ", ".join(new), verb)
         self.non_finite = bad | self.non_finite
+
+    def advise(self, update: Update, advise: Callable[[dict[str, float]], dict[str, str]]) -> None:
+        """Says what a system has to say of the metrics: each kind of advice once."""
+        for step, row in update.rows:
+            for kind, text in advise(row).items():
+                if kind not in self._advised:
+                    self._advised.add(kind)
+                    _LOG.warning("by step %d: %s", step, text)
 
     def write(self, update: Update) -> None:
         """Writes the metrics of an update."""

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from renga.loop._directory import versions
 from renga.loop._errors import RunError
 from renga.loop._peers import join
+from renga.loop._progress import say
 
 AXIS = "data"
 
@@ -50,8 +51,12 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(taken), (AXIS,))
 
 
-def require_memory(state: PyTree) -> None:
+def require_memory(state: PyTree, show: bool = False) -> None:
     """Refuses a state that no device of this machine can hold, before anything is allocated.
+
+    Args:
+      state: the shapes of its arrays.
+      show: whether to say how large a state of more than 64 MiB is.
 
     Raises:
       RunError: if it is larger than a device's memory, naming its largest arrays.
@@ -61,12 +66,13 @@ def require_memory(state: PyTree) -> None:
         for path, x in jax.tree.leaves_with_path(state)
     ]
     total, memory = sum(size for size, _, _ in sizes), _memory()
+    sizes.sort(key=lambda entry: -entry[0])
+    listed = ", ".join(f"{name} {x.dtype}{list(x.shape)} {size / 2**30:,.2f}" for size, name, x in sizes[:3])
+    taken = f"the state takes {total / 2**30:,.2f} GiB"
     if memory and total > memory:
-        sizes.sort(key=lambda entry: -entry[0])
-        listed = ", ".join(f"{name} {x.dtype}{list(x.shape)}" for _, name, x in sizes[:3])
-        raise RunError(
-            f"the state takes {total / 2**30:,.1f} GiB, and a device has {memory / 2**30:,.1f} GiB; largest: {listed}"
-        )
+        raise RunError(f"{taken}, and a device has {memory / 2**30:,.2f} GiB; largest: {listed}")
+    if show and total > 1 << 26:
+        say(f"{taken} of {memory / 2**30:,.2f} GiB; largest: {listed}")
 
 
 def _memory() -> int:

@@ -29,6 +29,7 @@ from renga.loop._signals import Signals
 Init = Callable[[Any], PyTree]
 Make = Callable[[Any], tuple[Init, Step]]
 Pictures = Callable[[PyTree], dict[str, np.ndarray]]
+Advise = Callable[[dict[str, float]], dict[str, str]]
 
 
 class Result(NamedTuple):
@@ -65,6 +66,7 @@ def run(
     checkpoint_seconds: float = 30.0,
     pictures: Pictures | None = None,
     num_pictures: int = 10,
+    advise: Advise | None = None,
     num_devices: int | None = None,
     debug_nans: bool = False,
     show: bool = True,
@@ -90,6 +92,8 @@ def run(
       checkpoint_seconds: how long to train between checkpoints.
       pictures: makes named images, `[H, W]` or `[H, W, 3]` in [0, 255], of a state.
       num_pictures: how often to make them, evenly from first step to last.
+      advise: looks at the metrics of a window and says what about the config cannot go well: texts by kind, of which
+        each kind is shown once.
       num_devices: how many devices to split the batch over; all by default.
       debug_nans: whether to stop at the first metric that is not finite and name the operation it came from.
       show: whether to show progress.
@@ -121,7 +125,7 @@ def run(
         init, step = make(config)
         key = jax.random.key(loop["seed"])
         like = jax.eval_shape(init, key)
-        require_memory(like)
+        require_memory(like, show and main)
         loaded = checkpoints.load_newest(like, replicated(mesh)) if resume else None
         start, state = loaded or (0, jax.jit(init, out_shardings=replicated(mesh))(key))
         if start > steps:
@@ -149,6 +153,8 @@ def run(
             done, state, stop.ready = update.step, update.state, True
             if main:
                 book.write(update)
+                if advise:
+                    book.advise(update, advise)
                 progress.update(done, update.rows[-1][1] if update.rows else update.window.means(done))
                 if pictures and done in marks:
                     book.write_pictures(done, pictures, state)

@@ -10,6 +10,7 @@ and, if it likes,
 
     PRESETS                           {name: (config, steps)}, for `--preset NAME`
     pictures(config) -> (state -> {name: image})
+    advise(config, metrics) -> {kind: text}, what about the config cannot go well, seen from the metrics of a window
     evaluate(config, state, *, …) -> {measure: number or image}; what stands after the star are options of `renga eval`
     export(config, state, path)       writes what was learned to a file
 """

@@ -257,3 +257,62 @@ def test_catch_is_learned_with_a_learned_model():
     before, after = trained("catch", 300)
     assert before["greedy return"] < 0
     assert after["greedy return"] > 0.9
+
+
+def test_trees_are_kept_an_average_searches_and_the_temperature_falls():
+    config = dataclasses.replace(
+        TRUE, policy="puct", keep_tree=True, ema=0.75, temperature=2.0, last_temperature=0.0, random_opening=0
+    )
+    init, step = muzero.make(config)
+    system = muzero._system(config)
+    step = jax.jit(step, compiler_options=QUICK)
+    move = jax.jit(lambda state, key: muzero.act(config, system, state, key), compiler_options=QUICK)
+    before = jax.jit(init, compiler_options=QUICK)(jax.random.key(0))
+    for seed in range(12):
+        state, (made, last) = move(before._replace(step=jnp.int32(config.decay_steps)), jax.random.key(seed))
+        best = np.take_along_axis(made.policy, made.action[:, None], 1)[:, 0]
+        np.testing.assert_array_equal(best, made.policy.max(-1))  # temperature 0 takes a most visited action
+        known = state.tree.node_visits[:, 0]
+        assert not known[last].any()
+        children = before.tree.children_visits[:, 0]
+        assert (known >= np.take_along_axis(children, made.action[:, None], 1)[:, 0])[~last].all()
+        for searched, is_so in zip(
+            jax.tree.leaves(state.tree.embeddings), jax.tree.leaves(state.env.state), strict=True
+        ):
+            np.testing.assert_array_equal(searched[known > 0, 0], is_so[known > 0])
+        before = state
+    after, _ = step(before)
+    mix = lambda old, new: 0.75 * old + 0.25 * new
+    jax.tree.map(
+        lambda old, new, got: np.testing.assert_allclose(got, mix(old, new), rtol=1e-5, atol=1e-7),
+        before.searching,
+        after.params,
+        after.searching,
+    )
+    assert muzero.played_by(config, after) is after.searching
+
+
+def test_a_tree_in_which_chance_chose_otherwise_starts_anew():
+    config = dataclasses.replace(TRUE, keep_tree=True)
+    system = muzero._system(config)
+    running = system.env.reset(jax.random.key(0))
+    observation, legal = system.env.observe(running), system.env.legal_actions(running)
+    params = system.networks.init(jax.random.key(1), observation)
+    root = system.planner.root(params, running.state, observation, legal)
+    plan = system.planner.plan(params, jax.random.key(2), root, legal)
+    after, _ = system.env.step(jax.random.key(3), running, plan.action)
+    action = plan.action
+    other = jax.tree.map(lambda now, then: now.at[0].set(then[0]), after.state, running.state)
+    kept = jax.jit(system.planner.kept, compiler_options=QUICK)
+    tree = kept(plan.tree, action, other, jnp.zeros(4, bool).at[1].set(True))
+    searched = np.take_along_axis(plan.tree.children_visits[:, 0], action[:, None], 1)[:, 0] > 0
+    np.testing.assert_array_equal(tree.node_visits[:, 0] > 0, searched & np.array([False, False, True, True]))
+
+
+def test_what_cannot_go_well_is_said_with_numbers():
+    config = dataclasses.replace(TINY, unroll=5, random_opening=20)
+    said = muzero.advise(config, {"episode_length": 4.0, "beyond_support": 0.25})
+    assert set(said) == {"support", "unroll", "random_opening"}
+    assert "25% of the value targets are beyond [-1, 1]" in said["support"]
+    assert "unroll is 5, and games take 4.0 moves" in said["unroll"]
+    assert muzero.advise(config, {"episode_length": 0.0, "beyond_support": 0.0}) == {}

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from renga import envs, optim
+from renga import envs, optim, search
 from renga.data import (
     DrawnSequences,
     PrioritisedSequenceReplay,
@@ -47,11 +47,12 @@ class State(NamedTuple):
     key: PRNGKeyArray
     step: Array
     params: PyTree
-    searching: PyTree  # the parameters that search with: copies of `params`
+    searching: PyTree  # the parameters that search in training: copies of `params`, or their average
     opt: PyTree
     env: envs.Running
     opening: Int[Array, " B"]  # how many of the first moves of each game are drawn evenly
     replay: SequenceState | PrioritisedSequenceState
+    tree: search.Tree | None = None  # what is known of the states at hand from the searches before
 
 
 class System(NamedTuple):
@@ -85,7 +86,9 @@ def act(
     key_plan, key_even, key_opening, key_env = jax.random.split(key, 4)
     observation, legal, mover = env.observe(state.env), env.legal_actions(state.env), env.to_play(state.env)
     root = planner.root(state.searching, state.env.state, observation, legal)
-    plan = planner.plan(state.searching, key_plan, root, legal, temperature=config.temperature)
+    done = jnp.minimum(state.step / max(config.decay_steps, 1), 1.0)
+    temperature = config.temperature + done * (config.last_temperature - config.temperature)
+    plan = planner.plan(state.searching, key_plan, root, legal, temperature=temperature, tree=state.tree)
     action = plan.action.astype(jnp.int32)
     if config.policy == "puct" and config.temperature_moves:
         late = state.env.episode_length >= config.temperature_moves
@@ -117,7 +120,8 @@ def act(
         state=state.env.state if config.reanalyse and config.model == "true" else None,
     )
     opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
-    return state._replace(env=running, opening=opening), (move, step.last)
+    tree = planner.kept(plan.tree, action, running.state, step.last) if config.keep_tree else None
+    return state._replace(env=running, opening=opening, tree=tree), (move, step.last)
 
 
 def _openings(config: Config, key: PRNGKeyArray) -> Int[Array, " B"]:
@@ -266,10 +270,23 @@ def learn(
     updates, opt = optimiser.update(grads, state.opt, state.params)
     params = optim.apply_updates(state.params, updates)
     metrics = {"loss": loss, **parts, "gradient_norm": optim.global_norm(grads), "value_error": jnp.mean(batch.errors)}
+    told = system.networks.code.transform.apply(batch.targets.value)
+    slack = 1e-4 * (config.max_value - config.min_value)
+    beyond = (told < config.min_value - slack) | (told > config.max_value + slack)
+    metrics["beyond_support"] = jnp.mean(beyond.astype(jnp.float32))
     if batch.indices is not None:
         kept = system.replay.update_priorities(state.replay, batch.indices, batch.errors + 1e-3)
         state = state._replace(replay=kept)
     return state._replace(params=params, opt=opt), metrics  # pyrefly: ignore[bad-return]
+
+
+def _nothing_like(tree: search.Tree | None) -> search.Tree | None:
+    """Trees of this shape in which nothing was searched yet."""
+    if tree is None:
+        return None
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+    none = {name: empty[name] - 1 for name in ("children_index", "parents", "action_from_parent")}
+    return empty.replace(**none)
 
 
 def _optimiser(config: Config) -> optim.GradientTransformation:
@@ -298,9 +315,9 @@ def make(config: Config):
         params = system.networks.init(key_params, system.env.observe(running))
         opening = _openings(config, key_opening)
         state = State(key, jnp.int32(0), params, params, optimiser.init(params), running, opening, replay=())  # pyrefly: ignore[bad-argument-type]
-        move = jax.eval_shape(lambda: act(config, system, state, key)[1][0])
+        acted, (move, _) = jax.eval_shape(lambda: act(config, system, state, key))
         example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), move)
-        state = state._replace(replay=system.replay.init(example, config.num_envs))
+        state = state._replace(replay=system.replay.init(example, config.num_envs), tree=_nothing_like(acted.tree))
         return play(state, key_warmup, -(-config.warmup // config.num_envs))[0]
 
     def step(state: State) -> tuple[State, dict[str, Any]]:
@@ -311,6 +328,8 @@ def make(config: Config):
         searching = state.params
         if config.target_period:
             searching = optim.periodic_update(state.params, state.searching, state.step + 1, config.target_period)
+        if config.ema:
+            searching = optim.incremental_update(state.params, state.searching, 1.0 - config.ema)
         metrics = {
             "episode_return": jnp.mean(state.env.last_return),
             "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
@@ -326,14 +345,39 @@ def make(config: Config):
 # ---------------------------------------------------------------- what was learned
 
 
+def advise(config: Config, metrics: dict[str, float]) -> dict[str, str]:
+    """What about the settings cannot go well, seen from the metrics of a window."""
+    said, length, share = {}, metrics["episode_length"], metrics.get("beyond_support", 0.0)
+    if share > 0.01:
+        reach = _networks.value_code(config).decode(jnp.eye(config.value_bins)[jnp.array([0, -1])])
+        said["support"] = (
+            f"{share:.0%} of the value targets are beyond [{reach[0]:.4g}, {reach[1]:.4g}], the least and largest "
+            f"value that can be told: min_value = {config.min_value:g}, max_value = {config.max_value:g}"
+        )
+    if 0 < length < config.unroll and config.model == "learned":
+        said["unroll"] = (
+            f"unroll is {config.unroll}, and games take {length:.1f} moves: most of what is unrolled is past the end"
+        )
+    if 0 < length <= config.random_opening / 2:
+        said["random_opening"] = (
+            f"random_opening is {config.random_opening}, and games take {length:.1f} moves: most moves are drawn evenly"
+        )
+    return said
+
+
 def networks(config: Config) -> _networks.Networks:
     """The networks of an agent with these settings, as functions of their parameters."""
     return _networks.make(config, envs.make(config.env))
 
 
+def played_by(config: Config, state: State) -> PyTree:
+    """The parameters that play when training is over: the newest, or their average."""
+    return state.searching if config.ema else state.params
+
+
 def export(config: Config, state: State, path: str) -> None:
     """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, state.params).save(path)
+    Agent(config, played_by(config, state)).save(path)
 
 
 def evaluate(
@@ -360,7 +404,7 @@ def evaluate(
     Returns:
       The measures by name.
     """
-    return _judging.judge(Agent(config, state.params), against, simulations or config.simulations, games)
+    return _judging.judge(Agent(config, played_by(config, state)), against, simulations or config.simulations, games)
 
 
 __all__ = [
@@ -375,6 +419,7 @@ __all__ = [
     "Targets",
     "Thought",
     "act",
+    "advise",
     "draw",
     "evaluate",
     "export",
@@ -383,6 +428,7 @@ __all__ = [
     "loss_fn",
     "make",
     "networks",
+    "played_by",
     "reanalysed",
     "remember",
     "targets",

@@ -207,7 +207,7 @@ def load(path: str | os.PathLike[str]) -> Agent:
     path = Path(path)
     if path.is_dir():
         config, _, state = restore(RunDirectory(path), muzero)
-        return Agent(config, state.params)
+        return Agent(config, muzero.played_by(config, state))
     if not path.exists():
         raise RunError(f"load: {path} must be the directory of a run, or a file that `renga export` wrote")
     found = nn.load(path)

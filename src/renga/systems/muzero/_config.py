@@ -19,10 +19,12 @@ class Config:
     considered: int = 16  # actions that Gumbel's search compares at the root at most
     max_depth: int = 0  # longest path of a simulation; 0 for no limit
     waves: int = 1  # simulations whose leaves are evaluated in one batch
+    keep_tree: bool = False  # go on with what was searched behind the move that was made
     root_noise: float = 0.25  # share of Dirichlet noise in the prior at the root (puct)
     root_alpha: float = 0.3  # its α (puct)
     value_scale: float = 0.1  # of Q-values beside logits, c_scale (gumbel)
-    temperature: float = 1.0  # of the visits that actions are drawn from (puct)
+    temperature: float = 1.0  # of the visits that actions are drawn from, at the beginning of training (puct)
+    last_temperature: float = 1.0  # what it becomes, along a line over decay_steps (puct)
     temperature_moves: int = 30  # moves of a game after which the most visited action is taken (puct); 0 for never
     random_opening: int = 12  # up to so many moves at the beginning of a game are drawn evenly
     replay_size: int = 400_000  # moves kept
@@ -54,6 +56,7 @@ class Config:
     reward_cost: float = 1.0  # weight of the reward's
     consistency_cost: float = 0.0  # weight of EfficientZero's loss between unrolled and observed states
     target_period: int = 0  # steps between copies of the parameters that search with; 0 for always the newest
+    ema: float = 0.0  # weight that an average of the parameters keeps in a step; it searches and plays. 0 for none
 
 
 _TIC_TAC_TOE = Config(
@@ -134,6 +137,7 @@ def check(config: Config) -> None:
         require(getattr(config, field) > 0, field, "positive")
     for field in (
         "temperature",
+        "last_temperature",
         "weight_decay",
         "priority_exponent",
         "value_cost",
@@ -144,6 +148,8 @@ def check(config: Config) -> None:
         require(getattr(config, field) >= 0, field, "0 or more")
     for field in ("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent"):
         require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
+    require(0 <= config.ema < 1, "ema", "in [0, 1)")
+    require(not (config.ema and config.target_period), "ema", "0 where target_period is not: both say what searches")
     require(config.value_bins >= 2, "value_bins", "at least 2")
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")

@@ -63,11 +63,16 @@ class Networks(NamedTuple):
     code: rl.TwoHot
 
 
+def value_code(config: Config) -> rl.TwoHot:
+    """How values and rewards are told."""
+    transform = rl.SIGNED_HYPERBOLIC_PAIR if config.value_transform == "hyperbolic" else rl.IDENTITY_PAIR
+    return rl.TwoHot(jnp.linspace(config.min_value, config.max_value, config.value_bins), transform)
+
+
 def make(config: Config, env: envs.Environment) -> Networks:
     """Makes the networks for an environment."""
     num_actions, spec = envs.num_actions(env), env.observation_spec
-    transform = rl.SIGNED_HYPERBOLIC_PAIR if config.value_transform == "hyperbolic" else rl.IDENTITY_PAIR
-    code = rl.TwoHot(jnp.linspace(config.min_value, config.max_value, config.value_bins), transform)
+    code = value_code(config)
     learned = config.model == "learned"
     dtype = jnp.bfloat16 if config.bf16 else jnp.float32
     conv = config.tower == "conv"

@@ -53,6 +53,7 @@ class Planner(NamedTuple):
         noise: float = 1.0,
         temperature: Any = 0.0,
         simulations: int | None = None,
+        tree: search.Tree | None = None,
     ) -> Plan:
         """Searches from a batch of roots.
 
@@ -64,6 +65,7 @@ class Planner(NamedTuple):
           noise: 1 to explore, as in learning; 0 for the best that the search finds.
           temperature: of the visits, for PUCT.
           simulations: how many; None for what is configured.
+          tree: what is known from searches before, of `kept`.
         """
         config = self.config
         simulations = config.simulations if simulations is None else simulations
@@ -72,6 +74,7 @@ class Planner(NamedTuple):
             "invalid_actions": ~legal,
             "max_depth": config.max_depth or None,
             "num_parallel": config.waves if simulations % config.waves == 0 else 1,
+            "tree": tree,
         }
         if config.policy == "gumbel":
             out = search.gumbel_muzero_policy(
@@ -96,6 +99,31 @@ class Planner(NamedTuple):
                 **options,
             )
         return Plan(out.action, out.action_weights, _value(config, out), out.search_tree)
+
+    def kept(self, tree: search.Tree, action: Int[Array, " B"], state: PyTree, last: Bool[Array, " B"]) -> search.Tree:
+        """What was searched behind the move that was made, with room for a search more.
+
+        A game that ended starts anew, and so does one that chance led to another state than the search was in.
+
+        Args:
+          tree: of the search before the move.
+          action: the move.
+          state: of the environment after it.
+          last: whether it ended an episode.
+        """
+        same = ~last
+        if self.config.model == "true":
+            rows = jnp.arange(len(action))
+            child = tree.children_index[rows, 0, action]
+            searched = jax.tree.map(lambda x: x[rows, child], tree.embeddings)
+            same &= jax.vmap(_equal)(searched, state)
+        gone = tree.children_index.shape[-1]  # no action: such an element starts anew
+        kept = search.reroot(tree, jnp.where(same, action, gone), capacity=2 * self.config.simulations + 1)
+        return kept.replace(extra_data=None)  # noise of the search before
+
+
+def _equal(a: PyTree, b: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(x == y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]))
 
 
 def _value(config: Config, out: search.PolicyOutput) -> Float[Array, " B"]:
