@@ -193,3 +193,20 @@ def test_a_game_that_is_turned_around_is_the_same_game(name, rank_promotion):
             np.testing.assert_array_equal(turned, seen[0][places])
             np.testing.assert_array_equal(may[becomes], legal[0])
     assert spec.contains(np.asarray(out.observation)[0])
+
+
+def test_an_environment_of_ones_own_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_world.py").write_text("from renga.envs import Catch\nsmall = lambda: Catch(rows=4)\nnone = 3\n")
+    (tmp_path / "own_broken.py").write_text("import a_package_that_is_not_there\n")
+    assert envs.make("own_world:small").observation_spec.shape == (4, 5)
+    assert envs.make("own_world:Catch", rows=7).observation_spec.shape == (7, 5)
+    for name, error, message in [
+        ("own_other:World", ValueError, "there is no module 'own_other'"),
+        ("own_world:World", ValueError, "own_world must have a class or function 'World'"),
+        ("own_world:none", ValueError, "own_world must have a class or function 'none'"),
+        ("builtins:dict", TypeError, "builtins:dict must make a renga.envs.Environment, got dict"),
+        ("own_broken:World", ModuleNotFoundError, "a_package_that_is_not_there"),
+    ]:
+        with pytest.raises(error, match=message):
+            envs.make(name)

@@ -43,11 +43,14 @@ def test_docstring_examples_run(name):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_fenced_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     namespace = {"__name__": page.stem}
     text = page.read_text()
     with jax.numpy_rank_promotion("allow"):
         for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
             line = text[: match.start()].count("\n") + 1
+            if file := re.match(r"# (\w+\.py)\n", match.group(1)):  # a block that the reader is to save
+                Path(file[1]).write_text(match.group(1))
             # Blank lines in front give a failing block the page's line numbers.
             code = compile("\n" * line + match.group(1), str(page), "exec")
             exec(code, namespace)

@@ -1,5 +1,8 @@
 """Environments by name."""
 
+import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +47,8 @@ def make(name: str, **options: Any) -> Environment:
 
     Args:
       name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
-        or `gymnax/NAME`, or `pgx/NAME`.
+        or `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is a class or
+        function of a module that Python finds, or that stands in the working directory.
       **options: arguments of the environment: of `Breakout`, `Catch` or `CartPole`; of `grid_world` or
         `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
 
@@ -53,6 +57,7 @@ def make(name: str, **options: Any) -> Environment:
 
     Raises:
       ValueError: if there is none of this name.
+      TypeError: if what a name of your own stands for makes no environment.
       ImportError: if the package that it comes from is not installed.
 
     Example:
@@ -61,6 +66,8 @@ def make(name: str, **options: Any) -> Environment:
       >>> make("gymnax/CartPole-v1", max_steps_in_episode=100).action_spec
       Discrete(num=2, shape=(), dtype=<class 'numpy.int32'>)
     """
+    if ":" in name:
+        return _own(name, options)
     home, _, rest = name.partition("/")
     if name in _FACTORIES:
         return _FACTORIES[name](**options)
@@ -75,4 +82,27 @@ def make(name: str, **options: Any) -> Environment:
         return Gymnax(rest, tuple(sorted(options.items())))
     if home == "pgx":
         return Pgx(rest, **options)
-    raise ValueError(f"make: name must be one of {', '.join(names())}, gymnax/NAME or pgx/NAME, got {name!r}")
+    known = ", ".join(names())
+    raise ValueError(f"make: name must be one of {known}, gymnax/NAME, pgx/NAME or MODULE:NAME, got {name!r}")
+
+
+def _own(name: str, options: dict[str, Any]) -> Environment:
+    """An environment of the user's, from `MODULE:NAME`."""
+    home, _, attribute = name.partition(":")
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{home}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports is missing
+        raise ValueError(f"make: there is no module {home!r} on Python's path or in {here}, got {name!r}") from None
+    finally:
+        sys.path.remove(here)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise ValueError(f"make: {home} must have a class or function {attribute!r}, got {name!r}")
+    env = factory(**options)
+    if not isinstance(env, Environment):
+        raise TypeError(f"make: {name} must make a renga.envs.Environment, got {type(env).__name__}")
+    return env
