@@ -23,6 +23,16 @@ def quadratic(x):
     return x @ A @ x + x.sum()
 
 
+QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
+
+
+def run(estimator, function, params, build, key=KEY, n=N, **options):
+    """An estimator in one program."""
+    return jax.jit(lambda params, key: estimator(function, params, build, key, n, **options), compiler_options=QUICK)(
+        params, key
+    )
+
+
 def assert_estimates(jacobians, expected, num_sigmas=5.0):
     """The mean over samples is the gradient, within its own standard error."""
     for j, e in zip(jax.tree.leaves(jacobians), jax.tree.leaves(expected), strict=True):
@@ -36,7 +46,7 @@ def test_gaussian_expectation_of_a_quadratic_has_the_closed_form_gradient(estima
     # E[xᵀAx + 1ᵀx] = μᵀAμ + Σ Aᵢᵢ σᵢ² + 1ᵀμ
     mean, log_std = GAUSSIAN
     expected = (2 * A @ mean + 1.0, 2 * jnp.diagonal(A) * jnp.exp(2 * log_std))
-    jacobians = estimator(quadratic, GAUSSIAN, gaussian, KEY, N)
+    jacobians = run(estimator, quadratic, GAUSSIAN, gaussian)
     assert_estimates(jacobians, expected)
     # The estimate is sharp enough for the assertion to mean something.
     assert all((j.std(0) / np.sqrt(N) < 0.7).all() for j in jacobians)
@@ -46,7 +56,7 @@ def test_estimators_agree_on_a_function_without_a_closed_form():
     def f(x):
         return jnp.sin(3 * x[0]) * jnp.exp(-0.5 * x[1] ** 2)
 
-    means = [[j.mean(0) for j in e(f, GAUSSIAN, gaussian, KEY, 20_000)] for e in ESTIMATORS]
+    means = [[j.mean(0) for j in run(e, f, GAUSSIAN, gaussian, n=20_000)] for e in ESTIMATORS]
     for other in means[1:]:
         for a, b in zip(means[0], other, strict=True):
             np.testing.assert_allclose(a, b, atol=0.06)
@@ -63,8 +73,8 @@ def test_bernoulli_expectation_has_the_exact_gradient(estimator):
         p = jax.nn.sigmoid(logits)
         return 3 * p[0] + 2 * p[0] * p[1] - p[1]
 
-    assert_estimates(estimator(f, (logits,), lambda l: Bernoulli(logits=l), KEY, N), (jax.grad(exact)(logits),))
-    by_probs = estimator(f, (jnp.array([0.6, 0.3]),), lambda p: Bernoulli(probs=p), KEY, N)
+    assert_estimates(run(estimator, f, (logits,), lambda l: Bernoulli(logits=l)), (jax.grad(exact)(logits),))
+    by_probs = run(estimator, f, (jnp.array([0.6, 0.3]),), lambda p: Bernoulli(probs=p))
     assert_estimates(by_probs, (jnp.array([3 + 2 * 0.3, 2 * 0.6 - 1]),))
 
 
@@ -77,7 +87,7 @@ def test_categorical_expectation_has_the_exact_gradient(estimator):
         p = jax.nn.softmax(logits)
         return p[0] @ table @ p[1]
 
-    jacobians = estimator(lambda x: table[x[0], x[1]], (logits,), lambda l: Categorical(logits=l), KEY, N)
+    jacobians = run(estimator, lambda x: table[x[0], x[1]], (logits,), lambda l: Categorical(logits=l))
     assert_estimates(jacobians, (jax.grad(exact)(logits),))
 
 
@@ -90,8 +100,8 @@ def test_coupling_lowers_the_variance_without_moving_the_mean():
     def f(x):
         return (x**2).sum()
 
-    coupled = dist.measure_valued_jacobians(f, GAUSSIAN, gaussian, KEY, N)
-    free = dist.measure_valued_jacobians(f, GAUSSIAN, gaussian, KEY, N, coupling=False)
+    coupled = run(dist.measure_valued_jacobians, f, GAUSSIAN, gaussian)
+    free = run(dist.measure_valued_jacobians, f, GAUSSIAN, gaussian, coupling=False)
     assert_estimates(free, [c.mean(0) for c in coupled], num_sigmas=8.0)
     for c, u in zip(coupled, free, strict=True):
         assert (c.var(0) < u.var(0)).all()
@@ -101,7 +111,7 @@ def test_a_function_that_is_not_differentiable_is_estimated_too():
     # d/dμ P(x > 0) is the density at 0.
     expected = (Normal(0.3, 1.0).prob(0.0),)
     for estimator in ESTIMATORS[1:]:
-        jacobians = estimator(lambda x: (x > 0).astype(float), (0.3,), lambda m: Normal(m, 1.0), KEY, N)
+        jacobians = run(estimator, lambda x: (x > 0).astype(float), (0.3,), lambda m: Normal(m, 1.0))
         assert_estimates(jacobians, expected)
 
 
@@ -112,7 +122,8 @@ def test_control_variates_keep_the_mean(estimator, coefficient):
         return jnp.cos(x).sum() + x @ A @ x
 
     h = dist.delta_method(f, gaussian(*GAUSSIAN))
-    with_h = dist.control_variates_jacobians(f, h, estimator, GAUSSIAN, gaussian, KEY, N, coefficient=coefficient)
+    control = lambda f, *args, **options: dist.control_variates_jacobians(f, h, estimator, *args, **options)
+    with_h = run(control, f, GAUSSIAN, gaussian, coefficient=coefficient)
     mean, log_std = GAUSSIAN
     variance = jnp.exp(2 * log_std)
 
@@ -129,11 +140,11 @@ def test_the_delta_method_cuts_the_variance_of_the_score_function(coefficient):
     def f(x):
         return jnp.exp(0.3 * x).sum()
 
-    plain = dist.score_function_jacobians(f, GAUSSIAN, gaussian, KEY, N)
+    score = dist.score_function_jacobians
+    plain = run(score, f, GAUSSIAN, gaussian)
     h = dist.delta_method(f, gaussian(*GAUSSIAN))
-    less = dist.control_variates_jacobians(
-        f, h, dist.score_function_jacobians, GAUSSIAN, gaussian, KEY, N, coefficient=coefficient
-    )
+    control = lambda f, *args, **options: dist.control_variates_jacobians(f, h, score, *args, **options)
+    less = run(control, f, GAUSSIAN, gaussian, coefficient=coefficient)
     for a, b in zip(plain, less, strict=True):
         assert (b.var(0) < 0.1 * a.var(0)).all()
 
@@ -158,7 +169,7 @@ def test_the_structure_of_the_parameters_comes_back():
         return Normal(a["mean"], b["std"])
 
     for estimator in ESTIMATORS:
-        jacobians = estimator(lambda x: x.sum(), params, build, KEY, 3)
+        jacobians = jax.eval_shape(lambda p, e=estimator: e(lambda x: x.sum(), p, build, KEY, 3), params)
         assert jax.tree.map(jnp.shape, jacobians) == ({"mean": (3, 2)}, {"std": (3, 2)})
 
 

@@ -8,6 +8,7 @@ import scipy.special
 import scipy.stats as st
 
 from renga import dist
+from renga.dist import _beta
 
 N = 20_000
 KEY = jax.random.key(7)
@@ -46,13 +47,18 @@ LAWS = {
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_samples_follow_the_distribution_function(name):
+def test_samples_follow_the_distribution_function(name, quick):
     p, cdf = LAWS[name]
-    x = np.asarray(p.sample(seed=KEY, sample_shape=N), np.float64)
+
+    @quick
+    def run(p, key):
+        x = p.sample(seed=key, sample_shape=N)
+        return x, x[:5], p.cdf(x[:5])
+
+    x, at, own = (np.asarray(x, np.float64) for x in run(p, KEY))
     assert st.kstest(x, cdf).pvalue > 1e-4
     # Our own function agrees.
-    at = np.quantile(x, [0.01, 0.3, 0.9]).astype(np.float32)
-    np.testing.assert_allclose(p.cdf(at), cdf(at.astype(np.float64)), rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(own, cdf(at), rtol=1e-3, atol=2e-5)
 
 
 COUNTS = {
@@ -68,11 +74,11 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts_follow_their_probabilities(name):
+def test_counts_follow_their_probabilities(name, quick):
     p, pmf = COUNTS[name]
-    x = np.asarray(p.sample(seed=KEY, sample_shape=N))
     values = np.arange(-4, 40)
-    own = np.asarray(p.prob(values.astype(p.dtype)), np.float64)
+    run = quick(lambda p, k, key: (p.sample(seed=key, sample_shape=N), p.prob(k), jnp.exp(p.log_cdf(k))))
+    x, own, cdf = (np.asarray(x, np.float64) for x in run(p, values.astype(p.dtype), KEY))
     if pmf:
         np.testing.assert_allclose(own, pmf(values), rtol=1e-4, atol=1e-7)
     counts = np.array([(x == v).sum() for v in values])
@@ -80,25 +86,30 @@ def test_counts_follow_their_probabilities(name):
     assert not counts[own == 0].any()
     often = own * N > 5
     assert st.chisquare(counts[often], own[often] / own[often].sum() * counts[often].sum()).pvalue > 1e-4
-    np.testing.assert_allclose(np.exp(p.log_cdf(values.astype(p.dtype))), own.cumsum(), atol=1e-5)
+    np.testing.assert_allclose(cdf, own.cumsum(), atol=1e-5)
 
 
-def test_vectors_have_their_means_and_covariances():
+def test_vectors_have_their_means_and_covariances(quick):
     a = jnp.array([[1.0, 0.0], [0.7, 0.5]])
-    for p in (
+    families = (
         dist.MultivariateNormalTri(jnp.ones(2), a),
         dist.MultivariateNormalDiagPlusLowRank(jnp.ones(2), jnp.ones(2), a[:, :1], a[:, 1:]),
         dist.Dirichlet(jnp.array([1.0, 2.0, 0.5])),
         dist.Multinomial(10, probs=jnp.array([0.2, 0.5, 0.3])),
-    ):
-        x = np.asarray(p.sample(seed=KEY, sample_shape=N), np.float64)
-        scale = np.sqrt(np.diagonal(p.covariance()))
-        np.testing.assert_allclose(x.mean(0), p.mean(), atol=5 * scale.max() / np.sqrt(N))
-        np.testing.assert_allclose(np.cov(x.T), p.covariance(), atol=0.05 * scale.max() ** 2)
-        if isinstance(p, dist.MultivariateNormalTri):
-            np.testing.assert_allclose(
-                p.log_prob(x[:5]), st.multivariate_normal(p.mean(), p.covariance()).logpdf(x[:5]), rtol=1e-4
-            )
+    )
+
+    @quick
+    def run(families, key):
+        draws = [p.sample(seed=key, sample_shape=N) for p in families]
+        return draws, [(p.mean(), p.covariance(), p.log_prob(x[:5])) for p, x in zip(families, draws, strict=True)]
+
+    for x, (mean, covariance, log_p) in zip(*run(families, KEY), strict=True):
+        x = np.asarray(x, np.float64)
+        scale = np.sqrt(np.diagonal(covariance)).max()
+        np.testing.assert_allclose(x.mean(0), mean, atol=5 * scale / np.sqrt(N))
+        np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.05 * scale**2)
+        if x.shape[-1] == 2:
+            np.testing.assert_allclose(log_p, st.multivariate_normal(mean, covariance).logpdf(x[:5]), rtol=1e-4)
 
 
 def inverse_von_mises(u, k):
@@ -112,7 +123,10 @@ def inverse_truncated(u, loc, scale):
 IMPLICIT = {
     "Gamma": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: {"scale": 1 / b, "a": a}, (2.3, 1.5)),  # noqa: E501
     "Gamma/small": (dist.Gamma, st.gamma.cdf, lambda u, a, b: scipy.special.gammaincinv(a, u) / b, lambda a, b: {"scale": 1 / b, "a": a}, (0.3, 1.5)),  # noqa: E501
-    "Beta": (dist.Beta, st.beta.cdf, lambda u, a, b: scipy.special.betaincinv(a, b, u), lambda a, b: {"a": a, "b": b}, None),  # noqa: E501
+    "StudentT": (
+        lambda v, m, s: dist.StudentT(v, m, s), st.t.cdf, st.t.ppf, lambda v, m, s: {"df": v, "loc": m, "scale": s},
+        (2.5, 0.5, 2.0),
+    ),
     "VonMises": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (2.0,)),
     "VonMises/large": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (300.0,)),  # noqa: E501
     "TruncatedNormal": (
@@ -127,11 +141,16 @@ IMPLICIT = {
 
 
 @pytest.mark.parametrize("name", [name for name, row in IMPLICIT.items() if row[-1]])
-def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(name):
+def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(name, quick):
     make, cdf, inverse, options, parameters = IMPLICIT[name]
-    x = np.asarray(make(*parameters).sample(seed=KEY, sample_shape=16), np.float64)
-    u = cdf(x, **options(*parameters))
-    slopes = jax.jacobian(lambda p: make(*p).sample(seed=KEY, sample_shape=16))(tuple(map(jnp.float32, parameters)))
+
+    def total(parameters, key):  # each sample has parameters of its own
+        x = make(*parameters).sample(seed=key)
+        return x.sum(), x
+
+    batch = tuple(jnp.full(16, p, jnp.float32) for p in parameters)
+    slopes, x = quick(jax.grad(total, has_aux=True))(batch, KEY)
+    u = cdf(np.asarray(x, np.float64), **options(*parameters))
     for i, slope in enumerate(slopes):
         step = 1e-4 * parameters[i]
         ends = (inverse(u, *[p + s * step * (i == j) for j, p in enumerate(parameters)]) for s in (1, -1))
@@ -139,33 +158,91 @@ def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(nam
         np.testing.assert_allclose(slope, difference, rtol=1e-2, atol=2e-3 * np.abs(difference).max())
 
 
-def test_gradients_of_beta_and_dirichlet_samples_give_the_gradients_of_moments():
-    # E[x] = α / (α + β): a sample is made of two gamma samples, whose own gradients are tested above.
-    slope = jax.vmap(jax.grad(lambda a, key: dist.Beta(a, 3.0).sample(seed=key)), (None, 0))(
-        2.0, jax.random.split(KEY, 4000)
-    )
-    np.testing.assert_allclose(slope.mean(), 3 / 25, atol=4 * slope.std() / np.sqrt(4000))
-    first = lambda a, key: dist.Dirichlet(a).sample(seed=key)[0]
-    slope = jax.vmap(jax.grad(first), (None, 0))(jnp.array([1.0, 2.0, 3.0]), jax.random.split(KEY, 4000))
-    np.testing.assert_allclose(slope.mean(0), [5 / 36, -1 / 36, -1 / 36], atol=4 * slope.std(0).max() / np.sqrt(4000))
+SIZES = np.array([0.01, 0.1, 0.7, 3.0, 40.0, 3e3], np.float32)
+PAIRS = np.stack(np.meshgrid(SIZES, SIZES), -1).reshape(-1, 2)
 
 
-def test_samples_stay_inside_of_open_intervals_and_have_finite_log_probabilities():
-    for p in (
+def log_odds_slope(a, b, x, y):
+    """−∂F/∂a / f of the log-odds of Beta(a, b) in float64, from the tail in which less is lost."""
+    step = 1e-5 * a
+    lower = scipy.special.betainc(a + step, b, x) - scipy.special.betainc(a - step, b, x)
+    upper = scipy.special.betainc(b, a + step, y) - scipy.special.betainc(b, a - step, y)
+    density = np.exp(a * np.log(x) + b * np.log(y) - scipy.special.betaln(a, b))
+    return np.where(scipy.special.betainc(a, b, x) < 0.5, -lower, upper) / (2 * step) / density
+
+
+def test_gradients_of_beta_samples_are_those_of_the_inverse_distribution_function(quick):
+    a, b = np.repeat(PAIRS, 8, axis=0).T
+
+    def total(a, b, key):
+        log_x, log_y = dist.Beta(a, b)._logs(key, a.shape)
+        return dist.Beta(a, b).sample(seed=key).sum(), (log_x, log_y)
+
+    (da, db), (log_x, log_y) = quick(jax.grad(total, (0, 1), has_aux=True))(a, b, KEY)
+    da, db, log_x, log_y, a, b = (np.asarray(v, np.float64) for v in (da, db, log_x, log_y, a, b))
+    x, y = np.exp(log_x), np.exp(log_y)
+    inner = (x > 1e-30) & (y > 1e-7)  # of others the sample was rounded, or float32 has no digits
+    assert inner.mean() > 0.7
+    for slope, expected in (
+        (da, x * y * log_odds_slope(a, b, x, y)),
+        (db, -x * y * log_odds_slope(b, a, y, x)),
+    ):
+        np.testing.assert_allclose(slope[inner], expected[inner], rtol=2e-3, atol=1e-7)
+        assert np.isfinite(slope).all()
+
+
+def test_gradients_of_dirichlet_samples_are_those_of_marginals_with_the_others_in_proportion(quick):
+    α = jnp.tile(jnp.array([0.05, 0.8, 2.0, 30.0]), (24, 1))
+    draw = lambda α, key: dist.Dirichlet(α).sample(seed=key)
+
+    def both(α, key):
+        keys = jax.random.split(key, len(α))
+        return jax.vmap(draw)(α, keys), jax.vmap(jax.jacfwd(draw))(α, keys)
+
+    x, slopes = (np.asarray(v, np.float64) for v in quick(both)(α, KEY))
+    a = np.asarray(α[0], np.float64)
+    expected = x * (1 - x) * log_odds_slope(a, a.sum() - a, x, 1 - x)
+    inner = x > 1e-30
+    moving = np.diagonal(slopes, axis1=1, axis2=2)
+    np.testing.assert_allclose(moving[inner], expected[inner], rtol=2e-3)
+    others = -x[:, :, None] / (1 - x[:, None, :]) * moving[:, None, :]
+    apart = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(slopes[:, apart], others[:, apart], rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_of_dirichlet_samples_are_unbiased_and_of_two_those_of_beta(quick):
+    # E[log xᵢ] = ψ(αᵢ) − ψ(Σⱼ αⱼ), of which the slopes are known, and those of the estimate far from noise.
+    α = jnp.array([0.7, 2.0, 3.0])
+    f = lambda α, key: jnp.log(dist.Dirichlet(α).sample(seed=key))
+    jacobians = quick(jax.vmap(jax.jacfwd(f), (None, 0)))(α, jax.random.split(KEY, 3000))
+    expected = jnp.diag(jax.scipy.special.polygamma(1, α)) - jax.scipy.special.polygamma(1, α.sum())[None, None]
+    error = jacobians.std(0) / np.sqrt(3000)
+    assert (error < 0.02 * expected.max()).all()
+    np.testing.assert_array_less(np.abs(jacobians.mean(0) - expected), 4 * error + 1e-4)
+
+    z, pair = jnp.array([0.4, -1.3]), jnp.array([0.4, 1.7])
+    of_two = jax.jacfwd(lambda α: _beta._log_shares(z, α)[0])(pair)
+    log_x = lambda a, b: -jax.nn.softplus(-_beta._log_odds(z[0] - z[1], a, b))
+    np.testing.assert_allclose(of_two, jax.grad(log_x, (0, 1))(*pair), rtol=1e-5)
+
+
+def test_samples_stay_inside_of_open_intervals_and_have_finite_log_probabilities(quick):
+    families = (
         dist.Beta(0.01, 0.02), dist.Gamma(0.001, 1.0), dist.Dirichlet(jnp.full(3, 0.01)), dist.TanhNormal(0.0, jnp.exp(10.0)),  # noqa: E501
         dist.TanhNormal(jnp.bfloat16(0), jnp.bfloat16(30)), dist.LogNormal(0.0, 60.0),
-    ):  # fmt: skip
-        x, log_p = p.sample_and_log_prob(seed=KEY, sample_shape=500)
-        assert np.isfinite(log_p).all(), p
-        assert np.isfinite(p.log_prob(x)).all(), p
-        if isinstance(p, dist.TanhNormal):
-            assert (jnp.abs(x) < 1).all()
-    # On and beyond the border: of actions that come from elsewhere.
-    p = dist.TanhNormal(0.0, 1.0)
-    value, slope = jax.vmap(jax.value_and_grad(p.log_prob))(jnp.array([-1.0, 1.0]))
-    assert np.isfinite(value).all()
-    assert np.isfinite(slope).all()
-    assert p.log_prob(1.5) == -jnp.inf
-    q = dist.Transformed(dist.Normal(0.0, 1.0), jnp.tanh)
-    assert q.log_prob(1.0) == -jnp.inf  # not NaN
-    assert np.isfinite(q.sample_and_log_prob(seed=KEY, sample_shape=500)[1]).all()
+    )  # fmt: skip
+    tanh, q = dist.TanhNormal(0.0, 1.0), dist.Transformed(dist.Normal(0.0, 1.0), jnp.tanh)
+
+    @quick
+    def run(families, tanh, q, key):
+        both = [p.sample_and_log_prob(seed=key, sample_shape=500) for p in (*families, q)]
+        again = [p.log_prob(x) for p, (x, _) in zip(families, both, strict=False)]
+        # On and beyond the border: of actions that come from elsewhere.
+        edge = jax.vmap(jax.value_and_grad(tanh.log_prob))(jnp.array([-1.0, 1.0]))
+        return both, again, edge, tanh.log_prob(1.5), q.log_prob(1.0)
+
+    both, again, edge, beyond, transformed = run(families, tanh, q, KEY)
+    for i, finite in enumerate([log_p for _, log_p in both] + again + list(edge)):
+        assert np.isfinite(finite).all(), i
+    assert all((jnp.abs(both[i][0]) < 1).all() for i in (3, 4))
+    assert beyond == transformed == -jnp.inf  # not NaN

@@ -85,7 +85,7 @@ ROWS = {
     ),
     "Beta.log_cdf": (
         dist.Beta, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.betainc(float(a), float(b), 0, float(x), regularized=True))),  # noqa: E501
-        [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3)],
+        [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3), (1e-30, 0.01, 5), (0.4, 1e3, 500), (0.99, 0.5, 0.1)],  # noqa: E501
     ),
     "StudentT": (
         lambda df, *a: dist.StudentT(df, *a), "log_prob", lambda x, df, m, s: st.t.logpdf(x, df, m, s),
@@ -93,7 +93,19 @@ ROWS = {
     ),
     "StudentT.cdf": (
         lambda df, *a: dist.StudentT(df, *a), "cdf", lambda x, df, m, s: st.t.cdf(x, df, m, s),
-        [(-30.0, 3, 0, 1), (0, 5, 0, 1), (2, 1.5, 0, 1)],
+        [(-30.0, 3, 0, 1), (0, 5, 0, 1), (2, 1.5, 0, 1), (-1, 1e7, 0, 1)],
+    ),
+    "StudentT.log_cdf": (
+        lambda df, *a: dist.StudentT(df, *a), "log_cdf", lambda x, df, m, s: float(mpmath.log(mpmath.betainc(df / 2, 0.5, 0, df / (df + mpmath.mpf(x) ** 2), regularized=True) / 2)),  # noqa: E501
+        [(-1e25, 1.0, 0, 1), (-1e3, 30, 0, 1), (-40, 200, 0, 1)],
+    ),
+    "NegativeBinomial.log_cdf": (
+        lambda r, z: dist.NegativeBinomial(r, z), "log_cdf", lambda k, r, z: float(mpmath.log(mpmath.betainc(r, k + 1, 0, 1 / (1 + mpmath.exp(z)), regularized=True))),  # noqa: E501
+        [(3.0, 2.5, 0.5), (10, 300, 2), (0, 50, 1), (1000, 10, 4)],
+    ),
+    "NegativeBinomial.log_survival_function": (
+        lambda r, z: dist.NegativeBinomial(r, z), "log_survival_function", lambda k, r, z: float(mpmath.log(mpmath.betainc(k + 1, r, 0, 1 / (1 + mpmath.exp(-z)), regularized=True))),  # noqa: E501
+        [(300.0, 2.5, 0.5), (3, 2.5, -20), (1000, 10, 4)],
     ),
     "VonMises": (
         dist.VonMises, "log_prob", log_von_mises,
@@ -137,7 +149,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_numbers_are_right_in_tails(name):
+def test_numbers_are_right_in_tails(name, quick):
     make, method, reference, rows = ROWS[name]
     rows = np.asarray(rows, np.float32)
     with np.errstate(all="ignore"):
@@ -148,7 +160,7 @@ def test_numbers_are_right_in_tails(name):
         return y.sum(), y
 
     x, *parameters = jnp.asarray(rows.T)
-    gradient, got = jax.grad(total, has_aux=True)(x, *parameters)
+    gradient, got = quick(jax.grad(total, has_aux=True))(x, *parameters)
     np.testing.assert_allclose(got, expected, rtol=2e-5, atol=3e-6)
     assert np.isfinite(gradient).all()
 
@@ -187,30 +199,66 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_moments_and_entropies_are_those_of_scipy(name):
+def test_moments_and_entropies_are_those_of_scipy(name, quick):
     ours, theirs = MOMENTS[name]
     with np.errstate(all="ignore"):
-        mean, variance, entropy = theirs.mean(), theirs.var(), None if "Negative" in name else theirs.entropy()
-    np.testing.assert_allclose(ours.mean(), mean, rtol=2e-5)
-    np.testing.assert_allclose(ours.variance(), variance, rtol=5e-5)
-    if entropy is not None and np.isfinite(entropy):
-        np.testing.assert_allclose(ours.entropy(), entropy, rtol=2e-5, atol=1e-5)
+        mean, variance, entropy = theirs.mean(), theirs.var(), theirs.entropy()
+    got = quick(lambda p: (p.mean(), p.variance(), p.entropy()))(ours)
+    np.testing.assert_allclose(got[0], mean, rtol=2e-5)
+    np.testing.assert_allclose(got[1], variance, rtol=5e-5)
+    if np.isfinite(entropy):
+        np.testing.assert_allclose(got[2], entropy, rtol=2e-5, atol=1e-5)
 
 
-def test_squashed_gaussians_have_the_moments_of_an_integral():
-    for loc, scale in ((0.3, 0.8), (2.0, 0.1), (-1.0, 10.0), (0.0, 300.0)):
-        p = dist.TanhNormal(loc, scale, low=-1.0, high=3.0)
+def test_squashed_gaussians_have_the_moments_of_an_integral(quick):
+    rows = ((0.3, 0.8), (2.0, 0.1), (-1.0, 10.0), (0.0, 300.0))
+    p = dist.TanhNormal(*jnp.array(rows).T, low=-1.0, high=3.0)
+    moments = zip(*quick(lambda p: (p.mean(), p.variance(), p.entropy()))(p), strict=True)
+    for (loc, scale), got in zip(rows, moments, strict=True):
         u = np.linspace(loc - 10 * scale, loc + 10 * scale, 400_001)
         w = st.norm.pdf(u, loc, scale) * (u[1] - u[0])
         x = 1 + 2 * np.tanh(u)
         log_slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u)))) + np.log(2)
-        np.testing.assert_allclose(p.mean(), (w * x).sum(), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(p.variance(), (w * (x - (w * x).sum()) ** 2).sum(), rtol=1e-4)
-        np.testing.assert_allclose(p.entropy(), st.norm(loc, scale).entropy() + (w * log_slope).sum(), rtol=1e-4)
+        np.testing.assert_allclose(got[0], (w * x).sum(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(got[1], (w * (x - (w * x).sum()) ** 2).sum(), rtol=1e-4)
+        np.testing.assert_allclose(got[2], st.norm(loc, scale).entropy() + (w * log_slope).sum(), rtol=1e-4)
 
 
-def test_divergences_are_right_between_neighbours_and_at_extremes():
-    kl = lambda p, q: float(p.kl_divergence(q))
+def test_the_mode_of_a_squashed_gaussian_is_where_its_density_is_largest(quick):
+    rows = np.array(
+        [[0.0, 0.5], [0.01, 1.0], [0.3, 0.8], [-2.0, 0.01], [0.3, 3.0], [8.0, 1.0], [1.0, 1e20]], np.float32
+    )
+    mode = lambda m, s: dist.TanhNormal(m, s, -1.0, 3.0).mode()
+    got, slope = quick(jax.vmap(jax.value_and_grad(mode)))(*rows.T)
+    x = np.linspace(-1, 3, 400_001)[1:-1]
+    for value, (loc, scale) in zip(got, rows.astype(float), strict=True):
+        u = np.arctanh((x - 1) / 2)
+        log_p = -((u - loc) ** 2) / (2 * scale**2) - np.log1p(-(((x - 1) / 2) ** 2))
+        np.testing.assert_allclose(value, x[np.argmax(log_p)], atol=2e-3)
+    assert np.isfinite(slope).all()
+    step = (mode(0.301, 0.8) - mode(0.299, 0.8)) / 0.002
+    np.testing.assert_allclose(slope[2], step, rtol=1e-2)
+
+
+NEGATIVE_BINOMIALS = [
+    (r, p) for r in (1e-3, 0.7, 2.5, 1e3, 1e5) for p in (1e-4, 0.5, 0.999) if r < 1e4 or p < 0.9
+]  # fmt: skip
+
+
+def test_entropies_of_negative_binomials_are_those_of_the_sum(quick):
+    r, p = np.array(NEGATIVE_BINOMIALS, np.float32).T
+    entropy = lambda r, p: dist.NegativeBinomial(r, probs=p).entropy()
+    got, slopes = quick(jax.vmap(jax.value_and_grad(entropy, (0, 1))))(r, p)
+    for value, r_, p_ in zip(got, r.astype(float), p.astype(float), strict=True):
+        mean = r_ * p_ / (1 - p_)
+        k = np.arange(int(mean + 40 * np.sqrt(mean / (1 - p_)) - 60 / np.log(p_)) + 200.0)
+        log_p = np.maximum(st.nbinom.logpmf(k, r_, 1 - p_), -1e4)
+        np.testing.assert_allclose(value, -(np.exp(log_p) * log_p).sum(), rtol=1e-4)
+    assert all(np.isfinite(s).all() for s in slopes)
+
+
+def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
+    kl = lambda p, q: float(quick(lambda p, q: p.kl_divergence(q))(p, q))
     # Of the second order: ½ · Fisher information · ε².
     ε = 1e-4
     one = np.float32(1 + ε) - np.float32(1)
@@ -229,8 +277,7 @@ def test_divergences_are_right_between_neighbours_and_at_extremes():
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
 
 
-def test_discretised_logistics_neither_cancel_nor_underflow():
-    p = dist.DiscretizedLogisticMixture(jnp.zeros(1), jnp.array([0.0]), jnp.array([0.5]), low=0, high=255)
+def test_discretised_logistics_neither_cancel_nor_underflow(quick):
     k = np.array([0, 1, 5, 100, 250, 255])
     a, b = (mpmath.matrix((k - 0.5) / 0.5), mpmath.matrix((k + 0.5) / 0.5))
     σ = lambda x: 1 / (1 + mpmath.exp(-x))
@@ -238,10 +285,14 @@ def test_discretised_logistics_neither_cancel_nor_underflow():
     with mpmath.workdps(300):
         expected = [mpmath.log(σ(b[i]) - σ(a[i])) for i in range(len(k))]
         expected[0], expected[-1] = mpmath.log(σ(b[0])), mpmath.log(1 - σ(a[len(k) - 1]))
-    np.testing.assert_allclose(p.log_prob(k), np.array(expected, float), rtol=1e-5)
-    assert np.isfinite(
-        jax.grad(lambda m: dist.DiscretizedLogisticMixture(jnp.zeros(1), m, jnp.ones(1)).log_prob(200))(jnp.zeros(1))
-    ).all()
+
+    def total(m):
+        log_p = dist.DiscretizedLogisticMixture(jnp.zeros(1), m, jnp.array([0.5]), low=0, high=255).log_prob(k)
+        return log_p.sum(), log_p
+
+    slope, got = quick(jax.grad(total, has_aux=True))(jnp.zeros(1))
+    np.testing.assert_allclose(got, np.array(expected, float), rtol=1e-5)
+    assert np.isfinite(slope).all()
 
 
 def test_quantised_gaussians_are_right_far_out():
@@ -265,10 +316,18 @@ HALVES = {
 
 
 @pytest.mark.parametrize("name", HALVES)
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_sixteen_bits_are_computed_in_more(name, dtype):
+def test_sixteen_bits_are_computed_in_more(name, quick):
     make, x = HALVES[name]
-    half, full = (lambda v, t=t: jnp.asarray(v).astype(dtype).astype(t) for t in (dtype, "float32"))
-    got, expected = make(half).log_prob(half(x)), make(full).log_prob(full(x))
-    assert got.dtype == dtype
-    np.testing.assert_allclose(got.astype("float32"), expected, rtol=float(jnp.finfo(dtype).eps))
+    dtypes = ("bfloat16", "float16")
+
+    @quick
+    def run():
+        results = []
+        for dtype in dtypes:
+            half, full = (lambda v, t=t: jnp.asarray(v).astype(dtype).astype(t) for t in (dtype, "float32"))  # noqa: B023
+            results.append((make(half).log_prob(half(x)), make(full).log_prob(full(x))))
+        return results
+
+    for dtype, (got, expected) in zip(dtypes, run(), strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got.astype("float32"), expected, rtol=float(jnp.finfo(dtype).eps))

@@ -91,6 +91,13 @@ def test_a_wrong_custom_rule_is_caught():
     check_transforms(square, X, custom_rules=False)
 
 
+def test_what_a_rule_closes_over_is_a_constant():
+    factor = np.arange(1.0, 4.0, dtype=np.float32)
+    scaled = jax.custom_jvp(lambda x: jnp.asarray(factor) * x)
+    scaled.defjvp(lambda x, v: (scaled(*x), jnp.asarray(factor) * v[0]))
+    check_transforms(scaled, X)
+
+
 def test_a_rule_that_is_wrong_at_zero_alone_is_caught():
     @jax.custom_jvp
     def fn(x):

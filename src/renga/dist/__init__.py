@@ -1,6 +1,7 @@
 """Distributions and bijectors as pytrees of their parameters, and Monte Carlo estimators of gradients."""
 
 from renga.dist._affine import LowerUpperTriangularAffine, ScalarAffine, Shift, UnconstrainedAffine
+from renga.dist._beta import Beta, Dirichlet
 from renga.dist._bijector import Bijector, BijectorLike
 from renga.dist._chain import Block, Chain, Inverse
 from renga.dist._counts import Multinomial, NegativeBinomial, Poisson
@@ -17,7 +18,7 @@ from renga.dist._estimators import (
     pathwise_jacobians,
     score_function_jacobians,
 )
-from renga.dist._gamma import Beta, Dirichlet, Gamma
+from renga.dist._gamma import Gamma
 from renga.dist._hmm import HMM
 from renga.dist._independent import Independent, Joint
 from renga.dist._inversion import register_inverse

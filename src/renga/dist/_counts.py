@@ -1,12 +1,13 @@
 """Distributions of counts: Poisson, negative binomial, multinomial."""
 
+import math
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.special import betainc, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.cutting import times
@@ -16,6 +17,7 @@ from renga.dist._arrays import as_float, broadcast_shape, check_logits, check_sa
 from renga.dist._discrete import normalised
 from renga.dist._distribution import Distribution, register_kl
 from renga.dist._gamma import as_wide, log_gammainc, log_gammaincc
+from renga.dist._incomplete_beta import log_betainc_odds
 from renga.dist._special import (
     HALF_LOG_2PI,
     beta_log_density,
@@ -23,10 +25,13 @@ from renga.dist._special import (
     gammainc,
     gammaincc,
     inside,
+    integrate,
     relative,
     stirling_error,
     take_where,
 )
+
+_TERMS = 128  # of a sum, before it is an integral
 
 
 class Poisson(Distribution):
@@ -206,21 +211,47 @@ class NegativeBinomial(Distribution):
         return jax.random.poisson(k_poisson, jnp.exp(log_rate), shape).astype(self.dtype)
 
     def _log_prob(self, value):
-        k, r = as_float(value), self._total_count
+        k = as_float(value)
         support = (k >= 0) & (k == jnp.floor(k)) & (k < jnp.inf)
-        k = take_where(support, k, 0.0)
-        p, q = self._pair()
+        return inside(k, support, self._log_density(take_where(support, k, 0.0)))
+
+    def _log_density(self, k):
+        """Log p(k), also between the integers."""
+        r, (p, q) = self._total_count, self._pair()
+        log_q = -jax.nn.softplus(self._logits) if self._probs is None else jnp.log1p(-self._probs)
         # The density of Beta(k + 1, r) at p, times (1 − p) / (k + r).
-        log = beta_log_density(p, q, k + 1.0, r) + jnp.log(q) - jnp.log(k + r)
-        return inside(as_float(value), support, log)
+        return jnp.where(k == 0, r * log_q, beta_log_density(p, q, k + 1.0, r) + log_q - jnp.log(k + r))
 
-    def _cdf(self, value):
+    def _log_cdf(self, value):
         k = jnp.floor(as_float(value))
-        return jnp.where(k >= 0, betainc(self._total_count, jnp.maximum(k, 0.0) + 1.0, self._pair()[1]), 0.0)
+        log = log_betainc_odds(self._total_count, jnp.maximum(k, 0.0) + 1.0, -self._odds())
+        return jnp.where(k >= 0, log, -jnp.inf)
 
-    def _survival_function(self, value):
+    def _log_survival_function(self, value):
         k = jnp.floor(as_float(value))
-        return jnp.where(k >= 0, betainc(jnp.maximum(k, 0.0) + 1.0, self._total_count, self._pair()[0]), 1.0)
+        log = log_betainc_odds(jnp.maximum(k, 0.0) + 1.0, self._total_count, self._odds())
+        return jnp.where(k >= 0, log, 0.0)
+
+    def _entropy(self):
+        r, (p, _) = self._total_count, self._pair()
+        r, p = jnp.broadcast_arrays(r, p)
+        log_mean = jnp.broadcast_to(jnp.log(r) + self._odds(), r.shape)
+        of_each = self._with(**{name: x[None] for name, (x, _) in self._parameters().items()})
+
+        def surprise(k):
+            log_p = of_each._log_density(k)
+            return -times(jnp.exp(log_p), log_p)
+
+        # The first terms one by one, the others as an integral over u = log(k / mean), whose density is about that of
+        # the logarithm of a gamma variable of shape rp.
+        terms = jnp.arange(_TERMS, dtype=r.dtype).reshape((-1,) + (1,) * r.ndim)
+        width = jnp.sqrt(60.0 / (r * p)) + 30.0 / (r * p)
+        start = math.log(_TERMS - 0.5) - log_mean
+        low = jnp.maximum(start, -width)
+        high = jnp.maximum(low, jnp.log1p(width))
+        middle = jnp.clip(-3.0, low, high)
+        density = lambda u: (lambda k: k * surprise(k))(jnp.exp(u + log_mean[None]))
+        return surprise(terms).sum(0) + integrate(density, low, middle) + integrate(density, middle, high)
 
     def _mean(self):
         return self._total_count * jnp.exp(self._odds())

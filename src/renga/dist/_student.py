@@ -5,20 +5,40 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, betaln, digamma
+from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import Distribution
 from renga.dist._gamma import as_wide
+from renga.dist._incomplete_beta import log_betainc_odds, log_odds_slope
 from renga.dist._special import HALF_LOG_2PI, stirling_error
+
+
+@jax.custom_jvp
+def _noise(t, df):
+    """A standard sample, with its slope in ν at a fixed probability."""
+    return t
+
+
+@_noise.defjvp
+def _noise_jvp(primals, tangents):
+    t, ν = _noise(*primals), primals[1]
+    # t²/ν are the odds of a Beta(½, ν/2) sample.
+    size = jnp.where(t == 0, 1.0, jnp.abs(t))
+    odds = 2.0 * jnp.log(size) - jnp.log(ν)
+    h = 0.5 * ν
+    slope = 0.5 * t * (1.0 / ν - 0.5 * log_odds_slope(h, jnp.full_like(h, 0.5), -odds))
+    return t, slope * tangents[1]
 
 
 class StudentT(Distribution):
     """A batch of Student's t distributions.
 
         log p(x) = log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log(νπ) − log σ − (ν + 1)/2 · log(1 + z²/ν),   z = (x − μ) / σ
+
+    Samples are differentiable in all parameters, in ν as the inverse distribution function at a fixed probability.
 
     Args:
       df: degrees of freedom ν > 0.
@@ -68,7 +88,7 @@ class StudentT(Distribution):
 
     def _sample(self, key, shape):
         df = as_wide(self._df)
-        noise = jax.random.t(key, df, shape, df.dtype)
+        noise = _noise(jax.random.t(key, jax.lax.stop_gradient(df), shape, df.dtype), df)
         return (self._loc + self._scale * noise).astype(self.dtype)
 
     def _log_prob(self, value):
@@ -89,25 +109,29 @@ class StudentT(Distribution):
         h = 0.5 * self._df
         return h * jnp.log1p(0.5 / h) - 0.5 + stirling_error(h + 0.5) - stirling_error(h) - HALF_LOG_2PI
 
-    def _tail(self, z):
-        """P(t > z) for z ≥ 0; a series near 0, where the incomplete beta function has no slope."""
+    def _log_tail(self, z):
+        """Log P(t > z) for z > 0: half of I(ν/2, ½) at ν / (ν + z²)."""
         ν = self._df
-        square = z / ν * z
-        near = square * jnp.maximum(ν, 1.0) < 1e-3
-        y = jnp.where(near, 0.0, square)
-        far = 0.5 * betainc(0.5 * ν, jnp.full_like(ν, 0.5), jnp.where(near, 0.5, 1.0 / (1.0 + y)))
-        n = jnp.where(near, square, 0.0) * (ν + 1.0)
-        polynomial = 1.0 - n / 6.0 + n * n * (ν + 3.0) / (ν + 1.0) / 40.0
-        series = jnp.where(near, z, 0.0) * jnp.exp(self._norm()) * polynomial
-        return jnp.where(near, 0.5 - series, far)
+        tail = log_betainc_odds(0.5 * ν, jnp.full_like(ν, 0.5), jnp.log(ν) - 2.0 * jnp.log(z))
+        return tail - math.log(2.0)
 
-    def _cdf(self, value):
+    def _centre(self, z):
+        """P(0 < t < z) for z ≥ 0 near 0, where the incomplete beta function has no slope: a series."""
+        ν = self._df
+        n = z / ν * z * (ν + 1.0)
+        return z * jnp.exp(self._norm()) * (1.0 - n / 6.0 + n * n * (ν + 3.0) / (ν + 1.0) / 40.0)
+
+    def _log_cdf(self, value):
         z = (value - self._loc) / self._scale
-        tail = self._tail(jnp.abs(z))
-        return jnp.where(z < 0, tail, 1.0 - tail)
+        size = jnp.abs(z)
+        near = size / self._df * size * jnp.maximum(self._df, 1.0) < 1e-3
+        centre = self._centre(jnp.where(near, size, 0.0))
+        far = self._log_tail(jnp.where(near, 1.0, size))
+        below = jnp.where(z < 0, far, jnp.log1p(-jnp.exp(far)))
+        return jnp.where(near, jnp.log(0.5 + jnp.where(z < 0, -centre, centre)), below)
 
-    def _survival_function(self, value):
-        return self._with(_loc=-self._loc)._cdf(-value)
+    def _log_survival_function(self, value):
+        return self._with(_loc=-self._loc)._log_cdf(-value)
 
     def _entropy(self):
         h = 0.5 * self._df

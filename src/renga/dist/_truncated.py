@@ -352,6 +352,22 @@ class TanhNormal(Distribution):
     def _median(self):
         return self._low + self._half() * (1.0 + jnp.tanh(self._loc))
 
+    def _mode(self):
+        # The density of x is largest at the largest solution of u = |μ| + 2σ² tanh u, by Newton's method from above.
+        scale = jnp.minimum(self._scale, 100.0)  # from where on x is at the border
+        size, twice = jnp.abs(self._loc), 2.0 * scale * scale
+        residual = lambda u, size, twice: size + twice * jnp.tanh(u) - u
+        slope = lambda u, twice: jnp.minimum(twice / jnp.cosh(jnp.minimum(u, 40.0)) ** 2 - 1.0, -1e-6)
+        fixed = lax.stop_gradient((size, twice))
+
+        def improve(_, u):
+            return jnp.maximum(u - residual(u, *fixed) / slope(u, fixed[1]), fixed[0])
+
+        start = vary_like(sum(fixed), fixed)
+        u = lax.fori_loop(0, 40, improve, start)
+        u = u - residual(u, size, twice) / lax.stop_gradient(slope(u, twice))  # one step, with its gradient
+        return self._squash(jnp.where(self._loc < 0, -u, u))
+
     def _variance(self):
         p = self._broadcast()
         mean, rest = p._moments()

@@ -61,7 +61,9 @@ def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
     closed = closed_inside(eqn)[0]
     primal = jax.jit(jax.extend.core.jaxpr_as_fun(closed))
     kind = eqn.primitive.name.removesuffix("_call")
-    where = [i for i, x in enumerate(inputs) if is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()]
+    finite = lambda x: is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()
+    # What the function closes over comes first, and is a constant to its rule.
+    where = [i for i, x in enumerate(inputs) if i >= eqn.params.get("num_consts", 0) and finite(x)]
     if not where:
         return None
     inputs = [jnp.asarray(x) for x in inputs]
