@@ -1,6 +1,7 @@
 """The two forms of a search give the same trees; one table says which runs where, and what that rests on."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from renga.search._kernel import one_kernel
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 # What JAX calls the platform of a record, and the table's names for it.
-NAMES = {"cpu": ("cpu",), "gpu": ("cuda", "rocm"), "tpu": ("tpu",)}
+NAMES = {"cpu": ("cpu",), "gpu": ("cuda",), "tpu": ("tpu",)}
 
 
 def test_both_forms_give_the_same_trees():
@@ -41,6 +42,26 @@ def test_both_forms_give_the_same_trees():
     assert marks == [True, False]
     for a, b in zip(*map(jax.tree.leaves, trees), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_no_simulation_copies_whole_trees():
+    B, A, num = 8, 300, 2
+
+    def step(params, rng_key, action, state):
+        zeros = jnp.zeros(B)
+        logits = jnp.cos(jnp.outer(state, jnp.arange(A, dtype=jnp.float32)))
+        return search.RecurrentFnOutput(reward=zeros, discount=zeros, prior_logits=logits, value=zeros), state + action
+
+    def run(key):
+        root = search.RootFnOutput(
+            prior_logits=jnp.zeros((B, A)), value=jnp.zeros(B), embedding=jnp.zeros(B, jnp.int32)
+        )
+        return search.gumbel_muzero_policy((), key, root, step, num).search_tree
+
+    text = jax.jit(run).lower(jax.random.key(0)).compile().as_text()
+    kernels = [part for part in text.split("\n\n") if not part.lstrip().startswith("ENTRY")]
+    array = rf"= \S*\[{B},{num + 1},{A}\]\S* copy\("
+    assert not [line for part in kernels for line in part.splitlines() if re.search(array, line)]
 
 
 def form_of(platform, form=None):

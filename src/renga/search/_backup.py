@@ -15,6 +15,9 @@ from renga.search._rules import numbers_by_tree
 from renga.search._tiles import WIDTH, choose_tile, pays_off
 from renga.search._tree import ROOT_INDEX, Tree
 
+# XLA from JAX 0.11 on may read a row from the array as it was before a write to it, and then copies the whole array.
+NEEDS_BARRIER = jax.__version_info__ >= (0, 11)
+
 
 class Leaves(NamedTuple):
     """One new leaf of each tree.
@@ -120,6 +123,8 @@ def _by_tree(rules: Any, all_written: bool, tree: Tree, choices: Any, leaves: Le
                 children_visits=write(tree.children_visits, count, b, node, action),
                 children_values=write(tree.children_values, path.child_value, b, node, action),
             )
+            if NEEDS_BARRIER and rules is not None and not tiled:
+                tree = tree.replace(children_visits=lax.optimization_barrier(tree.children_visits))
             choices, waiting = path.choices, path.waiting
             if rules is not None:
                 choices, waiting = choose(tree, choices, waiting, node, path.visits + 1, mean, at)
