@@ -110,3 +110,27 @@ def test_conversions_there_and_back():
 
 def nx_edges(graph):
     return sorted(graph.edges())
+
+
+def test_the_first_attention_is_the_general_one_with_its_logits():
+    heads = lambda v: jnp.stack([v, jnp.sin(v)], 1)
+    a, b = (lambda q: q.sum(-1, keepdims=True)), (lambda q: q[..., :1])
+    general = G.GAT(heads, lambda s, r, e: jax.nn.leaky_relu(a(s) + b(r), 0.2), lambda x: x.reshape(4, -1))
+    np.testing.assert_allclose(G.GATv1(heads, a, b)(PATH).nodes, general(PATH).nodes, rtol=1e-6)
+
+
+def test_a_matrix_of_counts_becomes_as_many_edges(unchecked):
+    graph = G.sparse_matrix_to_graphs_tuple(
+        np.array([0, 1, 2]), np.array([1, 1, 0]), np.array([2, 0, 1]), np.array([4])
+    )
+    assert (graph.senders.tolist(), graph.receivers.tolist()) == ([0, 0, 2], [1, 1, 0])
+    assert (graph.n_node.tolist(), graph.n_edge.tolist()) == ([4], [3])
+    assert G.sparse_matrix_to_graphs_tuple([], [], [], np.array([3])).n_edge.tolist() == [0]
+    for arguments, message in (
+        (([0], [1], [0.5], np.array([2])), "values must be counts of edges, integers >= 0"),
+        (([0], [1, 0], [1], np.array([2])), "senders, receivers and values must have one shape"),
+        (([0], [2], [1], np.array([2])), r"receivers must be in \[0, 2\)"),
+        (([0], [1], [1], np.array([2.0])), "n_node must be one integer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            G.sparse_matrix_to_graphs_tuple(*arguments)

@@ -4,10 +4,18 @@
 layers, and are functions from a graph to a graph.
 """
 
-from renga.graph import typed
+from renga.graph import experimental, typed
 from renga.graph._batch import batch, batch_np, unbatch, unbatch_np
 from renga.graph._checks import check_graph
-from renga.graph._convert import from_edge_index, from_networkx, from_scipy, to_edge_index, to_networkx, to_scipy
+from renga.graph._convert import (
+    from_edge_index,
+    from_networkx,
+    from_scipy,
+    sparse_matrix_to_graphs_tuple,
+    to_edge_index,
+    to_networkx,
+    to_scipy,
+)
 from renga.graph._convolutions import GAT, GraphConvolution, get_fully_connected_graph
 from renga.graph._dynamic import bucket_batch, dynamically_batch
 from renga.graph._extremes import (
@@ -18,7 +26,7 @@ from renga.graph._extremes import (
     segment_min_or_constant,
     segment_softmax,
 )
-from renga.graph._layers import EGNN, GCN, GIN, MPNN, PNA, SAGE, GATv2, GraphTransformer
+from renga.graph._layers import EGNN, GCN, GIN, MPNN, PNA, SAGE, GATv1, GATv2, GraphTransformer
 from renga.graph._networks import (
     DeepSets,
     GraphMapFeatures,
@@ -84,6 +92,7 @@ __all__ = [
     "GATAttentionLogitFn",
     "GATAttentionQueryFn",
     "GATNodeUpdateFn",
+    "GATv1",
     "GATv2",
     "GNUpdateEdgeFn",
     "GNUpdateGlobalFn",
@@ -105,6 +114,7 @@ __all__ = [
     "check_graph",
     "concatenated_args",
     "dynamically_batch",
+    "experimental",
     "from_edge_index",
     "from_networkx",
     "from_scipy",
@@ -126,6 +136,7 @@ __all__ = [
     "segment_softmax",
     "segment_sum",
     "segment_variance",
+    "sparse_matrix_to_graphs_tuple",
     "to_edge_index",
     "to_networkx",
     "to_scipy",

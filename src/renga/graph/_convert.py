@@ -184,3 +184,39 @@ def to_scipy(graph: GraphsTuple) -> Any:
         raise ValueError(f"to_scipy: graph.edges must have shape [E] or [E, 1], got {weights.shape}")
     n = int(np.sum(graph.n_node))
     return scipy.sparse.csr_array((weights.ravel(), (senders, receivers)), shape=(n, n))
+
+
+def sparse_matrix_to_graphs_tuple(senders: Any, receivers: Any, values: Any, n_node: Any) -> GraphsTuple:
+    """Makes a graph from a sparse matrix of counts in coordinates: entry (i, j) is so many edges from i to j.
+
+    `from_scipy` makes one edge of each entry, with its value as the feature.
+
+    Args:
+      senders: rows, integers `[K]`.
+      receivers: columns, integers `[K]`.
+      values: how many edges each entry stands for, integers `[K]`.
+      n_node: the number of nodes, `[1]`.
+
+    Returns:
+      One graph, in NumPy arrays, without features.
+
+    Raises:
+      ValueError: if shapes differ, counts are no integers >= 0, or an edge points outside.
+
+    Example:
+      >>> sparse_matrix_to_graphs_tuple([0, 1], [1, 0], [2, 1], np.array([2])).senders
+      array([0, 0, 1], dtype=int32)
+    """
+    name = "sparse_matrix_to_graphs_tuple"
+    row, column, times, count = (np.asarray(x) for x in (senders, receivers, values, n_node))
+    if row.ndim != 1 or not row.shape == column.shape == times.shape:
+        raise ValueError(
+            f"{name}: senders, receivers and values must have one shape [K], got {row.shape}, {column.shape} and "
+            f"{times.shape}"
+        )
+    if times.size and (times.dtype.kind not in "iub" or times.min() < 0):
+        raise ValueError(f"{name}: values must be counts of edges, integers >= 0, got {times}; see from_scipy")
+    if count.size != 1 or count.dtype.kind not in "iu":
+        raise ValueError(f"{name}: n_node must be one integer, got {n_node!r}")
+    times = times.astype(np.int64)
+    return from_edge_index(np.stack([row.repeat(times), column.repeat(times)]), int(count.ravel()[0]))

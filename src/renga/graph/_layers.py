@@ -45,6 +45,45 @@ def GCN(update_node_fn: Update) -> Network:  # noqa: N802
     return GraphConvolution(update_node_fn, add_self_edges=True)
 
 
+def GATv1(  # noqa: N802
+    query_fn: Update, sender_logit_fn: Update, receiver_logit_fn: Update, node_update_fn: Update | None = None
+) -> Network:
+    """Graph attention in its first form, whose two halves of a logit are taken once for each node.
+
+        qᵢ = W vᵢ,   aₖ = softmax over {k : rₖ = i} of leaky_relu(aₛ q_{sₖ} + aᵣ qᵢ),   v'ᵢ = φ(Σ aₖ q_{sₖ})
+
+    `GAT` is the same with any function of both ends and the edge for the logit.
+
+    Args:
+      query_fn: W, from nodes to `[N, F]`, or `[N, heads, F]`.
+      sender_logit_fn: aₛ, from queries to `[N, 1]`, or `[N, heads, 1]`.
+      receiver_logit_fn: aᵣ, to the same shape.
+      node_update_fn: φ; heads concatenated if None.
+
+    Returns:
+      A function from a graph to a graph.
+
+    Example:
+      >>> graph = GraphsTuple(jnp.array([[1.0], [3.0]]), None, jnp.array([1, 1]), jnp.array([0, 1]), None,
+      ...                     jnp.array([2]), jnp.array([2]))
+      >>> GATv1(lambda v: v, lambda q: 0 * q, lambda q: 0 * q)(graph).nodes.ravel()
+      Array([0., 2.], dtype=float32)
+
+    References:
+      Veličković et al., "Graph attention networks", 2018, eq. 1-6.
+    """
+
+    def apply(graph: GraphsTuple) -> GraphsTuple:
+        n, _ = check_edges("GATv1", graph)
+        q = query_fn(graph.nodes)
+        logits = take(sender_logit_fn(q), graph.senders) + take(receiver_logit_fn(q), graph.receivers)
+        nodes = attend(take(q, graph.senders), jax.nn.leaky_relu(logits, 0.2), graph.receivers, n)
+        nodes = node_update_fn(nodes) if node_update_fn is not None else nodes.reshape(n, -1)
+        return graph._replace(nodes=nodes)
+
+    return apply
+
+
 def GATv2(  # noqa: N802
     sender_fn: Update, receiver_fn: Update, attention_logit_fn: Update, node_update_fn: Update | None = None
 ) -> Network:

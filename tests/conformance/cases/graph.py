@@ -63,6 +63,7 @@ CASES = {
     "GAT": _network(lambda: graph.GAT(jnp.tanh, lambda s, r, e: e)),
     "GraphConvolution": _network(lambda: graph.GraphConvolution(jnp.tanh, add_self_edges=True)),
     "GCN": _network(lambda: graph.GCN(jnp.tanh)),
+    "GATv1": _network(lambda: graph.GATv1(jnp.tanh, jnp.sin, jnp.cos)),
     "GATv2": _network(lambda: graph.GATv2(jnp.tanh, jnp.sin, jnp.cos)),
     "GIN": _network(lambda: graph.GIN(jnp.tanh, 0.5)),
     "SAGE": _network(lambda: graph.SAGE(_join, normalize=True)),
@@ -118,7 +119,16 @@ _TYPE = "a type for annotations"
 EXEMPT = {
     "GraphsTuple": "a tuple of arrays; every case holds one",
     **dict.fromkeys(
-        ("from_edge_index", "from_networkx", "from_scipy", "to_edge_index", "to_networkx", "to_scipy"), _HOST
+        (
+            "from_edge_index",
+            "from_networkx",
+            "from_scipy",
+            "sparse_matrix_to_graphs_tuple",
+            "to_edge_index",
+            "to_networkx",
+            "to_scipy",
+        ),
+        _HOST,
     ),
     "batch_np": _HOST,
     "bucket_batch": _HOST,
@@ -163,3 +173,19 @@ EXEMPT |= {
     f"typed.{name}": "a tuple of arrays; every typed case holds one"
     for name in ("Context", "EdgeSet", "EdgeSetKey", "EdgesIndices", "NodeSet", "TypedGraph")
 }
+
+
+_SHARDED = "experimental.sharded_graphnet."
+_MAPPED = "needs a mapped axis of its own; tests/graph tries it under jit, grad, vmap and shard_map"
+EXEMPT |= {
+    _SHARDED + "ShardedEdgesGraphsTuple": "a tuple of arrays",
+    _SHARDED + "graphs_tuple_to_broadcasted_sharded_graphs_tuple": _HOST,
+    **dict.fromkeys(
+        (
+            _SHARDED + "ShardedEdgesGraphNetwork", _SHARDED + "broadcasted_sharded_graphs_tuple_to_graphs_tuple",
+            _SHARDED + "on_mesh", _SHARDED + "sharded_segment_sum",
+        ),
+        _MAPPED,
+    ),
+    **{_SHARDED + name: _TYPE for name in graph.experimental.sharded_graphnet.__all__ if name.endswith("Fn")},
+}  # fmt: skip
