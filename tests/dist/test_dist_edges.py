@@ -48,6 +48,24 @@ def test_divergences_of_gaussians_hold_at_the_ends_of_float32():
     np.testing.assert_allclose(diag.kl_divergence(other), 2 * 50.157, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "family", [dist.Normal, dist.Laplace, dist.Logistic, dist.Gumbel, lambda m, s: dist.StudentT(3.0, m, s)]
+)
+def test_gradients_hold_at_the_ends_of_float32(family, quick):
+    # log p(x; μ, σ) = g((x − μ)/σ) − log σ: the derivatives are those at σ = 1, over σ.
+    slopes = quick(jax.vmap(jax.grad(lambda m, s, x: family(m, s).log_prob(x), (0, 1)), (None, 0, 0)))
+    scale = jnp.array([1.0, 1e-30, 1e30])
+    for slope in slopes(0.0, scale, 0.5 * scale):
+        np.testing.assert_allclose(np.asarray(slope, float) * np.asarray(scale, float), np.full(3, slope[0]), rtol=1e-4)
+
+
+def test_an_event_that_is_impossible_has_no_weight():
+    p, q = (dist.Categorical(probs=jnp.array(p)) for p in ([0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.5, 0.0]))
+    ratios = lambda p: dist.importance_sampling_ratios(p, q, jnp.arange(4))
+    np.testing.assert_allclose(ratios(p), [2.0, 0.0, 1.0, 0.0])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(lambda p: ratios(p).sum())(p)))
+
+
 def test_parameters_out_of_range_are_refused():
     for call, word in (
         (lambda: dist.Normal(0.0, 0.0), "scale"), (lambda: dist.Normal(0.0, -1.0), "scale"),

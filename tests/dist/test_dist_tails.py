@@ -85,7 +85,7 @@ ROWS = {
     ),
     "Beta.log_cdf": (
         dist.Beta, "log_cdf", lambda x, a, b: float(mpmath.log(mpmath.betainc(float(a), float(b), 0, float(x), regularized=True))),  # noqa: E501
-        [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3), (1e-30, 0.01, 5), (0.4, 1e3, 500), (0.99, 0.5, 0.1)],  # noqa: E501
+        [(1e-6, 10.0, 2), (1e-3, 20, 1), (0.3, 2, 3), (0.9, 2, 3), (1e-30, 0.01, 5), (0.4, 1e3, 500), (0.99, 0.5, 0.1)],
     ),
     "StudentT": (
         lambda df, *a: dist.StudentT(df, *a), "log_prob", lambda x, df, m, s: st.t.logpdf(x, df, m, s),

@@ -10,7 +10,7 @@ from renga._core.ranges import known
 from renga.dist._arrays import as_float, broadcast_shape, to_rank
 from renga.dist._bijector import Bijector, Formula, same_arrays
 from renga.dist._chain import Block, Chain
-from renga.dist._linear import TriangularLinear, check_square
+from renga.dist._linear import TriangularLinear, check_square, log_abs_det
 
 
 class ScalarAffine(Formula):
@@ -266,7 +266,7 @@ class UnconstrainedAffine(Formula):
     def _log_det(self, x):
         check_vector(self, x)
         batch = jnp.broadcast_shapes(x.shape[:-1], self._matrix.shape[:-2], self._bias.shape[:-1])
-        return jnp.broadcast_to(jnp.linalg.slogdet(self._matrix)[1], batch)
+        return jnp.broadcast_to(log_abs_det(self._matrix), batch)
 
     def same_as(self, other: Bijector) -> bool:
         """Returns whether the other is known to be the same affine map."""

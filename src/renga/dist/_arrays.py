@@ -1,5 +1,6 @@
 """Arrays of parameters and values: floats, ranks that fit, sixteen bits."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,17 +10,31 @@ from jaxtyping import Array, ArrayLike
 
 from renga._core.ranges import check_range
 
+_HALVES = frozenset(map(jnp.dtype, (jnp.bfloat16, jnp.float16)))
+
+
+@functools.cache
+def is_floating(dtype: Any) -> bool:
+    """Whether a dtype is one of floats; remembered, because NumPy and JAX take their time."""
+    return jnp.issubdtype(dtype, jnp.floating)
+
 
 def as_float(x: ArrayLike) -> Array:
     """Returns x as an array of a floating dtype; integers become the default float."""
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return x if is_floating(x.dtype) else x.astype(jnp.result_type(float))
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape; quick where they are all the same, but for scalars."""
+    given = {shape for shape in shapes if shape}
+    return jnp.broadcast_shapes(*given) if len(given) > 1 else (*given, ())[0]
 
 
 def broadcast_shape(function: str, **arguments: Any) -> tuple[int, ...]:
     """Returns the common shape, or says which arguments do not broadcast."""
     try:
-        return jnp.broadcast_shapes(*(np.shape(x) for x in arguments.values()))
+        return broadcast_shapes(*(np.shape(x) for x in arguments.values()))
     except ValueError:
         shapes = " and ".join(f"{name} {np.shape(x)}" for name, x in arguments.items())
         raise ValueError(f"{function}: shapes must broadcast, got {shapes}") from None
@@ -54,7 +69,7 @@ def add(x: Any, y: Any) -> Array:
 
 def is_half(x: Any) -> bool:
     """Whether x is an array of 16-bit floats."""
-    return hasattr(x, "dtype") and x.dtype in (jnp.bfloat16, jnp.float16)
+    return getattr(x, "dtype", None) in _HALVES
 
 
 def widen(tree: Any) -> Any:
@@ -62,9 +77,17 @@ def widen(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(jnp.float32) if is_half(x) else x, tree)
 
 
+def _leaves(tree: Any) -> Any:
+    """The leaves of a tree; those of an array or a family quickly."""
+    if isinstance(tree, jax.Array):
+        return (tree,)
+    parameters = getattr(tree, "_parameters", dict)()
+    return [x for x, _ in parameters.values()] if parameters else jax.tree.leaves(tree)
+
+
 def narrow_dtype(*trees: Any) -> Any:
     """The 16-bit dtype that arithmetic of these arrays results in, or None if it is another."""
-    leaves = [x for x in jax.tree.leaves(trees) if hasattr(x, "dtype")]
+    leaves = [x for tree in trees for x in _leaves(tree) if hasattr(x, "dtype")]
     if not any(map(is_half, leaves)):
         return None
     dtype = jnp.result_type(*(x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)))

@@ -78,10 +78,10 @@ class Poisson(Distribution):
     def _log_prob(self, value):
         k = as_float(value)
         support = (k >= 0) & (k == jnp.floor(k)) & (k < jnp.inf)
-        # The density of Gamma(k + 1, 1) at λ.
-        sure = self._rate == 0
+        # The density of Gamma(k + 1, 1) at λ; exactly −λ for none.
+        sure, none = self._rate == 0, k == 0
         log = gamma_log_density(take_where(~sure, self._rate, 1.0), take_where(support, k, 0.0) + 1.0)
-        return inside(k, support, jnp.where(sure, jnp.where(k == 0, 0.0, -jnp.inf), log))
+        return inside(k, support, jnp.where(none, -self._rate, jnp.where(sure, -jnp.inf, log)))
 
     def _next(self, value):
         k = jnp.floor(as_float(value))
@@ -388,11 +388,12 @@ class Multinomial(Distribution):
         if most is not None:
             top = int(most.max(initial=0))
             ks = jnp.arange(2, max(top, 1) + 1, dtype=p.dtype)
-            return of_counts + lax.scan(lambda sum_, k: (sum_ + term(k), None), jnp.zeros_like(of_counts), ks)[0]
+            sum_ = lax.scan(lambda sum_, k: (sum_ + term(k), None), jnp.zeros_like(of_counts), ks)[0]
+            return jnp.maximum(of_counts + sum_, 0.0)  # but for rounding it is not negative
         start = vary_like(jnp.zeros_like(of_counts), of_counts)
         top = jnp.max(self._total_count, initial=0)
         body = lambda k, sum_: sum_ + term(k.astype(p.dtype))
-        return of_counts + lax.fori_loop(2, top + 1, body, start)
+        return jnp.maximum(of_counts + lax.fori_loop(2, top + 1, body, start), 0.0)
 
     def _mean(self):
         return self._total_count[..., None] * self._p()

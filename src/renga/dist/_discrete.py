@@ -13,6 +13,13 @@ from renga.dist._arrays import align, as_float, broadcast_shape, check_logits, c
 from renga.dist._distribution import Distribution, register_kl
 
 
+def log_or_impossible(p: Array, less_1: Array | None = None) -> Array:
+    """Log p, or log(1 + less_1), and −∞ without a slope at 0: a loss that leaves the event out multiplies by 0."""
+    none = p == 0
+    log = jnp.log(jnp.where(none, 1.0, p)) if less_1 is None else jnp.log1p(jnp.where(none, 0.0, less_1))
+    return jnp.where(none, -jnp.inf, log)
+
+
 class Bernoulli(Distribution):
     """A batch of coins.
 
@@ -81,7 +88,10 @@ class Bernoulli(Distribution):
         if self._probs is None:
             log_0, log_1 = jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(p)
             return jnp.where(needs_0, log_0, 0.0), jnp.where(needs_1, log_1, 0.0)
-        return jnp.log1p(-jnp.where(needs_0, p, 0.0)), jnp.log(jnp.where(needs_1, p, 1.0))
+        return (
+            log_or_impossible(1.0 - jnp.where(needs_0, p, 0.0), -jnp.where(needs_0, p, 0.0)),
+            log_or_impossible(jnp.where(needs_1, p, 1.0)),
+        )
 
     def _log_prob(self, value):
         """X log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
@@ -258,7 +268,7 @@ class Categorical(Distribution):
 
     def _log_prob(self, value):
         if self._probs is not None:  # the logarithm of what is selected: that of another 0 has no finite gradient
-            return jnp.log(self._select(self._probs, value, 0.0))
+            return log_or_impossible(self._select(self._probs, value, 0.0))
         return self._select(self._logits, value, -jnp.inf)
 
     def _prob(self, value):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from renga.dist._arrays import narrow_dtype, narrowed, to_rank, widen
+from renga.dist._arrays import broadcast_shapes, is_floating, narrow_dtype, narrowed, to_rank, widen
 from renga.dist._pytree import Value
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,6 +68,8 @@ def _divergence(p: type, q: type) -> Callable[..., Array] | None:
 
 
 def _shape_of(sample_shape: Any, name: str) -> tuple[int, ...]:
+    if isinstance(sample_shape, tuple) and not sample_shape:
+        return ()
     shape = (sample_shape,) if np.ndim(sample_shape) == 0 else tuple(sample_shape)
     try:
         shape = tuple(size.__index__() for size in shape)
@@ -147,7 +149,7 @@ class Distribution(Value):
         """Shape of a batch of independent distributions."""
         if self._params:
             shapes = ((np.shape(x), ndims) for x, ndims in self._parameters().values())
-            return jnp.broadcast_shapes(*(shape[: len(shape) - ndims] for shape, ndims in shapes))
+            return broadcast_shapes(*(shape[: len(shape) - ndims] for shape, ndims in shapes))
         sample = self._abstract_sample()
         sample = jax.tree.leaves(sample)[0]
         events = jax.tree.leaves(self.event_shape, is_leaf=lambda x: isinstance(x, tuple))
@@ -244,7 +246,11 @@ class Distribution(Value):
           [[0, 1], [0, 1], [0, 1]]
         """
         shape = _shape_of(sample_shape, self.name)
-        x = self._sample_n(key_of(seed, f"{self.name}.sample"), math.prod(shape))
+        key = key_of(seed, f"{self.name}.sample")
+        if type(self)._sample_n is Distribution._sample_n:  # at once in the shape that is asked for
+            shape = shape + self.batch_shape
+            return self._aligned(len(shape))._sample(key, shape)
+        x = self._sample_n(key, math.prod(shape))
         return jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), x)
 
     def sample_and_log_prob(
@@ -264,8 +270,13 @@ class Distribution(Value):
 
     def _evaluate(self, method: str, value: Any) -> Array:
         """Calls a method on arrays that fit, in 32 bits at least, and returns what it returns in the dtype of all."""
-        value = jnp.asarray(value)
-        if self._params and not jnp.issubdtype(value.dtype, jnp.inexact) and jnp.issubdtype(self.dtype, jnp.floating):
+        value = value if isinstance(value, jax.Array) else jnp.asarray(value)
+        if (
+            self._params
+            and not is_floating(value.dtype)
+            and not jnp.issubdtype(value.dtype, jnp.inexact)
+            and jnp.issubdtype(self.dtype, jnp.floating)
+        ):
             value = value.astype(self.dtype)
         batch, event = self.batch_shape, self.event_shape
         ndims = len(event)
@@ -275,7 +286,7 @@ class Distribution(Value):
             )
         own = value.shape[: value.ndim - ndims]
         try:
-            jnp.broadcast_shapes(own, batch)
+            broadcast_shapes(own, batch)
         except ValueError:
             raise ValueError(
                 f"{self.name}.{method}: value must have a shape that broadcasts with the batch shape {batch}"
@@ -292,7 +303,8 @@ class Distribution(Value):
         dtype = narrow_dtype(self)
         p = self if dtype is None else widen(self)
         result = narrowed(getattr(p._aligned(len(batch)), f"_{method}")(), dtype)
-        return jnp.broadcast_to(result, batch + (self.event_shape if event else ()))
+        shape = batch + (self.event_shape if event else ())
+        return result if result.shape == shape else jnp.broadcast_to(result, shape)
 
     def _missing(self, method: str) -> NotImplementedError:
         return NotImplementedError(f"{self.name}: {method} is not known for this distribution")
@@ -451,7 +463,7 @@ class Distribution(Value):
             )
         p, q = self, other_dist
         try:
-            rank = len(jnp.broadcast_shapes(p.batch_shape, q.batch_shape))
+            rank = len(broadcast_shapes(p.batch_shape, q.batch_shape))
         except ValueError:
             raise ValueError(
                 f"{self.name}.kl_divergence: batch shapes must broadcast, got {p.batch_shape} and {q.batch_shape}"

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.lax.linalg import triangular_solve
 from jaxtyping import Array, ArrayLike, Num
 
@@ -140,6 +141,18 @@ def check_square(function: str, matrix: ArrayLike, name: str = "matrix") -> Arra
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(f"{function}: {name} must have shape [..., D, D], got {shape}")
     return as_float(matrix)
+
+
+def log_abs_det(matrix: Array) -> Array:
+    """Log |det A|, of rows that are scaled to 1 first: products of large or small entries leave the range of floats.
+
+    Example:
+      >>> log_abs_det(1e30 * jnp.eye(3)).round(3)  # 90 log 10
+      Array(207.23299, dtype=float32)
+    """
+    size = lax.stop_gradient(jnp.abs(matrix).max(-1, keepdims=True))
+    size = jnp.where((size > 0) & (size < jnp.inf), size, 1.0)
+    return jnp.linalg.slogdet(matrix / size)[1] + jnp.log(size[..., 0]).sum(-1)
 
 
 def solve_triangular(matrix: Array, y: Array, lower: bool) -> Array:
@@ -308,4 +321,4 @@ class DiagPlusLowRankLinear(Linear):
         return self._full_log_det(x, self._own_log_det())
 
     def _own_log_det(self):
-        return jnp.log(jnp.abs(self._diag)).sum(-1) + jnp.linalg.slogdet(self._capacitance()[1])[1]
+        return jnp.log(jnp.abs(self._diag)).sum(-1) + log_abs_det(self._capacitance()[1])

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Num
 from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import Distribution, register_kl
-from renga.dist._special import excess, log1mexp
+from renga.dist._special import excess, log1mexp, standardise
 
 _EULER = float(np.euler_gamma)
 _ZETA_LESS_1 = (0.644934067, 0.202056903, 0.082323234, 0.036927755, 0.017343062, 0.008349277, 0.004077356, 0.002008393)
@@ -41,7 +41,7 @@ class _LocationScale(Distribution):
         return jnp.broadcast_to(self._scale, self.batch_shape)
 
     def _standardise(self, value):
-        return (value - self._loc) / self._scale
+        return standardise(value, self._loc, self._scale)
 
     def _mean(self):
         return self._loc
@@ -228,7 +228,7 @@ class Gumbel(_LocationScale):
 @register_kl(Gumbel, Gumbel)
 def _kl_gumbel(p, q):
     t = jnp.log(p._scale) - jnp.log(q._scale)
-    shift, ε = (q._loc - p._loc) / q._scale, jnp.expm1(t)
+    shift, ε = standardise(q._loc, p._loc, q._scale), jnp.expm1(t)
     # log Γ(2 + ε) = (1 − γ) ε + Σₖ (−1)ᵏ (ζ(k) − 1) εᵏ / k, of which the rest alone does not cancel.
     near = jnp.abs(ε) < 0.3
     small, far = jnp.where(near, ε, 0.0), jnp.where(near, 0.0, ε)

@@ -18,7 +18,7 @@ def _checked(function, num_samples, *distributions):
 
 
 def importance_sampling_ratios(target_dist: DistributionLike, sampling_dist: DistributionLike, event: Any) -> Array:
-    """Returns p(x) / q(x), the weight of a sample x ~ q in an expectation over p.
+    """Returns p(x) / q(x), the weight of a sample x ~ q in an expectation over p; 0 where p(x) is.
 
     Args:
       target_dist: p.
@@ -38,7 +38,8 @@ def importance_sampling_ratios(target_dist: DistributionLike, sampling_dist: Dis
     """
     p, q = as_distribution(target_dist), as_distribution(sampling_dist)
     log_p, log_q = align(p.log_prob(event), q.log_prob(event))
-    return jnp.exp(log_p - log_q)
+    impossible = log_p == -jnp.inf
+    return jnp.where(impossible, 0.0, jnp.exp(log_p - jnp.where(impossible, 0.0, log_q)))
 
 
 def mc_estimate_kl(

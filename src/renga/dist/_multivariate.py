@@ -16,9 +16,9 @@ from renga.dist._distribution import Distribution, register_kl
 from renga.dist._independent import Independent
 from renga.dist._lambda import as_bijector
 from renga.dist._linear import DiagLinear, DiagPlusLowRankLinear, Linear, TriangularLinear, check_square
-from renga.dist._normal import Normal
+from renga.dist._normal import Normal, gaussian_divergence
 from renga.dist._pytree import unchecked
-from renga.dist._special import HALF_LOG_2PI, excess
+from renga.dist._special import HALF_LOG_2PI
 from renga.dist._transformed import Transformed
 
 
@@ -213,9 +213,7 @@ def _kl_multivariate(p, q):
     rank = len(jnp.broadcast_shapes(p.batch_shape, q.batch_shape))
     if type(p) is type(q) is MultivariateNormalDiag:
         loc, scale, other, other_scale = (to_rank(x, rank + 1) for x in (p._loc, p._scale_diag, q._loc, q._scale_diag))
-        # Not through squares of σ, which leave the range of floats early.
-        d = jnp.log(scale) - jnp.log(other_scale)
-        return 0.5 * (excess(2.0 * d) + ((loc - other) / other_scale) ** 2).sum(-1)
+        return gaussian_divergence(loc, scale, other, other_scale).sum(-1)
     size = p.event_shape[-1]
     shift = to_rank(p._loc, rank + 1) - to_rank(q._loc, rank + 1)
     matrix = to_rank(p._matrix(), rank + 2)

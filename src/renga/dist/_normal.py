@@ -1,5 +1,6 @@
 """Gaussians over numbers, and what is made of them by exp."""
 
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -11,7 +12,30 @@ from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import Distribution, register_kl
 from renga.dist._pytree import unchecked
-from renga.dist._special import HALF_LOG_2PI, excess, inside, positive, take_where
+from renga.dist._special import HALF_LOG_2PI, excess, inside, positive, standardise, take_where
+
+# Each formula is one compiled program where there is no `jit` around it.
+
+
+@partial(jax.jit, inline=True, static_argnums=(3, 4))
+def _draw(key, loc, scale, shape, dtype):
+    return loc + scale * jax.random.normal(key, shape, dtype)
+
+
+@partial(jax.jit, inline=True)
+def _log_density(value, loc, scale, log_scale=None):
+    z = standardise(value, loc, scale)
+    return -0.5 * (z * z) - ((jnp.log(scale) if log_scale is None else log_scale) + HALF_LOG_2PI)
+
+
+@partial(jax.jit, inline=True)
+def gaussian_divergence(
+    loc: Array, scale: Array, other: Array, other_scale: Array, log: Array | None = None, other_log: Array | None = None
+) -> Array:
+    """KL(N(μ, σ²) ‖ N(ν, τ²)), not through squares of σ, which leave the range of floats early."""
+    log = jnp.log(scale) if log is None else log
+    d = log - (jnp.log(other_scale) if other_log is None else other_log)
+    return 0.5 * (excess(2.0 * d) + standardise(loc, other, other_scale) ** 2)
 
 
 class Normal(Distribution):
@@ -56,17 +80,19 @@ class Normal(Distribution):
         return jnp.broadcast_to(self._scale, self.batch_shape)
 
     def _sample(self, key, shape):
-        return self._loc + self._scale * jax.random.normal(key, shape, self.dtype)
+        return _draw(key, self._loc, self._scale, shape, self.dtype)
 
     def _standardise(self, value):
-        return (value - self._loc) / self._scale
+        return standardise(value, self._loc, self._scale)
+
+    def _given_log_scale(self) -> Array | None:
+        """Log σ where it is a parameter; else the formulas take the logarithm themselves."""
 
     def _log_scale_(self):
         return jnp.log(self._scale)
 
     def _log_prob(self, value):
-        z = self._standardise(value)
-        return -0.5 * (z * z) - (self._log_scale_() + HALF_LOG_2PI)
+        return _log_density(value, self._loc, self._scale, self._given_log_scale())
 
     def _cdf(self, value):
         return ndtr(self._standardise(value))
@@ -81,7 +107,7 @@ class Normal(Distribution):
         return log_ndtr(-self._standardise(value))
 
     def _entropy(self):
-        return 0.5 + HALF_LOG_2PI + self._log_scale_()
+        return (0.5 + HALF_LOG_2PI) + self._log_scale_()
 
     def _mean(self):
         return self._loc
@@ -129,6 +155,9 @@ class LogStddevNormal(Normal):
         bounds = {} if max_scale is None else {"max_scale": self._max_scale}
         broadcast_shape("LogStddevNormal", loc=self._loc, log_scale=self._log_scale, **bounds)
 
+    def _given_log_scale(self):
+        return self._log_scale_()
+
     def _log_scale_(self):
         if self._max_scale is None:
             return self._log_scale
@@ -147,9 +176,7 @@ class LogStddevNormal(Normal):
 
 @register_kl(Normal, Normal)
 def _kl_normal(p, q):
-    # Not through squares of σ, which leave the range of floats early.
-    d = p._log_scale_() - q._log_scale_()
-    return 0.5 * (excess(2.0 * d) + ((p._loc - q._loc) / q._scale) ** 2)
+    return gaussian_divergence(p._loc, p._scale, q._loc, q._scale, p._given_log_scale(), q._given_log_scale())
 
 
 class LogNormal(Distribution):

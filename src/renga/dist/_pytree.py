@@ -61,30 +61,37 @@ class Value:
         super().__init_subclass__(**kwargs)
 
         def flatten_with_keys(self):
+            if cls.tree_flatten is not Value.tree_flatten:  # a class of a user's that divides itself
+                children, fixed = self.tree_flatten()
+                return tuple((jax.tree_util.SequenceKey(i), child) for i, child in enumerate(children)), fixed
             children, fixed = _divide(self)
             return tuple((jax.tree_util.GetAttrKey(name.lstrip("_")), child) for name, child in children), fixed
 
-        def flatten(self):
-            children, fixed = _divide(self)
-            return tuple(child for _, child in children), fixed
+        unflatten = lambda fixed, children: cls.tree_unflatten(fixed, children)
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, lambda self: self.tree_flatten())
 
-        def unflatten(fixed, children):
-            self, children = object.__new__(cls), iter(children)
-            attributes: dict[str, Any] = {}
-            for name, kind, payload in fixed:
-                if kind == "tree":
-                    attributes[name] = next(children)
-                elif kind == "fixed":
-                    attributes[name] = payload
-                else:
-                    structure, arrays = kind
-                    leaves, rest = iter(next(children)), iter(payload)
-                    attributes[name] = structure.unflatten([next(leaves if is_array else rest) for is_array in arrays])
-            attributes[_KINDS] = {name: kind for name, kind, _ in fixed}
-            vars(self).update(attributes)
-            return self
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Any]:
+        """Returns the children and what is fixed, as `jax.tree_util.register_pytree_node_class` asks for."""
+        children, fixed = _divide(self)
+        return tuple(child for _, child in children), fixed
 
-        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    @classmethod
+    def tree_unflatten(cls, aux_data: Any, children: Any) -> Any:
+        """Returns the value that was divided into these parts."""
+        self, children = object.__new__(cls), iter(children)
+        attributes: dict[str, Any] = {}
+        for name, kind, payload in aux_data:
+            if kind == "tree":
+                attributes[name] = next(children)
+            elif kind == "fixed":
+                attributes[name] = payload
+            else:
+                structure, arrays = kind
+                leaves, rest = iter(next(children)), iter(payload)
+                attributes[name] = structure.unflatten([next(leaves if is_array else rest) for is_array in arrays])
+        attributes[_KINDS] = {name: kind for name, kind, _ in aux_data}
+        vars(self).update(attributes)
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         vars(self).get(_KINDS, {}).pop(name, None)

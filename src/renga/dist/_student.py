@@ -13,7 +13,7 @@ from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import Distribution
 from renga.dist._gamma import as_wide
 from renga.dist._incomplete_beta import log_betainc_odds, log_odds_slope
-from renga.dist._special import HALF_LOG_2PI, stirling_error
+from renga.dist._special import HALF_LOG_2PI, standardise, stirling_error
 
 
 @jax.custom_jvp
@@ -92,7 +92,7 @@ class StudentT(Distribution):
         return (self._loc + self._scale * noise).astype(self.dtype)
 
     def _log_prob(self, value):
-        z = jnp.abs((value - self._loc) / self._scale)
+        z = jnp.abs(standardise(value, self._loc, self._scale))
         far = z > 1e6  # where a square could overflow
         near = jnp.where(far, 0.0, z)
         distant = jnp.where(far, z, 1.0)
@@ -122,7 +122,7 @@ class StudentT(Distribution):
         return z * jnp.exp(self._norm()) * (1.0 - n / 6.0 + n * n * (ν + 3.0) / (ν + 1.0) / 40.0)
 
     def _log_cdf(self, value):
-        z = (value - self._loc) / self._scale
+        z = standardise(value, self._loc, self._scale)
         size = jnp.abs(z)
         near = size / self._df * size * jnp.maximum(self._df, 1.0) < 1e-3
         centre = self._centre(jnp.where(near, size, 0.0))
