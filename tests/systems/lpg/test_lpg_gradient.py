@@ -93,12 +93,9 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
     ("rule", "optimiser", "stops"),
     [
         ("gru", "sgd", (True, True)),
-        ("gru", "sgd", (True, False)),
-        ("gru", "sgd", (False, True)),
-        ("gru", "sgd", (False, False)),
-        ("lstm", "clipped sgd", (True, True)),
-        ("ta", "adam", (True, True)),
-        ("gru", "rmsprop", (True, True)),
+        ("lstm", "clipped sgd", (True, False)),
+        ("ta", "adam", (False, True)),
+        ("gru", "rmsprop", (False, False)),
     ],
 )
 def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stops, x64):
@@ -108,7 +105,8 @@ def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stop
         rule, optimiser, through_policy=stops[0], through_predictions=stops[1], **weights
     )
     key = jax.random.key(7)
-    _, history = jit(lambda eta: objective(setup, eta, agent, key, None))(eta)
+    unstopped = jit(lambda eta: objective(setup, eta, agent, key, None))
+    _, history = unstopped(eta)
     written_out = jit(lambda eta: objective(setup, eta, agent, key, history)[0])
     expected = central_differences(written_out, eta, direction)
     for remat in (False, True) if stops == (True, True) else (False,):
@@ -117,12 +115,6 @@ def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stop
         assert jnp.allclose(value, written_out(eta), rtol=1e-12)
         got = optim.tree.vdot(grads, direction)
         assert abs(got - expected) < 1e-6 * abs(expected), (remat, got, expected)
-
-
-def test_what_is_stopped_makes_a_difference(x64):
-    grads = []
-    for stops in ((True, True), (False, False)):
-        setup, agent, eta, _ = problem(through_policy=stops[0], through_predictions=stops[1])
-        grads.append(jit(jax.grad(lpg.outer_loss, argnums=1, has_aux=True))(setup, eta, agent, jax.random.key(7))[0])
-    difference = optim.global_norm(jax.tree.map(jnp.subtract, *grads))
-    assert difference > 1e-3 * optim.global_norm(grads[0])
+    if stops == (False, False):  # what is stopped makes a difference
+        whole = central_differences(lambda eta: unstopped(eta)[0], eta, direction)
+        assert abs(whole - expected) > 1e-3 * abs(whole)
