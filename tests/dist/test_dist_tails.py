@@ -257,6 +257,26 @@ def test_entropies_of_negative_binomials_are_those_of_the_sum(quick):
     assert all(np.isfinite(s).all() for s in slopes)
 
 
+def test_divergences_without_a_closed_form_are_those_of_integrals_and_sums(quick):
+    ends = np.array([[-1.0, 2.0], [5.0, np.inf], [-np.inf, -4.0], [-np.inf, np.inf]], np.float32).T
+    p, q = dist.TruncatedNormal(0.0, 1.0, *ends), dist.TruncatedNormal(0.5, 1.5, *ends)
+    kl, median = quick(lambda p, q: (p.kl_divergence(q), p.median()))(p, q)
+    for low, high, got, middle in zip(*ends.astype(float), kl, median, strict=True):
+        f, g = st.truncnorm(low, high), st.truncnorm((low - 0.5) / 1.5, (high - 0.5) / 1.5, 0.5, 1.5)
+        x = np.linspace(*f.ppf([1e-12, 1 - 1e-12]), 100_001)
+        np.testing.assert_allclose(got, np.trapezoid(f.pdf(x) * (f.logpdf(x) - g.logpdf(x)), x), rtol=1e-4)
+        np.testing.assert_allclose(middle, f.median(), rtol=1e-5)
+    assert p.kl_divergence(dist.TruncatedNormal(0.0, 1.0, 0.0, jnp.inf))[0] == jnp.inf
+
+    rows = np.array([[2.5, 0.4, 3.0, 0.6], [0.1, 0.9, 0.1, 0.5], [100, 0.99, 90, 0.991], [3, 0.5, 3, 0.5]], np.float32)
+    pair = lambda r, p, s, q: (dist.NegativeBinomial(r, probs=p), dist.NegativeBinomial(s, probs=q))
+    kl = quick(lambda p, q: p.kl_divergence(q))(*pair(*rows.T))
+    k = np.arange(100_000.0)
+    for (r, a, s, b), got in zip(rows.astype(float), kl, strict=True):
+        log_p, log_q = (np.maximum(st.nbinom.logpmf(k, n, 1 - x), -1e4) for n, x in ((r, a), (s, b)))
+        np.testing.assert_allclose(got, (np.exp(log_p) * (log_p - log_q)).sum(), rtol=2e-4, atol=1e-7)
+
+
 def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
     kl = lambda p, q: float(quick(lambda p, q: p.kl_divergence(q))(p, q))
     # Of the second order: ½ · Fisher information · ε².

@@ -232,16 +232,12 @@ class NegativeBinomial(Distribution):
         log = log_betainc_odds(jnp.maximum(k, 0.0) + 1.0, self._total_count, self._odds())
         return jnp.where(k >= 0, log, 0.0)
 
-    def _entropy(self):
+    def _expected(self, function):
+        """E[f(k)], of an f that is smooth between the integers too and takes an axis of them more."""
         r, (p, _) = self._total_count, self._pair()
         r, p = jnp.broadcast_arrays(r, p)
         log_mean = jnp.broadcast_to(jnp.log(r) + self._odds(), r.shape)
-        of_each = self._with(**{name: x[None] for name, (x, _) in self._parameters().items()})
-
-        def surprise(k):
-            log_p = of_each._log_density(k)
-            return -times(jnp.exp(log_p), log_p)
-
+        term = lambda k: times(jnp.exp(_expanded(self)._log_density(k)), function(k))
         # The first terms one by one, the others as an integral over u = log(k / mean), whose density is about that of
         # the logarithm of a gamma variable of shape rp.
         terms = jnp.arange(_TERMS, dtype=r.dtype).reshape((-1,) + (1,) * r.ndim)
@@ -250,8 +246,11 @@ class NegativeBinomial(Distribution):
         low = jnp.maximum(start, -width)
         high = jnp.maximum(low, jnp.log1p(width))
         middle = jnp.clip(-3.0, low, high)
-        density = lambda u: (lambda k: k * surprise(k))(jnp.exp(u + log_mean[None]))
-        return surprise(terms).sum(0) + integrate(density, low, middle) + integrate(density, middle, high)
+        density = lambda u: (lambda k: k * term(k))(jnp.exp(u + log_mean[None]))
+        return term(terms).sum(0) + integrate(density, low, middle) + integrate(density, middle, high)
+
+    def _entropy(self):
+        return self._expected(lambda k: -_expanded(self)._log_density(k))
 
     def _mean(self):
         return self._total_count * jnp.exp(self._odds())
@@ -261,6 +260,18 @@ class NegativeBinomial(Distribution):
 
     def _variance(self):
         return self._mean() / self._pair()[1]
+
+
+def _expanded(p):
+    """The distribution with a first axis more."""
+    return p._with(**{name: x[None] for name, (x, _) in p._parameters().items()})
+
+
+@register_kl(NegativeBinomial, NegativeBinomial)
+def _kl_negative_binomial(p, q):
+    shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
+    p = p._with(_total_count=jnp.broadcast_to(p._total_count, shape))
+    return p._expected(lambda k: _expanded(p)._log_density(k) - _expanded(q)._log_density(k))
 
 
 class Multinomial(Distribution):

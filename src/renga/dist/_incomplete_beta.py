@@ -68,7 +68,8 @@ def _integrate(s, p, q, weight):
     reach, bend = jax.lax.stop_gradient((reach, bend))
     shape = (-1,) + (1,) * s.ndim
     nodes, weights = (jnp.asarray(x, s.dtype).reshape(shape) for x in (0.5 * (1.0 + _NODES), 0.5 * _WEIGHTS))
-    whole, (p, q, s) = 0.0, (x[None] for x in (p, q, s))
+    whole = jnp.zeros_like(s)
+    p, q, s = (x[None] for x in (p, q, s))
     for start, length in ((jnp.zeros_like(bend), bend), (bend, reach - bend)):
         e = start[None] + length[None] * nodes
         rise, fall = _log_ratios(s, e)

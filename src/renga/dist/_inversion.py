@@ -1,5 +1,6 @@
 """Inverses of functions of one array, read from their programs."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Literal
 from jax.scipy.special import erfinv
 
 Rule = Callable[..., Any]
+
+
+def _core() -> Any:
+    """`jax.extend.core`, imported when it is used, because that takes a while."""
+    return importlib.import_module("jax.extend.core")
+
+
+def _is_literal(atom: Any) -> bool:
+    return isinstance(atom, _core().Literal)
+
 
 # Inverses of an operation of one number.
 _UNARY: dict[str, Rule] = {
@@ -81,7 +91,7 @@ def _inner(eqn) -> tuple[Any, list[Any]] | None:
     """The program that an operation calls, and its constants."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         program = eqn.params.get(name)
-        if isinstance(program, ClosedJaxpr):
+        if isinstance(program, _core().ClosedJaxpr):
             return program.jaxpr, list(program.consts)
         if hasattr(program, "eqns"):
             return program, []
@@ -99,7 +109,7 @@ def _results(eqn, values):
         return results if eqn.primitive.multiple_results else [results]
     program, constants = _inner(eqn)  # pyrefly: ignore[not-iterable]
     known = dict(zip([*program.constvars, *program.invars], [*constants, *values], strict=True))
-    read = lambda atom: atom.val if isinstance(atom, Literal) else known[atom]
+    read = lambda atom: atom.val if _is_literal(atom) else known[atom]
     for inner in program.eqns:
         known.update(zip(inner.outvars, _results(inner, list(map(read, inner.invars))), strict=True))
     return list(map(read, program.outvars))
@@ -111,8 +121,8 @@ def _invert(program, constants, inputs, place, outputs):
     depends = {program.invars[place]}
     known.update(zip(program.constvars, constants, strict=True))
     known.update((var, value) for i, (var, value) in enumerate(zip(program.invars, inputs, strict=True)) if i != place)
-    read = lambda atom: atom.val if isinstance(atom, Literal) else known[atom]
-    is_dependent = lambda atom: not isinstance(atom, Literal) and atom in depends
+    read = lambda atom: atom.val if _is_literal(atom) else known[atom]
+    is_dependent = lambda atom: not _is_literal(atom) and atom in depends
 
     todo, uses = [], {}
     for eqn in program.eqns:
@@ -209,7 +219,7 @@ def is_affine(function: Callable[..., Any]) -> bool:
 def _all_affine(program, dependent_inputs) -> bool:
     depends = {var for var, flag in zip(program.invars, dependent_inputs, strict=True) if flag}
     for eqn in program.eqns:
-        flags = [not isinstance(atom, Literal) and atom in depends for atom in eqn.invars]
+        flags = [not _is_literal(atom) and atom in depends for atom in eqn.invars]
         if not any(flags):
             continue
         name = eqn.primitive.name

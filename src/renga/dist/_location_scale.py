@@ -1,53 +1,21 @@
 """Laplace, logistic and Gumbel distributions."""
 
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
-from jaxtyping import Array, ArrayLike, Num
 
-from renga._core.ranges import check_range
-from renga.dist._arrays import as_float, broadcast_shape
-from renga.dist._distribution import Distribution, register_kl
+from renga.dist._distribution import register_kl
+from renga.dist._parameters import LocationScale
 from renga.dist._special import excess, log1mexp, standardise
 
 _EULER = float(np.euler_gamma)
 _ZETA_LESS_1 = (0.644934067, 0.202056903, 0.082323234, 0.036927755, 0.017343062, 0.008349277, 0.004077356, 0.002008393)
 
 
-class _LocationScale(Distribution):
-    """What distributions of z = (x − μ) / s share."""
-
-    _loc: Array
-    _scale: Array
-    _params: ClassVar = {"_loc": 0, "_scale": 0}
-
-    def __init__(self, loc: Num[ArrayLike, "..."], scale: Num[ArrayLike, "..."]) -> None:
-        self._loc, self._scale = as_float(loc), as_float(scale)
-        check_range(self.name, above=0, scale=self._scale)
-        broadcast_shape(self.name, loc=self._loc, scale=self._scale)
-
-    @property
-    def loc(self) -> Array:
-        """Locations μ."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Scales s."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
-
-    def _standardise(self, value):
-        return standardise(value, self._loc, self._scale)
-
-    def _mean(self):
-        return self._loc
-
-
-class Laplace(_LocationScale):
+class Laplace(LocationScale):
     """A batch of Laplace distributions.
 
         log p(x) = −|x − μ| / s − log 2s
@@ -114,7 +82,7 @@ def _kl_laplace(p, q):
     return excess(t) + jnp.exp(t) * excess(-d / p._scale)
 
 
-class Logistic(_LocationScale):
+class Logistic(LocationScale):
     """A batch of logistic distributions.
 
         log p(x) = −z − 2 log(1 + e⁻ᶻ) − log s,   z = (x − μ) / s
@@ -166,7 +134,7 @@ class Logistic(_LocationScale):
         return math.pi / math.sqrt(3.0) * self._scale
 
 
-class Gumbel(_LocationScale):
+class Gumbel(LocationScale):
     """A batch of Gumbel distributions, those of maxima.
 
         log p(x) = −z − e⁻ᶻ − log s,   z = (x − μ) / s

@@ -10,7 +10,8 @@ from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape
-from renga.dist._distribution import Distribution, register_kl
+from renga.dist._distribution import register_kl
+from renga.dist._parameters import LocationScale
 from renga.dist._pytree import unchecked
 from renga.dist._special import HALF_LOG_2PI, excess, inside, positive, standardise, take_where
 
@@ -38,7 +39,7 @@ def gaussian_divergence(
     return 0.5 * (excess(2.0 * d) + standardise(loc, other, other_scale) ** 2)
 
 
-class Normal(Distribution):
+class Normal(LocationScale):
     """A batch of univariate Gaussians.
 
         log p(x) = −½ ((x − μ) / σ)² − log σ − ½ log 2π
@@ -60,30 +61,8 @@ class Normal(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 1.46.
     """
 
-    _loc: Array
-    _scale: Array
-    _params: ClassVar = {"_loc": 0, "_scale": 0}
-
-    def __init__(self, loc: Num[ArrayLike, "..."], scale: Num[ArrayLike, "..."]) -> None:
-        self._loc, self._scale = as_float(loc), as_float(scale)
-        check_range(self.name, above=0, scale=self._scale)
-        broadcast_shape(self.name, loc=self._loc, scale=self._scale)
-
-    @property
-    def loc(self) -> Array:
-        """Means μ."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Standard deviations σ."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
-
     def _sample(self, key, shape):
         return _draw(key, self._loc, self._scale, shape, self.dtype)
-
-    def _standardise(self, value):
-        return standardise(value, self._loc, self._scale)
 
     def _given_log_scale(self) -> Array | None:
         """Log σ where it is a parameter; else the formulas take the logarithm themselves."""
@@ -109,10 +88,11 @@ class Normal(Distribution):
     def _entropy(self):
         return (0.5 + HALF_LOG_2PI) + self._log_scale_()
 
-    def _mean(self):
+    def _median(self):
         return self._loc
 
-    _median = _mode = _mean
+    def _mode(self):
+        return self._loc
 
     def _stddev(self):
         return self._scale
@@ -179,7 +159,7 @@ def _kl_normal(p, q):
     return gaussian_divergence(p._loc, p._scale, q._loc, q._scale, p._given_log_scale(), q._given_log_scale())
 
 
-class LogNormal(Distribution):
+class LogNormal(LocationScale):
     """A batch of exponentials of Gaussians: log x ~ N(μ, σ²), x > 0.
 
         log p(x) = −½ ((log x − μ) / σ)² − log σ − ½ log 2π − log x
@@ -198,25 +178,6 @@ class LogNormal(Distribution):
     References:
       Johnson, Kotz & Balakrishnan, "Continuous Univariate Distributions", vol. 1, 1994, chapter 14.
     """
-
-    _loc: Array
-    _scale: Array
-    _params: ClassVar = {"_loc": 0, "_scale": 0}
-
-    def __init__(self, loc: Num[ArrayLike, "..."], scale: Num[ArrayLike, "..."]) -> None:
-        self._loc, self._scale = as_float(loc), as_float(scale)
-        check_range("LogNormal", above=0, scale=self._scale)
-        broadcast_shape("LogNormal", loc=self._loc, scale=self._scale)
-
-    @property
-    def loc(self) -> Array:
-        """Means μ of log x."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Standard deviations σ of log x."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
 
     @property
     def _log(self):

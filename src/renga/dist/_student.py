@@ -10,10 +10,10 @@ from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape
-from renga.dist._distribution import Distribution
 from renga.dist._gamma import as_wide
 from renga.dist._incomplete_beta import log_betainc_odds, log_odds_slope
-from renga.dist._special import HALF_LOG_2PI, standardise, stirling_error
+from renga.dist._parameters import LocationScale
+from renga.dist._special import HALF_LOG_2PI, stirling_error
 
 
 @jax.custom_jvp
@@ -33,7 +33,7 @@ def _noise_jvp(primals, tangents):
     return t, slope * tangents[1]
 
 
-class StudentT(Distribution):
+class StudentT(LocationScale):
     """A batch of Student's t distributions.
 
         log p(x) = log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log(νπ) − log σ − (ν + 1)/2 · log(1 + z²/ν),   z = (x − μ) / σ
@@ -57,8 +57,6 @@ class StudentT(Distribution):
     """
 
     _df: Array
-    _loc: Array
-    _scale: Array
     _params: ClassVar = {"_df": 0, "_loc": 0, "_scale": 0}
 
     def __init__(
@@ -76,23 +74,13 @@ class StudentT(Distribution):
         """Degrees of freedom ν."""
         return jnp.broadcast_to(self._df, self.batch_shape)
 
-    @property
-    def loc(self) -> Array:
-        """Locations μ."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Scales σ."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
-
     def _sample(self, key, shape):
         df = as_wide(self._df)
         noise = _noise(jax.random.t(key, jax.lax.stop_gradient(df), shape, df.dtype), df)
         return (self._loc + self._scale * noise).astype(self.dtype)
 
     def _log_prob(self, value):
-        z = jnp.abs(standardise(value, self._loc, self._scale))
+        z = jnp.abs(self._standardise(value))
         far = z > 1e6  # where a square could overflow
         near = jnp.where(far, 0.0, z)
         distant = jnp.where(far, z, 1.0)
@@ -122,7 +110,7 @@ class StudentT(Distribution):
         return z * jnp.exp(self._norm()) * (1.0 - n / 6.0 + n * n * (ν + 3.0) / (ν + 1.0) / 40.0)
 
     def _log_cdf(self, value):
-        z = standardise(value, self._loc, self._scale)
+        z = self._standardise(value)
         size = jnp.abs(z)
         near = size / self._df * size * jnp.maximum(self._df, 1.0) < 1e-3
         centre = self._centre(jnp.where(near, size, 0.0))

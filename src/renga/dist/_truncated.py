@@ -13,9 +13,10 @@ from jaxtyping import Array, ArrayLike, Num
 from renga._core.ranges import check_range, known
 from renga._core.varying import vary_like
 from renga.dist._arrays import as_float, broadcast_shape
-from renga.dist._distribution import Distribution, register_kl
+from renga.dist._distribution import register_kl
 from renga.dist._gamma import as_wide
 from renga.dist._normal import Normal, _kl_normal
+from renga.dist._parameters import LocationScale
 from renga.dist._pytree import unchecked
 from renga.dist._special import HALF_LOG_2PI, inside, integrate, log1mexp, log_mills
 from renga.dist._uniform import check_order
@@ -23,7 +24,33 @@ from renga.dist._uniform import check_order
 _SQRT_HALF = math.sqrt(0.5)
 
 
-class TruncatedNormal(Distribution):
+class _OnInterval(LocationScale):
+    """A family of μ, σ and the ends of an interval."""
+
+    _low: Array
+    _high: Array
+    _params: ClassVar = {"_loc": 0, "_scale": 0, "_low": 0, "_high": 0}
+
+    @property
+    def low(self) -> Array:
+        """Lower ends."""
+        return jnp.broadcast_to(self._low, self.batch_shape)
+
+    @property
+    def high(self) -> Array:
+        """Upper ends."""
+        return jnp.broadcast_to(self._high, self.batch_shape)
+
+    def _wide(self):
+        """With parameters of 32 bits at least."""
+        return self._with(**{name: as_wide(getattr(self, name)) for name in self._params})
+
+    def _broadcast(self):
+        arrays = jnp.broadcast_arrays(*(getattr(self, name) for name in self._params))
+        return self._with(**dict(zip(self._params, arrays, strict=True)))
+
+
+class TruncatedNormal(_OnInterval):
     """A batch of Gaussians that are conditioned to lie in an interval.
 
         p(x) = N(x; μ, σ²) / (Φ(β) − Φ(α)) for low ≤ x ≤ high,   α = (low − μ)/σ,  β = (high − μ)/σ
@@ -48,12 +75,6 @@ class TruncatedNormal(Distribution):
       Figurnov et al., "Implicit Reparameterization Gradients", 2018.
     """
 
-    _loc: Array
-    _scale: Array
-    _low: Array
-    _high: Array
-    _params: ClassVar = {"_loc": 0, "_scale": 0, "_low": 0, "_high": 0}
-
     def __init__(
         self,
         loc: Num[ArrayLike, "..."],
@@ -65,26 +86,6 @@ class TruncatedNormal(Distribution):
         check_range("TruncatedNormal", above=0, scale=self._scale)
         check_order("TruncatedNormal", self._low, self._high)
         broadcast_shape("TruncatedNormal", loc=self._loc, scale=self._scale, low=self._low, high=self._high)
-
-    @property
-    def loc(self) -> Array:
-        """Means μ before cutting."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Standard deviations σ before cutting."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
-
-    @property
-    def low(self) -> Array:
-        """Lower ends."""
-        return jnp.broadcast_to(self._low, self.batch_shape)
-
-    @property
-    def high(self) -> Array:
-        """Upper ends."""
-        return jnp.broadcast_to(self._high, self.batch_shape)
 
     def _ends(self):
         """α and β after a reflection that brings an interval below 0 above it; and the sign of that."""
@@ -128,10 +129,16 @@ class TruncatedNormal(Distribution):
         return self._log_cdfs(value)[1]
 
     def _sample(self, key, shape):
-        p = self._with(**{name: as_wide(getattr(self, name)) for name in self._params})
+        dtype = self._wide().dtype
+        return self._quantile(jax.random.uniform(key, shape, dtype, minval=jnp.finfo(dtype).tiny))
+
+    def _median(self):
+        return self._quantile(jnp.full(self.batch_shape, 0.5, self._wide().dtype))
+
+    def _quantile(self, u):
+        """The number below which there is a part u of the probability; 1 − u if the interval is below the mean."""
+        p = self._wide()
         a, b, sign = p._ends()
-        tiny = jnp.finfo(a.dtype).tiny
-        u = jax.random.uniform(key, shape, a.dtype, minval=tiny)
         tail = a > 0.5
         # Near the middle by the inverse of Φ, from the side on which less probability lies.
         am, bm = jnp.where(tail, 0.0, a), jnp.where(tail, 1.0, b)
@@ -185,6 +192,17 @@ class TruncatedNormal(Distribution):
         return self._scale * jnp.sqrt(variance)
 
 
+@register_kl(TruncatedNormal, TruncatedNormal)
+def _kl_truncated_normal(p, q):
+    shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
+    p = p._with(_loc=jnp.broadcast_to(p._loc, shape))._broadcast()
+    a, b, sign = p._ends()
+    wide = q._with(**{name: getattr(q, name)[None] for name in q._params})
+    point = lambda z: jnp.clip(p._loc[None] + sign[None] * p._scale[None] * z, wide._low, wide._high)
+    ratio = lambda z: p._log_density(z, a[None], b[None]) - jnp.log(p._scale)[None] - wide._log_prob(point(z))
+    return jnp.where((p._low >= q._low) & (p._high <= q._high), p._moment(ratio, a, b), jnp.inf)
+
+
 def _relative_tail(a, b):
     """Log of Mills' ratio at a, and the t for which the mass beyond b is e⁻ᵗ of that beyond a."""
     first, infinite = log_mills(a), jnp.isinf(b)
@@ -193,7 +211,7 @@ def _relative_tail(a, b):
     return first, jnp.where(infinite, jnp.inf, t)
 
 
-class TanhNormal(Distribution):
+class TanhNormal(_OnInterval):
     """A batch of Gaussians squashed into an interval by tanh: the policy of Soft Actor-Critic.
 
         x = low + (high − low) (1 + tanh u) / 2,   u ~ N(μ, σ²)
@@ -220,12 +238,6 @@ class TanhNormal(Distribution):
       Haarnoja et al., "Soft Actor-Critic", 2018, appendix C.
     """
 
-    _loc: Array
-    _scale: Array
-    _low: Array
-    _high: Array
-    _params: ClassVar = {"_loc": 0, "_scale": 0, "_low": 0, "_high": 0}
-
     def __init__(
         self,
         loc: Num[ArrayLike, "..."],
@@ -239,26 +251,6 @@ class TanhNormal(Distribution):
             raise ValueError(f"TanhNormal: low and high must be finite, got {low} and {high}")
         check_order("TanhNormal", self._low, self._high)
         broadcast_shape("TanhNormal", loc=self._loc, scale=self._scale, low=self._low, high=self._high)
-
-    @property
-    def loc(self) -> Array:
-        """Means μ of u."""
-        return jnp.broadcast_to(self._loc, self.batch_shape)
-
-    @property
-    def scale(self) -> Array:
-        """Standard deviations σ of u."""
-        return jnp.broadcast_to(self._scale, self.batch_shape)
-
-    @property
-    def low(self) -> Array:
-        """Lower ends."""
-        return jnp.broadcast_to(self._low, self.batch_shape)
-
-    @property
-    def high(self) -> Array:
-        """Upper ends."""
-        return jnp.broadcast_to(self._high, self.batch_shape)
 
     @property
     def _base(self):
@@ -290,8 +282,7 @@ class TanhNormal(Distribution):
         batch = self.batch_shape
         p = self._aligned(len(batch) + 1)
         u = p._base._sample(key, (n, *batch))
-        wide = p._with(**{name: as_wide(getattr(p, name)) for name in p._params})
-        return p._squash(u), wide._log_density(as_wide(u)).astype(u.dtype)
+        return p._squash(u), p._wide()._log_density(as_wide(u)).astype(u.dtype)
 
     def _unsquash(self, value):
         edge = 1.0 - float(jnp.finfo(value.dtype).epsneg)
@@ -326,10 +317,6 @@ class TanhNormal(Distribution):
             )
             sides.append(integrate(lambda u, density=density: function(u) * density(u), low, high) / self._scale)
         return sides
-
-    def _broadcast(self):
-        arrays = jnp.broadcast_arrays(*(getattr(self, name) for name in self._params))
-        return self._with(**dict(zip(self._params, arrays, strict=True)))
 
     def _entropy(self):
         p = self._broadcast()

@@ -166,8 +166,7 @@ class VonMises(Distribution):
     def _mean(self):
         return self._loc
 
-    def _mode(self):
-        return self._loc
+    _median = _mode = _mean
 
     def _variance(self):
         return _dispersion(self._concentration)
