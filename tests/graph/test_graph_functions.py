@@ -113,7 +113,7 @@ def test_padding_changes_nothing_for_the_rest_and_its_nan_is_zeroed():
     net = G.with_zero_out_padding_outputs(
         G.GraphNetwork(lambda e, s, r, u: s / r, lambda v, s, r, u: v + r, lambda v, e, u: v)
     )
-    padded = G.pad_with_graphs(PAIR, 4, 3, 4)
+    padded = jax.tree.map(jnp.asarray, G.pad_with_graphs(PAIR, 4, 3, 4))
     for run in (net, jax.jit(net)):
         out = run(padded)
         assert out.nodes.tolist() == [[1], [2], [0], [0]]

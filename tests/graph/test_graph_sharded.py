@@ -106,10 +106,10 @@ def test_errors_say_what_does_not_fit():
         (lambda: S.graphs_tuple_to_broadcasted_sharded_graphs_tuple(GRAPH, 5), "must divide the number of edges, 12"),
         (lambda: S.on_mesh(net, mesh, "j"), "axis_name must be one of the mesh's axes"),
         (lambda: S.on_mesh(net, jax.make_mesh((1,), ("i",)))(two), "must have a first axis of 1"),
-        (lambda: S.on_mesh(net, mesh)(two), "num_shards must divide the axis 'i' of 2, got 3"),
+        (lambda: jax.eval_shape(S.on_mesh(net, mesh), two), "num_shards must divide the axis 'i' of 2, got 3"),
         (lambda: S.ShardedEdgesGraphNetwork(None, None, attention_reduce_fn=lambda e, a: e), "given together"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
     with pytest.raises(NotImplementedError, match="give replicas an axis of their own"):
-        S.on_mesh(S.ShardedEdgesGraphNetwork(*updates(W)), mesh)(two)
+        jax.eval_shape(S.on_mesh(S.ShardedEdgesGraphNetwork(*updates(W)), mesh), two)

@@ -28,6 +28,11 @@ def rows(function: str, name: str, tree: Any) -> int | None:
     return length
 
 
+def whole(x: Any) -> Any:
+    """A size as an int, where it is a float without a fraction; anything else as it is."""
+    return int(x) if isinstance(x, float) and x.is_integer() else x
+
+
 def check_array(function: str, name: str, x: Any) -> None:
     """Checks that a field is an array: a list would be taken for a tree of numbers."""
     if x is not None and not hasattr(x, "dtype"):
@@ -84,8 +89,14 @@ def graph_of(function: str, name: str, counts: Any, length: int) -> Array:
 
 
 def take(tree: Any, ids: Any) -> Any:
-    """The rows of each leaf, one for each id."""
-    return jax.tree.map(lambda x: jnp.asarray(x)[jnp.asarray(ids)], tree)
+    """The rows of each leaf, one for each id; those of NumPy arrays stay on the host."""
+
+    def one(x: Any) -> Any:
+        if isinstance(x, np.ndarray) and isinstance(ids, np.ndarray):
+            return x[ids]
+        return jnp.asarray(x)[jnp.asarray(ids)]
+
+    return jax.tree.map(one, tree)
 
 
 def check_graph(graph: GraphsTuple) -> GraphsTuple:

@@ -6,6 +6,7 @@ import numpy as np
 
 from renga._core.ranges import check_integer
 from renga.graph._batch import batch_np
+from renga.graph._checks import whole
 from renga.graph._padding import TooLargeError, pad_with_graphs
 from renga.graph._types import GraphsTuple
 
@@ -17,7 +18,7 @@ def _size(graph: GraphsTuple) -> np.ndarray:
 
 
 def dynamically_batch(
-    graphs_tuple_iterator: Iterable[GraphsTuple], n_node: int, n_edge: int, n_graph: int
+    graphs_tuple_iterator: Iterable[GraphsTuple], n_node: int | float, n_edge: int | float, n_graph: int | float
 ) -> Generator[GraphsTuple, None, None]:
     """Packs graphs, in their order, into batches of one shape, each with as many graphs as fit.
 
@@ -38,6 +39,7 @@ def dynamically_batch(
       >>> [b.n_node.tolist() for b in dynamically_batch([pair] * 3, n_node=5, n_edge=4, n_graph=3)]
       [[2, 2, 1], [2, 3, 0]]
     """
+    n_node, n_edge, n_graph = map(whole, (n_node, n_edge, n_graph))
     check_integer("dynamically_batch", low=1, n_node=n_node)
     check_integer("dynamically_batch", low=0, n_edge=n_edge)
     check_integer("dynamically_batch", low=2, n_graph=n_graph)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from renga._core.ranges import check_integer, known
-from renga.graph._checks import check_array, is_traced, total
+from renga.graph._checks import check_array, is_traced, total, whole
 from renga.graph._types import GraphsTuple
 
 
@@ -21,7 +21,9 @@ class TooLargeError(RuntimeError, ValueError):
     """A graph does not fit the size it is to be padded to."""
 
 
-def pad_with_graphs(graph: GraphsTuple, n_node: int, n_edge: int, n_graph: int = 2) -> GraphsTuple:
+def pad_with_graphs(
+    graph: GraphsTuple, n_node: int | float, n_edge: int | float, n_graph: int | float = 2
+) -> GraphsTuple:
     """Pads a batch to a given size with one graph of padding and empty graphs.
 
     Args:
@@ -42,6 +44,7 @@ def pad_with_graphs(graph: GraphsTuple, n_node: int, n_edge: int, n_graph: int =
       >>> padded.n_node, padded.senders
       (array([2, 2]), array([0, 2, 2]))
     """
+    n_node, n_edge, n_graph = map(whole, (n_node, n_edge, n_graph))
     check_integer("pad_with_graphs", low=0, n_node=n_node, n_edge=n_edge)
     check_integer("pad_with_graphs", low=2, n_graph=n_graph)
     for name in ("senders", "receivers", "n_node", "n_edge"):
@@ -78,6 +81,29 @@ def pad_with_graphs(graph: GraphsTuple, n_node: int, n_edge: int, n_graph: int =
     )
 
 
+def _graphs_of_padding(n_node: Any) -> Any:
+    """Counts the graphs of padding: an int, or an array if `n_node` is traced."""
+    n_graph = np.shape(n_node)[0]
+    if n_graph < 2:
+        return 0
+    xp = jnp if is_traced(n_node) else np
+    empty = xp.cumprod((xp.asarray(n_node)[::-1] == 0).astype(xp.int32)).sum()
+    return xp.minimum(empty + 1, n_graph) if xp is jnp else int(min(empty + 1, n_graph))
+
+
+def _of_padding(padded_graph: GraphsTuple, counts: Any) -> Any:
+    """Counts nodes or edges of padding, likewise."""
+    graphs, n_graph = _graphs_of_padding(padded_graph.n_node), np.shape(counts)[0]
+    if is_traced(padded_graph.n_node) or known(counts) is None:
+        return jnp.where(jnp.arange(n_graph) >= n_graph - graphs, counts, 0).sum()
+    return int(np.asarray(counts)[n_graph - graphs :].sum())
+
+
+def _as_kind(count: Any, like: Any) -> Any:
+    """A count as an array of the kind that it was taken from."""
+    return np.asarray(like).dtype.type(count) if isinstance(like, np.ndarray) else jnp.asarray(count)
+
+
 def get_number_of_padding_with_graphs_graphs(padded_graph: GraphsTuple) -> Any:
     """Counts the graphs of padding: the last one with nodes, and the empty ones after it.
 
@@ -87,29 +113,14 @@ def get_number_of_padding_with_graphs_graphs(padded_graph: GraphsTuple) -> Any:
       padded_graph: a batch from `pad_with_graphs`.
 
     Returns:
-      An integer, traced if `n_node` is.
+      An integer, a JAX array.
 
     Example:
       >>> pair = GraphsTuple(np.ones((2, 1)), None, np.array([1]), np.array([0]), None, np.array([2]), np.array([1]))
       >>> int(get_number_of_padding_with_graphs_graphs(pad_with_graphs(pair, 4, 3, 4)))
       3
     """
-    n_node = padded_graph.n_node
-    n_graph = np.shape(n_node)[0]
-    if n_graph < 2:
-        return 0
-    xp = jnp if is_traced(n_node) else np
-    empty = xp.cumprod((xp.asarray(n_node)[::-1] == 0).astype(xp.int32)).sum()
-    return xp.minimum(empty + 1, n_graph) if xp is jnp else int(min(empty + 1, n_graph))
-
-
-def _of_padding(padded_graph: GraphsTuple, name: str) -> Any:
-    counts = getattr(padded_graph, name)
-    graphs = get_number_of_padding_with_graphs_graphs(padded_graph)
-    if is_traced(padded_graph.n_node) or known(counts) is None:
-        is_padding = jnp.arange(np.shape(counts)[0]) >= np.shape(counts)[0] - graphs
-        return jnp.where(is_padding, counts, 0).sum()
-    return int(np.asarray(counts)[np.shape(counts)[0] - graphs :].sum())
+    return jnp.asarray(_graphs_of_padding(padded_graph.n_node))
 
 
 def get_number_of_padding_with_graphs_nodes(padded_graph: GraphsTuple) -> Any:
@@ -119,14 +130,14 @@ def get_number_of_padding_with_graphs_nodes(padded_graph: GraphsTuple) -> Any:
       padded_graph: a batch from `pad_with_graphs`.
 
     Returns:
-      An integer, traced if `n_node` is.
+      An integer of NumPy if `n_node` is an array of NumPy, else a JAX array.
 
     Example:
       >>> pair = GraphsTuple(np.ones((2, 1)), None, np.array([1]), np.array([0]), None, np.array([2]), np.array([1]))
       >>> int(get_number_of_padding_with_graphs_nodes(pad_with_graphs(pair, 5, 3)))
       3
     """
-    return _of_padding(padded_graph, "n_node")
+    return _as_kind(_of_padding(padded_graph, padded_graph.n_node), padded_graph.n_node)
 
 
 def get_number_of_padding_with_graphs_edges(padded_graph: GraphsTuple) -> Any:
@@ -136,14 +147,14 @@ def get_number_of_padding_with_graphs_edges(padded_graph: GraphsTuple) -> Any:
       padded_graph: a batch from `pad_with_graphs`.
 
     Returns:
-      An integer, traced if `n_node` is.
+      An integer of NumPy if `n_edge` is an array of NumPy, else a JAX array.
 
     Example:
       >>> pair = GraphsTuple(np.ones((2, 1)), None, np.array([1]), np.array([0]), None, np.array([2]), np.array([1]))
       >>> int(get_number_of_padding_with_graphs_edges(pad_with_graphs(pair, 5, 3)))
       2
     """
-    return _of_padding(padded_graph, "n_edge")
+    return _as_kind(_of_padding(padded_graph, padded_graph.n_edge), padded_graph.n_edge)
 
 
 def unpad_with_graphs(padded_graph: GraphsTuple) -> GraphsTuple:
@@ -167,9 +178,8 @@ def unpad_with_graphs(padded_graph: GraphsTuple) -> GraphsTuple:
         raise ValueError(
             "unpad_with_graphs: padded_graph.n_node and n_edge must be known, they are shapes of the result"
         )
-    nodes = get_number_of_padding_with_graphs_nodes(padded_graph)
-    edges = get_number_of_padding_with_graphs_edges(padded_graph)
-    graphs = get_number_of_padding_with_graphs_graphs(padded_graph)
+    nodes, edges = (_of_padding(padded_graph, counts) for counts in (padded_graph.n_node, padded_graph.n_edge))
+    graphs = _graphs_of_padding(padded_graph.n_node)
     less = {"nodes": nodes, "edges": edges, "receivers": edges, "senders": edges}
 
     def shorter(tree: Any, n: int) -> Any:
@@ -193,7 +203,7 @@ def get_node_padding_mask(padded_graph: GraphsTuple) -> Bool[Array, " N"]:
       Array([ True,  True, False, False], dtype=bool)
     """
     n = total("get_node_padding_mask", "padded_graph.nodes", padded_graph.nodes, padded_graph.n_node, "n_node")
-    return jnp.arange(n) < n - get_number_of_padding_with_graphs_nodes(padded_graph)
+    return jnp.arange(n) < n - _of_padding(padded_graph, padded_graph.n_node)
 
 
 def get_edge_padding_mask(padded_graph: GraphsTuple) -> Bool[Array, " E"]:
@@ -211,7 +221,7 @@ def get_edge_padding_mask(padded_graph: GraphsTuple) -> Bool[Array, " E"]:
       Array([ True, False, False], dtype=bool)
     """
     n = np.shape(padded_graph.senders)[0]
-    return jnp.arange(n) < n - get_number_of_padding_with_graphs_edges(padded_graph)
+    return jnp.arange(n) < n - _of_padding(padded_graph, padded_graph.n_edge)
 
 
 def get_graph_padding_mask(padded_graph: GraphsTuple) -> Bool[Array, " G"]:
@@ -229,7 +239,7 @@ def get_graph_padding_mask(padded_graph: GraphsTuple) -> Bool[Array, " G"]:
       Array([ True, False], dtype=bool)
     """
     n = np.shape(padded_graph.n_node)[0]
-    return jnp.arange(n) < n - get_number_of_padding_with_graphs_graphs(padded_graph)
+    return jnp.arange(n) < n - _graphs_of_padding(padded_graph.n_node)
 
 
 def zero_out_padding(graph: GraphsTuple) -> GraphsTuple:

@@ -172,6 +172,117 @@ def test_concatenated_args():
         np.testing.assert_array_equal(a, b)
 
 
+def graph_of(library, n, e, **fields):
+    draw = np.random.default_rng(7 * n + e)
+    ends = draw.integers(0, max(n, 1), (2, e)).astype(np.int32)
+    normal = lambda *shape: draw.normal(size=shape).astype(np.float32)
+    graph = library.GraphsTuple(
+        normal(n, 3), normal(e, 2), ends[0], ends[1], normal(1, 2), np.array([n]), np.array([e])
+    )
+    return graph._replace(**fields)
+
+
+def what_updates_are_given(L):
+    """The kinds of arrays, and where None stands."""
+    seen = []
+
+    def saw(*xs):
+        seen.extend(type(x).__name__ for x in xs)
+        return xs[0]
+
+    L.GraphNetwork(saw, saw, lambda *xs: saw(*xs)[:, :1])(graph_of(L, 3, 4))
+    L.GraphNetwork(saw, saw, lambda v, e, u: saw(v, e, u)[:, :1])(graph_of(L, 3, 4, edges=None, globals=None))
+    L.InteractionNetwork(saw, saw)(graph_of(L, 3, 4, globals=None))
+    return seen
+
+
+def what_functions_return(L):
+    kind = lambda x: type(x).__name__
+    padded = L.pad_with_graphs(graph_of(L, 3, 4), 6.0, 6, 3)
+    traced = L.pad_with_graphs(jax.tree.map(jnp.asarray, graph_of(L, 3, 4)), 6, 6, 3)
+    counts = [
+        kind(getattr(L, f"get_number_of_padding_with_graphs_{what}")(g))
+        for what in ("nodes", "edges", "graphs") for g in (padded, jax.tree.map(jnp.asarray, padded))
+    ]  # fmt: skip
+    return counts, [[kind(x) for x in g] for g in (padded, traced, L.unpad_with_graphs(padded), L.batch_np([padded]))]
+
+
+def training(L):
+    batches = list(L.dynamically_batch((graph_of(L, n, 2 * n) for n in (2, 3, 4, 5)), 12, 20, 3))
+
+    @jax.jit
+    @jax.grad
+    def slope(w, b):
+        out = L.GraphNetwork(dense(L, w), dense(L, w), dense(L, w))(b)
+        return jnp.sum(jnp.where(L.get_graph_padding_mask(b)[:, None], out.globals, 0) ** 2)
+
+    w = W.repeat(2, 0)
+    for b in batches:
+        w = w - 0.1 * slope(w, b)
+    return w
+
+
+PROGRAMS = {
+    "no edges": lambda L: L.GraphNetwork(
+        lambda e, s, r, u: e, L.concatenated_args(lambda x: x), L.concatenated_args(lambda x: x)
+    )(graph_of(L, 4, 0)),
+    "no nodes": lambda L: L.GraphNetwork(
+        lambda e, s, r, u: e + u, lambda v, s, r, u: v + s.sum(-1, keepdims=True), lambda v, e, u: u + e
+    )(L.batch([graph_of(L, 0, 0), graph_of(L, 2, 3)])),
+    "trees of features": lambda L: L.GraphNetwork(
+        lambda e, s, r, u: {"m": s["a"] + r["b"][0], "k": s["b"][0]}, lambda v, s, r, u: [v["a"] + r["m"] + s["k"]]
+    )(graph_of(L, 3, 4, nodes={"a": np.ones((3, 2), np.float32), "b": [np.ones((3, 2), np.float32)]}, edges=None)),
+    "features of rank 1": lambda L: L.GraphNetwork(
+        lambda e, s, r, u: e + s + u, lambda v, s, r, u: v + s - r + u, lambda v, e, u: v + e + u
+    )(L.GraphsTuple(np.arange(3.0), np.arange(4.0), IDS[:4] % 3, IDS[1:5] % 3, np.ones(1), *np.array([[3], [4]]))),
+    "heads": lambda L: L.segment_softmax(jnp.ones((7, 4, 1)), IDS, 6),
+    "vmap over a parameter": lambda L: jax.vmap(
+        lambda s: L.InteractionNetwork(lambda e, v, r: e * s, lambda v, r: v * r.sum(-1, keepdims=True))(
+            graph_of(L, 4, 5)
+        ).nodes
+    )(jnp.arange(3.0)),
+    "vmap over graphs": lambda L: jax.vmap(L.GraphConvolution(lambda v: 2 * v, add_self_edges=True))(
+        jax.tree.map(lambda x: jnp.stack([x, x]), graph_of(L, 4, 5))
+    ),
+    "a loop": lambda L: jax.lax.fori_loop(
+        0, 3, lambda i, g: L.GraphConvolution(lambda v: v / 2)(g), jax.tree.map(jnp.asarray, graph_of(L, 4, 5))
+    ),
+    "masks under vmap": lambda L: jax.vmap(lambda g: [L.get_node_padding_mask(g), L.get_graph_padding_mask(g)])(
+        jax.tree.map(lambda x: jnp.stack([x, x]), L.pad_with_graphs(graph_of(L, 3, 4), 6, 6, 4))
+    ),
+    "batches of batches": lambda L: L.unbatch(
+        L.batch([L.batch([graph_of(L, 2, 1), graph_of(L, 0, 0)]), graph_of(L, 1, 0)])
+    ),
+    "what updates are given": what_updates_are_given,
+    "what functions return": what_functions_return,
+    "training": training,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs(name):
+    a, b = (jax.tree.leaves(PROGRAMS[name](L)) for L in (ours, jraph))
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert x == y if isinstance(y, str) else x.shape == y.shape
+        if not isinstance(y, str):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
+def test_edges_spread_over_two_devices():
+    """jraph's own attention fails there."""
+    from jraph.experimental import sharded_graphnet
+
+    def run(library, sharded):
+        given = sharded.graphs_tuple_to_broadcasted_sharded_graphs_tuple(batch_of_two(library), 2)
+        net = sharded.ShardedEdgesGraphNetwork(dense(library, W), dense(library, W), dense(library, W), num_shards=2)
+        return given, jax.pmap(net, axis_name="i")(given)
+
+    for x, y in zip(run(ours, ours.experimental.sharded_graphnet), run(jraph, sharded_graphnet), strict=True):
+        assert x._fields == y._fields
+        close(x, y)
+
+
 def test_names_and_parameters():
     import inspect
 
