@@ -60,6 +60,13 @@ def calls(library, make, value):
         "log_prob": lambda z, s: make(library, z, s).log_prob(value),
         "sample": lambda z, s: make(library, z, s).sample(seed=jax.random.key(0)),
         "kl_divergence": lambda z, s: make(library, z, s).kl_divergence(make(library, z + 0.1, s + 0.1)),
+        # As a loop of an agent without `jit` runs it.
+        "construct, sample, log_prob": lambda z, s: (lambda p: (p.sample(seed=jax.random.key(0)), p.log_prob(value)))(
+            make(library, z, s)
+        ),
+        "gradient of a sample": lambda z, s: jax.grad(
+            lambda z, s: make(library, z, s).sample(seed=jax.random.key(0)).astype(float).sum(), (0, 1)
+        )(z, s),
     }
 
 

@@ -36,7 +36,8 @@ def gaussian_divergence(
     """KL(N(μ, σ²) ‖ N(ν, τ²)), not through squares of σ, which leave the range of floats early."""
     log = jnp.log(scale) if log is None else log
     d = log - (jnp.log(other_scale) if other_log is None else other_log)
-    return 0.5 * (excess(2.0 * d) + standardise(loc, other, other_scale) ** 2)
+    z = standardise(loc, other, other_scale)
+    return 0.5 * (excess(2.0 * d) + z * z)
 
 
 class Normal(LocationScale):

@@ -27,7 +27,7 @@ def excess(x: Array) -> Array:
     s = jnp.where(small, x, 0.0)
     series = jnp.ones_like(s)
     for n in range(9, 2, -1):
-        series = 1.0 + (s / n) * series
+        series = 1.0 + (s * (1.0 / n)) * series  # a division would cost more
     return jnp.where(small, 0.5 * s * s * series, jnp.exp(x) - 1.0 - x)
 
 
