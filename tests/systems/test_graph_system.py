@@ -36,7 +36,7 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(task,
         traces.append(1)
         return step(state)
 
-    state = init(jax.random.key(0))
+    state = jit(init)(jax.random.key(0))
     for i in range(4):
         state, metrics = counted(state)
         if i == 1:

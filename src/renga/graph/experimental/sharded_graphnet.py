@@ -368,7 +368,8 @@ def on_mesh(
         graph, own = jax.tree.map(jnp.asarray, graph), mesh
         if jax.sharding.get_abstract_mesh().empty:
             # The axes of `jax.make_mesh` make shardings part of types; without `jax.set_mesh` nobody asked for that.
-            own = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
+            auto = (jax.sharding.AxisType.Auto,) * len(mesh.axis_names)
+            own = jax.sharding.Mesh(mesh.devices, mesh.axis_names, axis_types=auto)
         elif jax.sharding.AxisType.Explicit in mesh.axis_types:
             graph = jax.sharding.reshard(graph, jax.NamedSharding(mesh, spec))
         return jax.shard_map(one, mesh=own, in_specs=spec, out_specs=spec)(graph)

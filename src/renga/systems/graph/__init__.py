@@ -1,4 +1,4 @@
-"""Graph networks on four small tasks, each with an exact judge.
+"""Graph networks on four small tasks, each with a judge: the atlas, the karate club, shortest paths, molecules.
 
   * atlas: a graph isomorphism network learns to keep all 1,253 graphs of up to 7 nodes apart; it is never told which of
     them the Weisfeiler-Lehman test can tell apart. Judged: whether it separates exactly those pairs.
