@@ -100,3 +100,21 @@ def test_one_hot_of_whole_numbers_in_any_dtype():
     for dtype in (jnp.int8, jnp.float32, bool):
         np.testing.assert_array_equal(nn.one_hot(jnp.array([1, 0], dtype), 3), [[0, 1, 0], [1, 0, 0]])
     np.testing.assert_array_equal(nn.one_hot(1.5, 3), [0, 0, 0])
+
+
+def test_names_of_paddings_and_of_lookups_may_be_in_lower_case():
+    x, ids = jax.random.normal(jax.random.key(1), (1, 4, 4, 2)), jnp.array([1, 2])
+
+    def net(same, valid, style):
+        return (
+            nn.Conv2D(3, 2, padding=same)(x),
+            nn.Conv2DTranspose(3, 2, padding=valid)(x),
+            nn.DepthwiseConv2D(1, 2, padding=same)(x),
+            nn.Embed(5, 3, lookup_style=style)(ids),
+        )
+
+    lower, upper = (
+        nn.transform(lambda n=n: net(*n)) for n in (("same", "valid", "one_hot"), ("SAME", "VALID", "ONE_HOT"))
+    )
+    params = upper.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, lower.apply(params, None), upper.apply(params, None))

@@ -87,3 +87,20 @@ def test_what_no_hyperparameter_can_mean_is_refused():
     ):
         with pytest.raises(ValueError, match=f"{name} must be"):
             make()
+
+
+def test_projections_take_integers_and_normals_of_zero():
+    x = jnp.array([1, 2, 3])
+    np.testing.assert_allclose(optim.projections.projection_l2_ball(x), np.array([1, 2, 3]) / np.sqrt(14), rtol=1e-6)
+    y, nowhere = jnp.array([1.0, -2.0]), jnp.zeros(2)
+    np.testing.assert_array_equal(optim.projections.projection_halfspace(y, nowhere, 1.0), y)
+    np.testing.assert_array_equal(optim.projections.projection_vector(y, nowhere), nowhere)
+    assert np.isnan(optim.projections.projection_halfspace(y, nowhere, -1.0)).all()  # it is empty
+    assert np.isfinite(jax.grad(lambda y: optim.projections.projection_halfspace(y, nowhere, 1.0).sum())(y)).all()
+
+
+def test_scalars_fit_every_loss_and_no_lists_cost_nothing():
+    x = jnp.array([0.5, 3.0])
+    for loss in (optim.squared_error, optim.huber_loss, optim.log_cosh):
+        np.testing.assert_allclose(loss(x, jnp.array(1.0)), loss(x, jnp.ones(2)), rtol=1e-6)
+    assert optim.losses.ranking_softmax_loss(jnp.zeros((0, 3)), jnp.zeros((0, 3))) == 0

@@ -84,7 +84,7 @@ class _Conv(Module):
         self.kernel_shape = pad.replicate(kernel_shape, num_spatial_dims, "kernel_shape")
         self.stride = pad.replicate(stride, num_spatial_dims, "stride")
         positive(type(self).__name__, kernel_shape=self.kernel_shape, stride=self.stride)
-        if isinstance(padding, str) and padding not in ("SAME", "VALID", "SAME_LOWER"):
+        if isinstance(padding, str) and padding.upper() not in ("SAME", "VALID", "SAME_LOWER"):
             raise ValueError(
                 f"{type(self).__name__}: padding must be 'SAME', 'VALID', 'SAME_LOWER', pairs or functions, "
                 f"got {padding!r}"
@@ -245,7 +245,7 @@ class ConvND(_Conv):
         out = lax.conv_general_dilated(
             *self._same_dtype(inputs, w),
             window_strides=self.stride,
-            padding=self.padding,
+            padding=_upper(self.padding),
             lhs_dilation=self.lhs_dilation,
             rhs_dilation=self.kernel_dilation,
             dimension_numbers=self.dimension_numbers,
@@ -343,12 +343,12 @@ class ConvNDTranspose(_Conv):
         shape = (*self.kernel_shape, self.output_channels, channels)
         fan_in = math.prod(self.kernel_shape) * channels
         w = self._w(shape, fan_in, inputs.dtype)
-        padding = self.padding
+        padding = _upper(self.padding)
         if self.output_shape is not None:
             first = 2 if self.channel_index == 1 else 1
             sizes = inputs.shape[first : first + self.num_spatial_dims]
             axes = (sizes, self.output_shape, self.kernel_shape, self.stride)
-            padding = [_transpose_padding(*axis, self.padding) for axis in zip(*axes, strict=True)]
+            padding = [_transpose_padding(*axis, padding) for axis in zip(*axes, strict=True)]
         out = lax.conv_transpose(
             *self._same_dtype(inputs, w),
             strides=self.stride,
@@ -357,6 +357,11 @@ class ConvNDTranspose(_Conv):
             precision=precision,
         )
         return self._finish(out, self.output_channels, inputs.dtype, batched)
+
+
+def _upper(padding: Any) -> Any:
+    """Names of paddings may be written in lower case."""
+    return padding.upper() if isinstance(padding, str) else padding
 
 
 def _transpose_padding(size: int, output: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -450,7 +455,7 @@ class DepthwiseConvND(_Conv):
         out = lax.conv_general_dilated(
             *self._same_dtype(inputs, w),
             window_strides=self.stride,
-            padding=self.padding,
+            padding=_upper(self.padding),
             lhs_dilation=self.lhs_dilation,
             rhs_dilation=self.rhs_dilation,
             dimension_numbers=self.dn,

@@ -127,5 +127,7 @@ def _style(style: str | EmbedLookupStyle) -> EmbedLookupStyle:
     if isinstance(style, EmbedLookupStyle):
         return style
     names = [s.name for s in EmbedLookupStyle]
-    check_choice("Embed", "lookup_style", getattr(style, "name", style), names)
-    return EmbedLookupStyle[getattr(style, "name", style)]
+    name = getattr(style, "name", style)
+    name = name.upper() if isinstance(name, str) else name
+    check_choice("Embed", "lookup_style", name, names)
+    return EmbedLookupStyle[name]

@@ -29,7 +29,7 @@ def check_search(name: str, params: Any, value: Any, grad: Any, value_fn: Any) -
     need_params(name, params)
     missing = [n for n, x in (("value", value), ("grad", grad), ("value_fn", value_fn)) if x is None]
     if missing:
-        raise ValueError(
+        raise TypeError(
             f"{name}: update needs the loss, its gradient and the function, call update(updates, state, params, "
             f"value=loss, grad=gradient, value_fn=function), got no {', '.join(missing)}"
         )

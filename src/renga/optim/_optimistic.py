@@ -233,7 +233,7 @@ class scale_by_polyak(GradientTransformationExtraArgs):
     def rate(self, updates: Any, value: Any) -> Array:
         """The step size."""
         if value is None:
-            raise ValueError("scale_by_polyak: update needs the loss, call update(updates, state, params, value=loss)")
+            raise TypeError("scale_by_polyak: update needs the loss, call update(updates, state, params, value=loss)")
         square = global_norm(updates) ** 2
         gap = value - self.f_min
         gap = jnp.maximum(gap, 0.0) if self.variant == "sps+" else gap

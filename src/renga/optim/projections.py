@@ -215,7 +215,7 @@ def projection_l2_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     size = _tree.norm(tree)
     inside = size <= scale
     factor = jnp.where(inside, 1, scale / jnp.where(inside, 1, size))
-    return jax.tree.map(lambda x: jnp.where(inside, x, (factor * x).astype(jnp.result_type(x))), tree)
+    return jax.tree.map(lambda x: jnp.where(inside, x, _like(x, factor * x)), tree)
 
 
 def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
@@ -252,10 +252,16 @@ def _like(x: ArrayLike, y: Array) -> Array:
     return y.astype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else y
 
 
+def _share(x: ArrayLike, square: ArrayLike) -> Array:
+    """X / ‖a‖², and 0 where both are 0: without a direction there is nowhere to go."""
+    x, square = jnp.asarray(x), jnp.asarray(square)
+    return x / jnp.where((x == 0) & (square == 0), 1, square)
+
+
 def _along(x: PyTree, a: PyTree, b: ArrayLike, clip: Callable[[Array], Array]) -> PyTree:
     normal, scale = _scaled(a)
     # pyrefly: ignore[bad-argument-type]
-    step = clip(_tree.vdot(normal, x) - b * scale) / _tree.vdot(normal, normal)
+    step = _share(clip(_tree.vdot(normal, x) - b * scale), _tree.vdot(normal, normal))
     return jax.tree.map(lambda x, n: x - _like(x, step * n), x, normal)
 
 
@@ -310,5 +316,5 @@ def projection_vector(x: PyTree, a: PyTree) -> PyTree:
       Array([0., 2.], dtype=float32)
     """
     normal, _ = _scaled(a)
-    share = _tree.vdot(normal, x) / _tree.vdot(normal, normal)
+    share = _share(_tree.vdot(normal, x), _tree.vdot(normal, normal))
     return jax.tree.map(lambda x, n: _like(x, share * n), x, normal)

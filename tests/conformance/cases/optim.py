@@ -220,6 +220,8 @@ PAIRS = {
     "tree.set": lambda x, y: t.set({"a": x}, a=x * y)["a"],
     "tree.sum": lambda x, y: t.sum(x * y), "tree.where": lambda x, y: t.where(x > 0, x, y),
     "tree.zeros_like": lambda x, y: t.zeros_like(x) + y,
+    "tree_utils.tree_l1_norm": lambda x, y: o.tree_utils.tree_l1_norm(x * y),
+    "tree_utils.tree_linf_norm": lambda x, y: o.tree_utils.tree_linf_norm(x * y),
     "tree_map_params": lambda x, y: o.tree_map_params(o.trace(0.9), lambda z: z * y, o.TraceState(x)).trace,
     "update_infinity_moment": lambda x, y: o.update_infinity_moment(x, y, 0.9, 0.1),
     "update_moment": lambda x, y: o.update_moment(x, y, 0.9, 2),

@@ -37,7 +37,7 @@ class MomoAdamState(NamedTuple):
 
 def _need_value(name: str, value: Any) -> None:
     if value is None:
-        raise ValueError(f"{name}: update needs the loss, call update(updates, state, params, value=loss)")
+        raise TypeError(f"{name}: update needs the loss, call update(updates, state, params, value=loss)")
 
 
 def _model_step(
@@ -100,7 +100,8 @@ class momo(GradientTransformationExtraArgs):
       adapt_lower_bound: whether f* is estimated, starting from `lower_bound`.
 
     Raises:
-      ValueError: if `update` is called without `params` or `value`.
+      TypeError: if `update` is called without `value`.
+      ValueError: if it is called without `params`.
 
     Example:
       >>> tx, x = momo(), jnp.array([1.0, 2.0])
@@ -173,7 +174,8 @@ class momo_adam(GradientTransformationExtraArgs):
       adapt_lower_bound: whether f* is estimated, starting from `lower_bound`.
 
     Raises:
-      ValueError: if `update` is called without `params` or `value`.
+      TypeError: if `update` is called without `value`.
+      ValueError: if it is called without `params`.
 
     Example:
       >>> tx, x = momo_adam(0.1), jnp.array([1.0, 2.0])

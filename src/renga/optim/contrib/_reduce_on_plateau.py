@@ -41,7 +41,8 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
       min_scale: smallest scale.
 
     Raises:
-      ValueError: if a parameter is out of range, or `update` is called without `value`.
+      ValueError: if a parameter is out of range.
+      TypeError: if `update` is called without `value`.
 
     Example:
       >>> tx = reduce_on_plateau(factor=0.5, patience=1)
@@ -90,9 +91,7 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
     def update(self, updates, state, params=None, *, value=None, **extra_args):
         """Judges the loss, and scales."""
         if value is None:
-            raise ValueError(
-                "reduce_on_plateau: update needs the loss, call update(updates, state, params, value=loss)"
-            )
+            raise TypeError("reduce_on_plateau: update needs the loss, call update(updates, state, params, value=loss)")
         count = state.count + 1
         average = (state.count * state.avg_value + value) / count
         average = average.astype(state.avg_value.dtype)

@@ -64,7 +64,7 @@ class hutchinson_estimator_diag_hessian(GradientTransformationExtraArgs):
         """Draws signs and multiplies."""
         need_params("hutchinson_estimator_diag_hessian", params)
         if obj_fn is None:
-            raise ValueError(
+            raise TypeError(
                 "hutchinson_estimator_diag_hessian: update needs the loss as a function of the parameters, "
                 "call update(updates, state, params, obj_fn=function)"
             )

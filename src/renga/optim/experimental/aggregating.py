@@ -27,10 +27,13 @@ from renga.optim._value import static, value
 
 __all__ = [
     "AccumulateAvgUpdatesState",
+    "AggregatedUpdates",
     "Aggregator",
     "AggregatorUpdateFn",
+    "MaybeAxis",
     "PerElementMeanAndSumSqDiffGradsState",
     "PerElementMeanAndVarianceEMAState",
+    "PerElementUpdates",
     "accumulate_avg_updates",
     "add_mean_variance_to_opt",
     "average_incrementally_updates",
@@ -43,6 +46,9 @@ __all__ = [
 ]
 
 Axis = int | Sequence[int]
+MaybeAxis = Axis | None
+PerElementUpdates = PyTree  # updates whose leaves have axes of examples
+AggregatedUpdates = PyTree  # updates without them
 
 
 class AggregatorUpdateFn(Protocol):

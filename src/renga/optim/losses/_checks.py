@@ -21,9 +21,9 @@ def as_real(name: str, /, **arguments: Any) -> Array:
 
 
 def check_same(name: str, /, **arguments: Any) -> None:
-    """Raises if two arrays differ in shape; a Python number fits every array."""
+    """Raises if two arrays differ in shape; a scalar fits every array."""
     (first, a), (second, b) = arguments.items()
-    if jnp.shape(a) != jnp.shape(b) and not isinstance(b, int | float):
+    if jnp.shape(a) != jnp.shape(b) and jnp.shape(b):
         raise ValueError(f"{name}: {second} must have the shape of {first}, {jnp.shape(a)}, got {jnp.shape(b)}")
 
 

@@ -155,6 +155,8 @@ def ranking_softmax_loss(
     losses = -jnp.sum(jnp.where(counts, y * jnp.where(counts, log_p, 0), 0), axis=-1)
     if reduce_fn is None:
         return losses
+    if not losses.size:  # no list is ranked wrongly
+        return jnp.zeros((), losses.dtype)
     if where is None:
         return reduce_fn(losses)
     exists = jnp.any(jnp.asarray(where, bool), axis=-1)
