@@ -84,13 +84,9 @@ def test_the_parabola_keeps_its_digits_everywhere(x, eps):
 
 
 @pytest.mark.parametrize("name", ["SIGNED_LOGP1_PAIR", "SIGNED_HYPERBOLIC_PAIR", "HYPERBOLIC_SIN_PAIR"])
-def test_transforms_and_their_slopes_reach_infinity(name):
+def test_transforms_keep_infinity_and_their_slopes_are_numbers_there(name):
     # An action without a value has −∞ in a table of action values; h and h⁻¹ have to leave it there.
     pair, ends = getattr(rl, name), jnp.array([-jnp.inf, jnp.inf])
-    for f, finite in ((pair.apply, 1e30), (pair.apply_inv, 30.0)):
+    for f in (pair.apply, pair.apply_inv):
         np.testing.assert_array_equal(f(ends), ends)
-        slopes = jax.vmap(jax.grad(f))(ends)
-        assert not jnp.isnan(slopes).any()
-        # The slope goes on in the direction that it has far out.
-        if name == "SIGNED_HYPERBOLIC_PAIR" and f is pair.apply:
-            np.testing.assert_allclose(slopes, jax.grad(f)(finite), rtol=1e-4)
+        assert not jnp.isnan(jax.vmap(jax.grad(f))(ends)).any()

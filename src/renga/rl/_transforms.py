@@ -39,21 +39,10 @@ def _abs_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arra
     return _abs(*primals), _sign(*primals) * tangents[0]
 
 
-@jax.custom_jvp
-def _line(x: Array, slope: Array) -> Array:
-    """x, with the derivative `slope`."""
-    return x
-
-
-@_line.defjvp
-def _line_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    return primals[0], primals[1] * tangents[0]
-
-
-def _with_ends(x: Array, slope: ArrayLike, inside: Callable[[Array], Array]) -> Array:
-    """inside(x) where x is finite, ±∞ at ±∞ with the slope that the transform has there."""
+def _with_ends(x: Array, inside: Callable[[Array], Array]) -> Array:
+    """inside(x) where x is finite; ±∞ stays what it is, a constant to `grad`."""
     far = jnp.isinf(x)
-    return jnp.where(far, _line(x, jnp.asarray(slope, x.dtype)), inside(jnp.where(far, jnp.zeros_like(x), x)))
+    return jnp.where(far, jax.lax.stop_gradient(x), inside(jnp.where(far, jnp.zeros_like(x), x)))
 
 
 def _signed(x: ArrayLike) -> tuple[Array, Array]:
@@ -173,7 +162,7 @@ def signed_hyperbolic(x: Float[ArrayLike, "..."], eps: Float[ArrayLike, ""] = 1e
     References:
       Pohlen et al., "Observe and look further: achieving consistent performance on Atari", 2018, prop. A.2.
     """
-    return _with_ends(floating(x), eps, lambda x: x / (jnp.sqrt(_abs(x) + 1.0) + 1.0) + eps * x)
+    return _with_ends(floating(x), lambda x: x / (jnp.sqrt(_abs(x) + 1.0) + 1.0) + eps * x)
 
 
 def signed_parabolic(x: Float[ArrayLike, "..."], eps: Float[ArrayLike, ""] = 1e-3) -> Float[Array, "..."]:
@@ -202,7 +191,7 @@ def signed_parabolic(x: Float[ArrayLike, "..."], eps: Float[ArrayLike, ""] = 1e-
         more = 2.0 * size / (jnp.sqrt(1.0 + 4.0 * eps * (eps + 1.0 + size)) + 1.0 + 2.0 * eps)
         return sign * more * (more + 2.0)
 
-    return _with_ends(floating(x), 1.0 / jnp.asarray(eps), inside)
+    return _with_ends(floating(x), inside)
 
 
 def power(x: Float[ArrayLike, "..."], p: Float[ArrayLike, ""]) -> Float[Array, "..."]:
