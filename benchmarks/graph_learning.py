@@ -13,26 +13,17 @@ Results are kept in benchmarks/results/graph_learning.json. Seconds are on whate
 import argparse
 import dataclasses
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import jax
+from record import made
 
 from renga import loop
 from renga.systems import graph
 
 RESULTS = Path(__file__).parent / "results" / "graph_learning.json"
 FIGURES = Path(__file__).parents[1] / "docs" / "graph"
-
-
-def commit():
-    """The commit that is measured; a tree with changes has none."""
-    git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=True).stdout.strip()
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py", "pyproject.toml")
-    if changed:
-        raise SystemExit(f"graph_learning: commit first: a record is of a commit\n{changed}")
-    return git("rev-parse", "HEAD")
 
 
 def train(config, steps, seed):
@@ -77,8 +68,7 @@ def main():
     document = json.loads(RESULTS.read_text()) if args.tasks and RESULTS.exists() else {"tasks": {}}
     document |= {
         "command": "python benchmarks/graph_learning.py",
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made(),
         "environment": loop.environment(),
     }
     for task in args.tasks or graph.PRESETS:

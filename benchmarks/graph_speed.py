@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from paired import compare, compile_with
+from record import made
 
 from renga import graph
 
@@ -58,6 +59,7 @@ def main():
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
+    stamp = made()
     kept = []
     for row in rows(args.nodes, args.edges, args.features, args.rounds):
         kept.append(row)
@@ -67,6 +69,7 @@ def main():
         "sizes": {"nodes": args.nodes, "edges": args.edges, "features": args.features},
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {jax.local_device_count()} device(s)",
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        **stamp,
         "us": "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs",
         "rows": kept,
     }

@@ -17,11 +17,11 @@ Seconds are of training alone, with compilation, on whatever else the machine do
 import argparse
 import dataclasses
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import jax
+from record import made
 
 from renga import loop
 from renga.systems import muzero
@@ -37,14 +37,6 @@ JUDGED = {
     "cartpole": [("", 16, 100)],
     "cpu": [("solver", 64, 500), ("alphabeta:5", 64, 98), ("uct:1000", 64, 98)],
 }
-
-
-def commit():
-    """The commit that is measured; a tree with changes has none."""
-    git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=True).stdout.strip()
-    if git("status", "--porcelain", "--untracked-files=no"):
-        raise SystemExit("muzero_strength: commit first: a record is of a commit")
-    return git("rev-parse", "HEAD")
 
 
 def judge(name, config, state):
@@ -93,8 +85,7 @@ def main():
     config, steps = muzero.PRESETS[args.preset]
     document = {
         "command": f"python benchmarks/muzero_strength.py {args.preset} --seeds {args.seeds}",
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made(),
         "environment": loop.environment(),
         "steps": steps,
         "config": dataclasses.asdict(config),
