@@ -53,7 +53,7 @@ RUNS = {
         {"num_envs": 2, "replay_size": 64, "warmup": 8, "batch_size": 4, "units": (4,)},
     ),
     "GAN on digits": Run(
-        gan, {"decay_steps": 5000}, 3.5, 5000, {"batch_size": 4, "gen_sizes": (4,), "disc_sizes": (4,)}
+        gan, {"decay_steps": 5000}, 3.0, 5000, {"batch_size": 4, "gen_sizes": (4,), "disc_sizes": (4,)}
     ),
 }
 
