@@ -151,7 +151,7 @@ def test_a_search_passes_known_arguments_to_the_function():
 def test_wrong_arguments_are_named():
     x = jnp.ones(2)
     for tx in (optim.scale_by_zoom_linesearch(3), optim.scale_by_backtracking_linesearch(3)):
-        with pytest.raises(ValueError, match="got no value, value_fn"):
+        with pytest.raises(TypeError, match="got no value, value_fn"):
             tx.update(x, tx.init(x), x, grad=x)
     with pytest.raises(ValueError, match="initial_guess_strategy must be one of 'keep', 'one', got 'two'"):
         optim.scale_by_zoom_linesearch(3, initial_guess_strategy="two")
