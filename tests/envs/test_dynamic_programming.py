@@ -1,5 +1,6 @@
 """The optimum of a level against one computed from a dense matrix of transitions, and against what policies get."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -62,6 +63,12 @@ def test_values_are_those_of_the_dense_table(actions):
     np.testing.assert_allclose(ours[jnp.array(states)], values[states], atol=1e-3)
     q = envs.action_values(level, jnp.asarray(values, jnp.float32), 0.9)
     np.testing.assert_allclose(q[jnp.array(states)], (rewards + 0.9 * table @ values)[states], atol=1e-4)
+
+
+def test_a_level_that_shows_images_has_the_same_values():
+    level = level_of(9)
+    shown = dataclasses.replace(level, observation="image")
+    np.testing.assert_array_equal(envs.optimal_values(shown, 0.9), envs.optimal_values(level, 0.9))
 
 
 def test_the_best_policy_gets_the_optimal_return_and_no_other_gets_more():

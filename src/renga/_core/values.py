@@ -141,4 +141,4 @@ class Record(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self is other or self.to_tuple() == other.to_tuple()  # pyrefly: ignore[missing-attribute]
+        return self is other or self.to_tuple() == other.to_tuple()

@@ -118,8 +118,8 @@ def _to_labels(labels: np.ndarray, images: np.ndarray, path: Any) -> np.ndarray:
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return (bunch.images[..., None] / 8.0 - 1.0).astype(np.float32), bunch.target.astype(np.int32)
+    pixels, labels = (np.asarray(part, np.float32) for part in load_digits(return_X_y=True))
+    return (pixels.reshape(-1, 8, 8, 1) / 8.0 - 1.0).astype(np.float32), labels.astype(np.int32)
 
 
 def _npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -253,18 +253,18 @@ class UnconstrainedAffine(Formula):
         return self._bias
 
     def _forward(self, x):
-        check_vector(self, x)
+        _check_vector(self, x)
         return (self._matrix @ x[..., None])[..., 0] + self._bias
 
     def _inverse(self, y):
-        check_vector(self, y)
+        _check_vector(self, y)
         shifted = y - self._bias
         batch = jnp.broadcast_shapes(self._matrix.shape[:-2], shifted.shape[:-1])
         matrix = jnp.broadcast_to(self._matrix, batch + self._matrix.shape[-2:])
         return jnp.linalg.solve(matrix, jnp.broadcast_to(shifted, batch + shifted.shape[-1:])[..., None])[..., 0]
 
     def _log_det(self, x):
-        check_vector(self, x)
+        _check_vector(self, x)
         batch = jnp.broadcast_shapes(x.shape[:-1], self._matrix.shape[:-2], self._bias.shape[:-1])
         return jnp.broadcast_to(log_abs_det(self._matrix), batch)
 
@@ -275,7 +275,7 @@ class UnconstrainedAffine(Formula):
         return same_arrays(self._matrix, other._matrix) and same_arrays(self._bias, other._bias)
 
 
-def check_vector(f: Formula, x: Array) -> None:
+def _check_vector(f: UnconstrainedAffine, x: Array) -> None:
     """Checks the size of vectors against that of the matrix."""
     size = f._matrix.shape[-1]
     if x.shape[-1] != size:

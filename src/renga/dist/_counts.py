@@ -316,8 +316,8 @@ class Multinomial(Distribution):
             raise ValueError(f"Multinomial: total_count must be a whole number, got {total_count}")
         # Of NumPy where it is known, also while a function is traced: the entropy is a sum of that many terms.
         self._total_count = jnp.asarray(total_count).astype(int) if n is None else n.astype(np.int32)
-        self._logits, self._probs = normalised("Multinomial", logits, probs)
-        table = self._logits if self._probs is None else self._probs
+        self._logits, self._probs = parts = normalised("Multinomial", logits, probs)
+        table = next(part for part in parts if part is not None)
         broadcast_shape("Multinomial", total_count=self._total_count, **{"categories[..., 0]": table[..., 0]})
         self._dtype = check_sample_dtype("Multinomial", dtype)
 

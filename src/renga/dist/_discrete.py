@@ -138,6 +138,12 @@ def _kl_bernoulli(p, q):
     return one * (log_p1 - log_q1) + zero * (log_p0 - log_q0)
 
 
+def _allowed(mask: Array, x: Array, sure: float, never: float) -> Array:
+    """The parameters where the mask allows a category; where it allows none, the first is sure."""
+    first = (jnp.arange(mask.shape[-1]) == 0).reshape((1,) * (mask.ndim - 1) + (-1,))
+    return jnp.where(~mask.any(-1, keepdims=True), jnp.where(first, sure, never), jnp.where(mask, x, never))
+
+
 def normalised(function: str, logits: Any, probs: Any, mask: Any = None) -> tuple[Array | None, Array | None]:
     """Checks the parameters of categories, leaves out those that the mask forbids, and normalises."""
     one_of(function, logits, probs)
@@ -155,18 +161,14 @@ def normalised(function: str, logits: Any, probs: Any, mask: Any = None) -> tupl
             )
         broadcast_shape(function, **{name: given, "mask": mask})
         given, mask = align(given, mask)
-        nothing = ~mask.any(-1, keepdims=True)
-        first = (jnp.arange(shape[-1]) == 0).reshape((1,) * (mask.ndim - 1) + shape[-1:])
     if logits is not None:
         check_logits(function, logits)
         logits = as_float(given)
-        if mask is not None:  # where nothing is allowed, the first category is sure
-            logits = jnp.where(nothing, jnp.where(first, 0.0, -jnp.inf), jnp.where(mask, logits, -jnp.inf))
-        return jax.nn.log_softmax(logits), None
+        return jax.nn.log_softmax(logits if mask is None else _allowed(mask, logits, 0.0, -jnp.inf)), None
     probs = as_float(given)
     check_range(function, low=0, probs=probs)
     if mask is not None:
-        probs = jnp.where(nothing, first.astype(probs.dtype), jnp.where(mask, probs, 0.0))
+        probs = _allowed(mask, probs, 1.0, 0.0)
     if (total := known(probs)) is not None and not np.all(total.sum(-1) > 0):
         raise ValueError(f"{function}: probs must have a positive entry for each distribution, got zeros only")
     return None, probs / probs.sum(-1, keepdims=True)

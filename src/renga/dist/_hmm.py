@@ -40,10 +40,8 @@ class HMM(Value):
     """
 
     def __init__(self, init_dist: DistributionLike, trans_dist: DistributionLike, obs_dist: DistributionLike) -> None:
-        init, trans, obs = map(as_distribution, (init_dist, trans_dist, obs_dist))
-        for name, p in (("init_dist", init), ("trans_dist", trans)):
-            if not isinstance(p, Categorical):
-                raise TypeError(f"HMM: {name} must be a Categorical, got {p.name}")
+        init, trans = _of_states("init_dist", init_dist), _of_states("trans_dist", trans_dist)
+        obs = as_distribution(obs_dist)
         if init.batch_shape != ():
             raise ValueError(f"HMM: init_dist must have no batch, got batch shape {init.batch_shape}")
         k = init.num_categories
@@ -221,6 +219,13 @@ class HMM(Value):
         trace = lambda state, came_from: (came_from[state], came_from[state])
         states = lax.scan(trace, last, before, reverse=True)[1]
         return jnp.concatenate([states, last[None]]).astype(jnp.int32)
+
+
+def _of_states(name: str, dist: DistributionLike) -> Categorical:
+    p = as_distribution(dist)
+    if not isinstance(p, Categorical):
+        raise TypeError(f"HMM: {name} must be a Categorical, got {p.name}")
+    return p
 
 
 def _log_probs(p):

@@ -218,7 +218,7 @@ class TriangularLinear(Linear):
 
     def same_as(self, other: Bijector) -> bool:
         """Returns whether the other is known to be the same linear map."""
-        return super().same_as(other) and self._is_lower == other._is_lower
+        return isinstance(other, TriangularLinear) and super().same_as(other) and self._is_lower == other._is_lower
 
 
 class DiagPlusLowRankLinear(Linear):

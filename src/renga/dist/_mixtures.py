@@ -163,6 +163,9 @@ class MixtureSameFamily(Distribution):
       Bishop, "Pattern Recognition and Machine Learning", 2006, eq. 2.188.
     """
 
+    _mixture: Any  # has logits and num_categories
+    _components: Distribution
+
     def __init__(self, mixture_distribution: DistributionLike, components_distribution: DistributionLike) -> None:
         weights, components = as_distribution(mixture_distribution), as_distribution(components_distribution)
         if not hasattr(weights, "num_categories"):

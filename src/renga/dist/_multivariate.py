@@ -377,13 +377,13 @@ class MultivariateNormalTri(MultivariateNormalFromBijector):
     @property
     def scale_tri(self) -> Array:
         """L, `[..., D, D]`."""
-        matrix = self.scale.matrix
+        matrix = self._scale.matrix
         return jnp.broadcast_to(matrix, self.batch_shape + matrix.shape[-2:])
 
     @property
     def is_lower(self) -> bool:
         """Whether L is a lower triangle."""
-        return self.scale.is_lower
+        return self._scale.is_lower
 
 
 class MultivariateNormalFullCovariance(MultivariateNormalTri):
@@ -484,14 +484,14 @@ class MultivariateNormalDiagPlusLowRank(MultivariateNormalFromBijector):
     @property
     def scale_diag(self) -> Array:
         """d, `[..., D]`."""
-        return self._full(self.scale.diag, 1)
+        return self._full(self._scale.diag, 1)
 
     @property
     def scale_u_matrix(self) -> Array:
         """U, `[..., D, K]`."""
-        return self._full(self.scale.u_matrix, 2)
+        return self._full(self._scale.u_matrix, 2)
 
     @property
     def scale_v_matrix(self) -> Array:
         """V, `[..., D, K]`."""
-        return self._full(self.scale.v_matrix, 2)
+        return self._full(self._scale.v_matrix, 2)

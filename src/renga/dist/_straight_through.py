@@ -40,8 +40,9 @@ def straight_through_wrapper(Distribution: type[Distribution]) -> Callable[..., 
     if not (isinstance(base, type) and hasattr(base, "probs") and hasattr(base, "_sample_n")):
         raise TypeError(f"straight_through_wrapper: Distribution must be a class with probs and samples, got {base!r}")
 
-    class StraightThrough(base):  # pyrefly: ignore[invalid-inheritance]
+    class StraightThrough(base):
         __doc__ = base.__doc__
+        probs: Any  # of the base class
 
         def sample(self, sample_shape: Any = (), *, seed: int | PRNGKeyArray | Array) -> Array:
             """Draws samples with the gradient of the probabilities."""

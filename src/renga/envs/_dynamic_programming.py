@@ -63,7 +63,7 @@ def optimal_values(
         return _chain_values(level, gamma)
     targets = level._targets()
     gamma = gamma.astype(jnp.promote_types(gamma.dtype, level.rewards.dtype))
-    zeros = vary_like(jnp.zeros(level.observation_spec.num, gamma.dtype), (level, gamma))
+    zeros = vary_like(jnp.zeros(_num_states(level), gamma.dtype), (level, gamma))
 
     def sweep(values):
         return jnp.max(_look_ahead(level, targets, values, gamma), axis=1).reshape(-1)
@@ -115,8 +115,7 @@ def action_values(
     """
     _require_numbers("action_values", level)
     values = jnp.asarray(values)
-    states = level.observation_spec.num if isinstance(level, Chain) else math.prod(level.shape) * 2 ** len(level.kinds)
-    check_shapes("action_values", values=(values, str(states)))
+    check_shapes("action_values", values=(values, str(_num_states(level))))
     if isinstance(level, Chain):
         return _chain_action_values(level, values, jnp.asarray(discount, jnp.float32))
     q = _look_ahead(level, level._targets(), values, jnp.asarray(discount, jnp.float32))
@@ -167,6 +166,11 @@ def _require_numbers(function: str, level: Level) -> None:
         raise ValueError(f"{function}: level must have no distractors, got {level.num_distractors}")
 
 
+def _num_states(level: Level) -> int:
+    """As many as a level has whose observation is a number, whatever it is here."""
+    return 2 * (level.longest + 1) if isinstance(level, Chain) else math.prod(level.shape) * 2 ** len(level.kinds)
+
+
 def _look_ahead(
     level: Grid, targets: Targets, values: Float[Array, " S"], gamma: Float[Array, ""]
 ) -> Float[Array, "P A M"]:
@@ -207,14 +211,14 @@ def _outcome(level: Grid, values: Float[Array, "P M"], reached: Array, gamma: Fl
 
 def _chain_values(level: Chain, gamma: Float[Array, ""]) -> Float[Array, " S"]:
     """Nothing is decided after the first action: ±γ to the steps that are left."""
-    time, first = jnp.divmod(jnp.arange(level.observation_spec.num), 2)
+    time, first = jnp.divmod(jnp.arange(_num_states(level)), 2)
     left = level.length - 1 - time
     sign = jnp.where((first == level.right) | (time == 0), 1.0, -1.0)
     return jnp.where(left >= 0, sign * gamma ** jnp.maximum(left, 0), 0.0)
 
 
 def _chain_action_values(level: Chain, values: Float[Array, " S"], gamma: Float[Array, ""]) -> Float[Array, "S A"]:
-    time, first = jnp.divmod(jnp.arange(level.observation_spec.num), 2)
+    time, first = jnp.divmod(jnp.arange(_num_states(level)), 2)
     first = jnp.where(time[:, None] == 0, jnp.arange(2)[None], first[:, None])
     ends = (time + 1 >= level.length)[:, None]
     after = values[jnp.minimum(2 * (time[:, None] + 1) + first, values.size - 1)]

@@ -97,7 +97,7 @@ def _make(cls: type, options: dict[str, bool], mappable: bool) -> type:
     for name in ("from_tuple", "replace", "to_tuple"):
         if name in vars(cls).get("__annotations__", {}):
             raise ValueError(f"dataclass: {cls.__name__} cannot have a field {name!r}: it is the name of a method")
-    cls = dataclasses.dataclass(cls, **options)  # pyrefly: ignore[no-matching-overload]
+    cls = dataclasses.dataclass(cls, **options)
     if mappable:
         cls = _as_mapping(cls)
         if writes_init:
