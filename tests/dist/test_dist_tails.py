@@ -293,8 +293,53 @@ def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
     a, b = 3.0, 2.0
     direct = scipy.special.gammaln(b) - scipy.special.gammaln(a) + (a - b) * scipy.special.digamma(a)
     np.testing.assert_allclose(kl(dist.Gamma(a, 1.0), dist.Gamma(b, 1.0)), direct, rtol=1e-5)
-    np.testing.assert_allclose(kl(dist.VonMises(0.0, 1e5), dist.VonMises(0.0, 1e5)), 0.0, atol=1e-6)
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
+
+
+def log_i0e_and_dispersion(k):
+    """Log I₀(κ) − κ and 1 − I₁(κ)/I₀(κ), by series where mpmath's Bessel functions take too long."""
+    k = mpmath.mpf(float(k))
+    if k > 1e5:
+        log = mpmath.log1p(1 / (8 * k) + 9 / (128 * k**2)) - mpmath.log(2 * mpmath.pi * k) / 2
+        return log, 1 / (2 * k) + 1 / (8 * k**2) + 1 / (8 * k**3)
+    zero = mpmath.besseli(0, k)
+    return mpmath.log(zero) - k, 1 - mpmath.besseli(1, k) / zero
+
+
+def test_von_mises_distributions_hold_at_all_concentrations(quick):
+    k = np.float32([1e-6, 0.1, 20, 59, 61, 1e3, 1e4, 1e6, 1e10, 1e20])
+    with mpmath.workdps(40):
+        log, spread = map(np.array, zip(*map(log_i0e_and_dispersion, k), strict=True))
+        x = np.minimum(0.7 / np.sqrt(k), 1).astype(np.float32)
+        u = [2 * mpmath.sin(mpmath.mpf(float(x_)) / 2) ** 2 for x_ in x]
+        entropy = [mpmath.log(2 * mpmath.pi) + l + mpmath.mpf(float(k_)) * d for l, d, k_ in zip(log, spread, k)]  # noqa: B905
+        slope = spread - u
+        # Between concentrations next to each other, and far from each other.
+        to = np.float32([2e-6, 0.1001, 20.002, 62, 58, 1.001e3, 1e5, 1e3, 1, 2e20])
+        log_to, _ = map(np.array, zip(*map(log_i0e_and_dispersion, to), strict=True))
+        divergence = log_to - log + np.array([mpmath.mpf(float(d)) for d in to.astype(float) - k]) * spread
+        number = lambda xs: np.array([float(x_) for x_ in xs])
+        entropy, slope, divergence = map(number, (entropy, slope, divergence))
+
+    def all_of(k, to, x):
+        p = dist.VonMises(0.0, k)
+        gradient = jax.grad(lambda k: dist.VonMises(0.0, k).log_prob(x).sum())(k)
+        far = 8 / jnp.sqrt(jnp.maximum(k, 100.0))
+        sample, moved = jax.jvp(
+            lambda k: dist.VonMises(0.0, k).sample(seed=jax.random.key(0)), (k,), (jnp.ones_like(k),)
+        )
+        kl = p.kl_divergence(dist.VonMises(0.0, to))
+        tails = p.log_cdf(-far), p.log_survival_function(far)
+        return p.entropy(), p.variance(), gradient, kl, tails, sample, moved
+
+    got, rtol = quick(all_of)(k, to, x), 2e-6
+    np.testing.assert_allclose(got[0], entropy, rtol=rtol, atol=1e-6)
+    np.testing.assert_allclose(got[1], number(spread), rtol=rtol)
+    np.testing.assert_allclose(got[2], slope, rtol=rtol)
+    np.testing.assert_allclose(got[3], divergence, rtol=20 * rtol)
+    np.testing.assert_allclose(got[4][1], got[4][0], rtol=rtol)
+    # x √κ has a law that no longer depends on κ.
+    np.testing.assert_allclose(got[6][7:], -got[5][7:] / (2 * k[7:]), rtol=rtol)
 
 
 def test_discretised_logistics_neither_cancel_nor_underflow(quick):

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy.special import i0e, i1e
+from jax.scipy.special import i0e
 from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
@@ -15,7 +16,7 @@ from renga._core.varying import vary_like
 from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import Distribution, register_kl
 from renga.dist._gamma import as_wide
-from renga.dist._special import integrate
+from renga.dist._special import excess, integrate, relative
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _TRIES = 100  # more than half of the proposals are accepted for every concentration
@@ -26,19 +27,59 @@ def _wrapped(x):
     return x - 2.0 * math.pi * jnp.round(x / (2.0 * math.pi))
 
 
+# Nodes of the trapezoidal rule over [0, π], which is exact to rounding for densities exp(−κu) up to κ = _FEW, and
+# u = 1 − cos x there.
+_FEW = 60.0
+_NODES = 33
+_U = 2.0 * np.sin(np.linspace(0.0, 0.5 * np.pi, _NODES)) ** 2
+_ENDS = np.where(np.arange(_NODES) % (_NODES - 1) == 0, 0.5, 1.0)
+
+
+def _rule(k):
+    """u and the weights of its law, `[33, ...]`, for κ ≤ 60."""
+    u, ends = (jnp.asarray(x, k.dtype).reshape((-1,) + (1,) * k.ndim) for x in (_U, _ENDS))
+    w = ends * jnp.exp(-k[None] * u)
+    return u, w / w.sum(0, keepdims=True)
+
+
+@jax.custom_jvp
 def _dispersion(k):
-    """1 − I₁(κ)/I₀(κ), a series where the two are nearly equal."""
-    large = k > 30.0
-    l, s = jnp.where(large, k, 30.0), jnp.where(large, 1.0, k)
+    """E[u] = 1 − I₁(κ)/I₀(κ), a series where the two are nearly equal."""
+    large = k > _FEW
+    l, s = jnp.where(large, k, _FEW), jnp.where(large, 1.0, k)
     r = 1.0 / l
-    series = r * (0.5 + r * (0.125 + r * (0.125 + r * (25 / 128 + r * (13 / 32)))))
-    return jnp.where(large, series, 1.0 - i1e(s) / i0e(s))
+    u, w = _rule(s)
+    return jnp.where(large, r * (0.5 + r * (0.125 + r * (0.125 + r * 25 / 128))), (w * u).sum(0))
+
+
+@_dispersion.defjvp
+def _dispersion_jvp(primals, tangents):
+    # The variance of u. Twice 1/κ: its square leaves the range of floats early.
+    large = primals[0] > _FEW
+    l, s = jnp.where(large, primals[0], _FEW), jnp.where(large, 1.0, primals[0])
+    r = 1.0 / l
+    u, w = _rule(s)
+    mean = _dispersion(primals[0])
+    few = (w * (u - jnp.where(large, 0.0, mean)[None]) ** 2).sum(0) * tangents[0]
+    many = (0.5 + r * (0.25 + r * (0.375 + r * 25 / 32))) * (r * (r * tangents[0]))
+    return mean, -jnp.where(large, many, few)
+
+
+@jax.custom_jvp
+def _log_i0e(k):
+    """Log I₀(κ) − κ. Its derivative is not 1 less than a quotient that is nearly 1."""
+    return jnp.log(i0e(k))
+
+
+@_log_i0e.defjvp
+def _log_i0e_jvp(primals, tangents):
+    return _log_i0e(primals[0]), -_dispersion(primals[0]) * tangents[0]
 
 
 def _log_density(k, angle):
-    # cos x − 1 = −2 sin²(x/2)
+    # cos x − 1 = −2 sin²(x/2); κ times one of the two first, so that neither product leaves the range of floats.
     half = jnp.sin(0.5 * angle)
-    return -2.0 * k * half * half - _LOG_2PI - jnp.log(i0e(k))
+    return -2.0 * ((k * half) * half) - _LOG_2PI - _log_i0e(k)
 
 
 def _tail(k, y):
@@ -157,11 +198,15 @@ class VonMises(Distribution):
         return jnp.clip(_angle_cdf(self._concentration, x) - start, 0.0, 1.0)
 
     def _survival_function(self, value):
-        return 1.0 - self._cdf(value)
+        # The density is the same to both sides of the mean.
+        dtype = jnp.result_type(value, self._loc)
+        end = _angle_cdf(self._concentration, self._loc - jnp.asarray(math.pi, dtype))
+        x = self._loc - jnp.clip(value, -math.pi, math.pi)
+        return jnp.clip(_angle_cdf(self._concentration, x) - end, 0.0, 1.0)
 
     def _entropy(self):
         k = self._concentration
-        return _LOG_2PI + jnp.log(i0e(k)) + k * _dispersion(k)
+        return _LOG_2PI + _log_i0e(k) + k * _dispersion(k)
 
     def _mean(self):
         return self._loc
@@ -174,8 +219,17 @@ class VonMises(Distribution):
 
 @register_kl(VonMises, VonMises)
 def _kl_von_mises(p, q):
-    k, l = p._concentration, q._concentration
+    k, l = jnp.broadcast_arrays(p._concentration, q._concentration)
     half = jnp.sin(0.5 * (p._loc - q._loc))
-    spread = _dispersion(k)
-    turned = 2.0 * (1.0 - spread) * l * half * half
-    return jnp.log(i0e(l)) - jnp.log(i0e(k)) + (l - k) * spread + turned
+    turned = 2.0 * (1.0 - _dispersion(k)) * l * half * half
+    # Of one mean: log E[exp((κ − λ)u)] − (κ − λ) E[u], without the terms that cancel between neighbours.
+    few, many = jnp.maximum(k, l) <= _FEW, jnp.minimum(k, l) > 0.5 * _FEW
+    u, w = _rule(jnp.where(few, k, 1.0))
+    step = jnp.where(few, k - l, 0.0)
+    of_few = jnp.log1p((w * excess(step[None] * (u - (w * u).sum(0, keepdims=True)))).sum(0))
+    a, b = jnp.where(many, k, 1.0), jnp.where(many, l, 1.0)
+    # A Gaussian's, and what the series of log I₀ adds.
+    e, ρ, r = (b - a) / a, a / b, 1.0 / a
+    of_many = 0.5 * relative(b, a) + e * e * r * (ρ / 8 + r * (ρ * (2 + ρ) / 16 + r * ρ * (3 + ρ * (2 + ρ)) * 25 / 384))
+    between = _log_i0e(l) - _log_i0e(k) + (l - k) * _dispersion(k)
+    return jnp.where(few, of_few, jnp.where(many, of_many, between)) + turned
