@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
 from renga.testing._differences import is_inexact
-from renga.testing._programs import Eqn, bind, closed_inside, is_call, scan_parts, scan_slice
+from renga.testing._programs import Eqn, bind, closed_inside, core, is_call, scan_parts, scan_slice
 
 _HERE = str(pathlib.Path(__file__).parent)
 _JAX = str(pathlib.Path(jax.__file__).parent)
@@ -144,7 +143,7 @@ def _has(kind: str, x: Any) -> bool:
 
 
 def _search(closed: Any, inputs: list, names: list[str]) -> NanReport | None:
-    compiled = jax.jit(jax.extend.core.jaxpr_as_fun(closed))
+    compiled = jax.jit(core().jaxpr_as_fun(closed))
     for kind in ("NaN", "infinity"):
         if any(_has(kind, y) for y in compiled(*inputs)):
             found = _Search(closed, inputs, names, ()).blame(kind)
@@ -175,7 +174,7 @@ class _Search:
                 self.values[var], self.maker[var] = value, eqn
 
     def read(self, variables: list) -> list:
-        return [x.val if isinstance(x, jax.extend.core.Literal) else self.values[x] for x in variables]
+        return [x.val if isinstance(x, core().Literal) else self.values[x] for x in variables]
 
     def blame(self, kind: str) -> NanReport | None:
         for var in self.closed.jaxpr.outvars:
@@ -186,7 +185,7 @@ class _Search:
     def _back(self, var: Any, kind: str) -> NanReport | None:
         """Goes back from a bad value to what made it of good ones."""
         while True:
-            if isinstance(var, jax.extend.core.Literal) or var not in self.maker:
+            if isinstance(var, core().Literal) or var not in self.maker:
                 return self._from_outside(var, kind)
             eqn = self.maker[var]
             bad = [x for x, value in zip(eqn.invars, self.read(eqn.invars), strict=True) if _has(kind, value)]
@@ -209,7 +208,7 @@ class _Search:
         cause = None
         if kind == "NaN":
             for var, x in zip(eqn.invars, xs, strict=True):
-                if _has("infinity", x) and not isinstance(var, jax.extend.core.Literal) and var in self.maker:
+                if _has("infinity", x) and not isinstance(var, core().Literal) and var in self.maker:
                     cause = self._back(var, "infinity")
                     break
         names = "/".join((*self.stack, str(eqn.source_info.name_stack)))
@@ -258,7 +257,7 @@ class _Search:
     def _scan(self, eqn: Eqn, xs: list, kind: str, deeper: Callable) -> NanReport | None:
         const, carry, _ = scan_parts(eqn, xs)
         body, length, backwards = eqn.params["jaxpr"], eqn.params["length"], eqn.params["reverse"]
-        step = jax.extend.core.jaxpr_as_fun(body)
+        step = core().jaxpr_as_fun(body)
         at = lambda turn: length - 1 - turn if backwards else turn
         found = _first_turn(
             lambda i, c: step(*const, *c, *scan_slice(eqn, xs, at(i))), lambda i, _: i < length, carry, kind
@@ -270,7 +269,7 @@ class _Search:
 
     def _while(self, eqn: Eqn, xs: list, kind: str, deeper: Callable) -> NanReport | None:
         n, m = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        goes_on, step = (jax.extend.core.jaxpr_as_fun(eqn.params[name]) for name in ("cond_jaxpr", "body_jaxpr"))
+        goes_on, step = (core().jaxpr_as_fun(eqn.params[name]) for name in ("cond_jaxpr", "body_jaxpr"))
         found = _first_turn(
             lambda _, c: step(*xs[n : n + m], *c), lambda _, c: goes_on(*xs[:n], *c)[0], xs[n + m :], kind
         )

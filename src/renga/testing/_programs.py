@@ -1,13 +1,20 @@
 """Runs traced programs operation by operation."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.extend.core
 import jax.numpy as jnp
 
 Eqn = Any  # jax.extend.core.JaxprEqn
+
+
+@functools.cache
+def core() -> Any:
+    """`jax.extend.core`, imported where it is first used: it brings much along."""
+    from jax.extend import core
+
+    return core
 
 
 def closed_inside(eqn: Eqn) -> list[Any]:
@@ -18,7 +25,7 @@ def closed_inside(eqn: Eqn) -> list[Any]:
             if hasattr(inner, "jaxpr") and hasattr(inner, "consts"):
                 found.append(inner)
             elif hasattr(inner, "eqns") and hasattr(inner, "constvars"):
-                found.append(jax.extend.core.ClosedJaxpr(inner, ()))
+                found.append(core().ClosedJaxpr(inner, ()))
     return found
 
 
@@ -47,10 +54,10 @@ def run(closed: Any, inputs: list, visit: Callable[[Eqn, list], None]) -> list:
     values: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
     values |= dict(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
-        xs = [x.val if isinstance(x, jax.extend.core.Literal) else values[x] for x in eqn.invars]
+        xs = [x.val if isinstance(x, core().Literal) else values[x] for x in eqn.invars]
         visit(eqn, xs)
         values |= dict(zip(eqn.outvars, _step(eqn, xs, visit), strict=True))
-    return [x.val if isinstance(x, jax.extend.core.Literal) else values[x] for x in jaxpr.outvars]
+    return [x.val if isinstance(x, core().Literal) else values[x] for x in jaxpr.outvars]
 
 
 def _step(eqn: Eqn, xs: list, visit: Callable[[Eqn, list], None]) -> list:
@@ -71,7 +78,7 @@ def _step(eqn: Eqn, xs: list, visit: Callable[[Eqn, list], None]) -> list:
         return bind(eqn, xs)
     if name == "while":
         n, m = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
-        if bool(jax.extend.core.jaxpr_as_fun(eqn.params["cond_jaxpr"])(*xs[:n], *xs[n + m :])[0]):
+        if bool(core().jaxpr_as_fun(eqn.params["cond_jaxpr"])(*xs[:n], *xs[n + m :])[0]):
             run(eqn.params["body_jaxpr"], xs[n:], visit)
         return bind(eqn, xs)
     return bind(eqn, xs)

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
 from renga.testing._differences import central_difference, direction, is_inexact
-from renga.testing._programs import Eqn, bind, closed_inside, run
+from renga.testing._programs import Eqn, bind, closed_inside, core, run
 
 _CUSTOM = ("custom_jvp_call", "custom_vjp_call")
 _JAX = str(pathlib.Path(jax.__file__).parent)
@@ -59,7 +58,7 @@ def wrong_rules(fn: Callable[..., Any], args: tuple, rtol: float = 2e-2) -> Iter
 
 def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
     closed = closed_inside(eqn)[0]
-    primal = jax.jit(jax.extend.core.jaxpr_as_fun(closed))
+    primal = jax.jit(core().jaxpr_as_fun(closed))
     kind = eqn.primitive.name.removesuffix("_call")
     finite = lambda x: is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()
     # What the function closes over comes first, and is a constant to its rule.
