@@ -284,8 +284,10 @@ def test_a_reader_that_has_gone_is_no_crash():
     assert process.stderr == ""
 
 
-def test_the_command_is_installed():
-    out = subprocess.run(
-        [sys.executable, "-m", "renga.cli", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "renga train SYSTEM" in out
+def test_the_command_is_installed_and_says_at_once_what_it_does():
+    command = [sys.executable, "-X", "importtime", "-m", "renga.cli", "--help"]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "renga train SYSTEM" in process.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in process.stderr.splitlines()}
+    assert "renga" in imported
+    assert not imported & {"jax", "numpy"}, "these take seconds"

@@ -1,5 +1,6 @@
 """Every public package says what it exports, sorted and complete."""
 
+import dataclasses
 import importlib
 import pkgutil
 import re
@@ -8,29 +9,48 @@ import types
 import pytest
 
 import renga
+from renga import systems
 
 
 def public_packages():
     for info in pkgutil.walk_packages(renga.__path__, "renga."):
         parts = info.name.split(".")[1:]
-        if info.ispkg and not any(part.startswith("_") for part in parts) and parts != ["cli"]:
+        private = any(part.startswith("_") for part in parts)
+        if info.ispkg and not private and parts != ["cli"] and not (parts[0] == "systems" and parts[1:]):
             yield info.name
 
 
 @pytest.mark.parametrize("name", sorted(public_packages()))
 def test_all_is_sorted_and_complete(name):
     module = importlib.import_module(name)
-    if name.startswith("renga.systems."):
-        return  # a system's interface is that of renga/systems/__init__.py
+    check_order(module)
+    foreign = {k for k in public_names(module) if _is_foreign(getattr(module, k))}
+    assert public_names(module) - foreign <= set(module.__all__), "a public name is missing from __all__"
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_a_system_has_its_interface_and_exports_what_it_defines(name):
+    system = systems.get(name)
+    check_order(system)
+    own = {k for k in public_names(system) if getattr(getattr(system, k), "__module__", "") == system.__name__}
+    assert own <= set(system.__all__), "a public name is missing from __all__"
+    assert {"Config", "STEPS", "make"} <= set(system.__all__)
+    assert dataclasses.is_dataclass(system.Config)
+    assert hash(system.Config()) == hash(system.Config()), "it is frozen"
+    assert isinstance(system.STEPS, int)
+    presets = getattr(system, "PRESETS", {})
+    assert all(isinstance(config, system.Config) and isinstance(steps, int) for config, steps in presets.values())
+    extras = {"PRESETS", "pictures", "advise", "evaluate", "export"}
+    assert {key for key in extras if hasattr(system, key)} <= set(system.__all__)
+
+
+def public_names(module):
+    return {k for k, v in vars(module).items() if not k.startswith("_") and not isinstance(v, types.ModuleType)}
+
+
+def check_order(module):
     assert len(set(module.__all__)) == len(module.__all__)
     assert list(module.__all__) == sorted(module.__all__, key=_order)
-    public = {
-        key
-        for key, value in vars(module).items()
-        if not key.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-    foreign = {k for k in public if _is_foreign(getattr(module, k))}
-    assert public - foreign <= set(module.__all__), "a public name is missing from __all__"
     assert all(hasattr(module, key) for key in module.__all__)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 import shlex
 import sys
 import time
@@ -12,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
+import jax
+
+from renga import loop
 from renga.cli._main import UsageError
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
@@ -48,12 +50,8 @@ def run(args: Sequence[str]) -> int:
     config, options = _parse(name, system, rest)
     _require_sense(options)
 
-    from renga import loop  # after the arguments, so that --help does not wait
-
     if options.coordinator is not None:
         loop.join_processes(options.coordinator, options.num_processes, options.process_id, options.join_seconds)
-    import jax
-
     with _directory(name, options) as directory:
         main = jax.process_index() == 0
         if main and not options.quiet:
@@ -112,6 +110,20 @@ def _require_sense(options: Options) -> None:
         raise UsageError("several processes share one run: pass --directory")
 
 
+def _made(path: Path, count: int = 1) -> Path:
+    """Makes a directory of this name, with a number behind it if there is one already."""
+    numbered = path if count == 1 else path.with_name(f"{path.name}-{count}")
+    try:
+        numbered.mkdir(parents=True)
+    except FileExistsError:  # a run that began in the same second
+        if not numbered.exists():
+            raise
+        return _made(path, count + 1)
+    except OSError as error:
+        raise RunError(f"cannot write to the run directory {numbered}: {error.strerror}") from error
+    return numbered
+
+
 @contextlib.contextmanager
 def _directory(name: str, options: Options) -> Iterator[str | Path]:
     """Gives the directory of the run; makes one of its own where none is given, and takes it away if it stays empty."""
@@ -119,17 +131,7 @@ def _directory(name: str, options: Options) -> Iterator[str | Path]:
     if given is not None:
         yield given
         return
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for i in itertools.count(1):
-        path = Path("runs") / (f"{name}-{stamp}" if i == 1 else f"{name}-{stamp}-{i}")
-        try:
-            path.mkdir(parents=True)
-            break
-        except FileExistsError:  # a run that began in the same second
-            if not path.exists():
-                raise
-        except OSError as error:
-            raise RunError(f"cannot write to the run directory {path}: {error.strerror}") from error
+    path = _made(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         yield path
     finally:

@@ -22,6 +22,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import RunError, check_config, shard_batch
 
+__all__ = ["STEPS", "Config", "Rollout", "State", "evaluate", "make"]
+
 STEPS = 400
 
 

@@ -23,6 +23,8 @@ from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
 from renga.loop import RunError, check_config, shard_batch
 
+__all__ = ["STEPS", "Agent", "Config", "Recent", "State", "Transition", "evaluate", "make"]
+
 STEPS = 15_000
 
 
@@ -192,7 +194,7 @@ def _n_step(recent: Recent, discount: float) -> Transition:
     for i in range(1, step.reward.shape[0]):
         r_t = r_t + jnp.where(going_on, discount_t * step.reward[i], 0.0)
         s_t = jnp.where(going_on.reshape(-1, *[1] * (s_t.ndim - 1)), step.observation[i], s_t)
-        if legal_t is not None:
+        if legal_t is not None and step.legal_actions is not None:
             legal_t = jnp.where(going_on[:, None], step.legal_actions[i], legal_t)
         discount_t = jnp.where(going_on, discount_t * discount * (1.0 - step.terminated[i]), discount_t)
         going_on &= ~step.last[i]
@@ -281,7 +283,7 @@ def make(config: Config):
         updates, opt = optimiser.update(grads, state.opt, state.online)
         online = optim.apply_updates(state.online, updates)
         target = optim.periodic_update(online, state.target, state.step + 1, config.target_period)
-        if config.prioritised:
+        if isinstance(replay, PrioritisedReplay):
             kept = replay.update_priorities(state.replay, sample.indices, errors + 1e-3)
             state = state._replace(replay=kept)
         metrics = {

@@ -13,7 +13,6 @@ from jax.experimental import checkify
 from jaxtyping import ArrayLike
 
 from renga.testing._assertion import enabled, is_chexifying, is_traced
-from renga.testing._chexify import effects_done
 
 _lock = threading.Lock()
 _raised: list["CheckError"] = []
@@ -205,3 +204,10 @@ def checked(fn: Callable[..., Any]) -> Callable[..., Any]:
         raise CheckError(*found.args)
 
     return run
+
+
+def effects_done(tree: Any) -> Any:
+    """Waits for the arrays of a tree and for the callbacks that made them."""
+    tree = jax.block_until_ready(tree)
+    jax.effects_barrier()
+    return tree

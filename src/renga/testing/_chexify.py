@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
@@ -19,6 +18,7 @@ from renga.testing._assertion import (
     is_traced,
     with_caller_message,
 )
+from renga.testing._check import check
 
 _SUFFIX = " (`check` failed)"
 
@@ -58,8 +58,6 @@ def check_traced(function: str, ok: Any, words: str, **values: Any) -> None:
         arrays: dict[str, Any] = {name: jnp.asarray(x) for name, x in values.items()}
         checkify.check(ok, message, **arrays)
     elif are_values_allowed_in_jit():
-        from renga.testing._check import check
-
         check(ok, message, **values)
     else:
         raise RuntimeError(
@@ -182,10 +180,3 @@ def block_until_chexify_assertions_complete() -> None:
         pending.clear()
         for error in errors:
             _throw(error)
-
-
-def effects_done(tree: Any) -> Any:
-    """Waits for the arrays of a tree and for the callbacks that made them."""
-    tree = jax.block_until_ready(tree)
-    jax.effects_barrier()
-    return tree

@@ -92,6 +92,55 @@ def with_state(lift):
     return run
 
 
+def under(context, hook):
+    """What is read, called and written within a context that has `hook` in the chain."""
+
+    def run(x):
+        with context(hook):
+            nn.set_state("s", x)
+            return nn.Linear(2)(x) + jnp.sum(nn.get_state("s"))
+
+    return module(run, V)
+
+
+def created(x):
+    def make(next_creator, shape, dtype, init, context):
+        return 2.0 * next_creator(shape, dtype, init)
+
+    def f():
+        with nn.custom_creator(make):
+            return nn.get_parameter("w", [2, 3], init=nn.initializers.RandomNormal())
+
+    return x * nn.transform(f).init(KEY(0))["~"]["w"]
+
+
+def doubled(next_f, args, kwargs, context):
+    return next_f(*args, **kwargs) if context.method_name == "__init__" else 2.0 * next_f(*args, **kwargs)
+
+
+def rebased(x):
+    with nn.with_rng(KEY(2)):
+        return x * jax.random.uniform(nn.next_rng_key())
+
+
+def reserved(x):
+    nn.reserve_rng_keys(2)
+    return x * jax.random.uniform(nn.next_rng_key())
+
+
+def with_its_parameters(x):
+    return nn.Linear(2)(x) + sum(jnp.sum(w) for w in jax.tree.leaves(nn.get_params()))
+
+
+def states(read):
+    def run(x):
+        nn.get_state("s", [2, 3], init=jnp.ones)
+        nn.set_state("s", x)
+        return x * read()["~"]["s"]
+
+    return module(run, V)
+
+
 def cached(x):
     return nn.GroupedQueryAttention(2, 1, 2, cache_size=3)(x)
 
@@ -155,6 +204,9 @@ CASES = {
     "VanillaRNN": unroll(lambda: nn.VanillaRNN(2)),
     "avg_pool": Case(lambda x: nn.avg_pool(x, 2, 1, "VALID"), lambda: (jnp.asarray(array(*I)),)),
     "cond": module(lambda x: nn.cond(x[0, 0] > 0, nn.Linear(2), nn.Linear(2), x), V),
+    "custom_creator": Case(created, lambda: (jnp.asarray(array(*V)),)),
+    "custom_getter": under(nn.custom_getter, lambda next_getter, value, context: 2.0 * next_getter(value)),
+    "custom_setter": under(nn.custom_setter, lambda next_setter, value, context: next_setter(2.0 * value)),
     "deep_rnn_with_skip_connections": unroll(lambda: nn.deep_rnn_with_skip_connections([nn.GRU(2), nn.GRU(2)])),
     "dropout": Case(lambda x: nn.dropout(KEY(0), 0.5, x), lambda: (jnp.asarray(array(*V)),), rtol=1e-4),
     "dynamic_unroll": module(
@@ -163,9 +215,13 @@ CASES = {
     ),
     "expand_apply": module(lambda x: nn.expand_apply(nn.Linear(2))(x), V),
     "fori_loop": module(recurrent(lambda layer, x: nn.fori_loop(0, 2, lambda i, h: layer(h), x)), (2, 2)),
+    "get_current_state": states(nn.get_current_state),
+    "get_initial_state": states(nn.get_initial_state),
     "get_parameter": module(lambda x: x * nn.get_parameter("w", [2, 3], init=jnp.ones), V),
+    "get_params": module(with_its_parameters, V),
     "get_state": module(lambda x: x * nn.get_state("s", [2, 3], init=jnp.ones), V),
     "grad": module(recurrent(lambda layer, x: nn.grad(lambda y: jnp.sum(layer(y) ** 2))(x)), V),
+    "intercept_methods": under(nn.intercept_methods, doubled),
     "layer_stack": module(lambda x: nn.layer_stack(3)(lambda h: nn.Linear(2)(h))(x), (2, 2)),
     "lift": module(lifted, V),
     "lift_with_state": module(with_state(nn.lift_with_state), V),
@@ -180,6 +236,7 @@ CASES = {
     "next_rng_keys": draws(lambda: nn.next_rng_keys(2)[0]),
     "one_hot": Case(lambda i: nn.one_hot(i, 3), lambda: (jnp.array([0, 2]),), differentiable=False),
     "remat": module(recurrent(lambda layer, x: nn.remat(layer)(x)), V),
+    "reserve_rng_keys": module(reserved, V),
     "rotary_embedding": Case(nn.rotary_embedding, lambda: (jnp.asarray(array(3, 2, 4)),)),
     "scan": module(recurrent(lambda layer, x: nn.scan(lambda h, y: (layer(h) + y, h), x[0], x)), (3, 2)),
     "set_state": module(lambda x: nn.set_state("s", x) or nn.get_state("s"), V),
@@ -202,6 +259,16 @@ CASES = {
         recurrent(lambda layer, x: nn.while_loop(lambda h: jnp.sum(h) < -9, layer, x)),
         (2, 2),
         differentiable=False,
+    ),
+    "with_rng": module(rebased, V),
+    "experimental.optimize_rng_use": module(
+        lambda x: (
+            x * nn.experimental.optimize_rng_use(lambda: sum(jax.random.uniform(nn.next_rng_key()) for _ in "ab"))()
+        ),
+        V,
+    ),
+    "testing.transform_and_run": Case(
+        nn.testing.transform_and_run(lambda x: nn.Linear(2)(x)), lambda: (jnp.asarray(array(*V)),)
     ),
     "initializers.Constant": initializer(lambda: nn.initializers.Constant(2.0)),
     "initializers.Identity": initializer(lambda: nn.initializers.Identity()),
@@ -241,10 +308,9 @@ EXEMPT = (
         _TRANSFORM,
     )
     | dict.fromkeys(
-        ["current_name", "custom_creator", "custom_getter", "custom_setter", "force_name"]
-        + ["get_current_state", "get_initial_state", "get_params", "intercept_methods"]
+        ["current_name", "force_name"]
         + ["maybe_get_rng_sequence_state", "name_like", "name_scope", "replace_rng_sequence_state"]
-        + ["reserve_rng_keys", "running_init", "transparent", "with_rng", "eval_shape"]
+        + ["running_init", "transparent", "eval_shape"]
         + ["config.context", "config.set", "experimental.check_jax_usage"]
         + ["experimental.module_auto_repr", "experimental.rng_reserve_size"]
         + ["mixed_precision.clear_policy", "mixed_precision.current_policy"]
@@ -266,11 +332,10 @@ EXEMPT = (
     | dict.fromkeys(
         ["check_params", "get_channel_index", "summary", "to_dot", "capture"]
         + ["experimental.abstract_to_dot", "experimental.eval_summary", "experimental.tabulate"]
-        + ["experimental.fast_eval_shape", "experimental.optimize_rng_use"]
+        + ["experimental.fast_eval_shape"]
         + [f"pad.{n}" for n in nn.pad.__all__ if n != "PadFn"]
         + [f"data_structures.{n}" for n in nn.data_structures.__all__]
         + [f"interop.{n}" for n in getattr(getattr(nn, "interop", None), "__all__", [])]
-        + ["testing.transform_and_run"]
         + [f"experimental.jaxpr_info.{n}" for n in nn.experimental.jaxpr_info.__all__]
         + ["experimental.flax.flatten_flax_to_haiku"],
         _PYTHON,

@@ -26,6 +26,8 @@ from renga.systems.gan import _points
 from renga.systems.gan._losses import LOSSES
 from renga.systems.gan._players import GAN, Pair
 
+__all__ = ["LOSSES", "STEPS", "Config", "State", "evaluate", "make", "pictures", "sample"]
+
 STEPS = 30_000
 
 Norm = Literal["none", "batch", "layer", "spectral"]
@@ -189,12 +191,12 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
     def step(s: State) -> tuple[State, dict[str, Any]]:
         key, *keys = jax.random.split(s.key, 1 + config.disc_steps + config.gen_steps)
         s = s._replace(key=key, step=s.step + 1)
-        for i in range(config.disc_steps):
-            s, disc_metrics = disc_update(keys[i], s)
-        for i in range(config.gen_steps):
-            s, gen_metrics = gen_update(keys[config.disc_steps + i], s)
-        cosines = disc_metrics.pop("gradient_cosine") | gen_metrics.pop("gradient_cosine")
-        return s, disc_metrics | gen_metrics | {"gradient_cosine": cosines}
+        metrics, cosines = {}, {}
+        for i, key_update in enumerate(keys):
+            s, seen = (disc_update if i < config.disc_steps else gen_update)(key_update, s)
+            cosines |= seen.pop("gradient_cosine")
+            metrics |= seen
+        return s, metrics | {"gradient_cosine": cosines}
 
     return init, step
 

@@ -52,13 +52,13 @@ def _apply(params, images, num_classes):
 
 @functools.lru_cache(maxsize=2)
 def _train(source: "_Hashable", steps: int, batch_size: int) -> Classifier:
-    images = source.images
-    num_classes = int(max(images.train_labels.max(), images.test_labels.max())) + 1
+    images, (labels, test_labels) = source.images, source.labels
+    num_classes = int(max(labels.max(), test_labels.max())) + 1
     if num_classes > MOST_CLASSES:
         raise RunError(f"gan: labels must lie in [0, {MOST_CLASSES}) to be told apart, got {num_classes - 1}")
     network = _transformed(num_classes)
     optimiser = optim.adamw(optim.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
-    x, y = jnp.asarray(images.train), jnp.asarray(images.train_labels)
+    x, y = jnp.asarray(images.train), jnp.asarray(labels)
 
     def loss_fn(params, x, y):
         return optim.softmax_cross_entropy_with_integer_labels(network.apply(params, x)[1], y).mean()
@@ -82,7 +82,7 @@ def _train(source: "_Hashable", steps: int, batch_size: int) -> Classifier:
         return jax.lax.scan(step, carry, jax.random.split(key_steps, steps))[0][0]
 
     classifier = Classifier(train(jax.random.key(0)), num_classes, 0.0)
-    accuracy = float((classifier(images.test)[1] == images.test_labels).mean())
+    accuracy = float((classifier(images.test)[1] == test_labels).mean())
     return classifier._replace(accuracy=accuracy)
 
 
@@ -90,7 +90,10 @@ class _Hashable:
     """Images as a key of the cache: the same arrays are not trained on twice."""
 
     def __init__(self, images: Images) -> None:
+        if images.train_labels is None or images.test_labels is None:
+            raise ValueError("train_classifier: images must have labels, got none")
         self.images = images
+        self.labels = images.train_labels, images.test_labels
         self.digest = hash((images.train.tobytes(), images.test.tobytes()))
 
     def __hash__(self) -> int:
@@ -114,6 +117,4 @@ def train_classifier(images: Images, steps: int = 2_000, batch_size: int = 128) 
     Raises:
       ValueError: if the images have no labels.
     """
-    if images.train_labels is None or images.test_labels is None:
-        raise ValueError("train_classifier: images must have labels, got none")
     return _train(_Hashable(images), steps, batch_size)

@@ -31,7 +31,7 @@ def _spectral_getter(stats: str) -> Callable:
     return getter
 
 
-def _layer(layer: nn.Module, x: Array, kind: str, stats: str) -> Array:
+def _layer(layer: Callable[[Array], Array], x: Array, kind: str, stats: str) -> Array:
     if kind != "spectral":
         return layer(x)
     with nn.custom_getter(_spectral_getter(stats)):

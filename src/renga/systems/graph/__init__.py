@@ -28,6 +28,8 @@ from renga.loop import RunError, check_config
 from renga.systems.graph import _atlas, _karate, _molecules, _paths
 from renga.systems.graph._task import Task
 
+__all__ = ["PRESETS", "STEPS", "Config", "State", "evaluate", "make", "pictures"]
+
 STEPS = 4_000
 
 

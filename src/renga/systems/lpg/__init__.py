@@ -158,7 +158,7 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
             else:
                 population = state.populations[i]
                 found, agents, seen = gradients(group, state.eta, population.agents, keys[2 * i])
-                seen["return"] = {group.world: jnp.mean(returns(agents))}
+                seen = {**seen, "return": {group.world: jnp.mean(returns(agents))}}
                 populations.append(renew(group, population._replace(agents=agents), keys[2 * i + 1]))
             grads.append(found)
             metrics.append(seen)

@@ -139,7 +139,7 @@ class NetworkCritic(Critic):
 
     observation: envs.Box = static()
     units: tuple[int, ...] = static(default=(32,))
-    rate: Float[ArrayLike, ""] = 1e-3
+    rate: Float[Array, ""] | float = 1e-3
 
     def _network(self) -> nn.Transformed:
         def build(s: Array) -> Array:

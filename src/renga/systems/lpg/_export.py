@@ -24,7 +24,7 @@ def save_rule(path: str | os.PathLike[str], rule: LPG, eta: PyTree) -> None:
       >>> load_rule(path)[0] == rule
       True
     """
-    described = json.dumps(dataclasses.asdict(rule)).encode()  # pyrefly: ignore[bad-argument-type]
+    described = json.dumps(dataclasses.asdict(rule)).encode()
     nn.save(path, {"rule": jnp.asarray(np.frombuffer(described, np.uint8)), "eta": eta})
 
 

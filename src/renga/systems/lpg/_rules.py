@@ -92,7 +92,7 @@ class LPG(Rule):
 
     cell: Literal["lstm", "gru"] = static(default="lstm")
     units: int = static(default=256)
-    prediction_size: int = static(default=30)  # pyrefly: ignore[bad-override]
+    prediction_size: int = static(default=30)
     sees_discount: bool = static(default=True)
     sees_lifetime: bool = static(default=False)
     bf16_products: bool = static(default=False)
@@ -154,7 +154,7 @@ class A2C(Rule):
     """
 
     trace_decay: Float[ArrayLike, "*S"] = 0.95
-    entropy_bonus: Float[ArrayLike, "*S"] = 0.01  # pyrefly: ignore[bad-override]
+    entropy_bonus: Float[ArrayLike, "*S"] = 0.01
 
     @property
     def prediction_size(self) -> int:
@@ -189,7 +189,7 @@ class REINFORCE(Rule):
       Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", 1992.
     """
 
-    entropy_bonus: Float[ArrayLike, "*S"] = 0.0  # pyrefly: ignore[bad-override]
+    entropy_bonus: Float[ArrayLike, "*S"] = 0.0
 
     @property
     def prediction_size(self) -> int:

@@ -159,7 +159,7 @@ def make(config: Config, env: envs.Environment) -> Networks:
         return initialise, (represent, dynamics, predict, project, foresee)
 
     f = nn.without_apply_rng(nn.multi_transform(build))
-    return Networks(f.init, *f.apply, code=code)  # pyrefly: ignore[bad-argument-count]
+    return Networks(f.init, *f.apply, code=code)
 
 
 def _planes(a: Int[Array, " B"], h: Array, num_actions: int) -> Array:
