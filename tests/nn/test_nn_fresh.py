@@ -18,8 +18,8 @@ def read(x):
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch):
-    """Later tests do not pay for what is seen here."""
-    monkeypatch.setattr(_fresh, "_seen", False)
+    """Each test starts as a new process does: nothing was read inside of a trace."""
+    monkeypatch.setattr(_fresh, "_readers", {})
 
 
 def outliving(transform, function):
@@ -27,8 +27,7 @@ def outliving(transform, function):
     return lambda x: transform(function, x)
 
 
-# Every function of JAX that keeps traces. If JAX names one of them otherwise, `_fresh` no longer knows it, and its
-# case here goes red. Made anew for each test, since each starts without anything seen.
+# Every function of JAX that keeps traces. Made anew for each test.
 OUTLIVING = {
     "jit": lambda read: jax.jit(read),
     "checkpoint": lambda read: jax.checkpoint(read),
@@ -84,15 +83,75 @@ def test_the_same_parameters_do_not_trace_again():
     assert len(traces) <= 2  # once before it was seen that the function reads
 
 
-def test_functions_of_one_call_change_nothing():
+def test_a_closure_over_a_module_may_be_kept():
+    kept = {}
+
+    def f(x):
+        linear = nn.Linear(3)
+        return linear(x) if nn.running_init() else kept.setdefault("linear", jax.jit(lambda x: linear(x)))(x)
+
+    f = nn.without_apply_rng(nn.transform(f))
+    params = f.init(KEY(0), X)
+    one, two = (f.apply(jax.tree.map(lambda w, k=k: k * w, params), X) for k in (1.0, 2.0))
+    np.testing.assert_allclose(2 * one, two, rtol=1e-5)
+
+
+def test_states_and_keys_are_those_of_the_call():
+    def draw(x):
+        return x + nn.get_state("s", [1, 3], init=jnp.zeros) + jax.random.uniform(nn.next_rng_key(), [1, 3])
+
+    kept = jax.jit(draw)
+    f = nn.transform_with_state(lambda x: draw(x) if nn.running_init() else kept(x))
+    params, state = f.init(KEY(0), X)
+    first, second = (f.apply(params, state, KEY(k), X)[0] for k in (1, 2))
+    shifted, _ = f.apply(params, jax.tree.map(lambda s: s + 1.0, state), KEY(1), X)
+    assert np.all(first != second)
+    np.testing.assert_allclose(shifted, first + 1.0, rtol=1e-6)
+
+
+def test_what_was_seen_of_one_function_does_not_slow_another():
+    calls, kept = [], jax.jit(lambda x: read(x))
+
+    @jax.jit
+    def shared(x):
+        calls.append(1)
+        return x + 1.0
+
+    f = nn.without_apply_rng(nn.transform(lambda x: read(x) if nn.running_init() else kept(x)))
+    g = nn.without_apply_rng(nn.transform(lambda x: nn.Linear(3)(shared(x))))
+    params = f.init(KEY(0), X)
+    for k in (1.0, 2.0, 3.0):
+        np.testing.assert_allclose(f.apply(jax.tree.map(lambda w, k=k: k * w, params), X), 3.0 * k)
+    params = g.init(KEY(0), X)
+    for k in (1.0, 2.0, 3.0):
+        g.apply(jax.tree.map(lambda w, k=k: k * w, params), X)
+    assert len(calls) == 1
+
+
+def test_functions_of_one_call_are_not_run_again():
+    runs = []
+
     def f(x):
         linear = nn.Linear(3)
         if nn.running_init():
             return linear(x)
+        runs.append(1)
         return jax.jit(linear)(x) + jax.lax.map(lambda y: linear(y), x) + jax.vmap(linear)(x)
 
     f = nn.transform(f)
     params = f.init(KEY(0), X)
     one, two = (f.apply(jax.tree.map(lambda w, k=k: k * w, params), None, X) for k in (1.0, 2.0))
     np.testing.assert_allclose(2 * one, two, rtol=1e-5)
-    assert not _fresh.seen()
+    assert len(runs) == 2
+
+
+def test_branches_are_told_apart_by_their_arguments():
+    kept = jax.jit(lambda x: read(x))
+    f = nn.without_apply_rng(
+        nn.transform(lambda x, inside: kept(x) if inside and not nn.running_init() else read(x), apply_rng=True)
+    )
+    params = f.init(KEY(0), X, False)
+    scaled = [jax.tree.map(lambda w, k=k: k * w, params) for k in (1.0, 2.0, 3.0)]
+    for inside in (True, False, True):
+        for k, p in enumerate(scaled, 1):
+            np.testing.assert_allclose(f.apply(p, X, inside), 3.0 * k)

@@ -367,10 +367,10 @@ class GroupedQueryAttention(Module):
             q = rotary_embedding(q, positions, base=self.rotary_base)
             k = rotary_embedding(k, positions, base=self.rotary_base)
         if self.cache_size is not None:
-            k, v = self._remember(k, v, start)
+            k, v = self._remember(k, v, start, self.cache_size)
         sources = jnp.arange(k.shape[1])
         causal = jnp.expand_dims(sources, 0) <= jnp.expand_dims(positions, 1)
-        allowed = jnp.expand_dims(causal, (0, 1))
+        allowed, wrong = jnp.expand_dims(causal, (0, 1)), None
         if mask is not None:
             mask, wrong = _as_booleans("GroupedQueryAttention", jnp.asarray(mask))
             shape = (x.shape[0], self.num_heads, time, k.shape[1])
@@ -382,7 +382,7 @@ class GroupedQueryAttention(Module):
             joint = np.broadcast_shapes(allowed.shape, mask.shape)
             allowed = jnp.broadcast_to(allowed, joint) & jnp.broadcast_to(mask, joint)
         heads = _dot_product_attention(q, k, v, allowed)
-        if mask is not None and wrong is not None:
+        if wrong is not None:
             wrong = jnp.expand_dims(wrong.any(-1).swapaxes(1, 2), -1)  # [batch or 1, time, heads or 1, 1]
             heads = jnp.where(jnp.broadcast_to(wrong, heads.shape), jnp.nan, heads)
         if self.cache_size is not None:
@@ -397,21 +397,20 @@ class GroupedQueryAttention(Module):
         return y.reshape(*y.shape[:-1], heads, self.key_size)
 
     @transparent
-    def _remember(self, k: Array, v: Array, start: Array) -> tuple[Array, Array]:
+    def _remember(self, k: Array, v: Array, start: Array, size: int) -> tuple[Array, Array]:
         """Writes keys and values into the cache; returns all of it."""
         batch, time = k.shape[:2]
-        if time > self.cache_size:
-            raise ValueError(f"GroupedQueryAttention: {time} positions do not fit into cache_size {self.cache_size}")
+        if time > size:
+            raise ValueError(f"GroupedQueryAttention: {time} positions do not fit into cache_size {size}")
         filled_so_far = known(start)
-        if filled_so_far is not None and filled_so_far + time > self.cache_size:
+        if filled_so_far is not None and filled_so_far + time > size:
             raise ValueError(
                 f"GroupedQueryAttention: {time} positions do not fit into the cache, which holds {filled_so_far} of "
-                f"cache_size {self.cache_size}"
+                f"cache_size {size}"
             )
-        shape = (batch, self.cache_size, self.num_kv_heads, self.key_size)
+        shape = (batch, size, self.num_kv_heads, self.key_size)
         filled = []
         for name, new in (("key", k), ("value", v)):
-            # pyrefly: ignore[bad-argument-type]
             cache = state_of_shape("GroupedQueryAttention", name, shape, new.dtype, jnp.zeros).astype(new.dtype)
             cache = jax.lax.dynamic_update_slice_in_dim(cache, new, start, axis=1)
             set_state(name, cache)

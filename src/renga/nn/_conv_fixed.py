@@ -119,17 +119,7 @@ class DepthwiseConv1D(DepthwiseConvND):
         name: str | None = None,
     ):
         super().__init__(
-            1,
-            channel_multiplier,
-            kernel_shape,
-            stride,
-            rate,
-            padding,
-            with_bias,
-            w_init,
-            b_init,
-            data_format,
-            name,
+            1, channel_multiplier, kernel_shape, stride, rate, padding, with_bias, w_init, b_init, data_format, name
         )
 
 
@@ -242,17 +232,7 @@ class DepthwiseConv2D(DepthwiseConvND):
         name: str | None = None,
     ):
         super().__init__(
-            2,
-            channel_multiplier,
-            kernel_shape,
-            stride,
-            rate,
-            padding,
-            with_bias,
-            w_init,
-            b_init,
-            data_format,
-            name,
+            2, channel_multiplier, kernel_shape, stride, rate, padding, with_bias, w_init, b_init, data_format, name
         )
 
 
@@ -365,17 +345,7 @@ class DepthwiseConv3D(DepthwiseConvND):
         name: str | None = None,
     ):
         super().__init__(
-            3,
-            channel_multiplier,
-            kernel_shape,
-            stride,
-            rate,
-            padding,
-            with_bias,
-            w_init,
-            b_init,
-            data_format,
-            name,
+            3, channel_multiplier, kernel_shape, stride, rate, padding, with_bias, w_init, b_init, data_format, name
         )
 
 

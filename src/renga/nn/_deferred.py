@@ -40,7 +40,7 @@ class Deferred(Generic[T]):
         """The module, made if it was not."""
         if self._target is None:
             frame, scope = self._place
-            if scope is None or frame is not maybe_frame():
+            if scope is None or frame is None or frame is not maybe_frame():
                 target = self._factory()
             else:
                 with frame.returned_to(scope):

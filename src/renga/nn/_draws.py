@@ -19,6 +19,7 @@ import jax.extend.random
 import jax.numpy as jnp
 import numpy as np
 
+from renga._core.options import jax_option
 from renga.nn._keys import next_rng_key
 from renga.nn._traces import is_traced
 
@@ -137,7 +138,7 @@ def _layers(draw: Draw, key: Any) -> list[tuple[Draw, Any]]:
 def _in_blocks(draw: Draw, key: Any) -> bool:
     return (
         draw.dtype == np.float32
-        and bool(jax.config.jax_threefry_partitionable)
+        and bool(jax_option("jax_threefry_partitionable"))
         and _implementation(key) == "threefry2x32"
         and all(isinstance(x, (int, float, np.generic)) for x in draw[3:])
         and math.prod(draw.shape) > 0
@@ -147,7 +148,7 @@ def _in_blocks(draw: Draw, key: Any) -> bool:
 def _implementation(key: Any) -> str:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return str(jax.random.key_impl(key))
-    return str(jax.config.jax_default_prng_impl)
+    return str(jax_option("jax_default_prng_impl"))
 
 
 def _draw_blocks(kind: str, draws: Sequence[tuple[Draw, Any]]) -> list[Any]:

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from renga.nn import _fresh, _usage
+from renga.nn import _usage
 from renga.nn._errors import JaxUsageError, MissingRNGError
+from renga.nn._fresh import KEY, Reads
 from renga.nn._rng import PRNGSequence
-from renga.nn._traces import belongs_inside, computing_in, current_trace, in_a_loop
+from renga.nn._traces import belongs_inside, computing_in, current_trace, in_a_loop, in_a_program
 
 Params = dict[str, dict[str, Any]]
 ROOT = "~"  # the bundle of parameters that belong to no module
@@ -94,6 +95,7 @@ class Frame:
       trace: the JAX trace of this call: what is stored must not belong to an inner one.
       keys_trace: the JAX trace that `rng` belongs to.
       lifted_prefix: the name under which a lifted function's parameters will be filed.
+      read_inside: how often each parameter or state was read where JAX records a program.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Frame:
         self.scopes: list[Scope] = [Scope(None, "")]
         self.called: dict[str, set[str]] = {}
         self.trace = self.keys_trace = current_trace()
+        self.read_inside: Reads = Reads()
 
     @property
     def scope(self) -> Scope:
@@ -218,10 +221,10 @@ class Frame:
         if current_trace() is not self.trace and belongs_inside(value, self.trace):
             raise JaxUsageError(_usage.message(action))
 
-    def note_read(self) -> None:
-        """Sees to it that what is read inside a JAX transformation is not kept for other calls."""
-        if not _fresh.seen() and current_trace() is not self.trace:
-            _fresh.note_read(lambda x: hasattr(type(x), "params_dict"))
+    def note_read(self, *name: str) -> None:
+        """Counts what is read where JAX records a program, which may outlive this call."""
+        if current_trace() is not self.trace and in_a_program(self.trace):
+            self.read_inside[name] += 1
 
     @contextlib.contextmanager
     def in_current_trace(self) -> Iterator[None]:
@@ -287,7 +290,7 @@ class Frame:
         keys = self.keys()
         if in_a_loop(self.keys_trace):
             raise JaxUsageError(_usage.message("A random key was drawn", "every step would get the same"))
-        self.note_read()
+        self.note_read(*KEY)
         with self.eager() if self.lazy is not None else computing_in(self.keys_trace):
             yield keys
 

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
+from renga._core.options import jax_option
 from renga.nn import _draws
 from renga.nn._frame import Frame
 from renga.nn._keys import next_rng_key
@@ -145,8 +146,8 @@ def _applies(rng: Any) -> bool:
     return (
         _collector.get() is None
         and not isinstance(rng, jax.core.Tracer)
-        and not jax.config.jax_disable_jit
-        and not jax.config.jax_check_tracer_leaks
+        and not jax_option("jax_disable_jit")
+        and not jax_option("jax_check_tracer_leaks")
         and not is_traced()
     )
 

@@ -12,38 +12,18 @@ import inspect
 import pprint
 import re
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 
-from renga.nn import _config, _precision
+from renga.nn import _config, _hooks, _precision
 from renga.nn._frame import Scope, current_frame, maybe_frame
+from renga.nn._hooks import Hook, MethodContext
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class MethodContext(NamedTuple):
-    """What an interceptor is told about a call.
-
-    Attributes:
-      module: the module.
-      method_name: the name of its method.
-      orig_method: the method itself, bound to the module.
-      orig_class: the class that defines it.
-    """
-
-    module: "Module"
-    method_name: str
-    orig_method: Callable[..., Any]
-    orig_class: type
-
-
-_interceptors: ContextVar[tuple[Callable[..., Any], ...]] = ContextVar("renga.nn interceptors", default=())
-
-
-@contextlib.contextmanager
-def intercept_methods(interceptor: Callable[..., Any]) -> Iterator[None]:
+def intercept_methods(interceptor: Hook) -> contextlib.AbstractContextManager[None]:
     """Has a function called in place of every module method.
 
     Args:
@@ -63,18 +43,13 @@ def intercept_methods(interceptor: Callable[..., Any]) -> Iterator[None]:
       >>> params = nn.transform(f).init(jax.random.key(0), jnp.ones(1))
       linear __call__
     """
-    token = _interceptors.set((*_interceptors.get(), interceptor))
-    try:
-        yield
-    finally:
-        _interceptors.reset(token)
+    return _hooks.added(interceptors=(interceptor,))
 
 
-def _intercepted(module: "Module", method_name: str, method: Callable[..., Any], owner: type) -> Callable[..., Any]:
-    """The method with the interceptors in force around it."""
-    interceptors = _interceptors.get()
-    if not interceptors:
-        return functools.partial(method, module)
+def _intercepted(
+    interceptors: tuple[Hook, ...], module: "Module", method_name: str, method: Callable[..., Any], owner: type
+) -> Callable[..., Any]:
+    """The method with the interceptors around it: they are given its arguments as a tuple and a dict."""
     bound = functools.partial(method, module)
     context = MethodContext(module, method_name, bound, owner)
     call: Callable[..., Any] = bound
@@ -83,9 +58,7 @@ def _intercepted(module: "Module", method_name: str, method: Callable[..., Any],
     return call
 
 
-def _around(
-    interceptor: Callable[..., Any], following: Callable[..., Any], context: MethodContext
-) -> Callable[..., Any]:
+def _around(interceptor: Hook, following: Callable[..., Any], context: MethodContext) -> Callable[..., Any]:
     return lambda *args, **kwargs: interceptor(following, args, kwargs, context)
 
 
@@ -155,8 +128,8 @@ def _wrap_method(name: str, method: Callable[..., Any], owner: type) -> Callable
             label = self.name if is_call else f"{self.name}/~{name}"  # scope_label, at less cost
             with jax.named_scope(label):
                 call: Callable[..., Any] = functools.partial(method, self)
-                if _interceptors.get():
-                    call = _intercepted(self, name, method, owner)
+                if interceptors := _hooks.in_force.get().interceptors:
+                    call = _intercepted(interceptors, self, name, method, owner)
                 policy = _precision.policy_for(self)
                 if policy is not None:
                     return _precision.run(policy, call, args, kwargs)
@@ -221,7 +194,8 @@ class ModuleMetaclass(type(Protocol)):  # so that modules may also implement pro
         with frame.entered(Scope(module, "__init__")):
             init = cls.__init__
             owner = next(c for c in cls.__mro__ if "__init__" in c.__dict__)
-            _intercepted(module, "__init__", init, owner)(*args, **kwargs)
+            interceptors = _hooks.in_force.get().interceptors
+            _intercepted(interceptors, module, "__init__", init, owner)(*args, **kwargs)
         if getattr(module, "module_name", None) is None:
             raise ValueError(_NO_SUPER.format(cls.__name__))
         return module

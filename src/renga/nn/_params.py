@@ -1,9 +1,8 @@
 """Parameters and state inside a transformed function, and the hooks that see them pass."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,8 @@ import numpy as np
 from renga.nn import _lazy, _precision
 from renga.nn._errors import MissingParameterError
 from renga.nn._frame import Frame, StatePair, copy_tree, current_frame
+from renga.nn._fresh import ALL, INIT
+from renga.nn._hooks import NONE, GetterContext, Hook, Hooks, SetterContext, added, chain, in_force
 
 
 class _DoNotStore:
@@ -22,73 +23,6 @@ class _DoNotStore:
 
 
 DO_NOT_STORE = _DoNotStore()
-
-
-class GetterContext(NamedTuple):
-    """What a creator or getter is told about the parameter or state.
-
-    Attributes:
-      full_name: bundle and name, as in "mlp/~/linear_0/w".
-      module: the module that asks, or None.
-      original_dtype: the dtype asked for.
-      original_shape: the shape asked for.
-      original_init: the initialiser given.
-      lifted_prefix_name: the name a lifted function's parameters will be filed under.
-    """
-
-    full_name: str
-    module: Any
-    original_dtype: Any
-    original_shape: Any
-    original_init: Any = None
-    lifted_prefix_name: str | None = None
-
-    @property
-    def module_name(self) -> str:
-        """The bundle: the name of the module, "~" outside of any."""
-        return self.full_name.rpartition("/")[0]
-
-    @property
-    def name(self) -> str:
-        """The name without the bundle."""
-        return self.full_name.rpartition("/")[2]
-
-
-class SetterContext(NamedTuple):
-    """What a setter is told about the state. See `GetterContext`."""
-
-    full_name: str
-    module: Any
-    original_dtype: Any
-    original_shape: Any
-    lifted_prefix_name: str | None = None
-
-    @property
-    def module_name(self) -> str:
-        """The bundle: the name of the module, "~" outside of any."""
-        return self.full_name.rpartition("/")[0]
-
-    @property
-    def name(self) -> str:
-        """The name without the bundle."""
-        return self.full_name.rpartition("/")[2]
-
-
-Hook = Callable[..., Any]
-
-
-class _Hooks(NamedTuple):
-    """The hooks in force, the outermost first."""
-
-    param_creators: tuple[Hook, ...] = ()
-    param_getters: tuple[Hook, ...] = ()
-    state_creators: tuple[Hook, ...] = ()
-    state_getters: tuple[Hook, ...] = ()
-    state_setters: tuple[Hook, ...] = ()
-
-
-_NO_HOOKS = _Hooks()
-_hooks: ContextVar[_Hooks] = ContextVar("renga.nn hooks", default=_NO_HOOKS)
 
 
 # --- parameters ----------------------------------------------------------------------------------
@@ -130,17 +64,17 @@ def get_parameter(
     """
     frame = current_frame("get_parameter")
     dtype = jnp.float32 if dtype is None else dtype
-    frame.note_read()
     bundle = frame.scope.bundle
+    frame.note_read(bundle, name)
     full_name = f"{bundle}/{name}"
     value = frame.params.get(bundle, _EMPTY).get(name)
-    hooks = _hooks.get()
+    hooks = in_force.get()
     policy = _precision.current.get()
-    if hooks is not _NO_HOOKS or value is None:
+    if hooks is not NONE or value is None:
         context = GetterContext(full_name, frame.module, dtype, shape, init, frame.lifted_prefix)
         if value is None:
             value = _create_parameter(frame, bundle, name, context, hooks)
-        value = _chain(hooks.param_getters, lambda x: x, context)(value)
+        value = chain(hooks.param_getters, lambda x: x, context)(value)
         if value is DO_NOT_STORE:
             raise ValueError(f"get_parameter: the value of {full_name!r} is DO_NOT_STORE")
     if policy is not None:
@@ -158,7 +92,7 @@ def get_parameter(
 _EMPTY: dict[str, Any] = {}
 
 
-def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
+def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: Hooks) -> Any:
     missing = MissingParameterError(
         f"Unable to retrieve parameter {name!r} for module {bundle!r}: all parameters must be "
         "created by init, and params passed to apply must hold them"
@@ -178,7 +112,7 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
             raise missing
         return _lazy.create(frame, shape, dtype, init)
 
-    creator = _chain(hooks.param_creators, create, context)
+    creator = chain(hooks.param_creators, create, context)
     dtype = _precision.param_dtype(context.original_dtype)
     value = creator(context.original_shape, dtype, context.original_init)
     if value is not DO_NOT_STORE:  # in apply, too, a creator may leave the value to a getter
@@ -187,18 +121,6 @@ def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterConte
         frame.check_value(f"The parameter {context.full_name!r} was created", value)
         frame.params.setdefault(bundle, {})[name] = value
     return value
-
-
-def _chain(hooks: tuple[Hook, ...], last: Hook, context: Any) -> Hook:
-    """Calls the hooks from the outermost `with` to the innermost, and `last` at the end."""
-    function = last
-    for hook in reversed(hooks):
-        function = _link(hook, function, context)
-    return function
-
-
-def _link(hook: Hook, following: Hook, context: Any) -> Hook:
-    return lambda *args: hook(following, *args, context)
 
 
 def get_params() -> dict[str, dict[str, Any]]:
@@ -210,7 +132,7 @@ def get_params() -> dict[str, dict[str, Any]]:
       {'linear': {'w': 1.0}}
     """
     frame = current_frame("get_params")
-    frame.note_read()
+    frame.note_read(*ALL)
     return copy_tree(frame.params)
 
 
@@ -246,16 +168,16 @@ def get_state(
       ({}, {'~': {'count': Array(0, dtype=int32)}})
     """
     frame = current_frame("get_state")
-    frame.note_read()
     bundle = frame.scope.bundle
+    frame.note_read(bundle, name)
     pair = frame.state.get(bundle, _EMPTY).get(name)
-    hooks = _hooks.get()
+    hooks = in_force.get()
     context = GetterContext(f"{bundle}/{name}", frame.module, dtype, shape, init, frame.lifted_prefix)
     if pair is None:
         value = _create_state(frame, bundle, name, context, hooks)
     else:
         value = pair.current
-    return _chain(hooks.state_getters, lambda x: x, context)(value)
+    return chain(hooks.state_getters, lambda x: x, context)(value)
 
 
 def state_of_shape(who: str, name: str, shape: Sequence[int], dtype: Any, init: Callable[..., Any]) -> Any:
@@ -274,7 +196,7 @@ def state_of_shape(who: str, name: str, shape: Sequence[int], dtype: Any, init: 
     return value
 
 
-def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: _Hooks) -> Any:
+def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: Hooks) -> Any:
     frame.check_made_here(frame.module)
     if context.original_init is None:
         raise MissingParameterError(
@@ -287,7 +209,7 @@ def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
         return _lazy.create(frame, shape, dtype, init)
 
-    creator = _chain(hooks.state_creators, create, context)
+    creator = chain(hooks.state_creators, create, context)
     value = creator(context.original_shape, context.original_dtype, context.original_init)
     if value is not DO_NOT_STORE:
         frame.check_value(f"The state {context.full_name!r} was created", value)
@@ -316,16 +238,11 @@ def set_state(name: str, value: Any) -> None:
     """
     frame = current_frame("set_state")
     bundle = frame.scope.bundle
-    hooks = _hooks.get()
+    hooks = in_force.get()
     if hooks.state_setters:
-        context = SetterContext(
-            f"{bundle}/{name}",
-            frame.module,
-            jax.tree.map(jnp.result_type, value),
-            jax.tree.map(np.shape, value),
-            frame.lifted_prefix,
-        )
-        value = _chain(hooks.state_setters, lambda x: x, context)(value)
+        dtype, shape = jax.tree.map(jnp.result_type, value), jax.tree.map(np.shape, value)
+        context = SetterContext(f"{bundle}/{name}", frame.module, dtype, shape, None, frame.lifted_prefix)
+        value = chain(hooks.state_setters, lambda x: x, context)(value)
         if value is DO_NOT_STORE:
             return
     frame.check_value(f"The state '{bundle}/{name}' was set", value)
@@ -343,7 +260,7 @@ def get_current_state() -> dict[str, dict[str, Any]]:
       {'a': {'b': 1}}
     """
     frame = current_frame("get_current_state")
-    frame.note_read()
+    frame.note_read(*ALL)
     state = frame.state
     return {b: {n: p.current for n, p in pairs.items()} for b, pairs in state.items()}
 
@@ -359,7 +276,9 @@ def get_initial_state() -> dict[str, dict[str, Any]]:
       >>> nn.transform_with_state(f).apply({}, {"~": {"b": 1}}, None)[0]
       {'~': {'b': 1}}
     """
-    state = current_frame("get_initial_state").state
+    frame = current_frame("get_initial_state")
+    frame.note_read(*ALL)
+    state = frame.state
     return {b: {n: p.initial for n, p in pairs.items()} for b, pairs in state.items()}
 
 
@@ -372,7 +291,7 @@ def running_init() -> bool:
       False
     """
     frame = current_frame("running_init")
-    frame.note_read()
+    frame.note_read(*INIT)
     return frame.creating
 
 
@@ -461,17 +380,6 @@ def custom_setter(setter: Hook) -> contextlib.AbstractContextManager[None]:
     return _with_hooks("custom_setter", state_setters=(setter,))
 
 
-def _with_hooks(who: str, **added: tuple[Hook, ...]) -> contextlib.AbstractContextManager[None]:
+def _with_hooks(who: str, **more: tuple[Hook, ...]) -> contextlib.AbstractContextManager[None]:
     current_frame(who)
-    return _added_hooks(added)
-
-
-@contextlib.contextmanager
-def _added_hooks(added: dict[str, tuple[Hook, ...]]) -> Iterator[None]:
-    hooks = _hooks.get()
-    joined = {name: getattr(hooks, name) + more for name, more in added.items()}
-    token = _hooks.set(hooks._replace(**joined))
-    try:
-        yield
-    finally:
-        _hooks.reset(token)
+    return added(**more)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga._core.options import jax_option
 from renga.nn import _config
 
 KeyOrSeed = Any
@@ -26,7 +27,7 @@ def is_key(value: Any) -> bool:
 
 
 def _default_key_shape() -> tuple[int, ...]:
-    name = str(jax.config.jax_default_prng_impl)
+    name = str(jax_option("jax_default_prng_impl"))
     return (2,) if name == "threefry2x32" else (4,)
 
 

@@ -75,10 +75,10 @@ class SpectralNorm(Module):
         u0 = state_of_shape("SpectralNorm", "u0", (1, w.shape[1]), w.dtype, RandomNormal())
         w = cast(w, wide(w.dtype))
         u = cast(as_array(u0), w.dtype)
-        for _ in range(self.n_steps):
-            v = _normalise(u @ w.T, self.eps)
-            u = _normalise(v @ w, self.eps)
-        u, v = lax.stop_gradient((u, v))
+        for _ in range(self.n_steps - 1):
+            u = _normalise(_normalise(u @ w.T, self.eps) @ w, self.eps)
+        v = _normalise(u @ w.T, self.eps)
+        u, v = lax.stop_gradient((_normalise(v @ w, self.eps), v))
         sigma = (v @ w @ u.T)[0, 0]
         sigma = jnp.where(sigma == 0.0, 1.0, sigma).astype(w.dtype)
         if update_stats:

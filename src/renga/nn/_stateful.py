@@ -314,10 +314,9 @@ def vmap(
         size = _mapped_size(args, in_axes, axis_size)
         pure = purify(frame, fun, settled=frame.settled)
         internal = frame.internal()
-        split = split_rng and frame.rng is not None
-        rng_axis, later = None, None
-        if split:
-            key, stock = frame.rng.internal_state
+        rng, rng_axis, later = frame.rng if split_rng else None, None, None
+        if rng is not None:
+            key, stock = rng.internal_state
             with frame.eager():
                 keys = jax.random.split(key, size + 1)
             later = (keys[0], stock)
@@ -333,12 +332,12 @@ def vmap(
             axis_size=axis_size,
             spmd_axis_name=spmd_axis_name,
         )
-        before, frame.split = frame.split, frame.split or split
+        before, frame.split = frame.split, frame.split or rng is not None
         try:
             out, internal = mapped(internal, *args)
         finally:
             frame.split = before
-        if split:
+        if rng is not None:
             internal = internal._replace(rng=later)
         frame.replace_internal(internal)
         return out

@@ -40,6 +40,11 @@ def in_a_loop(outer: Any) -> bool:
     return any(getattr(info, "traced_for", None) in _LOOPS for info in infos)
 
 
+def in_a_program(outer: Any) -> bool:
+    """Whether a transformation that records a program (jit, scan, checkpoint, …) was entered since `outer`."""
+    return any(hasattr(trace, "frame") for trace in _entered(outer))  # those that batch or differentiate have none
+
+
 _LOOPS = ("scan", "fori_loop", "while_loop", "while_cond", "while_body")
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from renga.nn import _fresh, _lazy
+from renga.nn import _lazy
 from renga.nn._errors import MissingParameterError, NonEmptyStateError
 from renga.nn._frame import Frame, Params, StatePair, maybe_frame
+from renga.nn._fresh import Calls, Reads
 from renga.nn._mismatch import explain
 from renga.nn._rng import PRNGSequence, describe, is_key, is_seed
 from renga.nn._signatures import like, renamed
@@ -80,27 +81,36 @@ _PAIRS = (
 # --- one call of init, one call of apply --------------------------------------------------------
 
 
-def _run_init(f: Callable[..., Any], rng: Any, args: Any, kwargs: Any):
+def _run_init(f: Callable[..., Any], rng: Any, args: Any, kwargs: Any, calls: Calls | None = None):
     """Runs `f` on a frame that creates parameters; returns them and the initial state."""
-    with _frame({}, {}, rng, creating=True).activated() as frame, _fresh.Calls().told_apart():
-        f(*args, **kwargs)
+
+    def once() -> tuple[Frame, Reads]:
+        with _frame({}, {}, rng, creating=True).activated() as frame:
+            f(*args, **kwargs)
+        return frame, frame.read_inside
+
+    frame = (calls or Calls()).run(once, (args, kwargs), rng, None)
     _check_updaters(frame)
     initial = {bundle: {name: pair.initial for name, pair in states.items()} for bundle, states in frame.state.items()}
     return frame.params, initial
 
 
-def _run_apply(
-    f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs: Any, calls: _fresh.Calls | None = None
-):
+def _run_apply(f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs: Any, calls: Calls | None = None):
     """Runs `f` on a frame with these parameters; returns its result and the new state."""
-    pairs = {
-        bundle: {name: StatePair(value, value) for name, value in values.items()}
-        for bundle, values in (state or {}).items()
-    }
-    params = {bundle: dict(values) for bundle, values in (params or {}).items()}
-    calls = calls or _fresh.Calls()
-    with _frame(params, pairs, rng, creating=False).activated() as frame, calls.told_apart(params, state):
-        out = f(*args, **kwargs)
+    params, state = params or {}, state or {}
+
+    def once() -> tuple[tuple[Any, Frame], Reads]:
+        pairs = {
+            bundle: {name: StatePair(value, value) for name, value in values.items()}
+            for bundle, values in state.items()
+        }
+        values = {bundle: dict(values) for bundle, values in params.items()}
+        with _frame(values, pairs, rng, creating=False).activated() as frame:
+            out = f(*args, **kwargs)
+        return (out, frame), frame.read_inside
+
+    names = ((bundle, name) for tree in (params, state) for bundle, values in tree.items() for name in values)
+    out, frame = (calls or Calls()).run(once, (args, kwargs), (params, state, rng), names)
     _check_updaters(frame)
     current = {bundle: {name: pair.current for name, pair in states.items()} for bundle, states in frame.state.items()}
     return out, current
@@ -154,12 +164,12 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
       {'~': {'count': Array(1, dtype=int32)}}
     """
     _check_function("transform_with_state", f)
-    calls = _fresh.Calls()
+    init_calls, apply_calls = Calls(), Calls()
 
     @like(f, "init", "rng")
     def init(rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         _check_rng(rng, "init", "first", "init(rng, *args, **kwargs)")
-        return _run_init(f, rng, args, kwargs)
+        return _run_init(f, rng, args, kwargs, init_calls)
 
     @like(f, "apply", "params state rng")
     def apply(params: Any, state: Any, rng: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -167,7 +177,7 @@ def transform_with_state(f: Callable[..., Any]) -> TransformedWithState:
         _check_tree("state", state)
         _check_rng(rng, "apply", "third", "apply(params, state, rng, *args, **kwargs)")
         try:
-            return _run_apply(f, params, state, rng, args, kwargs, calls)
+            return _run_apply(f, params, state, rng, args, kwargs, apply_calls)
         except MissingParameterError as error:
             if maybe_frame() is not None:
                 raise  # an outer transform says it all

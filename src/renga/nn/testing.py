@@ -49,12 +49,14 @@ def transform_and_run(
             map_rng=map_rng,
         )
 
+    function = f
+
     @functools.wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
         keys = (None, None) if seed is None else (jax.random.PRNGKey(seed), jax.random.PRNGKey(seed + 1))
         if seed is not None and map_rng is not None:
             keys = map_rng(keys[0]), map_rng(keys[1])
-        init, apply = transform_with_state(lambda *a: f(*a, **kwargs))
+        init, apply = transform_with_state(lambda *a: function(*a, **kwargs))
         if jax_transform is not None:
             init, apply = jax_transform(init), jax_transform(apply)
         params, state = init(keys[0], *args)

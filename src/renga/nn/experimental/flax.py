@@ -136,7 +136,6 @@ def _module() -> type:
     except ImportError as error:
         raise ImportError("experimental.flax.Module needs the package flax: pip install flax") from error
 
-    # pyrefly: ignore[invalid-inheritance]
     class Module(linen.Module):
         """A transformed function as a Flax module.
 

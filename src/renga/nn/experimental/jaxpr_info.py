@@ -378,7 +378,7 @@ def as_html(module: Module, min_flop: int = 1000, outvars: str = "", last: bool 
       <details class="module">...&lt;f&gt;...sin...</details>
     """
     items = []
-    shown = [e for e in module.expressions if _flops(e) is None or _flops(e) >= min_flop]
+    shown = [e for e in module.expressions if (flops := _flops(e)) is None or flops >= min_flop]
     for place, e in enumerate(shown):
         if e.submodule is not None:
             items.append(f"<li>{as_html(e.submodule, min_flop, e.outvars, place == len(shown) - 1)}</li>")

@@ -6,14 +6,40 @@ from typing import Any
 from renga.nn.nets._resnet import ResNet
 
 _Config = Mapping[str, Any] | None
-_BASIC = {
-    "bottleneck": False,
-    "channels_per_group": (64, 128, 256, 512),
-    "use_projection": (False, True, True, True),
-}
 
 
-class ResNet18(ResNet):
+class _Published(ResNet):
+    """A residual network of a published depth."""
+
+    _depth: int
+
+    def __init__(
+        self,
+        num_classes: int,
+        bn_config: _Config = None,
+        resnet_v2: bool = False,
+        logits_config: _Config = None,
+        name: str | None = None,
+        initial_conv_config: _Config = None,
+        strides: Sequence[int] = (1, 2, 2, 2),
+    ):
+        small = self._depth < 50
+        super().__init__(
+            self.CONFIGS[self._depth],
+            num_classes,
+            bn_config,
+            resnet_v2,
+            bottleneck=not small,
+            channels_per_group=(64, 128, 256, 512) if small else (256, 512, 1024, 2048),
+            use_projection=(not small, True, True, True),
+            logits_config=logits_config,
+            name=name,
+            initial_conv_config=initial_conv_config,
+            strides=strides,
+        )
+
+
+class ResNet18(_Published):
     """A residual network of 18 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -25,30 +51,10 @@ class ResNet18(ResNet):
       (512, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[18],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-            **_BASIC,
-        )
+    _depth = 18
 
 
-class ResNet34(ResNet):
+class ResNet34(_Published):
     """A residual network of 34 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -60,30 +66,10 @@ class ResNet34(ResNet):
       (512, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[34],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-            **_BASIC,
-        )
+    _depth = 34
 
 
-class ResNet50(ResNet):
+class ResNet50(_Published):
     """A residual network of 50 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -95,29 +81,10 @@ class ResNet50(ResNet):
       (2048, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[50],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-        )
+    _depth = 50
 
 
-class ResNet101(ResNet):
+class ResNet101(_Published):
     """A residual network of 101 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -129,29 +96,10 @@ class ResNet101(ResNet):
       (2048, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[101],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-        )
+    _depth = 101
 
 
-class ResNet152(ResNet):
+class ResNet152(_Published):
     """A residual network of 152 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -163,29 +111,10 @@ class ResNet152(ResNet):
       (2048, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[152],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-        )
+    _depth = 152
 
 
-class ResNet200(ResNet):
+class ResNet200(_Published):
     """A residual network of 200 layers. See `ResNet` for parameters and arguments.
 
     Example:
@@ -197,23 +126,4 @@ class ResNet200(ResNet):
       (2048, 10)
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        bn_config: _Config = None,
-        resnet_v2: bool = False,
-        logits_config: _Config = None,
-        name: str | None = None,
-        initial_conv_config: _Config = None,
-        strides: Sequence[int] = (1, 2, 2, 2),
-    ):
-        super().__init__(
-            ResNet.CONFIGS[200],
-            num_classes,
-            bn_config,
-            resnet_v2,
-            logits_config=logits_config,
-            name=name,
-            initial_conv_config=initial_conv_config,
-            strides=strides,
-        )
+    _depth = 200

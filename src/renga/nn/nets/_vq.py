@@ -36,6 +36,11 @@ class _Quantizer(Module):
         self.dtype = dtype
         self.cross_replica_axis = cross_replica_axis
 
+    @property
+    def embeddings(self) -> Array:
+        """[embedding_dim, num_embeddings]."""
+        raise NotImplementedError
+
     @transparent
     def _nearest(self, flat: Array) -> tuple[Array, Array, Array]:
         """Squared distances to all embeddings, the index of the nearest, and its one-hot vector."""
