@@ -296,6 +296,43 @@ def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
 
 
+def test_entropies_and_divergences_of_large_and_small_shapes_do_not_cancel(quick):
+    shapes = np.float32([1e-6, 0.3, 3, 300, 1e6, 1e10])
+    a, b = map(np.ravel, np.meshgrid(shapes, shapes))
+    c, d = np.float32(1.25) * a, np.float32(0.8) * b
+
+    def of_dirichlets(a, b):
+        a, b = ([mpmath.mpf(float(x)) for x in xs] for xs in (a, b))
+        n, m = sum(a), sum(b)
+        gamma, ψ = mpmath.loggamma, mpmath.digamma
+        entropy = sum(map(gamma, a)) - gamma(n) + (n - 2) * ψ(n) - sum((x - 1) * ψ(x) for x in a)
+        kl = gamma(n) - gamma(m) + sum(gamma(y) - gamma(x) + (x - y) * (ψ(x) - ψ(n)) for x, y in zip(a, b))  # noqa: B905
+        return float(entropy), float(kl)
+
+    def of_gammas(a, s, b, r):
+        a, s, b, r = (mpmath.mpf(float(x)) for x in (a, s, b, r))
+        shapes = (a - b) * mpmath.digamma(a) - mpmath.loggamma(a) + mpmath.loggamma(b)
+        return float(shapes + b * mpmath.log(s / r) + a * (r - s) / s)
+
+    with mpmath.workdps(50):
+        entropy, kl = np.array([of_dirichlets((a, b), (c, d)) for a, b, c, d in zip(a, b, c, d, strict=True)]).T
+        kl_gamma = [of_gammas(*row) for row in zip(a, b, c, d, strict=True)]
+
+    def all_of(a, b, c, d):
+        beta, other = dist.Beta(a, b), dist.Beta(c, d)
+        dirichlet = dist.Dirichlet(jnp.stack([a, b], -1))
+        gradient = jax.grad(lambda a: (dist.Beta(a, b).entropy() + dist.Beta(a, b).kl_divergence(other)).sum())(a)
+        of_gammas = dist.Gamma(a, b).kl_divergence(dist.Gamma(c, d))
+        return beta.entropy(), dirichlet.entropy(), beta.kl_divergence(other), of_gammas, gradient
+
+    beta, dirichlet, divergence, of_gamma, gradient = quick(all_of)(a, b, c, d)
+    np.testing.assert_allclose(beta, entropy, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(dirichlet, entropy, rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(divergence, kl, rtol=5e-5)
+    np.testing.assert_allclose(of_gamma, kl_gamma, rtol=5e-5)
+    assert np.isfinite(gradient).all()
+
+
 def log_i0e_and_dispersion(k):
     """Log I₀(κ) − κ and 1 − I₁(κ)/I₀(κ), by series where mpmath's Bessel functions take too long."""
     k = mpmath.mpf(float(k))

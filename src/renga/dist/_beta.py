@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.special import betaln, digamma, gammaln
+from jax.scipy.special import betaln, gammaln
 from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
@@ -21,7 +21,10 @@ from renga.dist._special import (
     open_unit,
     positive,
     relative,
+    relative_to_1,
+    shapes_apart,
     stirling_error,
+    stirling_slope,
     take_where,
 )
 
@@ -128,14 +131,8 @@ class Beta(Distribution):
     def _entropy(self):
         a, b = self._alpha, self._beta
         n = a + b
-        direct = betaln(a, b) - (a - 1.0) * digamma(a) - (b - 1.0) * digamma(b) + (n - 2.0) * digamma(n)
-        # Nearly Gaussian: the terms cancel.
-        large = (a > 1e3) & (b > 1e3)
-        la, lb = jnp.where(large, a, 1e3), jnp.where(large, b, 1e3)
-        ln = la + lb
-        spread = jnp.log(la / ln) + jnp.log(lb / ln) - jnp.log(ln)
-        gaussian = 0.5 * (jnp.log(2.0 * jnp.pi) + 1.0 + spread) - (1.0 / la + 1.0 / lb) / 3.0 + 5.0 / (6.0 * ln)
-        return jnp.where(large, gaussian, direct)
+        spread = 0.5 * (jnp.log(a / n) + jnp.log(b / n) - jnp.log(n))
+        return HALF_LOG_2PI + 0.5 + spread + _beyond_gaussian(a) + _beyond_gaussian(b) - _beyond_gaussian(n, 2)
 
     def _mean(self):
         return self._alpha / (self._alpha + self._beta)
@@ -152,11 +149,20 @@ class Beta(Distribution):
         return (self._alpha / n) * (self._beta / n) / (n + 1.0)
 
 
+def _beyond_gaussian(a, size=1):
+    """What is small for large a of log Γ(a) − (a − A) ψ(a): the rest adds up to a Gaussian's entropy."""
+    return stirling_error(a) - 0.5 * size / a - (a - size) * stirling_slope(a)
+
+
 @register_kl(Beta, Beta)
 def _kl_beta(p, q):
     a, b, c, d = p._alpha, p._beta, q._alpha, q._beta
-    at_n = digamma(a + b)
-    return betaln(c, d) - betaln(a, b) + (a - c) * (digamma(a) - at_n) + (b - d) * (digamma(b) - at_n)
+    n, m = a + b, c + d
+    # Between the means a / n and c / m: their ratio less 1, from differences.
+    log = lambda x, y: lambda: jnp.log(x / n) - jnp.log(y / m)
+    of_means = c * relative_to_1((a - c) / c * (d / n) - (b - d) / n, log(a, c))
+    of_means = of_means + d * relative_to_1((b - d) / d * (c / n) - (a - c) / n, log(b, d))
+    return of_means + shapes_apart(a, c) + shapes_apart(b, d) - shapes_apart(n, m)
 
 
 @jax.custom_jvp
@@ -242,8 +248,10 @@ class Dirichlet(Distribution):
 
     def _entropy(self):
         a = self._concentration
-        total, size = a.sum(-1), a.shape[-1]
-        return gammaln(a).sum(-1) - gammaln(total) + (total - size) * digamma(total) - ((a - 1.0) * digamma(a)).sum(-1)
+        n, size = a.sum(-1), a.shape[-1]
+        spread = 0.5 * jnp.log(a / n[..., None]).sum(-1) - 0.5 * (size - 1) * jnp.log(n)
+        gaussian = (size - 1) * (HALF_LOG_2PI + 0.5) + spread
+        return gaussian + _beyond_gaussian(a).sum(-1) - _beyond_gaussian(n, size)
 
     def _mean(self):
         return self._concentration / self._concentration.sum(-1, keepdims=True)
@@ -277,5 +285,4 @@ def _kl_dirichlet(p, q):
             f"Dirichlet.kl_divergence: other_dist must have the event shape {a.shape[-1:]}, got {b.shape[-1:]}"
         )
     n, m = a.sum(-1, keepdims=True), b.sum(-1, keepdims=True)
-    terms = (a - b) * (digamma(a) - digamma(n)) - gammaln(a) + gammaln(b)
-    return terms.sum(-1) + (gammaln(n) - gammaln(m))[..., 0]
+    return (b * relative(a / n, b / m) + shapes_apart(a, b)).sum(-1) - shapes_apart(n, m)[..., 0]

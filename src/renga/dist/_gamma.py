@@ -10,7 +10,16 @@ from jaxtyping import Array, ArrayLike, Num
 from renga._core.ranges import check_range
 from renga.dist._arrays import as_float, broadcast_shape, is_half
 from renga.dist._distribution import Distribution, register_kl
-from renga.dist._special import gamma_log_density, gammainc, gammaincc, inside, positive, relative, take_where
+from renga.dist._special import (
+    gamma_log_density,
+    gammainc,
+    gammaincc,
+    inside,
+    positive,
+    relative_to_1,
+    shapes_apart,
+    take_where,
+)
 
 _TERMS = 60
 _SMALL = 1e-30  # a probability from which on its logarithm is computed another way
@@ -148,14 +157,7 @@ def gamma_entropy(a: Array) -> Array:
 
 @register_kl(Gamma, Gamma)
 def _kl_gamma(p, q):
-    a, b = p._concentration, q._concentration
-    # With ψ(a) = log a − ε: the divergence between rates, and that between shapes.
-    log_ratio = jnp.log(q._rate) - jnp.log(p._rate)
-    direct = (a - b) * digamma(a) - gammaln(a) + gammaln(b) - b * log_ratio + a * jnp.expm1(log_ratio)
-    # For large shapes lgamma is replaced by Stirling's formula, whose large terms cancel by hand.
-    large = (a > 100.0) & (b > 100.0)
-    la, lb = jnp.where(large, a, 100.0), jnp.where(large, b, 100.0)
-    rates = relative(jnp.where(large, q._rate / p._rate * la / lb, 1.0), jnp.ones_like(la))
-    stirling = lb * rates + 0.5 * (jnp.log(la) - jnp.log(lb)) + (lb - la) / (2.0 * la)
-    stirling = stirling + (lb - la) / (12.0 * la * la) + (1.0 / lb - 1.0 / la) / 12.0
-    return jnp.where(large, stirling, direct)
+    a, b, s, r = p._concentration, q._concentration, p._rate, q._rate
+    # ar / bs − 1, from differences.
+    more = (a - b) / b * (r / s) + (r - s) / s
+    return b * relative_to_1(more, lambda: jnp.log(a) - jnp.log(b) + jnp.log(r) - jnp.log(s)) + shapes_apart(a, b)

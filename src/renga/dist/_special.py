@@ -1,13 +1,14 @@
 """Functions that keep their digits: differences that would cancel, and tails that would underflow."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
-from jax.scipy.special import gammaln, log_ndtr
+from jax.scipy.special import digamma, gammaln, log_ndtr
 from jaxtyping import Array
 
 from renga._core.varying import vary_like
@@ -98,13 +99,40 @@ def stirling_error(a: Array) -> Array:
 
 
 @partial(jax.jit, inline=True)
+def stirling_slope(a: Array) -> Array:
+    """The derivative of `stirling_error`: ψ(a) less log a − 1/2a, for a > 0.
+
+    Example:
+      >>> stirling_slope(jnp.array([1.0, 1000.0])).round(8)
+      Array([-7.7215672e-02, -8.0000000e-08], dtype=float32)
+    """
+    large = a > 8.0
+    l, s = jnp.where(large, a, 8.0), jnp.where(large, 1.0, a)
+    r = 1.0 / l / l
+    series = -r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r / 132))))
+    return jnp.where(large, series, digamma(s) - jnp.log(s) + 0.5 / s)
+
+
+def shapes_apart(a: Array, b: Array) -> Array:
+    """Log Γ(b) − log Γ(a) − (b − a) ψ(a), less b (a/b − 1 − log(a/b)), for a, b > 0.
+
+    Divergences of gamma, beta and Dirichlet distributions are sums of these and of terms ≥ 0: what is large and cancels
+    is gone.
+    """
+    return 0.5 * relative(b, a) + stirling_error(b) - stirling_error(a) - stirling_slope(a) * (b - a)
+
+
+@partial(jax.jit, inline=True)
 def relative(x: Array, y: Array) -> Array:
     """X/y − 1 − log(x/y) for positive x and y, near 0 where they are near each other."""
-    ratio = (x - y) / y
-    near = jnp.abs(ratio) < 0.5
-    # log(x/y) from the difference where they are near, and from the quotient, which does not overflow, elsewhere.
-    log = jnp.where(near, jnp.log1p(jnp.where(near, ratio, 0.0)), jnp.log(x) - jnp.log(y))
-    return excess(log)
+    return relative_to_1((x - y) / y, lambda: jnp.log(x) - jnp.log(y))
+
+
+def relative_to_1(more: Array, log: Callable[[], Array]) -> Array:
+    """R − 1 − log r of a ratio r > 0, from r − 1 and log r."""
+    near = jnp.abs(more) < 0.5
+    # log r from the difference where it is small, and from logarithms, which do not overflow, elsewhere.
+    return excess(jnp.where(near, jnp.log1p(jnp.where(near, more, 0.0)), log()))
 
 
 @partial(jax.jit, inline=True)

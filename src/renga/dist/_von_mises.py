@@ -36,7 +36,7 @@ _ENDS = np.where(np.arange(_NODES) % (_NODES - 1) == 0, 0.5, 1.0)
 
 
 def _rule(k):
-    """u and the weights of its law, `[33, ...]`, for κ ≤ 60."""
+    """The nodes u and their weights, `[33, ...]`, for κ ≤ 60."""
     u, ends = (jnp.asarray(x, k.dtype).reshape((-1,) + (1,) * k.ndim) for x in (_U, _ENDS))
     w = ends * jnp.exp(-k[None] * u)
     return u, w / w.sum(0, keepdims=True)
