@@ -7,7 +7,7 @@ Run: python benchmarks/optim_step.py [--quick] [--out benchmarks/results/optim_s
 Ratios are ours / theirs, medians of interleaved runs (steps with a 95 % interval, see `paired.py`); below 1 is faster.
 Steps donate parameters and state, as in training. The floor of bytes reads each parameter, gradient and moment once
 and writes each parameter and moment once; the floor of seconds is that at the bandwidth of a compiled y ← x + 2y on the
-same leaves, timed in pairs with the steps. With the flag, rows in `optim.one_pass` follow.
+same leaves, timed in pairs with the steps. With the flag, rows in `optim.contrib.one_pass` follow.
 "Cold" traces come after `jax.clear_caches()`, warm ones find what is cached of inner functions.
 """
 
@@ -187,7 +187,7 @@ def main():
     print(rows[-1], flush=True)
     if "multi_output_fusion=true" in os.environ.get("XLA_FLAGS", ""):
         for leaves, size in [(leaves, size) for leaves, size in grid if leaves * size >= 1e6]:
-            rows.append(one(leaves, size, 5 if leaves * size > 1e6 else 11, wrap=optim.one_pass))
+            rows.append(one(leaves, size, 5 if leaves * size > 1e6 else 11, wrap=optim.contrib.one_pass))
             print(rows[-1], flush=True)
     rows.append(population())
     print(rows[-1], flush=True)

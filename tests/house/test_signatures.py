@@ -42,6 +42,35 @@ def test_every_public_signature_is_annotated(package):
     assert not bare, "without annotation:\n  " + "\n  ".join(bare)
 
 
+def public_methods(cls):
+    """What a user calls on an instance, wherever in the library it is written."""
+    seen = set()
+    for owner in cls.__mro__:
+        for name, value in vars(owner).items() if owner.__module__.startswith("renga.") else ():
+            public = not name.startswith("_") or name in ("__call__", "__getitem__", "__iter__", "__len__")
+            if not public or name in seen:
+                continue
+            seen.add(name)
+            function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+            function = inspect.unwrap(getattr(function, "func", function))  # of a cached property
+            if inspect.isfunction(function) and function.__module__.startswith("renga."):
+                yield f"{owner.__qualname__}.{name}", function, isinstance(value, staticmethod)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_method_is_annotated(package):
+    bare = {}
+    for _, cls in public_callables(importlib.import_module(f"renga.{package}")):
+        for name, method, is_static in public_methods(cls) if inspect.isclass(cls) else ():
+            signature = inspect.signature(method)
+            taken = list(signature.parameters.values())[0 if is_static else 1 :]
+            missing = [p.name for p in taken if p.annotation is p.empty]
+            missing += ["the result"] if signature.return_annotation is signature.empty else []
+            if missing:
+                bare[f"{method.__module__}: {name}"] = ", ".join(missing)
+    assert not bare, "without annotation:\n  " + "\n  ".join(f"{name}: {what}" for name, what in sorted(bare.items()))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_has_a_docstring(package):
     callables = public_callables(importlib.import_module(f"renga.{package}"))

@@ -231,7 +231,7 @@ def compiled(tx, params, grads):
 
 params, grads = jnp.linspace(-1.0, 1.0, 100_000), jnp.cos(jnp.arange(100_000.0))
 results, passes = [], []
-for tx in (optim.adamw(0.1), optim.one_pass(optim.adamw(0.1))):
+for tx in (optim.adamw(0.1), optim.contrib.one_pass(optim.adamw(0.1))):
     step = compiled(tx, params, grads)
     passes.append(step.cost_analysis()["bytes accessed"] / params.nbytes)
     p, state = jnp.copy(params), tx.init(params)

@@ -180,7 +180,6 @@ from renga.optim._observe import (
     observe_members,
     read,
 )
-from renga.optim._one_pass import one_pass
 from renga.optim._optimistic import (
     AddNoiseState,
     ApplyEvery,
@@ -258,14 +257,9 @@ from renga.optim._transformation import (
     EmptyState,
     GradientTransformation,
     GradientTransformationExtraArgs,
-    OptState,
-    Params,
-    ScalarOrSchedule,
-    Schedule,
     TransformInitFn,
     TransformUpdateExtraArgsFn,
     TransformUpdateFn,
-    Updates,
     identity,
     init_empty_state,
     set_to_zero,
@@ -273,6 +267,7 @@ from renga.optim._transformation import (
     stateless_with_tree_map,
     with_extra_args_support,
 )
+from renga.optim._types import OptState, Params, ScalarOrSchedule, Schedule, Updates
 from renga.optim._zoom import ScaleByZoomLinesearchState, ZoomLinesearchInfo, scale_by_zoom_linesearch
 from renga.optim.contrib._privacy import (
     DifferentiallyPrivateAggregateState,
@@ -459,7 +454,6 @@ __all__ = [
     "ntxent",
     "observe",
     "observe_members",
-    "one_pass",
     "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",

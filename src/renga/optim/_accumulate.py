@@ -12,7 +12,8 @@ from renga.optim._clip import global_norm
 from renga.optim._leaves import filled_like, map_leaves, need_params, zeros_like
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
-from renga.optim._value import is_schedule, static, steps, value
+from renga.optim._types import OptState, Params, Stepped, Updates
+from renga.optim._value import at_step, static, steps, value
 
 
 class ShouldSkipUpdateFunction(Protocol):
@@ -122,7 +123,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         """The optimiser that takes the steps."""
         return self.opt
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """No gradients yet."""
         skip = self.should_skip_update_fn or _skip_never
         _, skip_state = skip(zeros_like(params), zero_count(), params)
@@ -137,10 +138,9 @@ class MultiSteps(GradientTransformationExtraArgs):
         keeps = jnp.issubdtype(own, jnp.complexfloating) or own == jnp.float64
         return jnp.promote_types(own, self.accumulator_dtype) if keeps else jnp.dtype(self.accumulator_dtype)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Accumulates, and steps at every k-th call."""
-        every = self.every_k_schedule
-        k = every(state.gradient_step) if is_schedule(every) else every
+        k = at_step(self.every_k_schedule, state.gradient_step)
         skip, skip_state = (self.should_skip_update_fn or _skip_never)(updates, state.gradient_step, params)
         seen = state.mini_step
 
@@ -213,12 +213,12 @@ class apply_if_finite(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Nothing skipped yet."""
         inner = self.inner.init(params)
         return ApplyIfFiniteState(zero_count(), jnp.array(True), zero_count(), inner)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps, if all is finite or patience has run out."""
         checks = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(updates)]
         finite = jnp.all(jnp.array(checks)) if checks else jnp.array(True)
@@ -300,14 +300,14 @@ class lookahead(GradientTransformationExtraArgs):
             raise ValueError(f"lookahead: sync_period must be at least 1, got {self.sync_period}")
         object.__setattr__(self, "fast_optimizer", with_extra_args_support(self.fast_optimizer))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Starts the fast optimiser."""
         fast = params.fast if isinstance(params, LookaheadParams) else params
         return LookaheadState(self.fast_optimizer.init(fast), zero_count())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the fast parameters and syncs at every k-th step."""
-        need_params("lookahead", params)
+        params = need_params("lookahead", params)
         if not hasattr(params, "slow"):
             raise ValueError(f"lookahead: params must be LookaheadParams, got {type(params).__name__}")
         u, fast_state = self.fast_optimizer.update(updates, state.fast_state, params.fast, **extra_args)
@@ -373,11 +373,11 @@ class conditionally_transform(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Starts counting."""
         return ConditionallyTransformState(self.inner.init(params), zero_count())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Calls the inner transformation if it is its step."""
         known = extra_args if self.forward_extra_args else {}
         go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
@@ -410,11 +410,11 @@ class conditionally_mask(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Starts counting."""
         return ConditionallyMaskState(zero_count(), self.inner.init(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Calls the inner transformation if it is its step."""
         known = extra_args if self.forward_extra_args else {}
         go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)

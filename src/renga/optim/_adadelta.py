@@ -5,15 +5,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, widened, zeros_like
-from renga.optim._moments import sum_zeros
+from renga.optim._moments import Average, average, sum_zeros
 from renga.optim._ranges import SHARE, need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import value
 
 
@@ -25,10 +25,10 @@ class ScaleByAdaDeltaState(NamedTuple):
 
 
 @leafwise
-def _adadelta(g, e_g, e_x, rho, rest, eps):
-    square = rest * jnp.square(widened(g)) + rho * e_g
+def _adadelta(g, e_g, e_x, now, eps):
+    square = now.step(e_g, jnp.square(widened(g)))
     u = sqrt(e_x + eps) / sqrt(square + eps) * g
-    moved = rest * jnp.square(u) + rho * e_x
+    moved = now.step(e_x, jnp.square(u))
     return u.astype(g.dtype), square.astype(e_g.dtype), moved.astype(e_x.dtype)
 
 
@@ -55,26 +55,26 @@ class scale_by_adadelta(GradientTransformationExtraArgs):
       Zeiler, "ADADELTA", https://arxiv.org/abs/1212.5701, algorithm 1.
     """
 
-    rho: ArrayLike = 0.9
-    eps: ArrayLike = 1e-6
+    rho: Number = 0.9
+    eps: Number = 1e-6
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero averages."""
         e_g, e_x = sum_zeros(params), sum_zeros(params)
         return ScaleByAdaDeltaState(e_g, e_x)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps both averages."""
-        numbers = (self.rho, complement(self.rho), self.eps)
-        leaf = lambda g, e_g, e_x: _adadelta(jnp.asarray(g), e_g, e_x, *numbers)
+        now = average(self.rho)
+        leaf = lambda g, e_g, e_x: _adadelta(jnp.asarray(g), e_g, e_x, now, self.eps)
         u, e_g, e_x = map_leaves("scale_by_adadelta", leaf, 3, updates, state.e_g, state.e_x)
         return u, ScaleByAdaDeltaState(e_g, e_x)
 
 
 def adadelta(
     learning_rate: ScalarOrSchedule | None = None,
-    rho: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-6,
+    rho: Number = 0.9,
+    eps: Number = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -117,7 +117,7 @@ def _along(vector: Any, axis: int, ndim: int) -> Any:
 
 
 @leafwise
-def _sm3(g, accumulators, nu, b1, c1, b2, c2, eps):
+def _sm3(g, accumulators, nu, first, second, eps):
     axes = range(g.ndim)
     if g.ndim:
         bound = accumulators[0].reshape([-1] + [1] * (g.ndim - 1))
@@ -125,13 +125,13 @@ def _sm3(g, accumulators, nu, b1, c1, b2, c2, eps):
             bound = jnp.minimum(bound, _along(accumulators[axis], axis, g.ndim))
     else:
         bound = accumulators[0] if accumulators else jnp.zeros_like(g)
-    total = b2 * bound + c2 * abs_sq(g)
+    total = second.step(bound, abs_sq(g))
     seen = total > 0
     step = jnp.where(seen, g / sqrt(jnp.where(seen, total, 1) + eps), 0)
     new = [
         jnp.max(total, axis=tuple(i for i in axes if i != axis)).astype(a.dtype) for axis, a in enumerate(accumulators)
     ]
-    u = b1 * nu + c1 * step
+    u = first.step(nu, step)
     return u.astype(g.dtype), new, u.astype(nu.dtype)
 
 
@@ -158,26 +158,26 @@ class scale_by_sm3(GradientTransformationExtraArgs):
 
     _ranges: ClassVar = {"b2": SHARE}
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 1.0
-    eps: ArrayLike = 1e-8
+    b1: Number = 0.9
+    b2: Number = 1.0
+    eps: Number = 1e-8
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero vectors, one an axis, and a zero momentum."""
         vectors = lambda p: [p] if p.ndim == 1 else [jnp.zeros(n, p.dtype) for n in p.shape]
         return ScaleBySM3State(jax.tree.map(vectors, sum_zeros(params)), zeros_like(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the vectors."""
         rest = complement(self.b2)
-        c2 = jnp.where(jnp.asarray(self.b2) == 1, 1.0, rest) if not isinstance(rest, float) else rest or 1.0
-        numbers = (self.b1, complement(self.b1), self.b2, c2, self.eps)
-        leaf = lambda g, vectors, nu: _sm3(jnp.asarray(g), vectors, nu, *numbers)
+        weight = jnp.where(jnp.asarray(self.b2) == 1, 1.0, rest) if not isinstance(rest, float) else rest or 1.0
+        first, second = average(self.b1), Average(self.b2, weight)
+        leaf = lambda g, vectors, nu: _sm3(jnp.asarray(g), vectors, nu, first, second, self.eps)
         u, mu, nu = map_leaves("scale_by_sm3", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleBySM3State(mu, nu)
 
 
-def sm3(learning_rate: ScalarOrSchedule, momentum: ArrayLike = 0.9) -> GradientTransformationExtraArgs:
+def sm3(learning_rate: ScalarOrSchedule, momentum: Number = 0.9) -> GradientTransformationExtraArgs:
     """SM3: Adagrad in sublinear memory, with momentum.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga.optim._chain import chain
 from renga.optim._clip import clip_tame_by_block_rms
@@ -15,7 +15,8 @@ from renga.optim._moments import safe_increment, sum_zeros, zero_count
 from renga.optim._momentum import ema
 from renga.optim._norms import scale_by_param_block_rms
 from renga.optim._scale import scale, scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -28,7 +29,7 @@ class FactoredState(NamedTuple):
     v: Any  # the full second moment, where not
 
 
-def _decay_rate_pow(count: ArrayLike, exponent: ArrayLike = 0.8) -> Array:
+def _slower_and_slower(count: Number, exponent: Number = 0.8) -> Array:
     """β̂ₜ = 1 - t⁻ᶜ for step t = count + 1: a plain mean at first, which forgets less and less (section 7.2)."""
     return 1.0 - jnp.asarray(count + 1, jnp.float32) ** -exponent
 
@@ -40,7 +41,7 @@ class _Matrix(NamedTuple):
     cols: int
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], least: ArrayLike) -> "_Matrix | None":
+    def of(cls, shape: tuple[int, ...], least: int) -> "_Matrix | None":
         """The view, or None if the shorter side is below `least`. The last of equally long axes are the columns."""
         if len(shape) < 2:
             return None
@@ -63,14 +64,15 @@ def _by_moment(g, v, decay, epsilon):
 @leafwise(flags=("matrix",))
 def _by_factors(g, row, col, decay, epsilon, matrix):
     """A leaf whose moment is R C / (1ᵀ R), with means instead of the paper's sums, which cancel."""
-    square, new = abs_sq(g) + epsilon, 1.0 - decay
-    row = row * decay + jnp.mean(square, matrix.cols) * new
-    col = col * decay + jnp.mean(square, matrix.rows) * new
-    # Means over the rows: that axis has moved down by one if the columns stood before it.
-    total = jnp.mean(row, matrix.rows - (matrix.cols < matrix.rows), keepdims=True)
-    per_row = jnp.expand_dims(rsqrt(row) * sqrt(total), matrix.cols)
-    per_col = jnp.expand_dims(rsqrt(col), matrix.rows)
-    return (g * per_row * per_col).astype(g.dtype), row, col
+    square = abs_sq(g) + epsilon
+
+    def step(side, gone):
+        """The means along an axis, which stays as an axis of one element."""
+        return decay * jnp.expand_dims(side, gone) + (1.0 - decay) * jnp.mean(square, gone, keepdims=True)
+
+    R, C = step(row, matrix.cols), step(col, matrix.rows)
+    u = g * (rsqrt(R) * sqrt(jnp.mean(R, matrix.rows, keepdims=True))) * rsqrt(C)
+    return u.astype(g.dtype), R.squeeze(matrix.cols).astype(row.dtype), C.squeeze(matrix.rows).astype(col.dtype)
 
 
 @value
@@ -106,13 +108,13 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
     """
 
     factored: bool = static(default=True)
-    decay_rate: ArrayLike = 0.8
+    decay_rate: Number = 0.8
     step_offset: int = static(default=0)
     min_dim_size_to_factor: int = static(default=128)
-    epsilon: ArrayLike = 1e-30
-    decay_rate_fn: Callable[..., Any] = _decay_rate_pow
+    epsilon: Number = 1e-30
+    decay_rate_fn: Callable[..., Any] = _slower_and_slower
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments, in float32 at least; an array of one element stands where a part is not needed."""
 
         def leaf(p):
@@ -125,7 +127,7 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
 
         return FactoredState(zero_count(), *map_leaves("scale_by_factored_rms", leaf, 3, sum_zeros(params)))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         name = "scale_by_factored_rms"
         need_params(name, params)
@@ -137,10 +139,7 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
                 u, v = _by_moment(g, v, decay, self.epsilon)
                 return u, row, col, v
             # What was factored at the start has parts of these shapes only.
-            matrix = _Matrix.of(g.shape, 0)
-            kept = row.dtype, col.dtype
-            u, row, col = _by_factors(g, row, col, decay, self.epsilon, matrix=matrix)
-            return u, row.astype(kept[0]), col.astype(kept[1]), v
+            return *_by_factors(g, row, col, decay, self.epsilon, matrix=_Matrix.of(g.shape, 0)), v
 
         parts = (state.v_row, state.v_col, state.v, params)
         u, *moments = map_leaves(name, leaf, 4, updates, *parts, free=(0, 1, 2))
@@ -150,14 +149,14 @@ class scale_by_factored_rms(GradientTransformationExtraArgs):
 def adafactor(
     learning_rate: ScalarOrSchedule | None = None,
     min_dim_size_to_factor: int = 128,
-    decay_rate: ArrayLike = 0.8,
+    decay_rate: Number = 0.8,
     decay_offset: int = 0,
     multiply_by_parameter_scale: bool = True,
-    clipping_threshold: ArrayLike | None = 1.0,
-    momentum: ArrayLike | None = None,
+    clipping_threshold: Number | None = 1.0,
+    momentum: Number | None = None,
     dtype_momentum: Any = jnp.float32,
     weight_decay_rate: ScalarOrSchedule | None = None,
-    eps: ArrayLike = 1e-30,
+    eps: Number = 1e-30,
     factored: bool = True,
     weight_decay_mask: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -183,7 +182,7 @@ def adafactor(
     Example:
       >>> adafactor(1e-3)
       chain(
-        scale_by_factored_rms(decay_rate=0.8, epsilon=1e-30, decay_rate_fn=_decay_rate_pow),
+        scale_by_factored_rms(decay_rate=0.8, epsilon=1e-30, decay_rate_fn=_slower_and_slower),
         clip_by_block_rms(threshold=1.0),
         scale_by_learning_rate(learning_rate=0.001, flip_sign=False),
         scale_by_param_block_rms(min_scale=0.001),
@@ -193,20 +192,13 @@ def adafactor(
     References:
       Shazeer & Stern, "Adafactor", https://arxiv.org/abs/1804.04235, algorithm 4.
     """
-    members = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
-    if clipping_threshold is not None:
-        # pyrefly: ignore[bad-argument-type]
-        members.append(clip_tame_by_block_rms(clipping_threshold))
-    if learning_rate is not None:
-        # pyrefly: ignore[bad-argument-type]
-        members.append(scale_by_learning_rate(learning_rate, flip_sign=False))
-    if multiply_by_parameter_scale:
-        # pyrefly: ignore[bad-argument-type]
-        members.append(scale_by_param_block_rms())
-    if momentum is not None:
-        # pyrefly: ignore[bad-argument-type]
-        members.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
-    if weight_decay_rate is not None:
-        # pyrefly: ignore[bad-argument-type]
-        members.append(add_decayed_weights(weight_decay_rate, mask=weight_decay_mask))
-    return chain(*members, scale(-1))
+    given = lambda x, make: () if x is None else (make(x),)
+    return chain(
+        scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps),
+        *given(clipping_threshold, clip_tame_by_block_rms),
+        *given(learning_rate, lambda rate: scale_by_learning_rate(rate, flip_sign=False)),
+        *((scale_by_param_block_rms(),) if multiply_by_parameter_scale else ()),
+        *given(momentum, lambda decay: ema(decay, debias=False, accumulator_dtype=dtype_momentum)),
+        *given(weight_decay_rate, lambda rate: add_decayed_weights(rate, mask=weight_decay_mask)),
+        scale(-1),
+    )

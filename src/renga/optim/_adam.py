@@ -5,18 +5,15 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -28,12 +25,10 @@ class ScaleByAdamState(NamedTuple):
     nu: Any  # average squared gradient
 
 
-@leafwise(flags=("nesterov",))
-def _adam(g, mu, nu, b1, c1, b2, c2, fix1, fix1_next, fix2, eps, eps_root, nesterov):
-    m = c1 * g + b1 * mu
-    v = c2 * abs_sq(g) + b2 * nu
-    m_hat = b1 * m / fix1_next + c1 * g / fix1 if nesterov else m / fix1
-    u = m_hat / (sqrt(v / fix2 + eps_root) + eps)
+@leafwise
+def _adam(g, mu, nu, now):
+    m, v = now.first.step(mu, g), now.second.step(nu, abs_sq(g))
+    u = now.first.direction(m, g) / now.divisor(v)
     return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
@@ -71,15 +66,15 @@ class scale_by_adam(GradientTransformationExtraArgs):
       Dozat, "Incorporating Nesterov Momentum into Adam", 2016, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
     mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
     nesterov: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         return ScaleByAdamState(
             count=zero_count(),
@@ -87,30 +82,22 @@ class scale_by_adam(GradientTransformationExtraArgs):
             nu=sum_zeros(params),
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides one by the root of the other."""
         count = safe_increment(state.count)
-        b1, c1, b2, c2 = self.b1, complement(self.b1), self.b2, complement(self.b2)
-        fix1, fix2 = correction(b1, count), correction(b2, count)
-        next1 = correction(b1, safe_increment(count)) if self.nesterov else fix1
-
-        def leaf(g, m, v):
-            g = jnp.asarray(g)
-            return _adam(
-                g, m, v, b1, c1, b2, c2, fix1, next1, fix2, self.eps, self.eps_root,
-                nesterov=self.nesterov,
-            )  # fmt: skip
-
+        first, second = average(self.b1, count, self.nesterov), average(self.b2, count)
+        now = Moments(first, second, self.eps, self.eps_root)
+        leaf = lambda g, m, v: _adam(jnp.asarray(g), m, v, now)
         u, mu, nu = map_leaves("scale_by_adam", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByAdamState(count, mu, nu)
 
 
 def adam(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = False,
@@ -158,10 +145,10 @@ def adam(
 
 def nadam(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = True,
@@ -193,10 +180,10 @@ def nadam(
 
 def adamw(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: Any = None,
@@ -243,10 +230,10 @@ def adamw(
 
 def nadamw(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: Any = None,

@@ -6,25 +6,25 @@ import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, full_like, leafwise, map_leaves, sqrt, zeros_like
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, full_like, leafwise, map_leaves, sqrt, zeros_like
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
-@leafwise(flags=("nesterov",))
-def _radam(g, mu, nu, b1, c1, b2, c2, fix1, next1, fix2, rectifier, eps, eps_root, nesterov):
-    m = c1 * g + b1 * mu
-    v = c2 * abs_sq(g) + b2 * nu
-    m_hat = b1 * m / next1 + c1 * g / fix1 if nesterov else m / fix1
-    adaptive = rectifier * m_hat / (sqrt(v / fix2 + eps_root) + eps)
+@leafwise
+def _radam(g, mu, nu, now, rectifier):
+    m, v = now.first.step(mu, g), now.second.step(nu, abs_sq(g))
+    m_hat = now.first.direction(m, g)
+    adaptive = rectifier * m_hat / now.divisor(v)
     u = jnp.where(rectifier > 0, adaptive, m_hat)
     return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
 
@@ -55,27 +55,25 @@ class scale_by_radam(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1908.03265, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
-    threshold: ArrayLike = 5.0
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
+    threshold: Number = 5.0
     _: dataclasses.KW_ONLY
     nesterov: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByAdamState(zero_count(), mu, nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        b1, c1, b2, c2 = self.b1, complement(self.b1), self.b2, complement(self.b2)
-        fix1, fix2 = correction(b1, count), correction(b2, count)
-        next1 = correction(b1, safe_increment(count)) if self.nesterov else fix1
-        numbers = (b1, c1, b2, c2, fix1, next1, fix2, self._rectifier(count), self.eps, self.eps_root)
-        leaf = lambda g, m, v: _radam(jnp.asarray(g), m, v, *numbers, nesterov=self.nesterov)
+        first, second = average(self.b1, count, self.nesterov), average(self.b2, count)
+        now, rectifier = Moments(first, second, self.eps, self.eps_root), self._rectifier(count)
+        leaf = lambda g, m, v: _radam(jnp.asarray(g), m, v, now, rectifier)
         u, mu, nu = map_leaves("scale_by_radam", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByAdamState(count, mu, nu)
 
@@ -103,11 +101,11 @@ def _langevin(x: Any) -> Array:
 
 def radam(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
-    threshold: ArrayLike = 5.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    threshold: Number = 5.0,
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -141,12 +139,10 @@ def radam(
 
 
 @leafwise
-def _yogi(g, mu, nu, b1, c1, b2, c2, fix1, fix2, eps, eps_root):
-    del b2
-    m = c1 * g + b1 * mu
-    square = abs_sq(g)
-    v = nu - c2 * jnp.sign(nu - square) * square
-    u = m / fix1 / (sqrt(v / fix2 + eps_root) + eps)
+def _yogi(g, mu, nu, now):
+    m, square = now.first.step(mu, g), abs_sq(g)
+    v = nu - now.second.rest * jnp.sign(nu - square) * square
+    u = now.first.unbiased(m) / now.divisor(v)
     return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
@@ -172,29 +168,28 @@ class scale_by_yogi(GradientTransformationExtraArgs):
       Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-3
-    eps_root: ArrayLike = 0.0
-    initial_accumulator_value: ArrayLike = 1e-6
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-3
+    eps_root: Number = 0.0
+    initial_accumulator_value: Number = 1e-6
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Moments at their start."""
         start = self.initial_accumulator_value
         return ScaleByAdamState(zero_count(), full_like(params, start), sum_zeros(params, start))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        fix1, fix2 = correction(self.b1, count), correction(self.b2, count)
-        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), fix1, fix2, self.eps, self.eps_root)
-        leaf = lambda g, m, v: _yogi(jnp.asarray(g), m, v, *numbers)
+        now = Moments(average(self.b1, count), average(self.b2, count), self.eps, self.eps_root)
+        leaf = lambda g, m, v: _yogi(jnp.asarray(g), m, v, now)
         u, mu, nu = map_leaves("scale_by_yogi", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByAdamState(count, mu, nu)
 
 
 def yogi(
-    learning_rate: ScalarOrSchedule, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-3
+    learning_rate: ScalarOrSchedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-3
 ) -> GradientTransformationExtraArgs:
     """Yogi: Adam with an additive second moment.
 
@@ -226,12 +221,11 @@ class ScaleByBeliefState(NamedTuple):
     nu: Any  # average squared surprise
 
 
-@leafwise(flags=("nesterov",))
-def _belief(g, mu, nu, b1, c1, b2, c2, fix1, next1, fix2, eps, eps_root, nesterov):
-    m = c1 * g + b1 * mu
-    v = c2 * abs_sq(g - m) + b2 * nu + eps_root
-    m_hat = b1 * m / next1 + c1 * g / fix1 if nesterov else m / fix1
-    u = m_hat / (sqrt(v / fix2) + eps)
+@leafwise
+def _belief(g, mu, nu, now):
+    m = now.first.step(mu, g)
+    v = now.second.step(nu, abs_sq(g - m)) + now.eps_root
+    u = now.first.direction(m, g) / (sqrt(now.second.unbiased(v)) + now.eps)
     return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
@@ -257,36 +251,34 @@ class scale_by_belief(GradientTransformationExtraArgs):
       Zhuang et al., "AdaBelief Optimizer", https://arxiv.org/abs/2010.07468, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-16
-    eps_root: ArrayLike = 1e-16
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-16
+    eps_root: Number = 1e-16
     _: dataclasses.KW_ONLY
     nesterov: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByBeliefState(zero_count(), mu, nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        b1, c1, b2, c2 = self.b1, complement(self.b1), self.b2, complement(self.b2)
-        fix1, fix2 = correction(b1, count), correction(b2, count)
-        next1 = correction(b1, safe_increment(count)) if self.nesterov else fix1
-        numbers = (b1, c1, b2, c2, fix1, next1, fix2, self.eps, self.eps_root)
-        leaf = lambda g, m, v: _belief(jnp.asarray(g), m, v, *numbers, nesterov=self.nesterov)
+        first, second = average(self.b1, count, self.nesterov), average(self.b2, count)
+        now = Moments(first, second, self.eps, self.eps_root)
+        leaf = lambda g, m, v: _belief(jnp.asarray(g), m, v, now)
         u, mu, nu = map_leaves("scale_by_belief", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByBeliefState(count, mu, nu)
 
 
 def adabelief(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-16,
-    eps_root: ArrayLike = 1e-16,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-16,
+    eps_root: Number = 1e-16,
     weight_decay: ScalarOrSchedule | None = None,
     weight_decay_mask: Any = None,
     *,
@@ -331,12 +323,11 @@ class ScaleByAdanState(NamedTuple):
 
 
 @leafwise
-def _adan(g, m, v, n, last, first, b1, c1, b2, c2, b3, c3, fix1, fix2, fix3, eps, eps_root):
-    diff = jnp.where(first, jnp.zeros_like(g), g - last)
-    m_new = c1 * g + b1 * m
-    v_new = c2 * diff + b2 * v
-    n_new = c3 * abs_sq(g + c2 * diff) + b3 * n
-    u = (m_new / fix1 + c2 * (v_new / fix2)) / (sqrt(n_new / fix3 + eps_root) + eps)
+def _adan(g, m, v, n, last, start, now, change):
+    diff = jnp.where(start, jnp.zeros_like(g), g - last)
+    m_new, v_new = now.first.step(m, g), change.step(v, diff)
+    n_new = now.second.step(n, abs_sq(g + change.rest * diff))
+    u = (now.first.unbiased(m_new) + change.rest * change.unbiased(v_new)) / now.divisor(n_new)
     return u.astype(g.dtype), m_new.astype(m.dtype), v_new.astype(v.dtype), n_new.astype(n.dtype), g
 
 
@@ -368,26 +359,24 @@ class scale_by_adan(GradientTransformationExtraArgs):
       Xie et al., "Adan", https://arxiv.org/abs/2208.06677, algorithm 1.
     """
 
-    b1: ArrayLike = 0.98
-    b2: ArrayLike = 0.92
-    b3: ArrayLike = 0.99
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
+    b1: Number = 0.98
+    b2: Number = 0.92
+    b3: Number = 0.99
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         m, v = (moment_zeros(params, b) for b in (self.b1, self.b2))
         n = sum_zeros(params)
         return ScaleByAdanState(m, v, n, zeros_like(params), zero_count())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         t = safe_increment(state.t)
-        betas = (self.b1, self.b2, self.b3)
-        pairs = [x for b in betas for x in (b, complement(b))]
-        fixes = [correction(b, t) for b in betas]
-        numbers = (state.t == 0, *pairs, *fixes, self.eps, self.eps_root)
-        leaf = lambda g, *moments: _adan(jnp.asarray(g), *moments, *numbers)
+        now = Moments(average(self.b1, t), average(self.b3, t), self.eps, self.eps_root)
+        start, change = state.t == 0, average(self.b2, t)
+        leaf = lambda g, *moments: _adan(jnp.asarray(g), *moments, start, now, change)
         rest = (state.m, state.v, state.n, state.g)
         u, m, v, n, g = map_leaves("scale_by_adan", leaf, 5, updates, *rest)
         return u, ScaleByAdanState(m, v, n, g, t)
@@ -395,11 +384,11 @@ class scale_by_adan(GradientTransformationExtraArgs):
 
 def adan(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.98,
-    b2: ArrayLike = 0.92,
-    b3: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 1e-8,
+    b1: Number = 0.98,
+    b2: Number = 0.92,
+    b3: Number = 0.99,
+    eps: Number = 1e-8,
+    eps_root: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:

@@ -4,24 +4,24 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt, zeros_like
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, sqrt, zeros_like
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
 @leafwise
-def _adamax(g, mu, nu, b1, c1, b2, fix1, eps):
-    m = c1 * g + b1 * mu
+def _adamax(g, mu, nu, first, b2, eps):
+    m = first.step(mu, g)
     v = jnp.maximum(jnp.abs(g) + eps, b2 * nu)
-    return (m / fix1 / v).astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
+    return (first.unbiased(m) / v).astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
 @value
@@ -44,26 +44,26 @@ class scale_by_adamax(GradientTransformationExtraArgs):
       Kingma & Ba, "Adam", https://arxiv.org/abs/1412.6980, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-8
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         mu = moment_zeros(params, self.b1)
         return ScaleByAdamState(zero_count(), mu, moment_zeros(params, self.b2))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        b1, c1, fix1 = self.b1, complement(self.b1), correction(self.b1, count)
-        leaf = lambda g, m, v: _adamax(jnp.asarray(g), m, v, b1, c1, self.b2, fix1, self.eps)
+        first = average(self.b1, count)
+        leaf = lambda g, m, v: _adamax(jnp.asarray(g), m, v, first, self.b2, self.eps)
         u, mu, nu = map_leaves("scale_by_adamax", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByAdamState(count, mu, nu)
 
 
 def adamax(
-    learning_rate: ScalarOrSchedule, b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8
+    learning_rate: ScalarOrSchedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
 ) -> GradientTransformationExtraArgs:
     """Adamax: Adam with the infinity norm, uₜ = -α m̂ₜ / vₜ.
 
@@ -89,9 +89,9 @@ def adamax(
 
 def adamaxw(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -133,11 +133,10 @@ class ScaleByAmsgradState(NamedTuple):
 
 
 @leafwise
-def _amsgrad(g, mu, nu, nu_max, b1, c1, b2, c2, fix1, fix2, eps, eps_root):
-    m = c1 * g + b1 * mu
-    v = c2 * abs_sq(g) + b2 * nu
-    v_max = jnp.maximum(nu_max, v / fix2)
-    u = m / fix1 / (sqrt(v_max + eps_root) + eps)
+def _amsgrad(g, mu, nu, nu_max, now):
+    m, v = now.first.step(mu, g), now.second.step(nu, abs_sq(g))
+    v_max = jnp.maximum(nu_max, now.second.unbiased(v))
+    u = now.first.unbiased(m) / (sqrt(v_max + now.eps_root) + now.eps)
     return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype), v_max.astype(nu_max.dtype)
 
 
@@ -165,26 +164,26 @@ class scale_by_amsgrad(GradientTransformationExtraArgs):
       Reddi et al., "On the Convergence of Adam and Beyond", https://arxiv.org/abs/1904.09237, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
     mu_dtype: Any = static(default=None)
     bias_correction_mu: bool = static(default=True)
     bias_correction_nu: bool = static(default=True)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         nu = sum_zeros(params)
         return ScaleByAmsgradState(zero_count(), moment_zeros(params, self.b1, self.mu_dtype), nu, zeros_like(nu))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        fix1 = correction(self.b1, count) if self.bias_correction_mu else 1.0
-        fix2 = correction(self.b2, count) if self.bias_correction_nu else 1.0
-        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), fix1, fix2, self.eps, self.eps_root)
-        leaf = lambda g, *moments: _amsgrad(jnp.asarray(g), *moments, *numbers)
+        first = average(self.b1, count if self.bias_correction_mu else None)
+        second = average(self.b2, count if self.bias_correction_nu else None)
+        now = Moments(first, second, self.eps, self.eps_root)
+        leaf = lambda g, *moments: _amsgrad(jnp.asarray(g), *moments, now)
         rest = (state.mu, state.nu, state.nu_max)
         u, mu, nu, nu_max = map_leaves("scale_by_amsgrad", leaf, 4, updates, *rest)
         return u, ScaleByAmsgradState(count, mu, nu, nu_max)
@@ -192,10 +191,10 @@ class scale_by_amsgrad(GradientTransformationExtraArgs):
 
 def amsgrad(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,

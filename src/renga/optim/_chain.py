@@ -4,10 +4,8 @@
 import collections
 from typing import Any
 
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    with_extra_args_support,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import show, static, value
 
 
@@ -43,11 +41,11 @@ class chain(GradientTransformationExtraArgs):
         members = tuple(with_extra_args_support(tx) for tx in args)
         object.__setattr__(self, "transforms", members)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Makes the tuple of the members' states."""
         return tuple(tx.init(params) for tx in self.transforms)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Hands the updates from member to member."""
         if len(state) != len(self.transforms):
             raise ValueError(
@@ -96,13 +94,13 @@ class named_chain(GradientTransformationExtraArgs):
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "transforms", members)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Makes the members' states by name."""
         return collections.OrderedDict(
             (name, tx.init(params)) for name, tx in zip(self.names, self.transforms, strict=True)
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Hands the updates from member to member."""
         if set(state) != set(self.names):
             raise ValueError(f"named_chain: state must have the parts {', '.join(self.names)}, got {', '.join(state)}")

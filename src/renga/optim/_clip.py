@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, own_dtype, sqrt, widened
 from renga.optim._ranges import NOT_NEGATIVE
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 ClipState = EmptyState
@@ -27,14 +28,13 @@ def _sum_of_squares(x, lead=0):
 
 def _largest(x: Array, axes: tuple[int, ...]) -> Array:
     parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
-    # pyrefly: ignore[bad-return]
-    return sum(jnp.max(jnp.abs(part), axis=axes, initial=0) for part in parts)
+    return functools.reduce(jnp.add, [jnp.max(jnp.abs(part), axis=axes, initial=0) for part in parts])
 
 
 def _norms(leaves: list[Any], lead: int) -> Array:
     """The norm over all axes but the first `lead`; by way of the largest element where squares leave the range."""
     leaves = [widened(x) for x in map(jnp.asarray, leaves)]
-    total = sum(_sum_of_squares(x, lead=lead) for x in leaves)
+    total = functools.reduce(jnp.add, [_sum_of_squares(x, lead=lead) for x in leaves])
     limits = jnp.finfo(total.dtype)
 
     def scaled():
@@ -43,7 +43,7 @@ def _norms(leaves: list[Any], lead: int) -> Array:
         top = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
         spread = lambda x: jnp.expand_dims(top, tuple(range(lead, x.ndim))).astype(jnp.finfo(x.dtype).dtype)
         parts = [_sum_of_squares(x / spread(x), lead=lead).astype(total.dtype) for x in leaves]
-        return top * sqrt(sum(parts))
+        return top * sqrt(functools.reduce(jnp.add, parts))
 
     fine = jnp.all((total > limits.tiny / limits.eps) & (total < jnp.inf))
     return lax.cond(fine, lambda: sqrt(total), scaled)
@@ -95,9 +95,9 @@ class clip(GradientTransformationExtraArgs):
       Array([-1. ,  0.5], dtype=float32)
     """
 
-    max_delta: ArrayLike
+    max_delta: Number
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Clips."""
         leaf = lambda g: _clip(jnp.asarray(g), self.max_delta)
         return map_leaves("clip", leaf, 1, updates), state
@@ -146,10 +146,10 @@ class clip_by_block_rms(GradientTransformationExtraArgs):
 
     _ranges: ClassVar = {"threshold": NOT_NEGATIVE}
 
-    threshold: ArrayLike
+    threshold: Number
     _wild = True  # whether squares of the updates may leave the range
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Clips."""
         leaf = lambda g: _clip_block(jnp.asarray(g), self.threshold, wild=self._wild)
         return map_leaves("clip_by_block_rms", leaf, 1, updates), state
@@ -181,9 +181,9 @@ class clip_by_global_norm(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1211.5063, algorithm 1.
     """
 
-    max_norm: ArrayLike
+    max_norm: Number
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Clips."""
         leaves = jax.tree.leaves(updates)
         norm = _norms(leaves, 0) if leaves else 0.0
@@ -238,7 +238,7 @@ def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     return jnp.broadcast_to(in_range(norm, widened(x)), x.shape).astype(norm_dtype(x))
 
 
-def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: ArrayLike = 1e-6) -> Array:
+def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: Number = 1e-6) -> Array:
     """Scales a gradient down where its norm exceeds a bound.
 
     Args:
@@ -287,11 +287,11 @@ class adaptive_grad_clip(GradientTransformationExtraArgs):
       https://arxiv.org/abs/2102.06171, eq. 3.
     """
 
-    clipping: ArrayLike
-    eps: ArrayLike = 1e-3
+    clipping: Number
+    eps: Number = 1e-3
     axis: Any = static(default=None)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Clips."""
         need_params("adaptive_grad_clip", params)
 
@@ -305,7 +305,7 @@ class adaptive_grad_clip(GradientTransformationExtraArgs):
         return map_leaves("adaptive_grad_clip", leaf, 1, updates, params), state
 
 
-def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tuple[PyTree, Array]:
+def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Number) -> tuple[PyTree, Array]:
     """Clips the gradient of each example by its global norm, and sums over examples.
 
     Args:
@@ -329,14 +329,13 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: ArrayLike) -> tupl
     NOT_NEGATIVE.check("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip)
     _check_examples("per_example_global_norm_clip", grads)
     norms = _norms(jax.tree.leaves(grads), 1)
-    # pyrefly: ignore[bad-argument-type]
     factors = _clip_factor(norms, l2_norm_clip)
     clipped = jax.tree.map(lambda g: _weighted_sum(g, factors), grads)
     return clipped, jnp.sum(norms > l2_norm_clip)
 
 
 def per_example_layer_norm_clip(
-    grads: PyTree, global_l2_norm_clip: ArrayLike, uniform: bool = True
+    grads: PyTree, global_l2_norm_clip: Number, uniform: bool = True
 ) -> tuple[PyTree, PyTree]:
     """Clips the gradient of each example leaf by leaf, and sums over examples.
 
@@ -370,13 +369,12 @@ def per_example_layer_norm_clip(
     shares = [1 / len(leaves) if uniform else n / sum(sizes) for n in sizes]
     bounds = [global_l2_norm_clip * share**0.5 for share in shares]
     norms = [_norms([g], 1) for g in leaves]
-    # pyrefly: ignore[bad-argument-type]
     sums = [_weighted_sum(g, _clip_factor(n, c)) for g, n, c in zip(leaves, norms, bounds, strict=True)]
     counts = [jnp.sum(n > c) for n, c in zip(norms, bounds, strict=True)]
     return treedef.unflatten(sums), treedef.unflatten(counts)
 
 
-def _clip_factor(norm: Array, bound: ArrayLike) -> Array:
+def _clip_factor(norm: Array, bound: Number) -> Array:
     """min(1, bound / norm), without dividing by zero."""
     over = norm > bound
     return jnp.where(over, bound / jnp.where(over, norm, 1), 1)

@@ -9,12 +9,9 @@ import jax.numpy as jnp
 from renga.optim._leaves import leafwise, map_leaves, need_params
 from renga.optim._masking import masked
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._transformation import (
-    EmptyState,
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-)
-from renga.optim._value import is_schedule, static, value
+from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import static, value
 
 AddDecayedWeightsState = EmptyState
 
@@ -55,21 +52,21 @@ class add_decayed_weights(GradientTransformationExtraArgs):
     weight_decay: ScalarOrSchedule = 0.0
     mask: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Counts steps if the decay is a schedule."""
         if self.mask is not None:
             return self._masked().init(params)
-        if is_schedule(self.weight_decay):
+        if callable(self.weight_decay):
             return WeightDecaySchedule(zero_count())
         return EmptyState()
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Adds the decay."""
         need_params("add_decayed_weights", params)
         if self.mask is not None:
             return self._masked().update(updates, state, params)
         weight = self.weight_decay
-        if is_schedule(weight):
+        if callable(weight):
             weight = weight(state.count)
             state = WeightDecaySchedule(safe_increment(state.count))
         add = lambda g, p: _add_scaled(g, p, weight)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
 
@@ -46,11 +47,11 @@ class flatten(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The state for the vector."""
         return self.inner.init(_join(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Joins, transforms, splits."""
         vector = None if params is None else _join(params)
         u, state = self.inner.update(_join(updates), state, vector, **extra_args)
@@ -86,11 +87,11 @@ class grouped(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The state for the vectors."""
         return self.inner.init({k: _join(xs) for k, xs in _by_dtype(params).items()})
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Joins, transforms, splits."""
         leaves, treedef = jax.tree.flatten(updates)
         groups = _by_dtype(leaves if params is None else params)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from renga.optim._leaves import as_float, leafwise, map_leaves, need_params
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
 NonNegativeParamsState = EmptyState
@@ -31,7 +32,7 @@ class keep_params_nonnegative(GradientTransformationExtraArgs):
       Array([-1.,  1.], dtype=float32)
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Shortens."""
         need_params("keep_params_nonnegative", params)
         leaf = lambda g, p: _stay_positive(jnp.asarray(g), as_float(p))
@@ -60,11 +61,11 @@ class zero_nans(GradientTransformationExtraArgs):
       (Array([1., 0.], dtype=float32), ZeroNansState(found_nan=Array(True, dtype=bool)))
     """
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """None found yet."""
         return ZeroNansState(jax.tree.map(lambda p: jnp.array(False), params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Replaces."""
         u, found = map_leaves(
             "zero_nans", lambda g, _: _zero_nans(jnp.asarray(g)), 2, updates, state.found_nan, free=(0,), like=params

@@ -12,7 +12,8 @@ import numpy as np
 
 from renga.optim._leaves import is_narrow, own_dtype
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._transformation import GradientTransformationExtraArgs, Schedule, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Schedule, Stepped, Updates
 from renga.optim._value import Value, show, static, value
 
 
@@ -123,7 +124,7 @@ class _injected(GradientTransformationExtraArgs):
         pairs = zip(self.names, self.schedules, strict=True)
         return {name: jnp.asarray(schedule(clocks[name], **extra_args)) for name, schedule in pairs}
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Puts the hyperparameters into the state."""
         clocks = self._clocks()
         due = self._due(clocks, {})
@@ -133,7 +134,7 @@ class _injected(GradientTransformationExtraArgs):
         inner_state = self._built(self.numbers | due).init(params)
         return InjectStatefulHyperparamsState(zero_count(), stored | due, clocks, inner_state)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Makes the optimiser of the hyperparameters in the state, and updates with it."""
         values = state.hyperparams | self._due(state.hyperparams_states, extra_args)
         updates, inner_state = self._built(values).update(updates, state.inner_state, params, **extra_args)

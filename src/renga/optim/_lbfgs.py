@@ -13,7 +13,8 @@ from renga.optim._chain import chain
 from renga.optim._leaves import map_leaves, need_params, real_vdot, zeros_like
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._scale import scale, scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
+from renga.optim._types import OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 from renga.optim._zoom import scale_by_zoom_linesearch
 
@@ -67,7 +68,7 @@ class scale_by_lbfgs(GradientTransformationExtraArgs):
         if self.memory_size < 1:
             raise ValueError(f"scale_by_lbfgs: memory_size must be at least 1, got {self.memory_size}")
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Empty memories."""
         ring = lambda p: jnp.zeros((self.memory_size, *jnp.shape(p)), jnp.result_type(p))
         return ScaleByLBFGSState(
@@ -79,7 +80,7 @@ class scale_by_lbfgs(GradientTransformationExtraArgs):
             weights_memory=jnp.zeros([self.memory_size], jnp.result_type(float)),
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Remembers the differences and multiplies."""
         need_params("scale_by_lbfgs", params)
         m, name = self.memory_size, "scale_by_lbfgs"

@@ -7,7 +7,7 @@ it plain Python again, for a debugger.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,9 @@ except ImportError:  # JAX from 0.11 on
     def shard_alike(x: Any, y: Any) -> tuple[Any, Any]:
         """Makes y an element-wise result of x, which the compiler shards as x before it sees that y is constant."""
         return x, jnp.where(x != x, y, y)
+
+
+T = TypeVar("T")
 
 
 def leafwise(fn: Callable[..., Any] | None = None, *, flags: Sequence[str] = ()) -> Any:
@@ -175,13 +178,14 @@ def _mismatch(name: str, tree: Any, other: Any, of: tuple[str, str]) -> str:
     return text
 
 
-def need_params(name: str, params: Any) -> None:
-    """Raises if `update` was called without the parameters it needs."""
+def need_params(name: str, params: T | None) -> T:
+    """The parameters that `update` needs, which must not be None."""
     if params is None:
         raise ValueError(
             f"{name}: this transformation needs the parameters; "
             "call update(updates, state, params) with params, got None"
         )
+    return params
 
 
 @jax.custom_jvp

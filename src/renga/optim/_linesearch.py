@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga._core.varying import vary_like
 from renga.optim import _search, _tree_make
 from renga.optim._apply import apply_updates
 from renga.optim._leaves import need_params, real_vdot, zeros_like
 from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, steps, value
 
 
@@ -54,7 +55,7 @@ def slope_along(updates: PyTree, grad: PyTree) -> Array:
     return real_vdot(_tree_make.conj(grad), updates)
 
 
-def walk(params: PyTree, rate: ArrayLike, updates: PyTree) -> tuple[PyTree, PyTree]:
+def walk(params: PyTree, rate: Number, updates: PyTree) -> tuple[PyTree, PyTree]:
     """The step of that length, and the parameters after it."""
     step = jax.tree.map(lambda u: (rate * u).astype(jnp.result_type(u)), updates)
     return step, apply_updates(params, step)
@@ -169,16 +170,16 @@ class scale_by_backtracking_linesearch(GradientTransformationExtraArgs):
     """
 
     max_backtracking_steps: int = steps()
-    slope_rtol: ArrayLike = 1e-4
-    decrease_factor: ArrayLike = 0.8
-    increase_factor: ArrayLike = 1.5
-    max_learning_rate: ArrayLike = 1.0
-    atol: ArrayLike = 0.0
-    rtol: ArrayLike = 0.0
+    slope_rtol: Number = 1e-4
+    decrease_factor: Number = 0.8
+    increase_factor: Number = 1.5
+    max_learning_rate: Number = 1.0
+    atol: Number = 0.0
+    rtol: Number = 0.0
     store_grad: bool = static(default=False)
     verbose: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The first guess is a rate of 1."""
         dtype = search_dtype(params)
         infinity = lambda: jnp.full([], jnp.inf, dtype)
@@ -189,7 +190,17 @@ class scale_by_backtracking_linesearch(GradientTransformationExtraArgs):
             info=BacktrackingLinesearchInfo(jnp.zeros([], jnp.int32), infinity()),
         )
 
-    def update(self, updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
+    def update(
+        self,
+        updates: Updates,
+        state: OptState,
+        params: Params | None = None,
+        *,
+        value: Any = None,
+        grad: Any = None,
+        value_fn: Any = None,
+        **extra_args: Any,
+    ) -> Stepped:
         """Searches."""
         check_search("scale_by_backtracking_linesearch", params, value, grad, value_fn)
         dtype = state.value.dtype

@@ -11,11 +11,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from renga.optim._leaves import path_name, paths
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    set_to_zero,
-    with_extra_args_support,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, set_to_zero, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 MaskOrFn = Any  # a tree of bools (or a prefix of one), or a function from parameters to it
@@ -130,12 +127,12 @@ class masked(GradientTransformationExtraArgs):
     def _mask_for(self, tree: Any) -> Any:
         return self.mask if isinstance(tree, ParamsMarker) else made_tree(self.mask, tree)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Makes the inner state for the visible leaves."""
         visible = mask_tree("masked", self._mask_for(params), params)
         return MaskedState(self.inner.init(visible))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Transforms the visible leaves."""
         mask = self._mask_for(updates)
         if self.mask_compatible_extra_args:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga._core.varying import vary_like
 from renga.optim import _tree_make
@@ -14,6 +14,7 @@ from renga.optim._chain import chain, named_chain
 from renga.optim._clip import global_norm
 from renga.optim._linesearch import ScaleByBacktrackingLinesearchState
 from renga.optim._transformation import with_extra_args_support
+from renga.optim._types import Number
 from renga.optim._zoom import ScaleByZoomLinesearchState
 
 
@@ -34,7 +35,7 @@ def minimize(
     x0: PyTree,
     optimizer: Any,
     has_aux: bool = False,
-    tol: ArrayLike = 1e-5,
+    tol: Number = 1e-5,
     max_steps: int = 1000,
 ) -> MinimizeResult:
     """Minimises a function with any optimiser, in one compiled loop.

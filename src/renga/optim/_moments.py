@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike, PyTree
 
+from renga._core import values
 from renga._core.ranges import check_range
 from renga.optim._leaves import (
     abs_sq,
@@ -17,6 +18,7 @@ from renga.optim._leaves import (
     leafwise,
     map_leaves,
     own_dtype,
+    sqrt,
     widened,
 )
 
@@ -172,6 +174,48 @@ def correction(decay: Any, count: Any) -> Any:
     # Outside, and for the derivative at 0, the power itself.
     exact = -jnp.expm1(count * jnp.log(jnp.where(inside, decay, 1)))
     return jnp.where(inside, exact, 1 - jnp.where(inside, 0.5, decay) ** count)
+
+
+@values.value
+class Average:
+    """An exponential average at one step t; what its β gives is computed once and not for each leaf."""
+
+    decay: Any  # β
+    rest: Any  # 1 - β
+    fix: Any = 1.0  # 1 - βᵗ
+    next_fix: Any = None  # 1 - βᵗ⁺¹, where it looks one step of momentum ahead
+
+    def step(self, m: Any, x: Any) -> Any:
+        """The average after x: β m + (1 - β) x."""
+        return self.rest * x + self.decay * m
+
+    def unbiased(self, m: Any) -> Any:
+        """The average without the pull of its zero start: m / (1 - βᵗ)."""
+        return m / self.fix
+
+    def direction(self, m: Any, g: Any) -> Any:
+        """The unbiased average, or β m / (1 - βᵗ⁺¹) + (1 - β) g / (1 - βᵗ), one step of momentum ahead."""
+        return self.unbiased(m) if self.next_fix is None else self.decay * m / self.next_fix + self.rest * g / self.fix
+
+
+def average(decay: Any, count: Any = None, ahead: bool = False) -> Average:
+    """The average with this decay at step `count`; without a count it is not corrected."""
+    fix = 1.0 if count is None else correction(decay, count)
+    return Average(decay, complement(decay), fix, correction(decay, safe_increment(count)) if ahead else None)
+
+
+@values.value
+class Moments:
+    """What Adam and its relatives need at one step: the averages of g and |g|², and the ε of the divisor."""
+
+    first: Average
+    second: Average
+    eps: Any
+    eps_root: Any = 0.0
+
+    def divisor(self, v: Any) -> Any:
+        """√(v̂ + ε̄) + ε."""
+        return sqrt(self.second.unbiased(v) + self.eps_root) + self.eps
 
 
 def safe_increment(count: ArrayLike) -> jax.Array:

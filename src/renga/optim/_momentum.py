@@ -4,23 +4,14 @@
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
-from renga.optim._leaves import complement, leafwise, map_leaves, zeros_like
-from renga.optim._moments import (
-    correction,
-    moment_zeros,
-    safe_increment,
-    zero_count,
-)
+from renga.optim._leaves import leafwise, map_leaves, zeros_like
+from renga.optim._moments import average, moment_zeros, safe_increment, zero_count
 from renga.optim._ranges import Range, need_rate
 from renga.optim._scale import scale_by_learning_rate, scale_by_sign
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    identity,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -61,15 +52,15 @@ class trace(GradientTransformationExtraArgs):
 
     _ranges: ClassVar = {"decay": Range("in [-1, 1]", lambda x: -1 <= x <= 1)}
 
-    decay: ArrayLike
+    decay: Number
     nesterov: bool = static(default=False)
     accumulator_dtype: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """A zero sum."""
         return TraceState(zeros_like(params, self.accumulator_dtype))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the sum."""
         leaf = lambda g, t: _trace(jnp.asarray(g), t, self.decay, nesterov=self.nesterov)
         u, new = map_leaves("trace", leaf, 2, updates, state.trace)
@@ -84,9 +75,9 @@ class EmaState(NamedTuple):
 
 
 @leafwise
-def _ema(g, m, decay, rest, fix):
-    new = rest * g + decay * m
-    return (new / fix).astype(jnp.result_type(g, m)), new.astype(m.dtype)
+def _ema(g, m, now):
+    new = now.step(m, g)
+    return now.unbiased(new).astype(jnp.result_type(g, m)), new.astype(m.dtype)
 
 
 @value
@@ -105,28 +96,27 @@ class ema(GradientTransformationExtraArgs):
       (Array(2., dtype=float32), Array(0.2, dtype=float32))
     """
 
-    decay: ArrayLike
+    decay: Number
     debias: bool = static(default=True)
     accumulator_dtype: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """A zero average."""
         zeros = moment_zeros(params, self.decay, self.accumulator_dtype)
         return EmaState(zero_count(), zeros)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the average."""
         count = safe_increment(state.count)
-        fix = correction(self.decay, count) if self.debias else 1.0
-        rest = complement(self.decay)
-        leaf = lambda g, m: _ema(jnp.asarray(g), m, self.decay, rest, fix)
+        now = average(self.decay, count if self.debias else None)
+        leaf = lambda g, m: _ema(jnp.asarray(g), m, now)
         u, new = map_leaves("ema", leaf, 2, updates, state.ema)
         return u, EmaState(count, new)
 
 
 def sgd(
     learning_rate: ScalarOrSchedule,
-    momentum: ArrayLike | None = None,
+    momentum: Number | None = None,
     nesterov: bool = False,
     accumulator_dtype: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -181,7 +171,7 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs
 
 def signum(
     learning_rate: ScalarOrSchedule,
-    beta: ArrayLike = 0.9,
+    beta: Number = 0.9,
     accumulator_dtype: Any = None,
 ) -> GradientTransformationExtraArgs:
     """Descent along the sign of the average gradient: uₜ = -α sign(mₜ).

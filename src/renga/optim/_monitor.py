@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._masking import ParamsMarker
 from renga.optim._momentum import ema
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -39,13 +39,13 @@ class snapshot(GradientTransformationExtraArgs):
     measure_name: str = static()
     measure: Callable[..., Any]
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Measures the parameters, for the shape."""
         if isinstance(params, ParamsMarker):
             return SnapshotState({self.measure_name: jnp.zeros([])})
         return SnapshotState({self.measure_name: self.measure(params)})
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Measures the updates."""
         return updates, SnapshotState({self.measure_name: self.measure(updates)})
 
@@ -81,7 +81,7 @@ class monitor(GradientTransformationExtraArgs):
         object.__setattr__(self, "names", tuple(measures))
         object.__setattr__(self, "measures", tuple(as_transformation(m) for m in measures.values()))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero measures."""
         states = tuple(tx.init(params) for tx in self.measures)
         if isinstance(params, ParamsMarker):
@@ -93,7 +93,7 @@ class monitor(GradientTransformationExtraArgs):
         pairs = [tx.update(updates, s, params) for tx, s in zip(self.measures, states, strict=True)]
         return {n: m for n, (m, _) in zip(self.names, pairs, strict=True)}, tuple(s for _, s in pairs)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Measures the updates."""
         return updates, MonitorState(*self._measure(updates, state.measure_states, params))
 
@@ -104,7 +104,7 @@ class _measure(GradientTransformationExtraArgs):
 
     fn: Callable[..., Any]
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         return self.fn(updates), state
 
 
@@ -115,20 +115,20 @@ class _shaped_ema(GradientTransformationExtraArgs):
     measure: Callable[..., Any]
     average: ema
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         if isinstance(params, ParamsMarker):
             return EmptyState(), self.average.init(jnp.zeros([]))
         shape = jax.eval_shape(self.measure, params)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
         return EmptyState(), self.average.init(zeros)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         averaged, after = self.average.update(self.measure(updates), state[1])
         return averaged, (EmptyState(), after)
 
 
 def measure_with_ema(
-    measure: Callable[..., Any], decay: ArrayLike, debias: bool = True, accumulator_dtype: Any = None
+    measure: Callable[..., Any], decay: Number, debias: bool = True, accumulator_dtype: Any = None
 ) -> GradientTransformationExtraArgs:
     """A measure of the updates, averaged over steps, for `monitor`.
 

@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga.optim._chain import chain
 from renga.optim._clip import global_norm
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, need_params, sqrt
-from renga.optim._moments import moment_zeros, safe_increment, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, zero_count
 from renga.optim._norms import safe_norm
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -27,13 +28,13 @@ class ScaleByNovogradState(NamedTuple):
 
 
 @leafwise
-def _novograd(g, mu, nu, p, first, b1, b2, c2, eps, eps_root, weight_decay):
+def _novograd(g, mu, nu, p, start, now, weight_decay):
     square = jnp.sum(abs_sq(g))
-    v = jnp.where(first, square, c2 * square + b2 * nu)
-    step = g / (sqrt(v + eps_root) + eps)
+    v = jnp.where(start, square, now.second.step(nu, square))
+    step = g / (sqrt(v + now.eps_root) + now.eps)
     if p is not None:
         step = step + weight_decay * p
-    m = b1 * mu + step
+    m = now.first.decay * mu + step
     return m.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
@@ -65,24 +66,24 @@ class scale_by_novograd(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1905.11286, algorithm 1.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.25
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
-    weight_decay: ArrayLike = 0.0
+    b1: Number = 0.9
+    b2: Number = 0.25
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
+    weight_decay: Number = 0.0
     mu_dtype: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero momentum; one number a leaf for the norm."""
         mu = moment_zeros(params, self.b1, self.mu_dtype)
         nu = jax.tree.map(lambda _: jnp.zeros([], jnp.result_type(float)), params)
         return ScaleByNovogradState(zero_count(), mu, nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the norm and the momentum."""
         need_params("scale_by_novograd", params)
-        numbers = (self.b1, self.b2, complement(self.b2), self.eps, self.eps_root, self.weight_decay)
-        leaf = lambda g, m, v, p: _novograd(jnp.asarray(g), m, v, p, state.count == 0, *numbers)
+        start, now = state.count == 0, Moments(average(self.b1), average(self.b2), self.eps, self.eps_root)
+        leaf = lambda g, m, v, p: _novograd(jnp.asarray(g), m, v, p, start, now, self.weight_decay)
         rest = (state.mu, state.nu, params)
         u, mu, nu = map_leaves("scale_by_novograd", leaf, 3, updates, *rest, free=(1,))
         return u, ScaleByNovogradState(safe_increment(state.count), mu, nu)
@@ -90,11 +91,11 @@ class scale_by_novograd(GradientTransformationExtraArgs):
 
 def novograd(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.25,
-    eps: ArrayLike = 1e-6,
-    eps_root: ArrayLike = 0.0,
-    weight_decay: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.25,
+    eps: Number = 1e-6,
+    eps_root: Number = 0.0,
+    weight_decay: Number = 0.0,
 ) -> GradientTransformationExtraArgs:
     """NovoGrad: momentum of gradients normalised leaf by leaf.
 
@@ -165,17 +166,17 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
       Ivgi et al., "DoG is SGD's Best Friend", https://arxiv.org/abs/2302.12022, eq. DoG and section 3.3.
     """
 
-    reps_rel: ArrayLike = 1e-6
-    eps: ArrayLike = 1e-8
+    reps_rel: Number = 1e-6
+    eps: Number = 1e-8
     param_dtype: Any = static(default=jnp.float32)
-    global_scale: ArrayLike = 1.0
+    global_scale: Number = 1.0
 
     def _start(self, p: Any) -> Array:
         own = jnp.result_type(p)
         complex_too = jnp.issubdtype(own, jnp.complexfloating)
         return jnp.asarray(p, jnp.promote_types(own, self.param_dtype) if complex_too else self.param_dtype)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""
         return ScaleByDistanceOverGradientsState(
             max_dist=jax.tree.map(lambda p: self.reps_rel * (1 + safe_norm(self._start(p), 0.0)), params),
@@ -183,7 +184,7 @@ class scale_by_distance_over_gradients(GradientTransformationExtraArgs):
             init_params=jax.tree.map(self._start, params),
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the distance and the sum, and scales."""
         need_params("scale_by_distance_over_gradients", params)
         leaf = lambda g, *rest: _dog(jnp.asarray(g), *rest, self.eps, self.global_scale)
@@ -213,10 +214,10 @@ class normalize_by_update_norm(GradientTransformationExtraArgs):
       Array([0.6, 0.8], dtype=float32)
     """
 
-    scale_factor: ArrayLike = 1.0
-    eps: ArrayLike = 1e-6
+    scale_factor: Number = 1.0
+    eps: Number = 1e-6
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Scales."""
         factor = self.scale_factor / (global_norm(updates) + self.eps)
         leaf = lambda g: _scale_to(jnp.asarray(g), factor)
@@ -245,7 +246,7 @@ class centralize(GradientTransformationExtraArgs):
       Yong et al., "Gradient Centralization", https://arxiv.org/abs/2004.01461, eq. 1.
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Subtracts the mean."""
         leaf = lambda g: _centralized(jnp.asarray(g))
         return map_leaves("centralize", leaf, 1, updates, like=params), state

@@ -5,26 +5,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array
 
 from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
-from renga.optim._clip import global_norm, in_range, norm_dtype, where_too_large
+from renga.optim._clip import in_range, norm_dtype, where_too_large
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt, widened
 from renga.optim._masking import masked
 from renga.optim._momentum import trace
 from renga.optim._ranges import need_rate
 from renga.optim._scale import remembering, scale_by_learning_rate
-from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._value import is_schedule, value
+from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import value
 
 ScaleByTrustRatioState = EmptyState
 
 
 def safe_norm(
-    x: ArrayLike,
-    min_norm: ArrayLike,
+    x: Number,
+    min_norm: Number,
     ord: int | float | str | None = None,
     axis: int | tuple[int, ...] | None = None,
     keepdims: bool = False,
@@ -56,7 +57,7 @@ def safe_norm(
 
 def _safe_norm(
     x: Array,
-    min_norm: ArrayLike,
+    min_norm: Number,
     ord: int | float | str | None = None,
     axis: int | tuple[int, ...] | None = None,
     keepdims: bool = False,
@@ -71,7 +72,7 @@ def _safe_norm(
     return jnp.where(small, jnp.asarray(min_norm, masked_norm.dtype), masked_norm)
 
 
-def safe_root_mean_squares(x: ArrayLike, min_rms: ArrayLike) -> Array:
+def safe_root_mean_squares(x: Number, min_rms: Number) -> Array:
     """max(√(mean |x|²), m), with gradient 0 where the root mean square is at most m.
 
     Args:
@@ -122,11 +123,11 @@ class scale_by_trust_ratio(GradientTransformationExtraArgs):
       You et al., "Large Batch Optimization for Deep Learning", https://arxiv.org/abs/1904.00962, algorithm 2.
     """
 
-    min_norm: ArrayLike = 0.0
-    trust_coefficient: ArrayLike = 1.0
-    eps: ArrayLike = 0.0
+    min_norm: Number = 0.0
+    trust_coefficient: Number = 1.0
+    eps: Number = 0.0
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Scales."""
         need_params("scale_by_trust_ratio", params)
         numbers = (self.min_norm, self.trust_coefficient, self.eps)
@@ -136,10 +137,10 @@ class scale_by_trust_ratio(GradientTransformationExtraArgs):
 
 def lamb(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-6,
-    eps_root: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-6,
+    eps_root: Number = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -181,10 +182,10 @@ def lars(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: Any = True,
-    trust_coefficient: ArrayLike = 0.001,
-    eps: ArrayLike = 0.0,
+    trust_coefficient: Number = 0.001,
+    eps: Number = 0.0,
     trust_ratio_mask: Any = True,
-    momentum: ArrayLike = 0.9,
+    momentum: Number = 0.9,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
     """LARS: momentum whose step is, leaf by leaf, proportional to the norm of the parameters.
@@ -218,7 +219,7 @@ def lars(
     )
 
 
-def fromage(learning_rate: ScalarOrSchedule, min_norm: ArrayLike = 1e-6) -> GradientTransformationExtraArgs:
+def fromage(learning_rate: ScalarOrSchedule, min_norm: Number = 1e-6) -> GradientTransformationExtraArgs:
     """Fromage: steps in proportion to the parameters' norm, kept from growing them.
 
         θ ← (θ - α g ‖θ‖ / ‖g‖) / √(1 + α²)
@@ -241,9 +242,10 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: ArrayLike = 1e-6) -> Grad
       https://arxiv.org/abs/2002.03432, algorithm 1.
     """
     shrink = lambda rate: 1 / (1 + rate**2) ** 0.5
-    if is_schedule(learning_rate):
-        step = lambda count: learning_rate(count) * shrink(learning_rate(count))
-        decay = lambda count: shrink(learning_rate(count)) - 1
+    if callable(learning_rate):
+        rate = learning_rate
+        step = lambda count: rate(count) * shrink(rate(count))
+        decay = lambda count: shrink(rate(count)) - 1
     else:
         step, decay = learning_rate * shrink(learning_rate), shrink(learning_rate) - 1
     downhill = remembering(scale_by_learning_rate(step), learning_rate)
@@ -271,9 +273,9 @@ class scale_by_param_block_norm(GradientTransformationExtraArgs):
       Array([ 5., 10.], dtype=float32)
     """
 
-    min_scale: ArrayLike = 1e-3
+    min_scale: Number = 1e-3
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Multiplies."""
         need_params("scale_by_param_block_norm", params)
         leaf = lambda g, p: _by_norm(jnp.asarray(g), p, self.min_scale)
@@ -304,15 +306,10 @@ class scale_by_param_block_rms(GradientTransformationExtraArgs):
       Shazeer & Stern, "Adafactor", https://arxiv.org/abs/1804.04235, section 8.
     """
 
-    min_scale: ArrayLike = 1e-3
+    min_scale: Number = 1e-3
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Multiplies."""
         need_params("scale_by_param_block_rms", params)
         leaf = lambda g, p: _by_rms(jnp.asarray(g), p, self.min_scale)
         return map_leaves("scale_by_param_block_rms", leaf, 1, updates, params), state
-
-
-def tree_norms(tree: PyTree) -> PyTree:
-    """The norm of each leaf."""
-    return jax.tree.map(lambda x: global_norm(jnp.asarray(x)), tree)

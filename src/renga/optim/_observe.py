@@ -17,6 +17,7 @@ from renga.optim._masking import ParamsMarker
 from renga.optim._search import get_all_with_path, show_path, step_name
 from renga.optim._transformation import GradientTransformationExtraArgs
 from renga.optim._tree import vdot
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 MEASURES = ("norm", "ratio", "cosine")
@@ -149,7 +150,7 @@ class observe(GradientTransformationExtraArgs):
             found["cosine"] = jax.tree.map(_cosine, updates, previous)
         return found
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zeros in the shape of the observation."""
         previous = zeros_like(params) if self._needs_previous() else ()
         if isinstance(params, ParamsMarker):
@@ -158,7 +159,7 @@ class observe(GradientTransformationExtraArgs):
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
         return ObserveState({self._label(): zeros}, previous)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Observes."""
         seen = self._measure(updates, params, state.previous)
         previous = updates if self._needs_previous() else ()
@@ -179,12 +180,12 @@ class _contribution(GradientTransformationExtraArgs):
     inner: Any
     name: str = static()
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         zero = jnp.zeros([])
         seen = {self.name: {"norm_in": zero, "norm_out": zero, "cosine": zero}}
         return ContributionState(self.inner.init(params), seen)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         new, inner = self.inner.update(updates, state.inner_state, params, **extra_args)
         seen = {"norm_in": global_norm(updates), "norm_out": global_norm(new), "cosine": _cosine(updates, new)}
         seen = {key: jnp.asarray(x, jnp.result_type(float)) for key, x in seen.items()}

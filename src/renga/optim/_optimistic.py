@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga._core.checks import check_choice
 from renga.optim._adam import scale_by_adam
@@ -17,9 +17,10 @@ from renga.optim._moments import safe_increment, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._rates import rate_state
 from renga.optim._scale import descent, scale_by_learning_rate, scale_tree
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
 from renga.optim._tree_make import random_like
-from renga.optim._value import at_step, is_schedule, static, steps, value
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import at_step, static, steps, value
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
@@ -54,14 +55,14 @@ class scale_by_optimistic_gradient(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1901.08511, eq. 10 (generalised OGDA).
     """
 
-    alpha: ArrayLike = 1.0
-    beta: ArrayLike = 1.0
+    alpha: Number = 1.0
+    beta: Number = 1.0
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """No gradient yet."""
         return ScaleByOptimisticGradientState(jnp.array(True), zeros_like(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Extrapolates."""
         numbers = (state.is_initial_step, self.alpha, self.beta)
         leaf = lambda g, last: _optimistic(jnp.asarray(g), last, *numbers)
@@ -71,7 +72,7 @@ class scale_by_optimistic_gradient(GradientTransformationExtraArgs):
 
 
 def optimistic_gradient_descent(
-    learning_rate: ScalarOrSchedule, alpha: ArrayLike = 1.0, beta: ArrayLike = 1.0
+    learning_rate: ScalarOrSchedule, alpha: Number = 1.0, beta: Number = 1.0
 ) -> GradientTransformationExtraArgs:
     """Optimistic gradient descent, which converges in games where gradient descent circles.
 
@@ -99,12 +100,12 @@ def optimistic_gradient_descent(
 
 
 def optimistic_adam(
-    learning_rate: ArrayLike,
-    optimism: ArrayLike | None = None,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    learning_rate: Number,
+    optimism: Number | None = None,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     *,
     nesterov: bool = True,
@@ -136,7 +137,7 @@ def optimistic_adam(
       Daskalakis et al., "Training GANs with Optimism", https://arxiv.org/abs/1711.00141, algorithm 1.
     """
     need_rate("optimistic_adam", learning_rate)
-    if is_schedule(learning_rate) or is_schedule(optimism):
+    if callable(learning_rate) or callable(optimism):
         raise ValueError(
             "optimistic_adam: learning_rate and optimism must be numbers, got a schedule; "
             "optimistic_adam_v2 takes schedules"
@@ -151,12 +152,12 @@ def optimistic_adam(
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     *,
-    alpha: ArrayLike = 1.0,
-    beta: ArrayLike = 1.0,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    alpha: Number = 1.0,
+    beta: Number = 1.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     nesterov: bool = True,
 ) -> GradientTransformationExtraArgs:
@@ -218,15 +219,17 @@ class scale_by_polyak(GradientTransformationExtraArgs):
       Garrigos et al., "Function Value Learning", https://arxiv.org/abs/2307.14528, eq. SPS+.
     """
 
-    f_min: ArrayLike = 0.0
-    max_learning_rate: ArrayLike = 1.0
-    eps: ArrayLike = 0.0
+    f_min: Number = 0.0
+    max_learning_rate: Number = 1.0
+    eps: Number = 0.0
     variant: str = static(default="sps")
 
     def __post_init__(self):
         check_choice("scale_by_polyak", "variant", self.variant, ("sps", "sps+"))
 
-    def update(self, updates, state, params=None, *, value=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, value: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Scales by the step size."""
         return scale_tree("scale_by_polyak", updates, self.rate(updates, value)), state
 
@@ -250,12 +253,14 @@ class _polyak_sgd(GradientTransformationExtraArgs):
     polyak: scale_by_polyak
     scaling: ScalarOrSchedule
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The states of the two parts, and the largest learning rate."""
         rate = self.polyak.max_learning_rate * at_step(self.scaling, zero_count())
         return self.descent.init(params), rate_state(rate)
 
-    def update(self, updates, state, params=None, *, value=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, value: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Steps, and keeps the rate."""
         before, _ = state
         updates, after = self.descent.update(updates, before, params)
@@ -268,10 +273,10 @@ class _polyak_sgd(GradientTransformationExtraArgs):
 
 
 def polyak_sgd(
-    max_learning_rate: ArrayLike = 1.0,
+    max_learning_rate: Number = 1.0,
     scaling: ScalarOrSchedule = 1.0,
-    f_min: ArrayLike = 0.0,
-    eps: ArrayLike = 0.0,
+    f_min: Number = 0.0,
+    eps: Number = 0.0,
     variant: str = "sps",
 ) -> GradientTransformationExtraArgs:
     """Gradient descent with Polyak's step size; `update` needs the loss as `value=`.
@@ -339,20 +344,20 @@ class add_noise(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1511.06807, eq. 1.
     """
 
-    eta: ArrayLike
-    gamma: ArrayLike
+    eta: Number
+    gamma: Number
     key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: ArrayLike | None = steps(default=None)
+    seed: Number | None = steps(default=None)
 
     def __post_init__(self):
         as_key("add_noise", self.key, self.seed)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Keeps the key."""
         return AddNoiseState(zero_count(), as_key("add_noise", self.key, self.seed))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Adds noise."""
         count = safe_increment(state.count)
         rng_key, sample_key = jax.random.split(state.rng_key)
@@ -364,11 +369,11 @@ class add_noise(GradientTransformationExtraArgs):
 
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
-    eta: ArrayLike = 0.01,
-    gamma: ArrayLike = 0.55,
+    eta: Number = 0.01,
+    gamma: Number = 0.55,
     key: Array | int | None = None,
     *,
-    seed: ArrayLike | None = None,
+    seed: Number | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent with noise that fades: uₜ = -α (gₜ + N(0, η / tᵞ)).
 
@@ -426,11 +431,11 @@ class apply_every(GradientTransformationExtraArgs):
 
     k: int = steps(default=1)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """A zero sum."""
         return ApplyEvery(zero_count(), zeros_like(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Adds to the sum."""
         phase = state.count % self.k
         leaf = lambda g, total: _apply_every(jnp.asarray(g), total, phase == 0, phase == self.k - 1)

@@ -11,11 +11,8 @@ from jaxtyping import PyTree
 from renga.optim._chain import show_members
 from renga.optim._leaves import paths
 from renga.optim._masking import ParamsMarker, made_tree, masked, tree_of_paths
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    set_to_zero,
-    with_extra_args_support,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, set_to_zero, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import show, static, value
 
 
@@ -132,11 +129,11 @@ class partition(GradientTransformationExtraArgs):
             for name, tx in zip(self.labels, self.transforms, strict=True)
         }
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """One state a label."""
         return PartitionState({k: tx.init(params) for k, tx in self._members(params).items()})
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Each transformation sees its own leaves."""
         after = {}
         members = self._members(updates if params is None else params)

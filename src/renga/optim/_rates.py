@@ -18,7 +18,6 @@ class _Rated:
     effective_learning_rate: Any
 
     def __new__(cls, *fields: Any, effective_learning_rate: Any = UNKNOWN, **named: Any):
-        # pyrefly: ignore[bad-argument-count, unexpected-keyword]
         self = super().__new__(cls, *fields, **named)
         self.effective_learning_rate = effective_learning_rate
         return self
@@ -45,13 +44,11 @@ def rated(base: type) -> type:
     """A class of states like `base`, by its name too, whose values carry an `effective_learning_rate`."""
     if base not in _CLASSES:
         cls = type(base.__name__, (_Rated, base), {"__module__": base.__module__, "__doc__": base.__doc__})
-        # pyrefly: ignore[missing-attribute]
         names = (*base._fields, "effective_learning_rate")
         keys = tuple(map(jax.tree_util.GetAttrKey, names))
         flatten = lambda s: ((*s, s.effective_learning_rate), None)
         jax.tree_util.register_pytree_with_keys(
             cls,
-            # pyrefly: ignore[bad-index]
             lambda s: (tuple(zip(keys, flatten(s)[0], strict=True)), None),
             # pyrefly: ignore[bad-index]
             lambda _, parts: cls(*parts[:-1], effective_learning_rate=parts[-1]),

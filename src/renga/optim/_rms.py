@@ -4,25 +4,15 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import (
-    correction,
-    moment_zeros,
-    safe_increment,
-    sum_zeros,
-    zero_count,
-)
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, sqrt
+from renga.optim._moments import average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._momentum import trace
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    identity,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -55,9 +45,9 @@ class ScaleByRStdDevWithCountState(NamedTuple):
 
 
 @leafwise(flags=("eps_in_sqrt",))
-def _rms(g, nu, decay, rest, fix, eps, eps_in_sqrt):
-    v = rest * abs_sq(g) + decay * nu
-    v_hat = v / fix
+def _rms(g, nu, now, eps, eps_in_sqrt):
+    v = now.step(nu, abs_sq(g))
+    v_hat = now.unbiased(v)
     u = g / sqrt(v_hat + eps) if eps_in_sqrt else g / (sqrt(v_hat) + eps)
     return u.astype(g.dtype), v.astype(nu.dtype)
 
@@ -84,43 +74,32 @@ class scale_by_rms(GradientTransformationExtraArgs):
       Tieleman & Hinton, "Lecture 6.5: RMSProp", 2012.
     """
 
-    decay: ArrayLike = 0.9
-    eps: ArrayLike = 1e-8
-    initial_scale: ArrayLike = 0.0
+    decay: Number = 0.9
+    eps: Number = 1e-8
+    initial_scale: Number = 0.0
     eps_in_sqrt: bool = static(default=True)
     bias_correction: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Moments at v₀."""
         nu = sum_zeros(params, self.initial_scale)
         if self.bias_correction:
             return ScaleByRmsWithCountState(zero_count(), nu)
         return ScaleByRmsState(nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moment and divides by its root."""
-        fix = 1.0
-        if self.bias_correction:
-            count = safe_increment(state.count)
-            fix = correction(self.decay, count)
-        rest = complement(self.decay)
-
-        def leaf(g, v):
-            g = jnp.asarray(g)
-            flag = self.eps_in_sqrt
-            return _rms(g, v, self.decay, rest, fix, self.eps, eps_in_sqrt=flag)
-
+        count = safe_increment(state.count) if self.bias_correction else None
+        now = average(self.decay, count)
+        leaf = lambda g, v: _rms(jnp.asarray(g), v, now, self.eps, eps_in_sqrt=self.eps_in_sqrt)
         u, nu = map_leaves("scale_by_rms", leaf, 2, updates, state.nu)
-        if self.bias_correction:
-            return u, ScaleByRmsWithCountState(count, nu)
-        return u, ScaleByRmsState(nu)
+        return u, ScaleByRmsState(nu) if count is None else ScaleByRmsWithCountState(count, nu)
 
 
 @leafwise(flags=("eps_in_sqrt",))
-def _stddev(g, mu, nu, decay, rest, fix, eps, eps_in_sqrt):
-    m = rest * g + decay * mu
-    v = rest * abs_sq(g) + decay * nu
-    variance = v / fix - abs_sq(m / fix)
+def _stddev(g, mu, nu, now, eps, eps_in_sqrt):
+    m, v = now.step(mu, g), now.step(nu, abs_sq(g))
+    variance = now.unbiased(v) - abs_sq(now.unbiased(m))
     u = g / sqrt(variance + eps) if eps_in_sqrt else g / (sqrt(variance) + eps)
     return u.astype(g.dtype), m.astype(mu.dtype), v.astype(nu.dtype)
 
@@ -149,13 +128,13 @@ class scale_by_stddev(GradientTransformationExtraArgs):
       https://arxiv.org/abs/1308.0850, eq. 38-41.
     """
 
-    decay: ArrayLike = 0.9
-    eps: ArrayLike = 1e-8
-    initial_scale: ArrayLike = 0.0
+    decay: Number = 0.9
+    eps: Number = 1e-8
+    initial_scale: Number = 0.0
     eps_in_sqrt: bool = static(default=True)
     bias_correction: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Moments at 0 and v₀."""
         mu = moment_zeros(params, self.decay)
         nu = sum_zeros(params, self.initial_scale)
@@ -163,34 +142,23 @@ class scale_by_stddev(GradientTransformationExtraArgs):
             return ScaleByRStdDevWithCountState(zero_count(), mu, nu)
         return ScaleByRStdDevState(mu, nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides by the deviation."""
-        fix = 1.0
-        if self.bias_correction:
-            count = safe_increment(state.count)
-            fix = correction(self.decay, count)
-        rest = complement(self.decay)
-
-        def leaf(g, m, v):
-            g = jnp.asarray(g)
-            flag = self.eps_in_sqrt
-            return _stddev(g, m, v, self.decay, rest, fix, self.eps, eps_in_sqrt=flag)
-
-        trees = map_leaves("scale_by_stddev", leaf, 3, updates, state.mu, state.nu)
-        u, mu, nu = trees
-        if self.bias_correction:
-            return u, ScaleByRStdDevWithCountState(count, mu, nu)
-        return u, ScaleByRStdDevState(mu, nu)
+        count = safe_increment(state.count) if self.bias_correction else None
+        now = average(self.decay, count)
+        leaf = lambda g, m, v: _stddev(jnp.asarray(g), m, v, now, self.eps, eps_in_sqrt=self.eps_in_sqrt)
+        u, mu, nu = map_leaves("scale_by_stddev", leaf, 3, updates, state.mu, state.nu)
+        return u, ScaleByRStdDevState(mu, nu) if count is None else ScaleByRStdDevWithCountState(count, mu, nu)
 
 
 def rmsprop(
     learning_rate: ScalarOrSchedule,
-    decay: ArrayLike = 0.9,
-    eps: ArrayLike = 1e-8,
-    initial_scale: ArrayLike = 0.0,
+    decay: Number = 0.9,
+    eps: Number = 1e-8,
+    initial_scale: Number = 0.0,
     eps_in_sqrt: bool = True,
     centered: bool = False,
-    momentum: ArrayLike | None = None,
+    momentum: Number | None = None,
     nesterov: bool = False,
     bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -263,14 +231,14 @@ class scale_by_rss(GradientTransformationExtraArgs):
       Optimization", 2011, figure 1.
     """
 
-    initial_accumulator_value: ArrayLike = 0.1
-    eps: ArrayLike = 1e-7
+    initial_accumulator_value: Number = 0.1
+    eps: Number = 1e-7
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The sum at its start."""
         return ScaleByRssState(sum_zeros(params, self.initial_accumulator_value))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Adds to the sum and divides by its root."""
         leaf = lambda g, s: _rss(jnp.asarray(g), s, self.eps)
         u, total = map_leaves("scale_by_rss", leaf, 2, updates, state.sum_of_squares)
@@ -279,8 +247,8 @@ class scale_by_rss(GradientTransformationExtraArgs):
 
 def adagrad(
     learning_rate: ScalarOrSchedule,
-    initial_accumulator_value: ArrayLike = 0.1,
-    eps: ArrayLike = 1e-7,
+    initial_accumulator_value: Number = 0.1,
+    eps: Number = 1e-7,
 ) -> GradientTransformationExtraArgs:
     """Adagrad: uₜ = -α gₜ / √(s₀ + Σ |g|² + ε).
 

@@ -6,18 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga.optim._leaves import as_state_scalar, leafwise, map_leaves
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._rates import rate_state, with_rate
-from renga.optim._transformation import (
-    EmptyState,
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    Schedule,
-)
-from renga.optim._value import at_step, is_schedule, static, value
+from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Schedule, Stepped, Updates
+from renga.optim._value import at_step, static, value
 
 ScaleState = EmptyState
 
@@ -56,9 +52,9 @@ class scale(GradientTransformationExtraArgs):
       {'w': Array([-0.1, -0.2], dtype=float32)}
     """
 
-    step_size: ArrayLike
+    step_size: Number
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Multiplies."""
         return scale_tree("scale", updates, self.step_size, params), state
 
@@ -80,11 +76,11 @@ class scale_by_schedule(GradientTransformationExtraArgs):
 
     step_size_fn: Schedule
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Starts counting."""
         return ScaleByScheduleState(zero_count())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Multiplies and counts."""
         factor = self.step_size_fn(state.count)
         updates = scale_tree("scale_by_schedule", updates, factor, params)
@@ -112,21 +108,21 @@ class scale_by_learning_rate(GradientTransformationExtraArgs):
     _: dataclasses.KW_ONLY
     flip_sign: bool = static(default=True)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Keeps the first learning rate."""
         if self.learning_rate is None:
             return EmptyState()
-        if is_schedule(self.learning_rate):
+        if callable(self.learning_rate):
             count = zero_count()
             return with_rate(ScaleByScheduleState, (count,), as_state_scalar(self.learning_rate(count)))
         return rate_state(self.learning_rate)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Multiplies, and keeps the rate."""
         rate = self.learning_rate
         if rate is None:
             return updates, state
-        if is_schedule(rate):
+        if callable(rate):
             rate = rate(state.count)
             after = with_rate(ScaleByScheduleState, (safe_increment(state.count),), as_state_scalar(rate))
         else:
@@ -142,11 +138,11 @@ class remembering(GradientTransformationExtraArgs):
     inner: Any
     learning_rate: ScalarOrSchedule
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The inner state, with the first rate."""
         return self._with_rate(self.inner.init(params), zero_count())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Updates, and keeps the rate."""
         count = getattr(state, "count", None)
         updates, after = self.inner.update(updates, state, params, **extra_args)
@@ -162,7 +158,7 @@ class remembering(GradientTransformationExtraArgs):
 
 def descent(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
     """Multiplies by -α as `scale_by_learning_rate`, where another part of the chain remembers α."""
-    if is_schedule(learning_rate):
+    if callable(learning_rate):
         return scale_by_schedule(lambda count: -learning_rate(count))
     return scale(-learning_rate)
 
@@ -184,12 +180,12 @@ class scale_by_sign(GradientTransformationExtraArgs):
       Bernstein et al., "signSGD", https://arxiv.org/abs/1802.04434.
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Takes the sign."""
         return map_leaves("scale_by_sign", _sign, 1, updates, like=params), state
 
 
-def scale_gradient(inputs: PyTree, scale: ArrayLike) -> PyTree:
+def scale_gradient(inputs: PyTree, scale: Number) -> PyTree:
     """The identity, whose gradient is multiplied by `scale`.
 
     Args:

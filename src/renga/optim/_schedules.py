@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_choice
 from renga.optim._ranges import ANY
+from renga.optim._types import Number
 from renga.optim._value import Value, steps, value
 
 
@@ -49,9 +49,9 @@ class constant_schedule(Value):
 
     _ranges: ClassVar = {"value": ANY}
 
-    value: ArrayLike
+    value: Number
 
-    def __call__(self, count: ArrayLike) -> ArrayLike:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         del count
         return self.value
@@ -76,13 +76,13 @@ class polynomial_schedule(Value):
       Array(0.25, dtype=float32, weak_type=True)
     """
 
-    init_value: ArrayLike
-    end_value: ArrayLike
-    power: ArrayLike = steps()
-    transition_steps: ArrayLike = steps()
-    transition_begin: ArrayLike = steps(default=0)
+    init_value: Number
+    end_value: Number
+    power: Number = steps()
+    transition_steps: Number = steps()
+    transition_begin: Number = steps(default=0)
 
-    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         if _is_number(self.transition_steps) and self.transition_steps <= 0:
             return self.init_value
@@ -94,10 +94,10 @@ class polynomial_schedule(Value):
 
 
 def linear_schedule(
-    init_value: ArrayLike,
-    end_value: ArrayLike,
-    transition_steps: ArrayLike,
-    transition_begin: ArrayLike = 0,
+    init_value: Number,
+    end_value: Number,
+    transition_steps: Number,
+    transition_begin: Number = 0,
 ) -> polynomial_schedule:
     """Moves from one value to another along a line.
 
@@ -137,14 +137,14 @@ class exponential_decay(Value):
       Array(0.25, dtype=float32, weak_type=True)
     """
 
-    init_value: ArrayLike
-    transition_steps: ArrayLike = steps()
-    decay_rate: ArrayLike
-    transition_begin: ArrayLike = steps(default=0)
+    init_value: Number
+    transition_steps: Number = steps()
+    decay_rate: Number
+    transition_begin: Number = steps(default=0)
     staircase: bool = steps(default=False)
-    end_value: ArrayLike | None = None
+    end_value: Number | None = None
 
-    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         if _is_number(self.transition_steps) and self.transition_steps <= 0:
             return self.init_value
@@ -190,24 +190,23 @@ class cosine_decay_schedule(Value):
       Loshchilov & Hutter, "SGDR", https://arxiv.org/abs/1608.03983, eq. 5.
     """
 
-    init_value: ArrayLike
-    decay_steps: ArrayLike = steps()
-    alpha: ArrayLike = 0.0
-    exponent: ArrayLike = 1.0
+    init_value: Number
+    decay_steps: Number = steps()
+    alpha: Number = 0.0
+    exponent: Number = 1.0
 
     def __post_init__(self):
         _positive_steps("cosine_decay_schedule", "decay_steps", self.decay_steps)
 
-    def __call__(self, count: ArrayLike) -> Array:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         steps_ = _fits(self.decay_steps)
         passed = jnp.minimum(_fits(count), steps_) / steps_
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * passed))
-        # pyrefly: ignore[bad-return]
         return self.init_value * ((1 - self.alpha) * cosine**self.exponent + self.alpha)
 
 
-def _check_scales(name: str, scales: Mapping[int, ArrayLike] | None) -> None:
+def _check_scales(name: str, scales: Mapping[int, Number] | None) -> None:
     for boundary, factor in (scales or {}).items():
         if _is_number(factor) and not factor >= 0:
             raise ValueError(f"{name}: boundaries_and_scales must hold non-negative scales, got {factor} at {boundary}")
@@ -230,13 +229,13 @@ class piecewise_constant_schedule(Value):
       (1.0, 0.5, 0.05)
     """
 
-    init_value: ArrayLike
-    boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+    init_value: Number
+    boundaries_and_scales: Mapping[int, Number] | None = None
 
     def __post_init__(self):
         _check_scales("piecewise_constant_schedule", self.boundaries_and_scales)
 
-    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         current = self.init_value
         for boundary, factor in sorted((self.boundaries_and_scales or {}).items()):
@@ -264,8 +263,8 @@ class piecewise_interpolate_schedule(Value):
     """
 
     interpolate_type: str = steps()
-    init_value: ArrayLike
-    boundaries_and_scales: Mapping[int, ArrayLike] | None = None
+    init_value: Number
+    boundaries_and_scales: Mapping[int, Number] | None = None
 
     def __post_init__(self):
         name = "piecewise_interpolate_schedule"
@@ -273,7 +272,7 @@ class piecewise_interpolate_schedule(Value):
         check_choice(name, "interpolate_type", self.interpolate_type, kinds)
         _check_scales(name, self.boundaries_and_scales)
 
-    def __call__(self, count: ArrayLike) -> Array:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         pairs = sorted((self.boundaries_and_scales or {}).items())
         ends = [_fits(boundary) for boundary, _ in pairs]

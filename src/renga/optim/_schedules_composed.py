@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
 
 from renga.optim._schedules import (
     _fits,
@@ -18,17 +17,17 @@ from renga.optim._schedules import (
     piecewise_interpolate_schedule,
     polynomial_schedule,
 )
-from renga.optim._transformation import Schedule
+from renga.optim._types import Number, Schedule
 from renga.optim._value import Value, steps, value
 
 
 def linear_onecycle_schedule(
     transition_steps: int,
-    peak_value: ArrayLike,
+    peak_value: Number,
     pct_start: float = 0.3,
     pct_final: float = 0.85,
-    div_factor: ArrayLike = 25.0,
-    final_div_factor: ArrayLike = 1e4,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
 ) -> piecewise_interpolate_schedule:
     """One cycle of three lines: up to the peak, back down, and out.
 
@@ -67,10 +66,10 @@ def linear_onecycle_schedule(
 
 def cosine_onecycle_schedule(
     transition_steps: int,
-    peak_value: ArrayLike,
+    peak_value: Number,
     pct_start: float = 0.3,
-    div_factor: ArrayLike = 25.0,
-    final_div_factor: ArrayLike = 1e4,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
 ) -> piecewise_interpolate_schedule:
     """One cycle of two half cosines: up to the peak and down to almost nothing.
 
@@ -123,7 +122,7 @@ class join_schedules(Value):
     """
 
     schedules: Sequence[Schedule]
-    boundaries: Sequence[ArrayLike] = steps()
+    boundaries: Sequence[Number] = steps()
 
     def __post_init__(self):
         object.__setattr__(self, "schedules", tuple(self.schedules))
@@ -137,7 +136,7 @@ class join_schedules(Value):
         if any(b < a for a, b in itertools.pairwise(known)):
             raise ValueError(f"join_schedules: boundaries must ascend, got {', '.join(map(str, self.boundaries))}")
 
-    def __call__(self, count: ArrayLike) -> Array | ArrayLike:
+    def __call__(self, count: Number) -> Number:
         """The value at step `count`."""
         count = _fits(count)
         current = self.schedules[0](count)
@@ -147,9 +146,7 @@ class join_schedules(Value):
         return current
 
 
-def warmup_constant_schedule(
-    init_value: ArrayLike, peak_value: ArrayLike, warmup_steps: ArrayLike
-) -> polynomial_schedule:
+def warmup_constant_schedule(init_value: Number, peak_value: Number, warmup_steps: Number) -> polynomial_schedule:
     """Rises along a line and stays.
 
     Args:
@@ -169,12 +166,12 @@ def warmup_constant_schedule(
 
 
 def warmup_cosine_decay_schedule(
-    init_value: ArrayLike,
-    peak_value: ArrayLike,
-    warmup_steps: ArrayLike,
-    decay_steps: ArrayLike,
-    end_value: ArrayLike = 0.0,
-    exponent: ArrayLike = 1.0,
+    init_value: Number,
+    peak_value: Number,
+    warmup_steps: Number,
+    decay_steps: Number,
+    end_value: Number = 0.0,
+    exponent: Number = 1.0,
 ) -> join_schedules:
     """Rises along a line and falls along half a cosine.
 
@@ -213,14 +210,14 @@ def warmup_cosine_decay_schedule(
 
 
 def warmup_exponential_decay_schedule(
-    init_value: ArrayLike,
-    peak_value: ArrayLike,
-    warmup_steps: ArrayLike,
-    transition_steps: ArrayLike,
-    decay_rate: ArrayLike,
-    transition_begin: ArrayLike = 0,
+    init_value: Number,
+    peak_value: Number,
+    warmup_steps: Number,
+    transition_steps: Number,
+    decay_rate: Number,
+    transition_begin: Number = 0,
     staircase: bool = False,
-    end_value: ArrayLike | None = None,
+    end_value: Number | None = None,
 ) -> join_schedules:
     """Rises along a line and falls exponentially.
 

@@ -5,17 +5,17 @@ import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga._core.checks import check_choice
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import complement, full_like, leafwise, map_leaves, zeros_like
-from renga.optim._moments import moment_zeros, safe_increment, zero_count
+from renga.optim._leaves import full_like, leafwise, map_leaves, zeros_like
+from renga.optim._moments import average, moment_zeros, safe_increment, zero_count
 from renga.optim._ranges import NOT_NEGATIVE, POSITIVE, need_rate
 from renga.optim._scale import remembering, scale, scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._value import is_schedule, static, value
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import static, value
 
 
 class ScaleByLionState(NamedTuple):
@@ -26,16 +26,15 @@ class ScaleByLionState(NamedTuple):
 
 
 @leafwise(flags=("mode",))
-def _lion(g, mu, b1, c1, b2, c2, beta, mode):
-    mixed = c1 * g + b1 * mu
+def _lion(g, mu, mixed, kept, beta, mode):
+    x = mixed.step(mu, g)
     if mode == "hard":
-        u = jnp.sign(mixed)
+        u = jnp.sign(x)
     elif mode == "smooth":
-        u = jnp.tanh(beta * mixed)
+        u = jnp.tanh(beta * x)
     else:
-        u = jnp.clip(mixed, -1, 1)
-    m = c2 * g + b2 * mu
-    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype)
+        u = jnp.clip(x, -1, 1)
+    return u.astype(jnp.result_type(g, mu)), kept.step(mu, g).astype(mu.dtype)
 
 
 @value
@@ -64,33 +63,33 @@ class scale_by_lion(GradientTransformationExtraArgs):
       Chen et al., "Symbolic Discovery of Optimization Algorithms", https://arxiv.org/abs/2302.06675, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.99
+    b1: Number = 0.9
+    b2: Number = 0.99
     mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
     mode: str = static(default="hard")
-    smooth_beta: ArrayLike = 1.0
+    smooth_beta: Number = 1.0
 
     def __post_init__(self):
         check_choice("scale_by_lion", "mode", self.mode, ("hard", "smooth", "refined"))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """A zero average."""
         mu = moment_zeros(params, self.b2, self.mu_dtype)
         return ScaleByLionState(zero_count(), mu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the average."""
-        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), self.smooth_beta)
-        leaf = lambda g, m: _lion(jnp.asarray(g), m, *numbers, mode=self.mode)
+        mixed, kept = average(self.b1), average(self.b2)
+        leaf = lambda g, m: _lion(jnp.asarray(g), m, mixed, kept, self.smooth_beta, mode=self.mode)
         u, mu = map_leaves("scale_by_lion", leaf, 2, updates, state.mu)
         return u, ScaleByLionState(safe_increment(state.count), mu)
 
 
 def lion(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.99,
+    b1: Number = 0.9,
+    b2: Number = 0.99,
     mu_dtype: Any = None,
     weight_decay: ScalarOrSchedule = 1e-3,
     mask: Any = None,
@@ -174,22 +173,22 @@ class scale_by_rprop(GradientTransformationExtraArgs):
         "max_step_size": NOT_NEGATIVE,
     }
 
-    learning_rate: ArrayLike
-    eta_minus: ArrayLike = 0.5
-    eta_plus: ArrayLike = 1.2
-    min_step_size: ArrayLike = 1e-6
-    max_step_size: ArrayLike = 50.0
+    learning_rate: Number
+    eta_minus: Number = 0.5
+    eta_plus: Number = 1.2
+    min_step_size: Number = 1e-6
+    max_step_size: Number = 50.0
 
     def __post_init__(self):
-        if is_schedule(self.learning_rate):
+        if callable(self.learning_rate):
             raise TypeError("scale_by_rprop: learning_rate must be a number, got a schedule")
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """First step sizes."""
         sizes = full_like(params, self.learning_rate)
         return ScaleByRpropState(sizes, zeros_like(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the sizes."""
         numbers = (self.eta_minus, self.eta_plus, self.min_step_size, self.max_step_size)
         leaf = lambda g, s, last: _rprop(jnp.asarray(g), s, last, *numbers)
@@ -199,11 +198,11 @@ class scale_by_rprop(GradientTransformationExtraArgs):
 
 
 def rprop(
-    learning_rate: ArrayLike,
-    eta_minus: ArrayLike = 0.5,
-    eta_plus: ArrayLike = 1.2,
-    min_step_size: ArrayLike = 1e-6,
-    max_step_size: ArrayLike = 50.0,
+    learning_rate: Number,
+    eta_minus: Number = 0.5,
+    eta_plus: Number = 1.2,
+    min_step_size: Number = 1e-6,
+    max_step_size: Number = 50.0,
 ) -> GradientTransformationExtraArgs:
     """Rprop: resilient backpropagation, for full-batch gradients.
 

@@ -12,6 +12,7 @@ from renga._core.checks import check_choice
 from renga.optim._moments import loses_decay, safe_increment, zero_count
 from renga.optim._search import get_all_with_path, map_params
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 DECAYS = ("b1", "b2", "b3", "decay", "rho")
@@ -133,12 +134,12 @@ rounding='stochastic' or a wider dtype
 
         return map_params(self.inner, leaf, state)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The inner state, in the dtype."""
         state = self.inner.init(_widen(params))
         return StateDtypeState(zero_count(), self._narrow(state, zero_count()))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Widens, steps, narrows."""
         wide_state = map_params(self.inner, _widen_leaf, state.inner_state)
         wide_params = None if params is None else _widen(params)

@@ -6,15 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import jax
-from jaxtyping import ArrayLike, PyTree
 
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import Static, Value, static, value
-
-OptState = PyTree  # the state of a transformation
-Params = PyTree  # a tree of parameters
-Updates = PyTree  # a tree like the parameters: gradients on their way to become steps
-Schedule = Callable[[Any], Any]  # step count -> value
-ScalarOrSchedule = ArrayLike | Callable[[Any], Any]
 
 
 class TransformInitFn(Protocol):
@@ -162,10 +156,10 @@ class _adapt(GradientTransformationExtraArgs):
     inner: Any = static()
     takes_extra_args: bool = static()
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         return self.inner.init(params)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         if not self.takes_extra_args:
             extra_args = {}
         return self.inner.update(updates, state, params, **extra_args)
@@ -212,7 +206,7 @@ class identity(GradientTransformationExtraArgs):
       (3.0, EmptyState())
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Returns its arguments."""
         return updates, state
 
@@ -226,7 +220,7 @@ class set_to_zero(GradientTransformationExtraArgs):
       {'w': Array([0., 0.], dtype=float32)}
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Returns zeros."""
         return jax.tree.map(jax.numpy.zeros_like, updates), state
 
@@ -263,7 +257,7 @@ class stateless(GradientTransformationExtraArgs):
 
     f: Callable[..., Any]
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Calls the function."""
         return self.f(updates, params), state
 
@@ -283,7 +277,7 @@ class stateless_with_tree_map(GradientTransformationExtraArgs):
 
     f: Callable[..., Any]
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Calls the function for each leaf."""
         if params is None:
             return jax.tree.map(lambda g: self.f(g, None), updates), state

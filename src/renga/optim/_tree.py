@@ -235,20 +235,15 @@ def norm(tree: PyTree, ord: int | str | float | None = None, squared: bool = Fal
     from renga.optim._clip import global_norm
 
     if ord is None or ord == 2:
-        value = global_norm(tree)
-        if squared:
-            # pyrefly: ignore[bad-return]
-            return jnp.asarray(sum(jax.tree.map(_abs_sq, tree)), value.dtype)
-        # pyrefly: ignore[bad-return]
-        return value
+        value = jnp.asarray(global_norm(tree))
+        return jnp.asarray(sum(jax.tree.map(_abs_sq, tree)), value.dtype) if squared else value
     if ord == 1:
         value = sum(jax.tree.map(jnp.abs, tree))
     elif ord in (jnp.inf, "inf", "infinity"):
         value = max(jax.tree.map(jnp.abs, tree))
     else:
         raise ValueError(f"norm: ord must be one of None, 1, 2, inf, got {ord!r}")
-    # pyrefly: ignore[bad-return]
-    return value**2 if squared else value
+    return jnp.asarray(value**2 if squared else value)
 
 
 def _abs_sq(x: Any) -> Any:

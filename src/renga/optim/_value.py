@@ -167,11 +167,6 @@ def value(cls: type[T]) -> type[T]:
     return cls
 
 
-def is_schedule(x: Any) -> bool:
-    """Whether a hyperparameter is a function of the step count."""
-    return callable(x) and not isinstance(x, jax.Array)
-
-
 def at_step(x: Any, count: Any) -> Any:
     """A hyperparameter at a step: the value of a schedule there, or the number."""
-    return x(count) if is_schedule(x) else x
+    return x(count) if callable(x) else x

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga._core.checks import check_choice
 from renga._core.varying import vary_like
 from renga.optim._leaves import zeros_like
 from renga.optim._linesearch import check_search, search_dtype, slope_along, walk, with_known_arguments
 from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, steps, value
 
 GUESSES = ("keep", "one")
@@ -138,20 +139,20 @@ class scale_by_zoom_linesearch(GradientTransformationExtraArgs):
     """
 
     max_linesearch_steps: int = steps()
-    max_learning_rate: ArrayLike | None = None
-    tol: ArrayLike = 0.0
-    increase_factor: ArrayLike = 2.0
-    slope_rtol: ArrayLike = 1e-4
-    curv_rtol: ArrayLike = 0.9
-    approx_dec_rtol: ArrayLike | None = 1e-6
-    stepsize_precision: ArrayLike = 1e-5
+    max_learning_rate: Number | None = None
+    tol: Number = 0.0
+    increase_factor: Number = 2.0
+    slope_rtol: Number = 1e-4
+    curv_rtol: Number = 0.9
+    approx_dec_rtol: Number | None = 1e-6
+    stepsize_precision: Number = 1e-5
     initial_guess_strategy: str = static(default="keep")
     verbose: bool = static(default=False)
 
     def __post_init__(self):
         check_choice("scale_by_zoom_linesearch", "initial_guess_strategy", self.initial_guess_strategy, GUESSES)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The first guess is a rate of 1."""
         dtype = search_dtype(params)
         infinity = lambda: jnp.full([], jnp.inf, dtype)
@@ -162,7 +163,17 @@ class scale_by_zoom_linesearch(GradientTransformationExtraArgs):
             info=ZoomLinesearchInfo(jnp.zeros([], jnp.int32), infinity(), infinity()),
         )
 
-    def update(self, updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
+    def update(
+        self,
+        updates: Updates,
+        state: OptState,
+        params: Params | None = None,
+        *,
+        value: Any = None,
+        grad: Any = None,
+        value_fn: Any = None,
+        **extra_args: Any,
+    ) -> Stepped:
         """Searches."""
         check_search("scale_by_zoom_linesearch", params, value, grad, value_fn)
         dtype = state.value.dtype

@@ -12,6 +12,7 @@ from renga._core.floats import wide
 from renga._core.norms import in_reach
 from renga.optim import _tree, _tree_make
 from renga.optim._leaves import map_pairs
+from renga.optim._types import Number
 
 __all__ = [
     "projection_box",
@@ -97,7 +98,7 @@ def _simplex(values: Array, scale: Any) -> Array:
     return jax.nn.relu(values - threshold)
 
 
-def projection_simplex(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_simplex(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree without negative elements whose elements sum to `scale`.
 
     Args:
@@ -122,7 +123,7 @@ def projection_simplex(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return unravel(_simplex(values, scale))
 
 
-def projection_l1_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_l1_sphere(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree with Σ |x| = scale.
 
     Args:
@@ -148,7 +149,7 @@ def projection_l1_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return jax.tree.map(lambda x, p: jnp.sign(x) * p, tree, projected)
 
 
-def projection_l1_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_l1_ball(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree with Σ |x| ≤ scale.
 
     Args:
@@ -173,7 +174,7 @@ def projection_l1_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return _tree_make.where(inside, tree, projection_l1_sphere(tree, scale))
 
 
-def projection_l2_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_l2_sphere(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree with ‖x‖₂ = scale: x scale / ‖x‖₂.
 
     Args:
@@ -194,7 +195,7 @@ def projection_l2_sphere(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return _tree.scale(scale / _tree.norm(tree), tree)
 
 
-def projection_l2_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_l2_ball(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree with ‖x‖₂ ≤ scale.
 
     Args:
@@ -218,7 +219,7 @@ def projection_l2_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
     return jax.tree.map(lambda x: jnp.where(inside, x, _like(x, factor * x)), tree)
 
 
-def projection_linf_ball(tree: PyTree, scale: ArrayLike = 1) -> PyTree:
+def projection_linf_ball(tree: PyTree, scale: Number = 1) -> PyTree:
     """The nearest tree with -scale ≤ x ≤ scale.
 
     Args:

@@ -26,9 +26,7 @@ from renga.optim._schedules_composed import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
-from renga.optim._transformation import (
-    Schedule,
-)
+from renga.optim._types import Schedule
 
 __all__ = [
     "InjectHyperparamsState",

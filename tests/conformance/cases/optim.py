@@ -93,7 +93,7 @@ OPTIMISERS = {
     "contrib.schedule_free_sgd": c.schedule_free_sgd(0.1),
     "contrib.schedule_free": c.schedule_free(o.sgd(0.1), 0.1),
     "contrib.sam": c.sam(o.sgd(0.1), o.sgd(0.05)),
-    "contrib.normalize": c.normalize(),
+    "contrib.normalize": c.normalize(), "contrib.one_pass": c.one_pass(o.adam(0.1)),
 }  # fmt: skip
 TRANSFORMATIONS = {
     "MultiSteps": o.MultiSteps(o.sgd(0.1), 2), "adaptive_grad_clip": o.adaptive_grad_clip(0.1),
@@ -103,7 +103,7 @@ TRANSFORMATIONS = {
     "clip_by_global_norm": o.clip_by_global_norm(0.1),
     "conditionally_mask": o.conditionally_mask(o.sgd(0.1), lambda n: n > 0),
     "conditionally_transform": o.conditionally_transform(o.sgd(0.1), lambda n: n > 0),
-    "ema": o.ema(0.9), "flatten": o.flatten(o.sgd(0.1)), "freeze": o.freeze(True), "grouped": o.grouped(o.sgd(0.1)), "one_pass": o.one_pass(o.adam(0.1)),
+    "ema": o.ema(0.9), "flatten": o.flatten(o.sgd(0.1)), "freeze": o.freeze(True), "grouped": o.grouped(o.sgd(0.1)),
     "identity": o.identity(), "keep_params_nonnegative": o.keep_params_nonnegative(),
     "masked": o.masked(o.sgd(0.1), True), "monitor": o.monitor({"norm": o.global_norm}),
     "multi_transform": o.multi_transform({"a": o.sgd(0.1)}, "a"), "named_chain": o.named_chain(("a", o.sgd(0.1))),
@@ -364,7 +364,7 @@ CASES = {name: CASES[name] for name in sorted(CASES)}
 TYPES = "a type, a state or a protocol: nothing to compute"
 EXEMPT = (
     {name: TYPES for name in o.__all__ if name.endswith("State") and name not in CASES}
-    | dict.fromkeys(("ApplyEvery", "BacktrackingLinesearchInfo", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "ScalarOrSchedule", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "ZoomLinesearchInfo", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
+    | dict.fromkeys(("ApplyEvery", "BacktrackingLinesearchInfo", "LookaheadParams", "MaskOrFn", "MaskedNode", "MinimizeResult", "OptState", "Params", "Schedule", "ShouldSkipUpdateFunction", "TransformInitFn", "TransformUpdateExtraArgsFn", "TransformUpdateFn", "Updates", "ZoomLinesearchInfo", "schedules.StatefulSchedule", "transforms.ConditionFn", "tree.NamedTupleKey"), TYPES)
     | {f"contrib.{name}": TYPES for name in c.__all__ if name.endswith("State")}
     | {f"experimental.aggregating.{name}": TYPES for name in a.__all__ if name.endswith(("State", "AggregatorUpdateFn"))}
     | {"experimental.aggregating.get_batch_size_from_per_elt_updates": "returns a Python int", "microbatching.AccumulationType": TYPES}
@@ -397,6 +397,7 @@ FLOAT_RANGE = {
     "contrib.momo": _SQUARES,
     "contrib.momo_adam": _SQUARES,
     "contrib.muon": _SQUARES,
+    "contrib.one_pass": _SQUARES,
     "contrib.prodigy": _SQUARES,
     "contrib.scale_by_acprop": _SQUARES,
     "contrib.scale_by_ademamix": _SQUARES,
@@ -416,7 +417,6 @@ FLOAT_RANGE = {
     "nadamw": _SQUARES,
     "nnls": _PRODUCTS,
     "novograd": _SQUARES,
-    "one_pass": _SQUARES,
     "optimistic_adam": _SQUARES,
     "optimistic_adam_v2": _SQUARES,
     "polyak_sgd": _SQUARES,

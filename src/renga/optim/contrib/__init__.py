@@ -19,6 +19,7 @@ from renga.optim.contrib._madgrad import MadgradState, madgrad, scale_by_madgrad
 from renga.optim.contrib._mechanic import MechanicState, mechanize
 from renga.optim.contrib._momo import MomoAdamState, MomoState, momo, momo_adam
 from renga.optim.contrib._muon import MuonDimensionNumbers, MuonState, muon, scale_by_muon
+from renga.optim.contrib._one_pass import one_pass
 from renga.optim.contrib._privacy import (
     DifferentiallyPrivateAggregateState,
     differentially_private_aggregate,
@@ -77,6 +78,7 @@ __all__ = [
     "momo_adam",
     "muon",
     "normalize",
+    "one_pass",
     "prodigy",
     "reduce_on_plateau",
     "sam",

@@ -4,25 +4,25 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._adam_variants import ScaleByBeliefState
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, sqrt
+from renga.optim._moments import Moments, average, correction, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import value
 
 
 @leafwise
-def _acprop(g, mu, nu, b1, c1, b2, c2, fix2, first, eps, eps_root):
-    late = jnp.where(first, 1, nu / fix2)
-    u = g / (sqrt(late) + eps)
-    v = c2 * abs_sq(g - mu) + b2 * nu + eps_root
-    return u.astype(g.dtype), (c1 * g + b1 * mu).astype(mu.dtype), v.astype(nu.dtype)
+def _acprop(g, mu, nu, now, start, fix):
+    late = jnp.where(start, 1, nu / fix)
+    u = g / (sqrt(late) + now.eps)
+    v = now.second.step(nu, abs_sq(g - mu)) + now.eps_root
+    return u.astype(g.dtype), now.first.step(mu, g).astype(mu.dtype), v.astype(nu.dtype)
 
 
 @value
@@ -49,32 +49,32 @@ class scale_by_acprop(GradientTransformationExtraArgs):
       https://arxiv.org/abs/2110.05454, algorithm 3.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-16
-    eps_root: ArrayLike = 1e-16
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-16
+    eps_root: Number = 1e-16
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         mu, nu = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleByBeliefState(zero_count(), mu, nu)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Divides, then steps the moments."""
-        first = state.count == 0
-        fix2 = jnp.where(first, 1, correction(self.b2, state.count))
-        numbers = (self.b1, complement(self.b1), self.b2, complement(self.b2), fix2, first, self.eps, self.eps_root)
-        leaf = lambda g, m, v: _acprop(jnp.asarray(g), m, v, *numbers)
+        start = state.count == 0
+        fix = jnp.where(start, 1, correction(self.b2, state.count))
+        now = Moments(average(self.b1), average(self.b2), self.eps, self.eps_root)
+        leaf = lambda g, m, v: _acprop(jnp.asarray(g), m, v, now, start, fix)
         u, mu, nu = map_leaves("scale_by_acprop", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByBeliefState(safe_increment(state.count), mu, nu)
 
 
 def acprop(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-16,
-    eps_root: ArrayLike = 1e-16,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-16,
+    eps_root: Number = 1e-16,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:

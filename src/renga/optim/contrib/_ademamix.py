@@ -4,16 +4,16 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
-from renga.optim._value import at_step, is_schedule, static, value
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import at_step, static, value
 
 
 class ScaleByAdemamixState(NamedTuple):
@@ -27,11 +27,10 @@ class ScaleByAdemamixState(NamedTuple):
 
 
 @leafwise
-def _ademamix(g, m1, m2, nu, b1, c1, b2, c2, b3, c3, fix1, fix2, alpha, eps, eps_root):
-    fast, slow = c1 * g + b1 * m1, c3 * g + b3 * m2
-    v = c2 * abs_sq(g) + b2 * nu
-    u = (fast / fix1 + alpha * slow) / (sqrt(v / fix2 + eps_root) + eps)
-    return u.astype(jnp.result_type(g, m1)), fast.astype(m1.dtype), slow.astype(m2.dtype), v.astype(nu.dtype)
+def _ademamix(g, m1, m2, nu, now, slow, alpha):
+    new1, new2, v = now.first.step(m1, g), slow.step(m2, g), now.second.step(nu, abs_sq(g))
+    u = (now.first.unbiased(new1) + alpha * new2) / now.divisor(v)
+    return u.astype(jnp.result_type(g, m1)), new1.astype(m1.dtype), new2.astype(m2.dtype), v.astype(nu.dtype)
 
 
 @value
@@ -59,17 +58,17 @@ class scale_by_ademamix(GradientTransformationExtraArgs):
       Pagliardini et al., "The AdEMAMix Optimizer", https://arxiv.org/abs/2409.03137, algorithm 1.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
+    b1: Number = 0.9
+    b2: Number = 0.999
     b3: ScalarOrSchedule = 0.9999
     alpha: ScalarOrSchedule = 6.0
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
     mu_dtype: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
-        slow = jnp.asarray(jnp.nan) if is_schedule(self.b3) else self.b3
+        slow = jnp.asarray(jnp.nan) if callable(self.b3) else self.b3
         return ScaleByAdemamixState(
             count=zero_count(),
             count_m2=zero_count(),
@@ -78,25 +77,24 @@ class scale_by_ademamix(GradientTransformationExtraArgs):
             nu=sum_zeros(params),
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the moments and divides."""
         count = safe_increment(state.count)
-        b3, alpha = at_step(self.b3, state.count_m2), at_step(self.alpha, state.count_m2)
-        decays = (self.b1, complement(self.b1), self.b2, complement(self.b2), b3, complement(b3))
-        numbers = (*decays, correction(self.b1, count), correction(self.b2, count), alpha, self.eps, self.eps_root)
-        leaf = lambda g, m1, m2, v: _ademamix(jnp.asarray(g), m1, m2, v, *numbers)
+        slow, alpha = average(at_step(self.b3, state.count_m2)), at_step(self.alpha, state.count_m2)
+        now = Moments(average(self.b1, count), average(self.b2, count), self.eps, self.eps_root)
+        leaf = lambda g, m1, m2, v: _ademamix(jnp.asarray(g), m1, m2, v, now, slow, alpha)
         u, m1, m2, nu = map_leaves("scale_by_ademamix", leaf, 4, updates, state.m1, state.m2, state.nu)
         return u, ScaleByAdemamixState(count, safe_increment(state.count_m2), m1, m2, nu)
 
 
 def ademamix(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
     b3: ScalarOrSchedule = 0.9999,
     alpha: ScalarOrSchedule = 5.0,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     mu_dtype: Any = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
@@ -142,10 +140,9 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
 
 
 @leafwise
-def _simplified(g, m, n, b1, b2, c2, fix2, alpha, eps, eps_root):
-    total = g + b1 * m
-    square = c2 * abs_sq(g) + b2 * n
-    u = (total + alpha * g) / (sqrt(square / fix2 + eps_root) + eps)
+def _simplified(g, m, n, now, alpha):
+    total, square = g + now.first.decay * m, now.second.step(n, abs_sq(g))
+    u = (total + alpha * g) / now.divisor(square)
     return u.astype(g.dtype), total.astype(m.dtype), square.astype(n.dtype)
 
 
@@ -175,34 +172,34 @@ class scale_by_simplified_ademamix(GradientTransformationExtraArgs):
       https://arxiv.org/abs/2502.02431, algorithm "Simplified-AdEMAMix".
     """
 
-    b1: ArrayLike = 0.99
-    b2: ArrayLike = 0.95
+    b1: Number = 0.99
+    b2: Number = 0.95
     alpha: ScalarOrSchedule = 0.0
-    eps: ArrayLike = 1e-8
-    eps_root: ArrayLike = 0.0
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         m, n = moment_zeros(params, self.b1), sum_zeros(params)
         return ScaleBySimplifiedAdEMAMixState(zero_count(), m, n)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the sums and divides."""
         t = safe_increment(state.t)
-        fix2, alpha = correction(self.b2, t), at_step(self.alpha, state.t)
-        numbers = (self.b1, self.b2, complement(self.b2), fix2, alpha, self.eps, self.eps_root)
-        leaf = lambda g, m, n: _simplified(jnp.asarray(g), m, n, *numbers)
+        alpha = at_step(self.alpha, state.t)
+        now = Moments(average(self.b1), average(self.b2, t), self.eps, self.eps_root)
+        leaf = lambda g, m, n: _simplified(jnp.asarray(g), m, n, now, alpha)
         u, m, n = map_leaves("scale_by_simplified_ademamix", leaf, 3, updates, state.m, state.n)
         return u, ScaleBySimplifiedAdEMAMixState(t, m, n)
 
 
 def simplified_ademamix(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.99,
-    b2: ArrayLike = 0.95,
+    b1: Number = 0.99,
+    b2: Number = 0.95,
     alpha: ScalarOrSchedule = 0.0,
-    eps: ArrayLike = 1e-8,
-    eps_root: ArrayLike = 0.0,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga.optim._adam import ScaleByAdamState
 from renga.optim._chain import chain
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, sqrt
-from renga.optim._moments import moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, sqrt
+from renga.optim._moments import Moments, average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -22,17 +23,17 @@ def _fourth_root(step: Array) -> Array:
     return step**0.25
 
 
-@leafwise(flags=("nesterov", "use_clipping"))
-def _adopt(g, mu, nu, b1, c1, b2, c2, first, bound, eps, nesterov, use_clipping):
-    scaled = g / jnp.maximum(sqrt(nu), eps)
-    if use_clipping:
+@leafwise(flags=("nesterov",))
+def _adopt(g, mu, nu, now, start, bound, nesterov):
+    scaled = g / jnp.maximum(sqrt(nu), now.eps)
+    if bound is not None:
         size = jnp.abs(scaled)
         safe = jnp.where(size > bound, size, 1)
         scaled = jnp.where(size > bound, scaled * (bound / safe), scaled)
-    m = b1 * mu + c1 * scaled
-    u = b1 * m + c1 * scaled if nesterov else m
-    v = jnp.where(first, abs_sq(g), b2 * nu + c2 * abs_sq(g))
-    u, m = jnp.where(first, 0, u), jnp.where(first, 0, m)
+    m = now.first.step(mu, scaled)
+    u = now.first.step(m, scaled) if nesterov else m
+    v = jnp.where(start, abs_sq(g), now.second.step(nu, abs_sq(g)))
+    u, m = jnp.where(start, 0, u), jnp.where(start, 0, m)
     return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), v.astype(nu.dtype)
 
 
@@ -65,35 +66,34 @@ class scale_by_adopt(GradientTransformationExtraArgs):
       https://arxiv.org/abs/2411.02853, algorithm 2.
     """
 
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.9999
-    eps: ArrayLike = 1e-6
+    b1: Number = 0.9
+    b2: Number = 0.9999
+    eps: Number = 1e-6
     mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
     nesterov: bool = static(default=False)
     use_clipping: bool = static(default=True)
     clip_value_fn: Callable[[Array], Array] = static(default=_fourth_root)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         mu = moment_zeros(params, self.b1, self.mu_dtype)
         return ScaleByAdamState(zero_count(), mu, sum_zeros(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Divides, then steps the moments."""
-        bound = self.clip_value_fn(state.count) if self.use_clipping else 0
-        decays = (self.b1, complement(self.b1), self.b2, complement(self.b2))
-        flags = {"nesterov": self.nesterov, "use_clipping": self.use_clipping}
-        leaf = lambda g, m, v: _adopt(jnp.asarray(g), m, v, *decays, state.count == 0, bound, self.eps, **flags)
+        bound = self.clip_value_fn(state.count) if self.use_clipping else None
+        now, start = Moments(average(self.b1), average(self.b2), self.eps), state.count == 0
+        leaf = lambda g, m, v: _adopt(jnp.asarray(g), m, v, now, start, bound, nesterov=self.nesterov)
         u, mu, nu = map_leaves("scale_by_adopt", leaf, 3, updates, state.mu, state.nu)
         return u, ScaleByAdamState(safe_increment(state.count), mu, nu)
 
 
 def adopt(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.9999,
-    eps: ArrayLike = 1e-6,
+    b1: Number = 0.9,
+    b2: Number = 0.9999,
+    eps: Number = 1e-6,
     mu_dtype: Any = None,
     *,
     nesterov: bool = False,

@@ -4,7 +4,6 @@
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
@@ -12,7 +11,8 @@ from renga.optim._leaves import as_float, copies, leafwise, map_leaves, need_par
 from renga.optim._moments import sum_zeros
 from renga.optim._ranges import POSITIVE
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import value
 
 
@@ -68,15 +68,15 @@ class scale_by_cocob(GradientTransformationExtraArgs):
 
     _ranges: ClassVar = {"alpha": POSITIVE}
 
-    alpha: ArrayLike = 100.0
-    eps: ArrayLike = 1e-8
+    alpha: Number = 100.0
+    eps: Number = 1e-8
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""
         zeros = lambda: sum_zeros(params)
         return COCOBState(copies(params), zeros(), sum_zeros(params, self.eps), zeros(), zeros())
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Bets."""
         need_params("scale_by_cocob", params)
         leaf = lambda g, *parts: _cocob(jnp.asarray(g), *parts, self.alpha)
@@ -86,8 +86,8 @@ class scale_by_cocob(GradientTransformationExtraArgs):
 
 def cocob(
     learning_rate: ScalarOrSchedule = 1.0,
-    alpha: ArrayLike = 100.0,
-    eps: ArrayLike = 1e-8,
+    alpha: Number = 100.0,
+    eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
 
@@ -56,11 +57,11 @@ class split_real_and_imaginary(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Splits the parameters."""
         return SplitRealAndImaginaryState(self.inner.init(_split(params)))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Splits, updates and joins."""
         parts = None if params is None else _split(params)
         u, inner_state = self.inner.update(_split(updates), state.inner_state, parts, **extra_args)

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim import _tree
 from renga.optim._leaves import abs_sq, complement, map_leaves, need_params, own_dtype, real_vdot, sqrt
 from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._rates import remember
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import at_step, value
 
 
@@ -61,11 +61,11 @@ class dadapt_adamw(GradientTransformationExtraArgs):
 
     learning_rate: ScalarOrSchedule = 1.0
     betas: tuple[Any, Any] = (0.9, 0.999)
-    eps: ArrayLike = 1e-8
-    estim_lr0: ArrayLike = 1e-6
-    weight_decay: ArrayLike = 0.0
+    eps: Number = 1e-8
+    estim_lr0: Number = 1e-6
+    weight_decay: Number = 0.0
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero moments."""
         b1, b2 = self.betas
         dtype = jnp.result_type(float)
@@ -79,7 +79,7 @@ class dadapt_adamw(GradientTransformationExtraArgs):
         )
         return remember(state, self.learning_rate, state.count)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps moments and estimate."""
         name = "dadapt_adamw"
         need_params(name, params)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga._core.checks import check_choice
 from renga.optim import _tree
@@ -14,7 +14,8 @@ from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, copies, map_leaves, need_params, sqrt
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate, scale_tree
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 INIT_STEPS = ("distance", "learning_rate", "heuristic")
@@ -45,17 +46,17 @@ class _scale_by_dog(GradientTransformationExtraArgs):
     """The gradient times the distance gone over the root of the summed squares."""
 
     kind: str = static()
-    first: ArrayLike
-    eps: ArrayLike
+    first: Number
+    eps: Number
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         dtype = jnp.result_type(float)
         distance = jnp.asarray(0 if self.kind == "learning_rate" else self.first, dtype)
         if self.kind == "heuristic":
             distance = distance * (1 + sqrt(_sq_norm(params)))
         return DoGState(jnp.ones([], bool), copies(params), distance, jnp.zeros([], dtype))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         need_params("dog", params)
         total = state.sum_sq_norm_grads + _sq_norm(updates)
         distance = jnp.maximum(state.max_dist, sqrt(_sq_distance("dog", params, state.init_params)))
@@ -68,8 +69,8 @@ class _scale_by_dog(GradientTransformationExtraArgs):
 
 def dog(
     learning_rate: ScalarOrSchedule = 1.0,
-    init_step: tuple[str, ArrayLike] = ("heuristic", 1e-6),
-    eps: ArrayLike = 1e-8,
+    init_step: tuple[str, Number] = ("heuristic", 1e-6),
+    eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule | None = None,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:
@@ -120,15 +121,15 @@ class DoWGState(NamedTuple):
 class _scale_by_dowg(GradientTransformationExtraArgs):
     """The gradient times the squared distance gone over the root of the weighted summed squares."""
 
-    first: ArrayLike | None
-    eps: ArrayLike
+    first: Number | None
+    eps: Number
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         dtype = jnp.result_type(float)
         first = jnp.asarray(self.eps if self.first is None else self.first, dtype)
         return DoWGState(copies(params), jnp.zeros([], dtype), first)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         need_params("dowg", params)
         square = jnp.maximum(state.estim_sq_dist, _sq_distance("dowg", params, state.init_params))
         total = state.weighted_sq_norm_grads + square * _sq_norm(updates)
@@ -138,8 +139,8 @@ class _scale_by_dowg(GradientTransformationExtraArgs):
 
 def dowg(
     learning_rate: ScalarOrSchedule = 1.0,
-    init_estim_sq_dist: ArrayLike | None = None,
-    eps: ArrayLike = 1e-4,
+    init_estim_sq_dist: Number | None = None,
+    eps: Number = 1e-4,
     weight_decay: ScalarOrSchedule | None = None,
     mask: Any = None,
 ) -> GradientTransformationExtraArgs:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga._core.varying import vary_like
 from renga.optim._adam import scale_by_adam
@@ -18,11 +18,8 @@ from renga.optim._masking import MaskedNode, ParamsMarker, made_tree
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    with_extra_args_support,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, steps, value
 
 
@@ -118,7 +115,7 @@ class scale_by_galore(GradientTransformationExtraArgs):
 
     rank: int = static(default=128)
     update_proj_gap: int = steps(default=200)
-    scale: ArrayLike = 1.0
+    scale: Number = 1.0
     base_optimizer: Any = None
     weight_dimension_numbers: Any = static(default=None)
 
@@ -131,7 +128,7 @@ class scale_by_galore(GradientTransformationExtraArgs):
     def _base(self):
         return scale_by_adam() if self.base_optimizer is None else self.base_optimizer
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Empty subspaces."""
         if isinstance(params, ParamsMarker):
             return GaLoreState(zero_count(), self._base().init(params), params)
@@ -151,7 +148,7 @@ class scale_by_galore(GradientTransformationExtraArgs):
         seen = map_leaves("scale_by_galore", low, 1, params, projector, numbers, free=(0, 1))
         return GaLoreState(zero_count(), self._base().init(seen), projector)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Projects, lets the optimiser step, and projects back."""
         name = "scale_by_galore"
         numbers = _numbers_for(self.weight_dimension_numbers, updates)
@@ -200,7 +197,7 @@ def galore(
     learning_rate: ScalarOrSchedule,
     rank: int = 128,
     update_proj_gap: int = 200,
-    scale: ArrayLike = 1.0,
+    scale: Number = 1.0,
     base_optimizer: Any = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: Any = None,

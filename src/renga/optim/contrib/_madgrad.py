@@ -5,7 +5,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
@@ -13,7 +12,8 @@ from renga.optim._leaves import abs_sq, copies, leafwise, map_leaves, need_param
 from renga.optim._moments import safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import DECAY
 from renga.optim._rates import remember
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import at_step, value
 
 
@@ -67,16 +67,16 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
     _ranges: ClassVar = {"momentum": DECAY}
 
     learning_rate: ScalarOrSchedule
-    momentum: ArrayLike = 0.9
-    eps: ArrayLike = 1e-6
+    momentum: Number = 0.9
+    eps: Number = 1e-6
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""
         squares = jax.tree.map(jnp.real, sum_zeros(params))
         state = MadgradState(zero_count(), squares, sum_zeros(params), copies(params))
         return remember(state, self.learning_rate, state.count)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the sums and goes a share of the way."""
         need_params("scale_by_madgrad", params)
         count = safe_increment(state.count)
@@ -88,9 +88,9 @@ class scale_by_madgrad(GradientTransformationExtraArgs):
 
 def madgrad(
     learning_rate: ScalarOrSchedule,
-    momentum: ArrayLike = 0.9,
+    momentum: Number = 0.9,
     weight_decay: ScalarOrSchedule = 0.0,
-    eps: ArrayLike = 1e-6,
+    eps: Number = 1e-6,
 ) -> GradientTransformationExtraArgs:
     """MADGRAD: momentumised, adaptive dual averaging.
 

@@ -4,11 +4,11 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._leaves import copies, map_leaves, need_params, real_vdot, sqrt
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 
@@ -60,9 +60,9 @@ class mechanize(GradientTransformationExtraArgs):
     """
 
     base_optimizer: Any
-    weight_decay: ArrayLike = 1e-2
-    eps: ArrayLike = 1e-8
-    s_init: ArrayLike = 1e-6
+    weight_decay: Number = 1e-2
+    eps: Number = 1e-8
+    s_init: Number = 1e-6
     num_betas: int = static(default=6)
 
     def __post_init__(self):
@@ -70,14 +70,14 @@ class mechanize(GradientTransformationExtraArgs):
         if self.num_betas < 1:
             raise ValueError(f"mechanize: num_betas must be at least 1, got {self.num_betas}")
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""
         zeros = lambda: jnp.zeros([self.num_betas], jnp.result_type(float))
         base = self.base_optimizer.init(params)
         # Of their own: a base optimiser may keep the parameters too.
         return MechanicState(base, zero_count(), zeros(), zeros(), zeros(), zeros() + self.s_init, copies(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Lets the optimiser step, and scales the sum of its steps."""
         name = "mechanize"
         need_params(name, params)

@@ -4,13 +4,14 @@
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from renga.optim._leaves import abs_sq, complement, leafwise, map_leaves, need_params, own_dtype, real_vdot, sqrt
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, own_dtype, real_vdot, sqrt
+from renga.optim._moments import average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import DECAY
 from renga.optim._rates import remember
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import at_step, static, value
 
 
@@ -68,13 +69,13 @@ def _model_step(
 
 
 @leafwise
-def _average(g, d, b, c):
-    return (c * g + b * d).astype(d.dtype)
+def _average(g, d, now):
+    return now.step(d, g).astype(d.dtype)
 
 
 @leafwise
-def _first_or_average(g, d, b, c, first):
-    return jnp.where(first, g, c * g + b * d).astype(d.dtype)
+def _first_or_average(g, d, now, start):
+    return jnp.where(start, g, now.step(d, g)).astype(d.dtype)
 
 
 @leafwise
@@ -116,12 +117,12 @@ class momo(GradientTransformationExtraArgs):
     _ranges: ClassVar = {"beta": DECAY}
 
     learning_rate: ScalarOrSchedule = 1.0
-    beta: ArrayLike = 0.9
-    lower_bound: ArrayLike = 0.0
-    weight_decay: ArrayLike = 0.0
+    beta: Number = 0.9
+    lower_bound: Number = 0.0
+    weight_decay: Number = 0.0
     adapt_lower_bound: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """No average yet."""
         dtype = jnp.result_type(float)
         zero = lambda: jnp.zeros([], dtype)
@@ -129,14 +130,16 @@ class momo(GradientTransformationExtraArgs):
         state = MomoState(average, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
         return remember(state, self.learning_rate, state.count)
 
-    def update(self, updates, state, params=None, *, value=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, value: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Steps the averages, then the model gives the size of the step."""
         need_params("momo", params)
         _need_value("momo", value)
-        b, c, first = self.beta, complement(self.beta), state.count == 0
+        now, start = average(self.beta), state.count == 0
         dtype = state.barf.dtype
-        mix = lambda new, old: jnp.where(first, new, c * new + b * old).astype(dtype)
-        leaf = lambda g, d: _first_or_average(jnp.asarray(g), d, b, c, first)
+        mix = lambda new, old: jnp.where(start, new, now.step(old, new)).astype(dtype)
+        leaf = lambda g, d: _first_or_average(jnp.asarray(g), d, now, start)
         d = map_leaves("momo", leaf, 1, updates, state.exp_avg, fresh=0)
         barf = mix(value, state.barf)
         gamma = mix(real_vdot(updates, params), state.gamma)
@@ -150,8 +153,8 @@ class momo(GradientTransformationExtraArgs):
 
 
 @leafwise
-def _divided(d, v, fix2, eps):
-    return (d / (sqrt(v / fix2) + eps)).astype(d.dtype)
+def _divided(d, v, second, eps):
+    return (d / (sqrt(second.unbiased(v)) + eps)).astype(d.dtype)
 
 
 @value
@@ -188,14 +191,14 @@ class momo_adam(GradientTransformationExtraArgs):
     """
 
     learning_rate: ScalarOrSchedule = 1e-2
-    b1: ArrayLike = 0.9
-    b2: ArrayLike = 0.999
-    eps: ArrayLike = 1e-8
-    lower_bound: ArrayLike = 0.0
-    weight_decay: ArrayLike = 0.0
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
+    lower_bound: Number = 0.0
+    weight_decay: Number = 0.0
     adapt_lower_bound: bool = static(default=False)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero averages."""
         dtype = jnp.result_type(float)
         zero = lambda: jnp.zeros([], dtype)
@@ -203,24 +206,26 @@ class momo_adam(GradientTransformationExtraArgs):
         state = MomoAdamState(d, v, zero(), zero(), jnp.asarray(self.lower_bound, dtype), zero_count())
         return remember(state, self.learning_rate, state.count)
 
-    def update(self, updates, state, params=None, *, value=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, value: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Steps the averages, then the model gives the size of the step."""
         name = "momo_adam"
         need_params(name, params)
         _need_value(name, value)
-        b, c, count = self.b1, complement(self.b1), safe_increment(state.count)
+        count = safe_increment(state.count)
+        first, second = average(self.b1, count), average(self.b2, count)
         dtype = state.barf.dtype
-        mix = lambda new, old: (c * new + b * old).astype(dtype)
-        d = map_leaves(name, lambda g, d: _average(jnp.asarray(g), d, b, c), 1, updates, state.exp_avg, fresh=0)
-        square = lambda g, v: _average(abs_sq(jnp.asarray(g)), v, self.b2, complement(self.b2))
+        mix = lambda new, old: first.step(old, new).astype(dtype)
+        d = map_leaves(name, lambda g, d: _average(jnp.asarray(g), d, first), 1, updates, state.exp_avg, fresh=0)
+        square = lambda g, v: _average(abs_sq(jnp.asarray(g)), v, second)
         v = map_leaves(name, square, 1, updates, state.exp_avg_sq, fresh=0)
         barf = mix(value, state.barf)
         gamma = mix(real_vdot(updates, params), state.gamma)
-        fix2 = correction(self.b2, count)
-        direction = map_leaves(name, lambda d, v: jnp.where(d == 0, 0, _divided(d, v, fix2, self.eps)), 1, d, v)
+        direction = map_leaves(name, lambda d, v: jnp.where(d == 0, 0, _divided(d, v, second, self.eps)), 1, d, v)
         tau, lb, shrink = _model_step(
             barf, gamma, real_vdot(d, params), real_vdot(d, direction), state.lb,
-            at_step(self.learning_rate, state.count), correction(b, count),
+            at_step(self.learning_rate, state.count), first.fix,
             self.weight_decay, self.lower_bound, self.adapt_lower_bound,
         )  # fmt: skip
         u = map_leaves(name, lambda d, p: _walk(d, p, tau, shrink), 1, direction, params)

@@ -7,19 +7,20 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, PyTree
 
 from renga._core.checks import check_choice
 from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import abs_sq, complement, map_leaves, sqrt
+from renga.optim._leaves import abs_sq, map_leaves, sqrt
 from renga.optim._masking import MaskedNode, ParamsMarker, made_tree
-from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._moments import average, moment_zeros, safe_increment, zero_count
 from renga.optim._partition import partition
 from renga.optim._ranges import DECAY, need_rate
 from renga.optim._scale import descent, scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, value
 
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
@@ -65,7 +66,7 @@ def _as_matrices(x: Array, numbers: MuonDimensionNumbers) -> tuple[Array, Any]:
     return matrices, lambda m: jnp.transpose(m.reshape(moved.shape), inverse)
 
 
-def _precondition(x: Array, kind: str, eps: ArrayLike) -> Array:
+def _precondition(x: Array, kind: str, eps: Number) -> Array:
     """Scales a matrix [rows ≤ cols] so that its singular values are at most about 1."""
     if kind == "frobenius":
         return x / (sqrt(jnp.sum(abs_sq(x))) + eps)
@@ -78,7 +79,7 @@ def _precondition(x: Array, kind: str, eps: ArrayLike) -> Array:
     return x * sizes[:, None]
 
 
-def _orthogonalize(x: Array, coeffs: Array, steps: int, kind: str, eps: ArrayLike) -> Array:
+def _orthogonalize(x: Array, coeffs: Array, steps: int, kind: str, eps: Number) -> Array:
     """Moves the singular values of a matrix towards 1, by Newton-Schulz iterations."""
     tall = x.shape[0] > x.shape[1]
     x = _precondition(x.conj().T if tall else x, kind, eps)
@@ -130,8 +131,8 @@ class scale_by_muon(GradientTransformationExtraArgs):
 
     ns_coeffs: Any = (3.4445, -4.7750, 2.0315)
     ns_steps: int = static(default=5)
-    beta: ArrayLike = 0.95
-    eps: ArrayLike = 1e-8
+    beta: Number = 0.95
+    eps: Number = 1e-8
     mu_dtype: Any = static(default=None)
     _: dataclasses.KW_ONLY
     nesterov: bool = static(default=True)
@@ -142,22 +143,20 @@ class scale_by_muon(GradientTransformationExtraArgs):
     def __post_init__(self):
         check_choice("scale_by_muon", "preconditioning", self.preconditioning, PRECONDITIONINGS)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero momentum."""
         mu = moment_zeros(params, self.beta, self.mu_dtype)
         return MuonState(zero_count(), mu, jnp.asarray(self.ns_coeffs, jnp.result_type(float)))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the momentum and orthogonalises it."""
         count = safe_increment(state.count)
-        beta, rest = self.beta, complement(self.beta)
-        fix, next_fix = correction(beta, count), correction(beta, safe_increment(count))
+        now = average(self.beta, count, self.nesterov)
 
         def leaf(g, mu, numbers):
             g = jnp.asarray(g)
-            m = rest * g + beta * mu
-            m_hat = beta * m / next_fix + rest * g / fix if self.nesterov else m / fix
-            matrices, back = _as_matrices(m_hat, numbers)
+            m = now.step(mu, g)
+            matrices, back = _as_matrices(now.direction(m, g), numbers)
             u = jax.vmap(lambda x: self._step(x, state.ns_coeffs))(matrices)
             return back(u).astype(g.dtype), m.astype(mu.dtype)
 
@@ -195,7 +194,7 @@ class _scale_by_shape(GradientTransformationExtraArgs):
     numbers: Any = static()
     consistent_rms: Any = None
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         def leaf(g, numbers):
             rows, cols = _sides(g.shape, numbers)
             if self.consistent_rms is None:
@@ -209,8 +208,8 @@ def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
     ns_steps: int = 5,
-    beta: ArrayLike = 0.95,
-    eps: ArrayLike = 1e-8,
+    beta: Number = 0.95,
+    eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: Any = None,
     mu_dtype: Any = None,
@@ -218,13 +217,13 @@ def muon(
     nesterov: bool = True,
     adaptive: bool = False,
     preconditioning: str = "frobenius",
-    adam_b1: ArrayLike = 0.9,
-    adam_b2: ArrayLike = 0.999,
-    adam_eps_root: ArrayLike = 0.0,
+    adam_b1: Number = 0.9,
+    adam_b2: Number = 0.999,
+    adam_eps_root: Number = 0.0,
     adam_weight_decay: ScalarOrSchedule = 0.0,
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: Any = None,
-    consistent_rms: ArrayLike | None = None,
+    consistent_rms: Number | None = None,
 ) -> GradientTransformationExtraArgs:
     """Muon for matrices, AdamW for everything else.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga.optim._chain import chain
 from renga.optim._clip import per_example_global_norm_clip
@@ -15,7 +15,8 @@ from renga.optim._momentum import trace
 from renga.optim._optimistic import as_key
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule, identity
+from renga.optim._transformation import GradientTransformationExtraArgs, identity
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import steps, value
 
 
@@ -51,21 +52,21 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
       Abadi et al., "Deep Learning with Differential Privacy", https://arxiv.org/abs/1607.00133, algorithm 1.
     """
 
-    l2_norm_clip: ArrayLike
-    noise_multiplier: ArrayLike
+    l2_norm_clip: Number
+    noise_multiplier: Number
     key: Array | int | None = steps(default=None)
     _: dataclasses.KW_ONLY
-    seed: ArrayLike | None = steps(default=None)
+    seed: Number | None = steps(default=None)
 
     def __post_init__(self):
         as_key("differentially_private_aggregate", self.key, self.seed)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Keeps the key."""
         key = as_key("differentially_private_aggregate", self.key, self.seed)
         return DifferentiallyPrivateAggregateState(key)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Aggregates."""
         updates = jax.tree.map(lambda g: as_float(jnp.asarray(g)), updates)
         sums, _ = per_example_global_norm_clip(updates, self.l2_norm_clip)
@@ -82,13 +83,13 @@ class differentially_private_aggregate(GradientTransformationExtraArgs):
 
 def dpsgd(
     learning_rate: ScalarOrSchedule,
-    l2_norm_clip: ArrayLike,
-    noise_multiplier: ArrayLike,
+    l2_norm_clip: Number,
+    noise_multiplier: Number,
     key: Array | int | None = None,
-    momentum: ArrayLike | None = None,
+    momentum: Number | None = None,
     nesterov: bool = False,
     *,
-    seed: ArrayLike | None = None,
+    seed: Number | None = None,
 ) -> GradientTransformationExtraArgs:
     """Differentially private gradient descent, from the gradients of single examples.
 

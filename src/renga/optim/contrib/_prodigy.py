@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim import _tree
 from renga.optim._leaves import abs_sq, as_float, copies, map_leaves, need_params, own_dtype, sqrt, zeros_like
 from renga.optim._masking import made_tree
 from renga.optim._moments import safe_increment, sum_zeros, zero_count
 from renga.optim._rates import remember
-from renga.optim._transformation import GradientTransformationExtraArgs, ScalarOrSchedule
+from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import at_step, static, value
 
 
@@ -67,15 +67,15 @@ class prodigy(GradientTransformationExtraArgs):
 
     learning_rate: ScalarOrSchedule = 1.0
     betas: tuple[Any, Any] = (0.9, 0.999)
-    beta3: ArrayLike | None = None
-    eps: ArrayLike = 1e-8
-    estim_lr0: ArrayLike = 1e-6
-    estim_lr_coef: ArrayLike = 1.0
-    weight_decay: ArrayLike = 0.0
+    beta3: Number | None = None
+    eps: Number = 1e-8
+    estim_lr0: Number = 1e-6
+    estim_lr_coef: Number = 1.0
+    weight_decay: Number = 0.0
     safeguard_warmup: bool = static(default=False)
     weight_decay_mask: Any = static(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""
         dtype = jnp.result_type(float)
         state = ProdigyState(
@@ -89,7 +89,7 @@ class prodigy(GradientTransformationExtraArgs):
         )
         return remember(state, self.learning_rate, state.count)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps moments and estimate."""
         need_params("prodigy", params)
         b1, b2 = self.betas

@@ -4,12 +4,12 @@
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
 
 from renga.optim._moments import zero_count
 from renga.optim._ranges import COUNT, NOT_NEGATIVE
 from renga.optim._scale import scale_tree
 from renga.optim._transformation import GradientTransformationExtraArgs
+from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import steps, value
 
 
@@ -55,13 +55,13 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
 
     _ranges: ClassVar = {"patience": COUNT, "cooldown": NOT_NEGATIVE, "accumulation_size": COUNT}
 
-    factor: ArrayLike = 0.1
+    factor: Number = 0.1
     patience: int = steps(default=10)
-    rtol: ArrayLike = 1e-4
-    atol: ArrayLike = 0.0
+    rtol: Number = 1e-4
+    atol: Number = 0.0
     cooldown: int = steps(default=0)
     accumulation_size: int = steps(default=1)
-    min_scale: ArrayLike = 0.0
+    min_scale: Number = 0.0
 
     def __post_init__(self):
         number = lambda x: isinstance(x, int | float)
@@ -76,7 +76,7 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
             if self.rtol > 1:
                 raise ValueError(f"reduce_on_plateau: rtol must be at most 1, got {self.rtol}")
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """No loss seen yet."""
         real = jnp.result_type(float)
         return ReduceLROnPlateauState(
@@ -88,7 +88,9 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
             avg_value=jnp.zeros([], real),
         )
 
-    def update(self, updates, state, params=None, *, value=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, value: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Judges the loss, and scales."""
         if value is None:
             raise TypeError("reduce_on_plateau: update needs the loss, call update(updates, state, params, value=loss)")

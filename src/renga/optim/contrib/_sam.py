@@ -11,6 +11,7 @@ from renga.optim._clip import global_norm
 from renga.optim._leaves import copies, map_leaves, need_params, own_dtype
 from renga.optim._moments import zero_count
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, steps, value
 
 NormalizeState = EmptyState
@@ -25,7 +26,7 @@ class normalize(GradientTransformationExtraArgs):
       Array([0.6, 0.8], dtype=float32)
     """
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Divides."""
         norm = global_norm(updates)
         divisor = jnp.where(norm == 0, 1, norm)
@@ -88,12 +89,14 @@ class sam(GradientTransformationExtraArgs):
         for name in ("optimizer", "adv_optimizer"):
             object.__setattr__(self, name, with_extra_args_support(getattr(self, name)))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Starts both optimisers."""
         cache = None if self.opaque_mode else copies(params)
         return SAMState(zero_count(), self.optimizer.init(params), self.adv_optimizer.init(params), cache)
 
-    def update(self, updates, state, params=None, *, grad_fn=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, grad_fn: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Moves uphill, or steps."""
         need_params("sam", params)
         if self.opaque_mode:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike, PyTree
+from jaxtyping import PyTree
 
 from renga.optim._apply import apply_updates
 from renga.optim._chain import chain
@@ -16,12 +16,9 @@ from renga.optim._momentum import sgd
 from renga.optim._rms import scale_by_rms
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._schedules_composed import warmup_constant_schedule
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    with_extra_args_support,
-)
-from renga.optim._value import is_schedule, static, value
+from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
+from renga.optim._value import at_step, static, value
 
 
 class ScheduleFreeState(NamedTuple):
@@ -97,14 +94,14 @@ class schedule_free(GradientTransformationExtraArgs):
 
     base_optimizer: Any
     learning_rate: ScalarOrSchedule
-    b1: ArrayLike = 0.9
-    weight_lr_power: ArrayLike = 2.0
+    b1: Number = 0.9
+    weight_lr_power: Number = 2.0
     state_dtype: Any = static(default=None)
 
     def __post_init__(self):
         object.__setattr__(self, "base_optimizer", with_extra_args_support(self.base_optimizer))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """All sequences start at the parameters."""
         dtype = jnp.result_type(float)
         copy = lambda p: jnp.array(p, dtype=self.state_dtype or jnp.result_type(p))
@@ -117,11 +114,10 @@ class schedule_free(GradientTransformationExtraArgs):
             z=jax.tree.map(copy, params),
         )
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps all three sequences."""
         need_params("schedule_free", params)
-        rate = self.learning_rate
-        rate = rate(state.step_count) if is_schedule(rate) else rate
+        rate = at_step(self.learning_rate, state.step_count)
         max_lr = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
         weight = max_lr**self.weight_lr_power
         total = state.weight_sum + weight
@@ -140,18 +136,18 @@ class schedule_free(GradientTransformationExtraArgs):
         return u, ScheduleFreeState(b1, total, count, max_lr, base, new_z)
 
 
-def _with_warmup(learning_rate: ArrayLike, warmup_steps: Any) -> Any:
+def _with_warmup(learning_rate: Number, warmup_steps: Any) -> Any:
     if warmup_steps is None:
         return learning_rate
     return warmup_constant_schedule(0.0, learning_rate, warmup_steps)
 
 
 def schedule_free_sgd(
-    learning_rate: ArrayLike = 1.0,
+    learning_rate: Number = 1.0,
     warmup_steps: int | None = None,
-    b1: ArrayLike = 0.9,
-    weight_decay: ArrayLike | None = None,
-    weight_lr_power: ArrayLike = 2.0,
+    b1: Number = 0.9,
+    weight_decay: Number | None = None,
+    weight_lr_power: Number = 2.0,
     state_dtype: Any = None,
 ) -> schedule_free:
     """Schedule-free gradient descent.
@@ -184,13 +180,13 @@ def schedule_free_sgd(
 
 
 def schedule_free_adamw(
-    learning_rate: ArrayLike = 0.0025,
+    learning_rate: Number = 0.0025,
     warmup_steps: int | None = None,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0.0,
-    weight_lr_power: ArrayLike = 2.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
+    weight_lr_power: Number = 2.0,
     state_dtype: Any = None,
 ) -> schedule_free:
     """Schedule-free AdamW.

@@ -6,22 +6,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from renga._core.varying import vary_like
 from renga.optim import _tree_make
 from renga.optim._chain import chain
 from renga.optim._decay import add_decayed_weights
-from renga.optim._leaves import complement, leafwise, map_leaves, need_params
-from renga.optim._moments import correction, moment_zeros, safe_increment, sum_zeros, zero_count
+from renga.optim._leaves import leafwise, map_leaves, need_params
+from renga.optim._moments import average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    with_extra_args_support,
-)
+from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
 from renga.optim._tree_make import random_like
+from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, steps, value
 
 
@@ -55,12 +52,14 @@ class hutchinson_estimator_diag_hessian(GradientTransformationExtraArgs):
 
     random_seed: Array | int | None = steps(default=None)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Keeps the key."""
         seed = 0 if self.random_seed is None else self.random_seed
         return HutchinsonState(jax.random.PRNGKey(seed) if isinstance(seed, int) else jnp.array(seed, copy=True))
 
-    def update(self, updates, state, params=None, *, obj_fn=None, **extra_args):
+    def update(
+        self, updates: Updates, state: OptState, params: Params | None = None, *, obj_fn: Any = None, **extra_args: Any
+    ) -> Stepped:
         """Draws signs and multiplies."""
         need_params("hutchinson_estimator_diag_hessian", params)
         if obj_fn is None:
@@ -86,53 +85,51 @@ class SophiaState(NamedTuple):
     hessian_fn_state: Any
 
 
-@leafwise(flags=("clips",))
-def _sophia(g, mu, nu, b1, c1, fix1, gamma, eps, bound, clips):
-    m = c1 * g + b1 * mu
-    ratio = m / fix1 / jnp.maximum(gamma * nu, eps)
-    u = jnp.clip(ratio, -bound, bound) if clips else ratio
-    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), jnp.sum(jnp.abs(ratio) < bound)
+@leafwise
+def _sophia(g, mu, nu, first, gamma, eps, bound):
+    m = first.step(mu, g)
+    ratio = first.unbiased(m) / jnp.maximum(gamma * nu, eps)
+    u = ratio if bound is None else jnp.clip(ratio, -bound, bound)
+    free = jnp.sum(jnp.abs(ratio) < (jnp.inf if bound is None else bound))
+    return u.astype(jnp.result_type(g, mu)), m.astype(mu.dtype), free
 
 
 @leafwise
-def _average(h, nu, b2, c2):
-    return (c2 * h + b2 * nu).astype(nu.dtype)
+def _average(h, nu, second):
+    return second.step(nu, h).astype(nu.dtype)
 
 
 @value
 class _scale_by_sophia(GradientTransformationExtraArgs):
     """Momentum over curvature, clipped."""
 
-    b1: ArrayLike
-    b2: ArrayLike
-    eps: ArrayLike
-    gamma: ArrayLike
-    clip_threshold: ArrayLike | None
+    b1: Number
+    b2: Number
+    eps: Number
+    gamma: Number
+    clip_threshold: Number | None
     update_interval: int = steps()
     hessian_diagonal_fn: Any
     mu_dtype: Any = static()
     verbose: bool = static()
     print_win_rate_every_n_steps: int = steps()
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         mu = moment_zeros(params, self.b1, self.mu_dtype)
         nu = sum_zeros(params)
         return SophiaState(zero_count(), mu, nu, self.hessian_diagonal_fn.init(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         count, name = safe_increment(state.count), "sophia"
-        clips = self.clip_threshold is not None
-        bound = self.clip_threshold if clips else jnp.inf
-        numbers = (self.b1, complement(self.b1), correction(self.b1, count), self.gamma, self.eps, bound)
-        leaf = lambda g, m, h: _sophia(jnp.asarray(g), m, h, *numbers, clips=clips)
+        first, second = average(self.b1, count), average(self.b2)
+        leaf = lambda g, m, h: _sophia(jnp.asarray(g), m, h, first, self.gamma, self.eps, self.clip_threshold)
         u, mu, free = map_leaves(name, leaf, 3, updates, state.mu, state.nu)
         if self.verbose:
             self._print_win_rate(count, free, updates)
 
         def estimate(nu, hessian_state):
             h, hessian_state = self.hessian_diagonal_fn.update(updates, hessian_state, params, **extra_args)
-            step = lambda h, nu: _average(h, nu, self.b2, complement(self.b2))
-            return map_leaves(name, step, 1, h, nu), hessian_state
+            return map_leaves(name, lambda h, nu: _average(h, nu, second), 1, h, nu), hessian_state
 
         varied = lambda branch: lambda *x: vary_like(branch(*x), updates, params, state.nu)
         due = state.count % self.update_interval == 0
@@ -151,13 +148,13 @@ class _scale_by_sophia(GradientTransformationExtraArgs):
 
 def sophia(
     learning_rate: ScalarOrSchedule,
-    b1: ArrayLike = 0.965,
-    b2: ArrayLike = 0.99,
-    eps: ArrayLike = 1e-8,
+    b1: Number = 0.965,
+    b2: Number = 0.99,
+    eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
     weight_decay_mask: Any = None,
-    gamma: ArrayLike = 0.01,
-    clip_threshold: ArrayLike | None = 1.0,
+    gamma: Number = 0.01,
+    clip_threshold: Number | None = 1.0,
     update_interval: int = 10,
     hessian_diagonal_fn: Any = hutchinson_estimator_diag_hessian(),  # noqa: B008 (a value)
     mu_dtype: Any = None,

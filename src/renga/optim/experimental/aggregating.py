@@ -18,11 +18,11 @@ from renga.optim._transformation import (
     EmptyState,
     GradientTransformation,
     GradientTransformationExtraArgs,
-    Params,
     TransformInitFn,
     identity,
     with_extra_args_support,
 )
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
 __all__ = [
@@ -134,7 +134,7 @@ class average_per_element_updates(_aggregator):
 
     per_elt_axis: Axis = static(default=0)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Averages."""
         mean = lambda g: _mean(jnp.asarray(g), _axes(self.per_elt_axis))
         return map_leaves("average_per_element_updates", mean, 1, updates), state
@@ -181,11 +181,11 @@ class accumulate_avg_updates(GradientTransformationExtraArgs):
     def __post_init__(self):
         _check_steps("accumulate_avg_updates", self.accumulation_steps)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """A zero average."""
         return AccumulateAvgUpdatesState(zero_count(), jnp.zeros([], bool), zeros_like(params))
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Steps the average."""
         step = lambda g, m: (m + (g - m) / (state.micro_step + 1)).astype(m.dtype)
         average = map_leaves("accumulate_avg_updates", step, 1, updates, state.avg_grad, fresh=0)
@@ -263,7 +263,7 @@ class get_per_element_mean_and_sum_sq_diff_grads(_aggregator):
     def __post_init__(self):
         _check_steps("get_per_element_mean_and_sum_sq_diff_grads", self.accumulation_steps)
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero sums."""
         if self.accumulation_steps == 1:
             return EmptyState()
@@ -271,7 +271,7 @@ class get_per_element_mean_and_sum_sq_diff_grads(_aggregator):
         false = jnp.zeros([], bool)
         return PerElementMeanAndSumSqDiffGradsState(zero_count(), false, zeros_like(params), squares)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Takes mean and squares of the batch, and joins them with those before."""
         name = "get_per_element_mean_and_sum_sq_diff_grads"
         axes = _axes(self.per_elt_axis)
@@ -340,13 +340,22 @@ class track_per_element_mean_and_variance_with_ema(GradientTransformationExtraAr
 
     ema_decay: ArrayLike = 0.9
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """Zero averages."""
         mean = moment_zeros(params, self.ema_decay)
         variance = jax.tree.map(lambda m: jnp.zeros_like(m, dtype=jnp.real(m).dtype), mean)
         return PerElementMeanAndVarianceEMAState(zero_count(), as_state_scalar(self.ema_decay), mean, variance)
 
-    def update(self, updates, state, params=None, *, sum_sq_diff_grads=None, sample_size=None, **extra_args):
+    def update(
+        self,
+        updates: Updates,
+        state: OptState,
+        params: Params | None = None,
+        *,
+        sum_sq_diff_grads: Any = None,
+        sample_size: Any = None,
+        **extra_args: Any,
+    ) -> Stepped:
         """Steps the averages."""
         name = "track_per_element_mean_and_variance_with_ema"
         if sum_sq_diff_grads is None or sample_size is None:
@@ -427,11 +436,11 @@ class process(_aggregator):
             part = GradientTransformation(*part) if isinstance(part, Aggregator) else part
             object.__setattr__(self, name, with_extra_args_support(part))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The states of the three."""
         return self.preprocessor.init(params), self.aggregator.init(params), self.postprocessor.init(params)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Hands the updates on."""
         before, middle, after = state
         updates, before = self.preprocessor.update(updates, before, params, **extra_args)

@@ -485,5 +485,4 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axis = -1, where
     where = mask("smooth_labels", where, labels.shape, axis)
     classes = jnp.sum(jnp.ones_like(labels), axis=axis, where=where, keepdims=True)
     some = classes > 0  # else there is no class to move anything to
-    # pyrefly: ignore[bad-return]
     return jnp.where(some, (1.0 - alpha) * labels + alpha / jnp.where(some, classes, 1), labels)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
 _OPTION = "xla_cpu_use_multi_output_fusion=true"
@@ -47,11 +48,11 @@ class one_pass(GradientTransformationExtraArgs):
     def __post_init__(self):
         object.__setattr__(self, "inner", with_extra_args_support(self.inner))
 
-    def init(self, params):
+    def init(self, params: Params) -> OptState:
         """The state of the inner transformation."""
         return self.inner.init(params)
 
-    def update(self, updates, state, params=None, **extra_args):
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Updates from the old state, beside the new one."""
         new_updates, new_state = self.inner.update(updates, state, params, **extra_args)
         if _pays():
