@@ -33,6 +33,15 @@ def asserts_are_on():
             "axis 1 of tensor must have a size above 3, got 3",
         ),
         (lambda: testing.assert_axis_dimension(jnp.ones(2), 1, 3), r"tensor must have axis 1, got shape \(2,\)"),
+        (lambda: testing.assert_axis_dimension(jnp.ones(2), 1.0, 3), r"axis must be an integer, got 1\.0"),
+        (
+            lambda: testing.assert_trees_all_close(jnp.ones(3), jax.random.key(0)),
+            r"expected dtype key<fry>, got float32",
+        ),
+        (
+            lambda: testing.assert_trees_all_equal(jax.random.key(0), jax.random.key(0, impl="rbg")),
+            r"expected dtype key<rbg>, got key<fry>",
+        ),
         (lambda: testing.assert_scalar_in(2, 0, 1), r"x must be in \[0, 1\], got 2"),
         (
             lambda: testing.assert_tree_shape_prefix({"a": jnp.ones(2)}, (3,)),

@@ -1,6 +1,5 @@
 """Assertions on one axis, on shapes that broadcast, and on dtypes."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,8 @@ from renga.testing._shapes import describe, pair
 
 def _check_axis(tensor: Any, axis: Any, fits: Callable[[int], Any], words: str) -> None:
     shape = tuple(tensor.shape) if hasattr(tensor, "shape") else np.shape(tensor)
-    axis = operator.index(axis)
+    if not isinstance(axis, int | np.integer):
+        raise AssertionError(f"axis must be an integer, got {axis!r}")
     if not -len(shape) <= axis < len(shape):
         raise AssertionError(f"tensor must have axis {axis}, got shape {shape}")
     if not fits(shape[axis]):

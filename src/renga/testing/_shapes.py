@@ -217,6 +217,11 @@ def assert_equal_shape(inputs: Any, *, dims: Any = None) -> None:
     _assert_same(inputs, "assert_equal_shape", f"sizes at axes {axes}", lambda x: [shape_of(x)[a] for a in axes])
 
 
+def _check_length(function: str, name: str, length: Any) -> None:
+    if not isinstance(length, int | np.integer):
+        raise TypeError(f"{function}: {name} must be an integer, got {length!r}")
+
+
 @assertion
 def assert_equal_shape_prefix(inputs: Any, prefix_len: Any) -> None:
     """Checks that the first `prefix_len` axes of all arrays have the same sizes.
@@ -224,6 +229,7 @@ def assert_equal_shape_prefix(inputs: Any, prefix_len: Any) -> None:
     Example:
       >>> assert_equal_shape_prefix([jnp.ones((2, 3)), jnp.ones((2, 5))], 1)
     """
+    _check_length("assert_equal_shape_prefix", "prefix_len", prefix_len)
     _assert_same(inputs, "assert_equal_shape_prefix", "leading axes", lambda x: shape_of(x)[:prefix_len])
 
 
@@ -234,4 +240,5 @@ def assert_equal_shape_suffix(inputs: Any, suffix_len: Any) -> None:
     Example:
       >>> assert_equal_shape_suffix([jnp.ones((2, 3)), jnp.ones((5, 3))], 1)
     """
+    _check_length("assert_equal_shape_suffix", "suffix_len", suffix_len)
     _assert_same(inputs, "assert_equal_shape_suffix", "trailing axes", lambda x: shape_of(x)[-suffix_len:])

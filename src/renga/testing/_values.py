@@ -200,7 +200,8 @@ def _compare(function: str, trees: tuple[Any, ...], compare: Callable, strict: b
         name = f"trees[0]{path} (against trees[{j}])"
         if not fits_shape(a, b, strict or same_shape):
             raise AssertionError(f"{name}: expected shape {np.shape(b)}, got {np.shape(a)}")
-        if strict and _dtype(a) != _dtype(b):
+        # A key is not compared with numbers, nor with a key of another kind.
+        if (strict or is_key(a) or is_key(b)) and _dtype(a) != _dtype(b):
             raise AssertionError(f"{name}: expected dtype {_dtype(b)}, got {_dtype(a)}")
         if is_traced(a, b):
             _compare_traced(function, name, a, b, compare)
