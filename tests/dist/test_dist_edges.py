@@ -66,6 +66,13 @@ def test_an_event_that_is_impossible_has_no_weight():
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(lambda p: ratios(p).sum())(p)))
 
 
+def test_samples_that_are_no_booleans_are_not_given_as_such():
+    for make in (dist.Categorical, dist.Greedy, lambda x, dtype: dist.Multinomial(3, x, dtype=dtype)):
+        with pytest.raises(ValueError, match="dtype must be a real number, got"):
+            make(jnp.zeros(3), dtype=bool)
+    assert dist.Bernoulli(0.0, dtype=bool).dtype == dist.OneHotCategorical(jnp.zeros(3), dtype=bool).dtype == bool
+
+
 def test_parameters_out_of_range_are_refused():
     for call, word in (
         (lambda: dist.Normal(0.0, 0.0), "scale"), (lambda: dist.Normal(0.0, -1.0), "scale"),

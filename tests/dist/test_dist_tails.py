@@ -296,6 +296,71 @@ def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
 
 
+def test_logarithms_of_distribution_functions_do_not_underflow(quick):
+    z = np.float32(90.0)
+    rows = {  # log P(x ≤ value), log P(x > value) and both slopes in z
+        "Bernoulli": (lambda z: dist.Bernoulli(logits=z), 0, (-90, 0), (-1, 0)),
+        "Bernoulli/rare": (lambda z: dist.Bernoulli(probs=jnp.exp(-0.5 * z)), 0, (0, -45), (0, -0.5)),
+        "Categorical": (lambda z: dist.Categorical(jnp.stack([0 * z, 0 * z, z])), 1, (-90 + np.log(2), 0), (-1, 0)),
+        "Softmax": (lambda z: dist.Softmax(jnp.stack([z, 0 * z]), 0.5), 0, (0, -180), (0, -2)),
+        "OneHotCategorical": (lambda z: dist.OneHotCategorical(jnp.stack([0 * z, z])), [1, 0], (-90,), (-1,)),
+        "CategoricalUniform": (
+            lambda z: dist.CategoricalUniform(low=0.0, high=1.0, logits=jnp.stack([0 * z, z])), 0.25,
+            (-90 - np.log(2), 0), (-1, 0),
+        ),
+        "ClippedNormal": (
+            lambda z: dist.ClippedNormal(z, 1.0, -1.0, 91.0), 70.0,
+            (st.norm.logcdf(-20), 0), (-(20 + 1 / 20 - 2 / 20**3), 0),
+        ),
+        "Normal": (lambda z: dist.Normal(0.0, 1.0), -1e4, (st.norm.logcdf(-1e4), 0), (0, 0)),
+        "VonMises": (
+            lambda z: dist.VonMises(0.0, 10 * z), -1.0,
+            (float(mpmath.log(mpmath.quad(lambda x: mpmath.exp(900 * (mpmath.cos(x) - 1)), [-2, -1.1, -1.0]))
+                   - mpmath.log(2 * mpmath.pi) - log_i0e_and_dispersion(900)[0]), 0),
+            (None, 0),
+        ),
+        "VonMises/turned": (
+            lambda z: dist.VonMises(-3.0, 10 * z), 2.2, (0, np.log(st.vonmises.sf(np.pi - 3, 900))), (None, None),
+        ),
+    }  # fmt: skip
+
+    def both(z):
+        out = {}
+        for name, (make, value, expected, _) in rows.items():
+            value = jnp.asarray(value)
+            methods = ("log_cdf", "log_survival_function")[: len(expected)]
+            of = [jax.value_and_grad(lambda z, m=m, f=make, v=value: getattr(f(z), m)(v)) for m in methods]
+            out[name] = [f(z) for f in of]
+        return out, jax.grad(dist.Normal(0.0, 1.0).log_cdf)(-1e4)
+
+    got, slope = quick(both)(z)
+    for name, (_, _, expected, slopes) in rows.items():
+        for (log, gradient), a, b in zip(got[name], expected, slopes, strict=True):
+            assert np.isfinite(gradient), name
+            if a is not None:
+                np.testing.assert_allclose(log, a, rtol=2e-6, atol=2e-5, err_msg=name)
+            if b is not None:
+                np.testing.assert_allclose(gradient, b, rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(slope, 1e4, rtol=1e-6)
+
+
+def test_slopes_do_not_cancel_far_apart_nor_pass_through_squares(quick):
+    def all_of(s):
+        far = jax.grad(lambda s: dist.Laplace(1e6, s).kl_divergence(dist.Laplace(0.0, 1.25)))
+        tiny = jax.grad(lambda w: dist.Uniform(0.0, w).cdf(3e-21))(s * 1e-20)
+        flat = dist.Dirichlet(jnp.stack([s * 1e10, s])).variance()
+        return (
+            far(s),
+            jax.grad(lambda s: dist.Laplace(0.0, s).kl_divergence(dist.Laplace(0.0, 1.0)))(s * 1e-30),
+            tiny,
+            flat,
+        )
+
+    far, small, tiny, flat = quick(all_of)(jnp.float32(1))
+    np.testing.assert_allclose([far, small, tiny], [-1, -1e30, -3e19], rtol=1e-5)
+    np.testing.assert_allclose(flat, [1e-20, 1e-20], rtol=1e-5)
+
+
 def test_entropies_and_divergences_of_large_and_small_shapes_do_not_cancel(quick):
     shapes = np.float32([1e-6, 0.3, 3, 300, 1e6, 1e10])
     a, b = map(np.ravel, np.meshgrid(shapes, shapes))

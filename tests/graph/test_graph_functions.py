@@ -146,3 +146,10 @@ def test_buckets_bound_the_number_of_traces():
     assert len(sums) == 10
     assert len(traces) == 2
     assert sum(sums) == sum(len(g.nodes) for g in graphs)
+
+
+def test_integers_of_64_bits_become_floats_of_64(x64):
+    data, ids = jnp.array([2**40, 2**40 + 2, 7]), jnp.array([0, 0, 1])
+    assert G.segment_mean(data, ids, 2).tolist() == [2.0**40 + 1, 7.0]
+    for of in (G.segment_variance, G.segment_normalize, G.segment_softmax):
+        assert of(data, ids, 2).dtype == jnp.float64

@@ -113,9 +113,9 @@ def check_logits(function: str, logits: Any) -> None:
     check_range(function, finite=False, logits=logits)
 
 
-def check_sample_dtype(function: str, dtype: Any) -> np.dtype:
-    """Checks the dtype of samples, and returns it as JAX has it."""
+def check_sample_dtype(function: str, dtype: Any, boolean: bool = False) -> np.dtype:
+    """Checks the dtype of samples, and returns it as JAX has it; `boolean`: all of them are 0 or 1."""
     real = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)
-    if not (real or jnp.issubdtype(dtype, jnp.bool_)):
-        raise ValueError(f"{function}: dtype must be a real number or boolean, got {dtype}")
+    if not (real or (boolean and jnp.issubdtype(dtype, jnp.bool_))):
+        raise ValueError(f"{function}: dtype must be a real number{' or boolean' if boolean else ''}, got {dtype}")
     return jax.dtypes.canonicalize_dtype(dtype)

@@ -262,8 +262,10 @@ class Dirichlet(Distribution):
         return jnp.where(inner, (a - 1.0) / jnp.where(inner, (a - 1.0).sum(-1, keepdims=True), 1.0), jnp.nan)
 
     def _variance(self):
-        m = self._mean()
-        return m * (1.0 - m) / (self._concentration.sum(-1, keepdims=True) + 1.0)
+        a = self._concentration
+        n = a.sum(-1, keepdims=True)
+        # Not 1 − m, which is 0 where the others are small.
+        return a / n * (_others(a) / n) / (n + 1.0)
 
     def covariance(self) -> Array:
         """Returns (diag(m) − m mᵀ) / (Σᵢ αᵢ + 1) of means m, `[..., A, A]`."""
@@ -271,6 +273,13 @@ class Dirichlet(Distribution):
         eye = jnp.eye(m.shape[-1], dtype=m.dtype).reshape((1,) * (m.ndim - 1) + (m.shape[-1],) * 2)
         spread = m[..., None] * eye - m[..., :, None] * m[..., None, :]
         return spread / (self._concentration.sum(-1) + 1.0)[..., None, None]
+
+
+def _others(a):
+    """The sum over the last axis without each entry itself."""
+    none = jnp.zeros_like(a[..., :1])
+    before = jnp.cumsum(jnp.concatenate([none, a[..., :-1]], -1), -1)
+    return before + jnp.flip(jnp.cumsum(jnp.concatenate([none, jnp.flip(a[..., 1:], -1)], -1), -1), -1)
 
 
 def _half_log_2pi_and_error(a):

@@ -11,6 +11,7 @@ from renga._core.cutting import times
 from renga._core.ranges import check_range, known
 from renga.dist._arrays import align, as_float, broadcast_shape, check_logits, check_sample_dtype, one_of
 from renga.dist._distribution import Distribution, register_kl
+from renga.dist._special import log_sum
 
 
 def log_or_impossible(p: Array, less_1: Array | None = None) -> Array:
@@ -56,7 +57,7 @@ class Bernoulli(Distribution):
         check_logits("Bernoulli", logits)
         self._logits = None if logits is None else as_float(logits)
         self._probs = None if probs is None else as_float(probs)
-        self._dtype = check_sample_dtype("Bernoulli", dtype)
+        self._dtype = check_sample_dtype("Bernoulli", dtype, boolean=True)
 
     @property
     def logits(self) -> Array:
@@ -109,6 +110,14 @@ class Bernoulli(Distribution):
 
     def _survival_function(self, value):
         return jnp.where(value < 0, 1.0, jnp.where(value >= 1, 0.0, self.probs))
+
+    def _log_cdf(self, value):
+        log_0, _ = self._log_probs((value >= 0) & (value < 1), jnp.zeros_like(value, bool))
+        return jnp.where(value < 0, -jnp.inf, jnp.where(value >= 1, 0.0, log_0))
+
+    def _log_survival_function(self, value):
+        _, log_1 = self._log_probs(jnp.zeros_like(value, bool), (value >= 0) & (value < 1))
+        return jnp.where(value < 0, 0.0, jnp.where(value >= 1, -jnp.inf, log_1))
 
     def _p0(self):
         return 1.0 - self._probs if self._probs is not None else jax.nn.sigmoid(-self._logits)
@@ -218,7 +227,7 @@ class Categorical(Distribution):
         mask: Bool[ArrayLike, "..."] | None = None,
     ) -> None:
         self._logits, self._probs = normalised(self.name, logits, probs, mask)
-        self._dtype = check_sample_dtype(self.name, dtype)
+        self._dtype = check_sample_dtype(self.name, dtype, boolean=self.event_shape != ())
 
     @property
     def logits(self) -> Array:
@@ -286,6 +295,18 @@ class Categorical(Distribution):
 
     def _survival_function(self, value):
         return jnp.clip(jnp.where(self._up_to(value), 0.0, self.probs).sum(-1), 0.0, 1.0)
+
+    def _log_sum(self, chosen):
+        """Log of the sum of the probabilities that are chosen."""
+        if self._probs is not None:
+            return log_or_impossible(jnp.clip(jnp.where(chosen, self._probs, 0.0).sum(-1), 0.0, 1.0))
+        return jnp.minimum(log_sum(self._logits, chosen), 0.0)
+
+    def _log_cdf(self, value):
+        return self._log_sum(self._up_to(value))
+
+    def _log_survival_function(self, value):
+        return self._log_sum(~self._up_to(value))
 
     def _entropy(self):
         p = self.probs
@@ -359,6 +380,9 @@ class OneHotCategorical(Categorical):
 
     def _cdf(self, value):
         return super()._cdf(jnp.argmax(value, axis=-1))
+
+    def _log_cdf(self, value):
+        return super()._log_cdf(jnp.argmax(value, axis=-1))
 
     def _mean(self):
         return self.probs

@@ -78,8 +78,12 @@ def _log_laplace_tail(z):
 
 @register_kl(Laplace, Laplace)
 def _kl_laplace(p, q):
-    t, d = jnp.log(p._scale) - jnp.log(q._scale), jnp.abs(p._loc - q._loc)
-    return excess(t) + jnp.exp(t) * excess(-d / p._scale)
+    t, d = jnp.log(p._scale) - jnp.log(q._scale), jnp.abs(standardise(p._loc, q._loc, p._scale))
+    # Far apart, the distance of the means depends on q's scale only: through p's, its slope would cancel.
+    far = d > 1.0
+    near, away = jnp.where(far, 0.0, d), jnp.where(far, d, 1.0)
+    apart = jnp.abs(standardise(p._loc, q._loc, q._scale))
+    return excess(t) + jnp.where(far, jnp.exp(t) * jnp.expm1(-away) + apart, jnp.exp(t) * excess(-near))
 
 
 class Logistic(LocationScale):

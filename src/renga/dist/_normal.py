@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import log_ndtr, ndtr
+from jax.scipy.special import ndtr
 from jaxtyping import Array, ArrayLike, Num
 
 from renga._core.ranges import check_range
@@ -13,7 +13,7 @@ from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import register_kl
 from renga.dist._parameters import LocationScale
 from renga.dist._pytree import unchecked
-from renga.dist._special import HALF_LOG_2PI, excess, inside, positive, standardise, take_where
+from renga.dist._special import HALF_LOG_2PI, excess, inside, log_ndtr, positive, standardise, take_where
 
 # Each formula is one compiled program where there is no `jit` around it.
 

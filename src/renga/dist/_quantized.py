@@ -262,6 +262,21 @@ class Clipped(_OfNumbers):
         low, high = self._ends(value.ndim)
         return jnp.where(value < low, 0.0, jnp.where(value >= high, 1.0, self._distribution.cdf(value)))
 
+    def _log_cdf(self, value):
+        low, high = self._ends(value.ndim)
+        log = self._distribution.log_cdf(jnp.clip(value, low, high))
+        return jnp.where(value < low, -jnp.inf, jnp.where(value >= high, 0.0, log))
+
+    def _survival_function(self, value):
+        low, high = self._ends(value.ndim)
+        p = self._distribution.survival_function(jnp.clip(value, low, high))
+        return jnp.where(value < low, 1.0, jnp.where(value >= high, 0.0, p))
+
+    def _log_survival_function(self, value):
+        low, high = self._ends(value.ndim)
+        log = self._distribution.log_survival_function(jnp.clip(value, low, high))
+        return jnp.where(value < low, 0.0, jnp.where(value >= high, -jnp.inf, log))
+
     def _median(self):
         return jnp.clip(self._distribution.median(), *self._ends(len(self.batch_shape)))
 

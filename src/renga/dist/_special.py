@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
-from jax.scipy.special import digamma, gammaln, log_ndtr
+from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array
 
 from renga._core.varying import vary_like
@@ -78,6 +78,19 @@ def log_difference(a: Array, b: Array) -> Array:
     safe_a, safe_b = jnp.where(empty, 0.0, a), jnp.where(empty, -1.0, b)
     result = jnp.where(empty, -jnp.inf, safe_a + log1mexp(safe_a - safe_b))
     return jnp.where(jnp.isnan(a) | jnp.isnan(b), jnp.nan, result)
+
+
+def log_sum(logs: Array, chosen: Array) -> Array:
+    """Log Σ exp over the last axis of what is chosen; −∞, without a slope, of nothing and of −∞ only.
+
+    Example:
+      >>> log_sum(jnp.array([-200.0, -200.0, 0.0]), jnp.array([True, True, False])).round(4)
+      Array(-199.3069, dtype=float32)
+    """
+    chosen = chosen & (logs != -jnp.inf)
+    some = chosen.any(-1)
+    safe = jnp.where(chosen, logs, jnp.where(some[..., None], -jnp.inf, 0.0))
+    return jnp.where(some, jax.nn.logsumexp(safe, axis=-1), -jnp.inf)
 
 
 @partial(jax.jit, inline=True)
@@ -177,6 +190,22 @@ def log_mills(x: Array) -> Array:
     r = 1.0 / (f * f)
     series = r * (-1.0 + r * (3.0 - r * (15.0 - r * (105.0 - r * 945.0))))
     return jnp.where(far, jnp.log1p(series) - jnp.log(f), log_ndtr(-s) + 0.5 * s * s + HALF_LOG_2PI)
+
+
+@jax.custom_jvp
+def log_ndtr(x: Array) -> Array:
+    """Log Φ(x), whose derivative keeps its digits far below 0.
+
+    Example:
+      >>> jax.grad(log_ndtr)(-1e4)
+      Array(10000., dtype=float32, weak_type=True)
+    """
+    return special.log_ndtr(x)
+
+
+@log_ndtr.defjvp
+def _log_ndtr_jvp(primals, tangents):
+    return log_ndtr(primals[0]), tangents[0] * jnp.exp(-log_mills(-primals[0]))
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)

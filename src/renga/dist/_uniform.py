@@ -11,7 +11,7 @@ from renga._core.cutting import times
 from renga._core.ranges import check_range, known
 from renga.dist._arrays import as_float, broadcast_shape, check_logits
 from renga.dist._distribution import Distribution, register_kl
-from renga.dist._special import inside
+from renga.dist._special import inside, log_sum, standardise
 
 
 def check_order(function: str, low: Array, high: Array, names: tuple[str, str] = ("low", "high")) -> None:
@@ -78,10 +78,10 @@ class Uniform(Distribution):
         return jnp.where(jnp.isnan(value), value, jnp.where((value >= self._low) & (value <= self._high), density, 0.0))
 
     def _cdf(self, value):
-        return jnp.clip((value - self._low) / (self._high - self._low), 0.0, 1.0)
+        return jnp.clip(standardise(value, self._low, self._high - self._low), 0.0, 1.0)
 
     def _survival_function(self, value):
-        return jnp.clip((self._high - value) / (self._high - self._low), 0.0, 1.0)
+        return jnp.clip(-standardise(value, self._high, self._high - self._low), 0.0, 1.0)
 
     def _entropy(self):
         return jnp.log(self._high - self._low)
@@ -275,11 +275,27 @@ class CategoricalUniform(Distribution):
         log = jnp.where(one_hot, jax.nn.log_softmax(self._logits), 0.0).sum(-1)
         return inside(value, support, log - jnp.log(width))
 
+    def _parts(self, value):
+        """The part of each bin that lies below a value."""
+        place = standardise(value, self._low, self._high - self._low) * self.num_bins
+        bins = jnp.arange(self.num_bins, dtype=place.dtype).reshape((1,) * place.ndim + (-1,))
+        return jnp.clip(place[..., None] - bins, 0.0, 1.0)
+
     def _cdf(self, value):
-        p = jax.nn.softmax(self._logits)
-        place = (value - self._low) / (self._high - self._low) * self.num_bins
-        bins = jnp.arange(self.num_bins, dtype=p.dtype).reshape((1,) * place.ndim + (-1,))
-        return (p * jnp.clip(place[..., None] - bins, 0.0, 1.0)).sum(-1)
+        return (jax.nn.softmax(self._logits) * self._parts(value)).sum(-1)
+
+    def _log_sum(self, parts):
+        some = parts > 0
+        return jnp.minimum(log_sum(jax.nn.log_softmax(self._logits) + jnp.log(jnp.where(some, parts, 1.0)), some), 0.0)
+
+    def _log_cdf(self, value):
+        return self._log_sum(self._parts(value))
+
+    def _survival_function(self, value):
+        return (jax.nn.softmax(self._logits) * (1.0 - self._parts(value))).sum(-1)
+
+    def _log_survival_function(self, value):
+        return self._log_sum(1.0 - self._parts(value))
 
     def _entropy(self):
         log = jax.nn.log_softmax(self._logits)

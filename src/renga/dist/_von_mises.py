@@ -14,9 +14,10 @@ from jaxtyping import Array, ArrayLike, Num
 from renga._core.ranges import check_range
 from renga._core.varying import vary_like
 from renga.dist._arrays import as_float, broadcast_shape
+from renga.dist._discrete import log_or_impossible
 from renga.dist._distribution import Distribution, register_kl
 from renga.dist._gamma import as_wide
-from renga.dist._special import excess, integrate, relative
+from renga.dist._special import excess, integrate, log_difference, relative
 
 _LOG_2PI = math.log(2.0 * math.pi)
 _TRIES = 100  # more than half of the proposals are accepted for every concentration
@@ -86,6 +87,18 @@ def _tail(k, y):
     """∫ of the density from y to π, 0 ≤ y ≤ π."""
     reach = 14.0 / jnp.sqrt(jnp.maximum(k, 1.0))
     return integrate(lambda x: jnp.exp(_log_density(k[None], x)), y, jnp.minimum(math.pi, y + reach))
+
+
+def _log_tail(k, y):
+    """Log ∫ of the density from y to π where that is very small."""
+    slope = k * jnp.sin(y)
+    reach = 40.0 / jnp.maximum(slope, 2.0 * jnp.sqrt(jnp.maximum(k, 1.0)))
+    # cos x − cos y = −2 sin((x − y)/2) sin((x + y)/2)
+    high = jnp.minimum(math.pi - y, reach)
+    ratio = integrate(
+        lambda t: jnp.exp(-2.0 * (k[None] * jnp.sin(0.5 * t)) * jnp.sin(y[None] + 0.5 * t)), 0.0 * y, high
+    )
+    return log_or_impossible(ratio) + _log_density(k, y)
 
 
 def _angle_cdf(k, y):
@@ -196,6 +209,21 @@ class VonMises(Distribution):
         start = _angle_cdf(self._concentration, jnp.asarray(-math.pi, dtype) - self._loc)
         x = jnp.clip(value, -math.pi, math.pi) - self._loc
         return jnp.clip(_angle_cdf(self._concentration, x) - start, 0.0, 1.0)
+
+    def _log_cdf(self, value):
+        below = self._cdf(value)
+        small = below < 1e-30
+        low, x = -math.pi - self._loc, jnp.clip(value, -math.pi, math.pi) - self._loc
+        # In the tail below the mean: less what lies below −π, or what came over π.
+        inside = (x < 0) & (x > -math.pi)
+        k, x, low = jnp.broadcast_arrays(self._concentration, jnp.where(inside & small, x, -1.0), low)
+        tail, wrapped = _log_tail(k, -x), _log_tail(k, jnp.clip(math.pi - jnp.abs(low + math.pi), 0.0, math.pi))
+        over = low < -math.pi
+        far = jnp.where(over, jnp.logaddexp(tail, wrapped), log_difference(tail, jnp.where(over, -jnp.inf, wrapped)))
+        return jnp.where(small & inside, far, log_or_impossible(jnp.where(small & inside, 1.0, below)))
+
+    def _log_survival_function(self, value):
+        return self._with(_loc=-self._loc)._log_cdf(-value)
 
     def _survival_function(self, value):
         # The density is the same to both sides of the mean.

@@ -8,9 +8,9 @@ from jax import lax
 from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_dtype, check_shapes
-from renga._core.floats import floating, wide
+from renga._core.floats import wide
 from renga._core.ranges import check_range, known
-from renga.graph._segment import _add, _count, _outside, _prepare, _spread
+from renga.graph._segment import _add, _count, _floats, _outside, _prepare, _spread
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4, 5))
@@ -180,7 +180,7 @@ def segment_softmax(
     """
     logits, ids, n = _prepare("segment_softmax", logits, segment_ids, num_segments, free=True)
     how = indices_are_sorted, unique_indices
-    logits = floating(logits)
+    logits = _floats(logits)
     l = logits.astype(wide(logits.dtype))
     top = jax.ops.segment_max(lax.stop_gradient(l), ids, n, *how)
     top = jnp.where(jnp.isfinite(top), top, 0)

@@ -51,6 +51,12 @@ def _prepare(function: str, data: Any, ids: Any, num_segments: Any, free: bool =
     return data, ids, int(num_segments)
 
 
+def _floats(data: Array) -> Array:
+    """Integers as floats; those of 64 bits as the default float, as `jnp.mean` has it."""
+    large = jnp.issubdtype(data.dtype, jnp.integer) and data.dtype.itemsize == 8
+    return data.astype(jnp.result_type(float)) if large else floating(data)
+
+
 def _add(data: Array, ids: Array, n: int, indices_are_sorted: bool = False, unique_indices: bool = False) -> Array:
     """The sum, in float32 at least if floating."""
     data = data.astype(wide(data.dtype)) if jnp.issubdtype(data.dtype, jnp.floating) else data
@@ -130,7 +136,7 @@ def segment_mean(
       Array([2., 0., 2.], dtype=float32)
     """
     data, ids, n = _prepare("segment_mean", data, segment_ids, num_segments)
-    data = floating(data)
+    data = _floats(data)
     return _mean(data, ids, n, indices_are_sorted, unique_indices).astype(data.dtype)
 
 
@@ -165,7 +171,7 @@ def segment_variance(
       Array([1., 0., 0.], dtype=float32)
     """
     data, ids, n = _prepare("segment_variance", data, segment_ids, num_segments)
-    data = floating(data)
+    data = _floats(data)
     how = indices_are_sorted, unique_indices
     away = data.astype(wide(data.dtype)) - _spread(_mean(data, ids, n, *how), ids)
     return _mean(jnp.square(away), ids, n, *how).astype(data.dtype)
@@ -199,7 +205,7 @@ def segment_normalize(
       Array([-1.,  0.,  1.], dtype=float32)
     """
     data, ids, n = _prepare("segment_normalize", data, segment_ids, num_segments, free=True)
-    data = floating(data)
+    data = _floats(data)
     how = indices_are_sorted, unique_indices
     away = data.astype(wide(data.dtype)) - _spread(_mean(data, ids, n, *how), ids)
     away = jnp.where(_outside(ids, n, away.ndim), 0, away)
