@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-import scipy.special
 import scipy.stats as st
 
 from renga import dist
@@ -183,31 +182,33 @@ def test_dirichlets_of_large_parameters_keep_their_digits():
 
 
 MOMENTS = {
-    "LogNormal": (dist.LogNormal(0.3, 0.8), st.lognorm(0.8, scale=np.exp(0.3))),
-    "StudentT": (dist.StudentT(5.0, 1.0, 2.0), st.t(5, 1, 2)),
-    "StudentT/large": (dist.StudentT(3e3, 1.0, 2.0), st.t(3e3, 1, 2)),
-    "Poisson": (dist.Poisson(3.7), st.poisson(3.7)),
-    "Poisson/large": (dist.Poisson(500.0), st.poisson(500)),
-    "NegativeBinomial": (dist.NegativeBinomial(3.5, probs=0.4), st.nbinom(3.5, 0.6)),
-    "TruncatedNormal": (dist.TruncatedNormal(0.5, 2.0, -1.0, 3.0), st.truncnorm(-0.75, 1.25, 0.5, 2)),
-    "TruncatedNormal/tail": (dist.TruncatedNormal(0.0, 1.0, 6.0, jnp.inf), st.truncnorm(6, np.inf)),
-    "TruncatedNormal/whole": (dist.TruncatedNormal(1.0, 2.0), st.norm(1, 2)),
-    "Gamma/large": (dist.Gamma(5e3, 2.0), st.gamma(5e3, scale=0.5)),
-    "Beta/large": (dist.Beta(5e3, 2e3), st.beta(5e3, 2e3)),
-    "Gumbel": (dist.Gumbel(1.0, 2.0), st.gumbel_r(1, 2)),
-}
+    "LogNormal": (dist.LogNormal(jnp.array([0.3]), 0.8), [st.lognorm(0.8, scale=np.exp(0.3))]),
+    "StudentT": (dist.StudentT(jnp.array([5.0, 3e3]), 1.0, 2.0), [st.t(5, 1, 2), st.t(3e3, 1, 2)]),
+    "Poisson": (dist.Poisson(jnp.array([3.7, 500.0])), [st.poisson(3.7), st.poisson(500)]),
+    "NegativeBinomial": (dist.NegativeBinomial(jnp.array([3.5]), probs=0.4), [st.nbinom(3.5, 0.6)]),
+    "TruncatedNormal": (  # in the middle, in a tail, whole
+        dist.TruncatedNormal(
+            jnp.array([0.5, 0.0, 1.0]), jnp.array([2.0, 1.0, 2.0]), jnp.array([-1.0, 6.0, -jnp.inf]),
+            jnp.array([3.0, jnp.inf, jnp.inf]),
+        ),
+        [st.truncnorm(-0.75, 1.25, 0.5, 2), st.truncnorm(6, np.inf), st.norm(1, 2)],
+    ),
+    "Gamma": (dist.Gamma(jnp.array([5e3]), 2.0), [st.gamma(5e3, scale=0.5)]),
+    "Beta": (dist.Beta(jnp.array([5e3]), 2e3), [st.beta(5e3, 2e3)]),
+    "Gumbel": (dist.Gumbel(jnp.array([1.0]), 2.0), [st.gumbel_r(1, 2)]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_moments_and_entropies_are_those_of_scipy(name, quick):
     ours, theirs = MOMENTS[name]
     with np.errstate(all="ignore"):
-        mean, variance, entropy = theirs.mean(), theirs.var(), theirs.entropy()
+        mean, variance, entropy = np.array([(p.mean(), p.var(), p.entropy()) for p in theirs]).T
     got = quick(lambda p: (p.mean(), p.variance(), p.entropy()))(ours)
     np.testing.assert_allclose(got[0], mean, rtol=2e-5)
     np.testing.assert_allclose(got[1], variance, rtol=5e-5)
-    if np.isfinite(entropy):
-        np.testing.assert_allclose(got[2], entropy, rtol=2e-5, atol=1e-5)
+    known = np.isfinite(entropy)
+    np.testing.assert_allclose(got[2][known], entropy[known], rtol=2e-5, atol=1e-5)
 
 
 def test_squashed_gaussians_have_the_moments_of_an_integral(quick):
@@ -288,11 +289,6 @@ def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
         (lambda s: dist.Poisson(s), 1.0),
     ):  # fmt: skip
         np.testing.assert_allclose(kl(make(1.0 + ε), make(1.0)), 0.5 * information * one**2, rtol=2e-2)
-    large = (1e4 - 1.1e4) * mpmath.digamma(1e4) - mpmath.loggamma(1e4) + mpmath.loggamma(1.1e4)
-    np.testing.assert_allclose(kl(dist.Gamma(1e4, 1.0), dist.Gamma(1.1e4, 1.0)), float(large), rtol=1e-4)
-    a, b = 3.0, 2.0
-    direct = scipy.special.gammaln(b) - scipy.special.gammaln(a) + (a - b) * scipy.special.digamma(a)
-    np.testing.assert_allclose(kl(dist.Gamma(a, 1.0), dist.Gamma(b, 1.0)), direct, rtol=1e-5)
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
 
 
@@ -482,19 +478,19 @@ HALVES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HALVES)
-def test_sixteen_bits_are_computed_in_more(name, quick):
-    make, x = HALVES[name]
+def test_sixteen_bits_are_computed_in_more(quick):
     dtypes = ("bfloat16", "float16")
 
     @quick
     def run():
-        results = []
-        for dtype in dtypes:
-            half, full = (lambda v, t=t: jnp.asarray(v).astype(dtype).astype(t) for t in (dtype, "float32"))  # noqa: B023
-            results.append((make(half).log_prob(half(x)), make(full).log_prob(full(x))))
+        results = {}
+        for name, (make, x) in HALVES.items():
+            for dtype in dtypes:
+                half, full = (lambda v, t=t: jnp.asarray(v).astype(dtype).astype(t) for t in (dtype, "float32"))  # noqa: B023
+                results[name, dtype] = make(half).log_prob(half(x)), make(full).log_prob(full(x))
         return results
 
-    for dtype, (got, expected) in zip(dtypes, run(), strict=True):
-        assert got.dtype == dtype
-        np.testing.assert_allclose(got.astype("float32"), expected, rtol=float(jnp.finfo(dtype).eps))
+    for (name, dtype), (got, expected) in run().items():
+        assert got.dtype == dtype, name
+        rtol = float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(got.astype("float32"), expected, rtol=rtol, err_msg=name)
