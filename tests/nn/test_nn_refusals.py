@@ -1,5 +1,7 @@
 """What leaks, lies or does not fit is refused in words that name it; what would work is not."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -278,3 +280,41 @@ def test_tables_take_any_transformed_function_and_option():
     assert table.splitlines()[0].split("|")[1].strip() == "Module"
     with pytest.raises(TypeError, match="nothing"):
         nn.experimental.tabulate(f, tabulate_kwargs={"nothing": 1})(X)
+
+
+NO_FUNCTIONS = {
+    "BatchApply: f": lambda x, bad: nn.BatchApply(bad)(x),
+    "BidirectionalRNN: core_fwd": lambda x, bad: nn.BidirectionalRNN(bad, nn.GRU(2)),
+    "DeepRNN: layers[0]": lambda x, bad: nn.DeepRNN([bad])(x, ()),
+    "Deferred: factory": lambda x, bad: nn.Deferred(bad)(x),
+    "MLP: activation": lambda x, bad: nn.nets.MLP([2, 2], activation=bad)(x),
+    "ResetCore: core": lambda x, bad: nn.ResetCore(bad),
+    "Sequential: layers[1]": lambda x, bad: nn.Sequential([jnp.tanh, bad])(x),
+    "cond: true_fun": lambda x, bad: nn.cond(True, bad, jnp.tanh, x),
+    "custom_creator: creator": lambda x, bad: nn.custom_creator(bad),
+    "custom_getter: getter": lambda x, bad: nn.custom_getter(bad),
+    "custom_setter: setter": lambda x, bad: nn.custom_setter(bad),
+    "dynamic_unroll: core": lambda x, bad: nn.dynamic_unroll(bad, x, ()),
+    "eval_shape: fun": lambda x, bad: nn.eval_shape(bad, x),
+    "expand_apply: f": lambda x, bad: nn.expand_apply(bad)(x),
+    "fori_loop: body_fun": lambda x, bad: nn.fori_loop(0, 1, bad, x),
+    "get_parameter 'linear/w': init": lambda x, bad: nn.Linear(2, w_init=bad)(x),
+    "grad: fun": lambda x, bad: nn.grad(bad)(x),
+    "intercept_methods: interceptor": lambda x, bad: nn.intercept_methods(bad),
+    "layer_stack: f": lambda x, bad: nn.layer_stack(2)(bad)(x),
+    "map: f": lambda x, bad: nn.map(bad, x),
+    "remat: fun": lambda x, bad: nn.remat(bad)(x),
+    "scan: f": lambda x, bad: nn.scan(bad, x, x),
+    "static_unroll: core": lambda x, bad: nn.static_unroll(bad, x, ()),
+    "to_module: f": lambda x, bad: nn.to_module(bad)("a")(x),
+    "value_and_grad: fun": lambda x, bad: nn.value_and_grad(bad)(x),
+    "vmap: fun": lambda x, bad: nn.vmap(bad, split_rng=False)(x),
+    "while_loop: cond_fun": lambda x, bad: nn.while_loop(bad, jnp.tanh, x),
+}
+
+
+@pytest.mark.parametrize("where", NO_FUNCTIONS)
+def test_what_is_no_function_and_no_core_is_refused_where_it_is_given(where):
+    f = nn.transform_with_state(lambda x: NO_FUNCTIONS[where](x, 3.0))
+    with pytest.raises(TypeError, match=f"{re.escape(where)} must be (a function|an RNNCore, with .*), got"):
+        f.init(jax.random.key(0), jnp.ones((2, 3)))

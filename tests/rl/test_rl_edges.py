@@ -346,3 +346,27 @@ def test_the_norm_that_clips_dqda_neither_overflows_nor_vanishes():
     loss = rl.dpg_loss(jnp.zeros(2, jnp.float16), half, 5.0)
     assert loss.dtype == jnp.float16
     np.testing.assert_allclose(loss, [4.5, 8.0], rtol=1e-2)
+
+
+NO_RECORDS = {
+    "transformed_lambda_returns: tx_pair must be a TxPair": lambda x: rl.transformed_lambda_returns(
+        x, x, x, tx_pair=3.0
+    ),
+    "transformed_n_step_returns: tx_pair must be a TxPair": lambda x: rl.transformed_n_step_returns(
+        x, x, x, 1, tx_pair=3.0
+    ),
+    r"compose_tx: tx_list\[1\] must be a TxPair": lambda x: rl.compose_tx(rl.IDENTITY_PAIR, 3.0),
+    "temperature_constraint must be a LagrangePenalty": lambda x: rl.vmpo_loss(x, x, 3.0, []),
+    "mpo_compute_weights_and_temperature_loss: temperature_constraint must be a LagrangePenalty": lambda x: rl.mpo_loss(
+        x, x, 3.0, []
+    ),
+    "the penalty of kl_constraints must be a LagrangePenalty": lambda x: rl.mpo_loss(
+        x, x, rl.LagrangePenalty(1.0, 1.0), [(x, 3.0)]
+    ),
+}
+
+
+@pytest.mark.parametrize("text", NO_RECORDS)
+def test_what_lacks_the_fields_of_a_record_is_refused(text, unchecked):
+    with pytest.raises(TypeError, match=f"{text}, with .*, got 3.0 of type float"):
+        NO_RECORDS[text](jnp.ones(2))

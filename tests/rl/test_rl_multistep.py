@@ -80,7 +80,7 @@ def test_sums_of_bfloat16_are_taken_in_float32(method):
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"lambda_returns: v_t must have shape \[T\] with T = 3"):
         rl.lambda_returns(R, G, V[:2])
-    with pytest.raises(ValueError, match="n_step_bootstrapped_returns: n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_step_bootstrapped_returns: n must be >= 1, got 0"):
         rl.n_step_bootstrapped_returns(R, G, V, 0)
     with pytest.raises(ValueError, match="method must be one of 'sequential', 'parallel', got 'fast'"):
         rl.lambda_returns(R, G, V, method="fast")

@@ -61,7 +61,7 @@ def test_critics_get_no_gradient_from_policy_losses_and_logits_do(name):
 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="transform_to_2hot: num_bins must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="transform_to_2hot: num_bins must be >= 2, got 1"):
         rl.transform_to_2hot(0.5, 0.0, 1.0, 1)
     with pytest.raises(ValueError, match="min_value must be less than max_value, got 1.0 and 0.0"):
         rl.twohot_pair(1.0, 0.0, 3)

@@ -1,5 +1,6 @@
 """Errors that teach: they name the function, the argument, what was expected and what came."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -108,6 +109,41 @@ def check_dtype(function: str, /, kind: Any, **arguments: ArrayLike | None) -> N
             word = getattr(kind, "__name__", str(kind))
             article = "an" if word[0] in "aeiou" else "a"
             raise TypeError(f"{function}: {name} must have {article} {word} dtype, got {dtype}")
+
+
+def check_callable(function: str, /, **arguments: Any) -> None:
+    """Checks that arguments are functions, or other objects that can be called.
+
+    Raises:
+      TypeError: naming the function, the argument and what came.
+
+    Example:
+      >>> check_callable("f", schedule=0.1)
+      Traceback (most recent call last):
+      TypeError: f: schedule must be a function, got 0.1 of type float
+    """
+    for name, argument in arguments.items():
+        if not callable(argument):
+            raise TypeError(
+                f"{function}: {name} must be a function, got {argument!r} of type {type(argument).__name__}"
+            )
+
+
+def check_has(function: str, kind: str, attributes: Sequence[str], /, **arguments: Any) -> None:
+    """Checks that arguments are of a kind, which is to have some attributes; of which class they are does not matter.
+
+    Raises:
+      TypeError: naming the function, the argument, the kind and what came.
+
+    Example:
+      >>> check_has("f", "a pair", ("apply", "apply_inv"), tx_pair=0.1)
+      Traceback (most recent call last):
+      TypeError: f: tx_pair must be a pair, with apply and apply_inv, got 0.1 of type float
+    """
+    for name, argument in arguments.items():
+        if not all(hasattr(argument, attribute) for attribute in attributes):
+            came = f"{argument!r} of type {type(argument).__name__}"
+            raise TypeError(f"{function}: {name} must be {kind}, with {' and '.join(attributes)}, got {came}")
 
 
 def check_choice(function: str, /, argument: str, value: Any, choices: Any) -> None:

@@ -1,9 +1,15 @@
-"""Norms over the whole range of floats: no square overflows or vanishes."""
+"""Norms over the whole range of floats: no square overflows or vanishes.
 
+There are two ways. `in_reach` scales before it squares, which takes a look at all numbers first; `in_range` squares at
+once and tries again where that went wrong, which costs a branch.
+"""
+
+import functools
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 from renga._core.floats import wide
 
@@ -43,3 +49,25 @@ def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     # NaN is not > 0, and must not become 0.
     root = jnp.where(jnp.isnan(square), square, root)
     return root if keepdims else jnp.squeeze(root, axis)
+
+
+def largest(x: Array, axes: tuple[int, ...]) -> Array:
+    """The largest modulus along axes, or for complex numbers something of its size."""
+    parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+    return functools.reduce(jnp.add, [jnp.max(jnp.abs(part), axis=axes, initial=0) for part in parts])
+
+
+def in_range(norm: Any, x: Array) -> Array:
+    """A norm of an array, or of the array divided by its largest element where squares overflow or vanish."""
+    return where_too_large(norm(x), lambda top: top * norm(x / top), x)
+
+
+def where_too_large(plain: Array, scaled: Any, x: Array) -> Array:
+    """A norm, or where squares may have overflowed or vanished what `scaled` makes of the largest element."""
+
+    def again():
+        top = largest(lax.stop_gradient(x), tuple(range(x.ndim)))
+        return scaled(jnp.where(jnp.isfinite(top) & (top > 0), top, 1)).astype(plain.dtype)
+
+    least = 2.0 ** (jnp.finfo(x.dtype).minexp // 2 + 3)  # squares of smaller numbers lose digits
+    return lax.cond(jnp.all((plain > least) & (plain < jnp.inf)), lambda: plain, again)

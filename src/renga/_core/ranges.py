@@ -37,6 +37,7 @@ def check_range(
     above: float | int | None = None,
     below: float | int | None = None,
     finite: bool = True,
+    whole: bool = False,
     **arguments: Any,
 ) -> None:
     """Checks that numbers lie in a range: `low` and `high` belong to it, `above` and `below` do not.
@@ -48,6 +49,7 @@ def check_range(
       above: x > above.
       below: x < below.
       finite: whether infinite values are refused. NaN always is.
+      whole: whether numbers with a fraction are refused.
       **arguments: argument name = a number or an array, whose entries all are checked; None is skipped.
 
     Raises:
@@ -75,20 +77,22 @@ def check_range(
             right &= value > above
         if below is not None:
             right &= value < below
+        if whole:
+            right &= value == np.floor(value)
         if not np.all(right):
             wrong = value[~right].ravel()[0].item() if value.ndim else value.item()
             of = f" (of shape {value.shape})" if value.ndim else ""
             raise ValueError(
-                f"{function}: {name} must be {_words(low, high, above, below, finite)}, "
+                f"{function}: {name} must be {_words(low, high, above, below, finite, whole)}, "
                 f"got {f'{wrong:.7g}' if isinstance(wrong, float) and not wrong.is_integer() else wrong}{of}"
             )
 
 
-def _words(low: Any, high: Any, above: Any, below: Any, finite: bool) -> str:
-    if (low is not None or above is not None) and (high is not None or below is not None):
+def _words(low: Any, high: Any, above: Any, below: Any, finite: bool, whole: bool) -> str:
+    if not whole and (low is not None or above is not None) and (high is not None or below is not None):
         first = f"[{low:g}" if low is not None else f"({above:g}"
         return f"in {first}, {f'{high:g}]' if high is not None else f'{below:g})'}"
-    words = ["finite"] if finite else []
+    words = ["a whole number"] if whole else ["finite"] if finite else []
     for sign, bound in ((">=", low), (">", above), ("<=", high), ("<", below)):
         if bound is not None:
             words.append(f"{sign} {bound:g}")

@@ -11,8 +11,6 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import PyTree
 
-_END = object()
-
 
 class Feed(Iterator[PyTree]):
     """The batches of an iterator, on devices, some of them ahead of time. Made by `feed`."""

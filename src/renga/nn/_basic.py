@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Shaped
 
+from renga._core.checks import check_callable
 from renga._core.ranges import check_integer
 from renga.nn._arrays import floating, spread
 from renga.nn._module import Module
@@ -33,6 +34,7 @@ class Sequential(Module):
     def __init__(self, layers: Iterable[Callable[..., Any]], name: str | None = None):
         super().__init__(name=name)
         self.layers = tuple(layers)
+        check_callable("Sequential", **{f"layers[{i}]": layer for i, layer in enumerate(self.layers)})
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the layers.
@@ -64,6 +66,7 @@ class BatchApply:
     """
 
     def __init__(self, f: Callable[..., Any], num_dims: int = 2):
+        check_callable("BatchApply", f=f)
         self._f = f
         self.num_dims = num_dims
 
@@ -102,6 +105,7 @@ def expand_apply(f: Callable[..., Any], axis: int = 0) -> Callable[..., Any]:
       >>> expand_apply(lambda x: x.sum(axis=1))(jnp.arange(3))
       Array(3, dtype=int32)
     """
+    check_callable("expand_apply", f=f)
     if axis not in (0, -1):
         raise ValueError(f"expand_apply: axis must be 0 or -1, got {axis}")
 
@@ -290,6 +294,7 @@ def to_module(f: Callable[..., Any]) -> type[Module]:
       >>> list(f.init(jax.random.key(0), jnp.ones(3)))
       ['encoder/linear']
     """
+    check_callable("to_module", f=f)
 
     class ToModuleWrapper(Module):
         """A function as a module."""

@@ -207,7 +207,9 @@ def check_call(who: str, create_scale: bool, scale: Any, create_offset: bool, of
         ("offset", create_offset, offset),
     ):
         if create and value is not None:
-            raise ValueError(f"{who}: {name} cannot be passed at call time if create_{name} is True")
+            raise ValueError(
+                f"{who}: {name} is a parameter of the module (create_{name}=True): a call must not bring one"
+            )
 
 
 def affine(inputs: Array, center: Array | None, factor: Array, scale: Any, offset: Any) -> Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from renga._core.checks import check_callable
 from renga._core.varying import vary_like
 from renga.nn._differences import branches_that_differ, loop_that_changes
 from renga.nn._frame import Frame, Internal, copy_tree, current_frame
@@ -50,6 +51,7 @@ def scan(
       (7, 4)
     """
     frame = current_frame("scan", "jax.lax.scan")
+    check_callable("scan", f=f)
     leaves = jax.tree.leaves(xs)
     sizes = {jnp.shape(x)[0] if jnp.ndim(x) else None for x in leaves} | ({length} if length is not None else set())
     if None in sizes or len(sizes) > 1:
@@ -160,6 +162,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
       (5, 3)
     """
     current_frame("map", "jax.lax.map")
+    check_callable("map", f=f)
     return scan(lambda _, x: ((), f(x)), (), xs)[1]
 
 
@@ -186,6 +189,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
       (3,)
     """
     frame = current_frame("fori_loop", "jax.lax.fori_loop")
+    check_callable("fori_loop", body_fun=body_fun)
     if isinstance(lower, int) and isinstance(upper, int):
         indices = jnp.arange(lower, max(lower, upper))
         steps = max(upper - lower, 0)
@@ -236,6 +240,7 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
       Array([1., 1., 1.], dtype=float32)
     """
     frame = current_frame("while_loop", "jax.lax.while_loop")
+    check_callable("while_loop", cond_fun=cond_fun, body_fun=body_fun)
     if not frame.settled:
         create_first(frame, cond_fun, init_val)
         return body_fun(init_val)
@@ -304,9 +309,7 @@ def cond(
         return cond(pred, lambda: true(true_operand), lambda: false(false_operand))
     if isinstance(pred, str) or jnp.ndim(pred):
         raise TypeError(f"cond: pred must be a scalar, a bool or a number, got {describe(pred)}")
-    for name, branch in (("true_fun", true_fun), ("false_fun", false_fun)):
-        if not callable(branch):
-            raise TypeError(f"cond: {name} must be a function, got {describe(branch)}")
+    check_callable("cond", true_fun=true_fun, false_fun=false_fun)
     index = (jnp.asarray(pred) == 0).astype(jnp.int32)
     return _switch("cond", index, [true_fun, false_fun], ["true_fun", "false_fun"], operands)
 

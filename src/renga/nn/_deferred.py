@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from renga._core.checks import check_callable
 from renga.nn._frame import maybe_frame
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ class Deferred(Generic[T]):
     """
 
     def __init__(self, factory: Callable[[], T], call_methods: Sequence[str] = ("__call__",)):
+        check_callable("Deferred", factory=factory)
         object.__setattr__(self, "_factory", factory)
         object.__setattr__(self, "_call_methods", tuple(call_methods))
         object.__setattr__(self, "_target", None)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from renga._core.checks import check_callable
 from renga.nn._frame import Frame, StatePair, current_frame
 from renga.nn._keys import maybe_next_rng_key
 from renga.nn._module import Module
@@ -334,6 +335,7 @@ def layer_stack(
     kind = _LayerStackWithPerLayer if with_per_layer_inputs else _LayerStackNoPerLayer
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+        check_callable("layer_stack", f=f)
         parameters = inspect.signature(f).parameters.values()
         if not isinstance(f, Module) and any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise ValueError("layer_stack: the layer function must have named arguments only, not *args")

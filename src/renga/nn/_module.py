@@ -12,10 +12,11 @@ import inspect
 import pprint
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 import jax
 
+from renga._core.checks import check_callable
 from renga.nn import _config, _hooks, _precision
 from renga.nn._frame import Scope, current_frame, maybe_frame
 from renga.nn._hooks import Hook, MethodContext
@@ -43,6 +44,7 @@ def intercept_methods(interceptor: Hook) -> contextlib.AbstractContextManager[No
       >>> params = nn.transform(f).init(jax.random.key(0), jnp.ones(1))
       linear __call__
     """
+    check_callable("intercept_methods", interceptor=interceptor)
     return _hooks.added(interceptors=(interceptor,))
 
 
@@ -155,8 +157,11 @@ _NO_SUPER = (
 # --- the class -----------------------------------------------------------------------------------
 
 
-# pyrefly: ignore[invalid-inheritance]
-class ModuleMetaclass(type(Protocol)):  # so that modules may also implement protocols
+# So that modules may also implement protocols, whose class is a subclass of ABCMeta without a public name.
+_ProtocolMeta = abc.ABCMeta if TYPE_CHECKING else type(Protocol)
+
+
+class ModuleMetaclass(_ProtocolMeta):
     """Wraps the methods of a class, and names its instances."""
 
     # A protocol's checks look at its members; a module's at its bases, as ever.
@@ -186,10 +191,11 @@ class ModuleMetaclass(type(Protocol)):  # so that modules may also implement pro
         frame = maybe_frame()
         if frame is None:
             raise ValueError(
-                f"{cls.__name__}: all modules must be made inside of a transformed function: "
-                f"nn.transform(lambda x: nn.{cls.__name__}(...)(x)), not before it"
+                f"{cls.__name__}: a module keeps its parameters in the function that nn.transform was given, and there "
+                f"is none around it; make it in there: nn.transform(lambda x: nn.{cls.__name__}(...)(x))"
             )
-        module = cls.__new__(cls, *args, **kwargs)
+        made = cast("type[Module]", cls)  # the checker takes __new__ for that of the metaclass
+        module = made.__new__(made, *args, **kwargs)
         object.__setattr__(module, "_auto_repr", (args, kwargs))
         with frame.entered(Scope(module, "__init__")):
             init = cls.__init__
@@ -270,8 +276,8 @@ class Module(metaclass=ModuleMetaclass):
             full_name = str(name)
             if not _PATH.match(full_name):
                 raise ValueError(
-                    f"{full_name!r} is not a valid module name (force_name: every part between / must be a valid "
-                    "Python identifier, ~, or an identifier behind ~)"
+                    f"force_name: {full_name!r} cannot name a module: every part between / must be an identifier, ~, "
+                    "or an identifier behind ~"
                 )
             frame.reserve_name(full_name, _outer_scope(frame, self))
         else:
@@ -389,8 +395,8 @@ def name_scope(name: str, *, method_name: str = "__call__") -> contextlib.Abstra
     current_frame("name_scope")
     if not isinstance(name, ForcedName) and not all(map(_IDENTIFIER.match, name.split("/"))):
         raise ValueError(
-            f"name_scope: {name!r} is not a valid name: every part between / must be a valid Python identifier, "
-            "and there must be no / at the start or the end"
+            f"name_scope: {name!r} cannot name a scope: every part between / must be an identifier, and no / may "
+            "stand at the start or the end"
         )
     return _name_scope(name, method_name)
 
@@ -414,8 +420,8 @@ _PATH = re.compile(r"(~|~?[A-Za-z_][A-Za-z0-9_]*)(/(~|~?[A-Za-z_][A-Za-z0-9_]*))
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not _IDENTIFIER.match(name):
         raise ValueError(
-            f"{name!r} is not a valid module name (must be a valid Python identifier, or "
-            "nn.force_name(...) to use it as it stands)"
+            f"{name!r} cannot name a module: a name must be an identifier of Python; nn.force_name(...) takes one as "
+            "it stands"
         )
 
 

@@ -34,7 +34,7 @@ def _check_axis(who: str, name: str, axis: Any) -> None:
         isinstance(axis, Sequence) and not isinstance(axis, str) and all(isinstance(a, int) for a in axis)
     )
     if not fits:
-        raise ValueError(f"{who}: {name} must be an int, a slice or a sequence of ints, got {axis!r}")
+        raise ValueError(f"{who}: {name} must name axes by an int, ints or a slice, got {axis!r}")
 
 
 def _center_and_factor(
@@ -360,8 +360,7 @@ class GroupNorm(Module):
         channels = x.shape[channel]
         if channels % self.groups:
             raise ValueError(
-                f"GroupNorm: the number of channels, {channels}, must be divisible by the number "
-                f"of groups, {self.groups}"
+                f"GroupNorm: groups must go into the {channels} channels without a rest, got {self.groups}"
             )
         size = channels // self.groups
         grouped = x.reshape(*x.shape[:channel], self.groups, size, *x.shape[channel + 1 :])

@@ -1,6 +1,7 @@
 """Parameters and state inside a transformed function, and the hooks that see them pass."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga._core.checks import check_callable
 from renga.nn import _lazy, _precision
 from renga.nn._errors import MissingParameterError
 from renga.nn._frame import Frame, StatePair, copy_tree, current_frame
@@ -82,9 +84,9 @@ def get_parameter(
     found = np.shape(value) if isinstance(value, (int, float)) else value.shape
     if tuple(found) != tuple(shape):
         raise ValueError(
-            f"{full_name!r} with retrieved shape {tuple(found)} does not match "
-            f"shape={list(shape)} dtype={jnp.dtype(dtype).name}. A module that is called on inputs "
-            "of two shapes needs one instance for each, or `params` is of another model"
+            f"get_parameter: {full_name!r} must have shape {tuple(shape)} here, and `params` holds one of shape "
+            f"{tuple(found)}. A module that is called on inputs of two shapes needs one instance for each, or `params` "
+            "is of another model"
         )
     return value
 
@@ -94,18 +96,19 @@ _EMPTY: dict[str, Any] = {}
 
 def _create_parameter(frame: Frame, bundle: str, name: str, context: GetterContext, hooks: Hooks) -> Any:
     missing = MissingParameterError(
-        f"Unable to retrieve parameter {name!r} for module {bundle!r}: all parameters must be "
-        "created by init, and params passed to apply must hold them"
+        f"get_parameter: `params` holds no {name!r} of {bundle!r}: apply reads parameters that init has made, it makes "
+        "none itself"
     )
     if frame.creating:
         frame.check_made_here(frame.module)
         if frame.split:
             raise ValueError(
-                f"The parameter {context.full_name!r} was created inside of nn.vmap(..., split_rng=True), but "
-                "parameters are shared by all elements: write split_rng=(not nn.running_init())"
+                f"vmap: each element would draw {context.full_name!r} with a key of its own (split_rng=True), but a "
+                "parameter is one for all of them; split_rng=not nn.running_init() splits keys in apply alone"
             )
         if context.original_init is None:
-            raise ValueError(f"get_parameter: init must be specified to create {context.full_name!r}")
+            raise ValueError(f"get_parameter: there is no {context.full_name!r} yet, and no init to make it with")
+        check_callable(f"get_parameter {context.full_name!r}", init=context.original_init)
 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
         if not frame.creating:
@@ -200,11 +203,11 @@ def _create_state(frame: Frame, bundle: str, name: str, context: GetterContext, 
     frame.check_made_here(frame.module)
     if context.original_init is None:
         raise MissingParameterError(
-            f"No value for the state {name!r} in {bundle!r}: `state` passed to apply must hold it, "
-            "or get_state be given init, shape and dtype"
+            f"get_state: `state` holds no {name!r} of {bundle!r}: pass one to apply that does, or give get_state init, "
+            "shape and dtype to make it"
         )
     if context.original_shape is None or context.original_dtype is None:
-        raise ValueError(f"get_state: shape and dtype must be specified to create {context.full_name!r}")
+        raise ValueError(f"get_state: there is no {context.full_name!r} yet, and to make it takes shape and dtype too")
 
     def create(shape: Any, dtype: Any, init: Any) -> Any:
         return _lazy.create(frame, shape, dtype, init)
@@ -382,4 +385,6 @@ def custom_setter(setter: Hook) -> contextlib.AbstractContextManager[None]:
 
 def _with_hooks(who: str, **more: tuple[Hook, ...]) -> contextlib.AbstractContextManager[None]:
     current_frame(who)
+    for hook in itertools.chain(*more.values()):
+        check_callable(who, **{who.removeprefix("custom_"): hook})
     return added(**more)

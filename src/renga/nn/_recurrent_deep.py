@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool
 
+from renga._core.checks import check_callable, check_has
 from renga.nn._recurrent import RNNCore
 from renga.nn._rng import describe
 
@@ -51,6 +52,7 @@ class ResetCore(RNNCore):
 
     def __init__(self, core: RNNCore, name: str | None = None):
         super().__init__(name=name)
+        check_has("ResetCore", "an RNNCore", ("__call__", "initial_state"), core=core)
         self.core = core
 
     def __call__(self, inputs: tuple[Any, Bool[ArrayLike, "..."] | Any], state: Any) -> tuple[Any, Any]:
@@ -111,6 +113,7 @@ class DeepRNN(RNNCore):
 
     def __init__(self, layers: Sequence[Any], name: str | None = None):
         super().__init__(name=name)
+        check_callable("DeepRNN", **{f"layers[{i}]": layer for i, layer in enumerate(layers)})
         self.layers = layers
 
     def __call__(self, inputs: Any, state: Any) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from renga._core.checks import check_callable
 from renga.nn._frame import Frame, Internal, current_frame
 
 Pure = Callable[..., tuple[Any, Internal]]
@@ -119,6 +120,7 @@ def grad(
       Array(6., dtype=float32, weak_type=True)
     """
     current_frame("grad", "jax.grad")
+    check_callable("grad", fun=fun)
     value_and_gradient = value_and_grad(fun, argnums, has_aux, holomorphic)
 
     @functools.wraps(fun)
@@ -153,6 +155,7 @@ def value_and_grad(
       (Array(9., dtype=float32, weak_type=True), Array(6., dtype=float32, weak_type=True))
     """
     current_frame("value_and_grad", "jax.value_and_grad")
+    check_callable("value_and_grad", fun=fun)
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -213,6 +216,7 @@ def remat(
     """
     del concrete
     current_frame("remat", "jax.checkpoint")
+    check_callable("remat", fun=fun)
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -250,6 +254,7 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
       ()
     """
     frame = current_frame("eval_shape", "jax.eval_shape")
+    check_callable("eval_shape", fun=fun)
     pure = purify(frame, fun)
     names = frame.names()
     try:
@@ -303,6 +308,7 @@ def vmap(
       >>> f.apply(params, None, jnp.ones([4, 2])).shape
       (4, 3)
     """
+    check_callable("vmap", fun=fun)
     if not jax.tree.leaves(in_axes) and axis_size is None:
         raise ValueError(f"vmap: at least one value of in_axes must not be None, got {in_axes!r}")
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
+from renga._core.checks import check_callable, check_has
 from renga._core.ranges import check_integer
 from renga.nn._control import scan
 from renga.nn._frame import maybe_frame
@@ -39,6 +40,7 @@ def static_unroll(core: RNNCore, input_sequence: Any, initial_state: Any, time_m
       >>> f.apply(f.init(jax.random.key(0), jnp.ones([5, 2, 3])), None, jnp.ones([5, 2, 3])).shape
       (5, 2, 4)
     """
+    check_callable("static_unroll", core=core)
     xs = input_sequence if time_major else _swap(input_sequence)
     outputs, state = [], initial_state
     for t in range(jax.tree.leaves(xs)[0].shape[0]):
@@ -80,6 +82,7 @@ def dynamic_unroll(
       >>> f.apply(f.init(jax.random.key(0), jnp.ones([5, 2, 3])), None, jnp.ones([5, 2, 3])).shape
       (5, 2, 4)
     """
+    check_callable("dynamic_unroll", core=core)
     xs = input_sequence if time_major else _swap(input_sequence)
 
     def step(state: Any, x: Any) -> Any:
@@ -118,6 +121,7 @@ class BidirectionalRNN(Module):
 
     def __init__(self, core_fwd: RNNCore, core_bwd: RNNCore, name: str | None = None):
         super().__init__(name=name)
+        check_has("BidirectionalRNN", "an RNNCore", ("__call__", "initial_state"), core_fwd=core_fwd, core_bwd=core_bwd)
         self.core_fwd = core_fwd
         self.core_bwd = core_bwd
 

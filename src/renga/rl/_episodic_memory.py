@@ -140,11 +140,8 @@ def episodic_memory_intrinsic_rewards(
     """
     name = "episodic_memory_intrinsic_rewards"
     check_shapes(name, embeddings=(embeddings, "T D"))
-    check_integer(name, low=1, num_neighbors=num_neighbors, max_memory_size=max_memory_size)
-    if num_neighbors > max_memory_size:
-        raise ValueError(
-            f"{name}: max_memory_size must be at least num_neighbors = {num_neighbors}, got {max_memory_size}"
-        )
+    check_integer(name, low=1, max_memory_size=max_memory_size)
+    check_integer(name, low=1, high=max_memory_size, num_neighbors=num_neighbors)
     embeddings = jax.lax.stop_gradient(floating(embeddings))
     state = intrinsic_reward_state
     if state is None:

@@ -185,7 +185,7 @@ def squashed_gaussian(
     def moments(mu: Actions, sigma: Actions) -> tuple[Array, Array]:
         share = 0.5 * (jnp.tanh(jnp.asarray(sigma)) + 1.0)
         check_alike("squashed_gaussian", mu=(mu, 0), sigma=(sigma, 0))
-        return jnp.tanh(jnp.asarray(mu)), jnp.exp(sigma_min + (sigma_max - sigma_min) * share)
+        return jnp.tanh(jnp.asarray(mu)), jnp.exp(sigma_min + jnp.subtract(sigma_max, sigma_min) * share)
 
     def bounds(action_spec: Any, like: Array) -> tuple[Array, Array]:
         spread = lambda x: jnp.broadcast_to(jnp.asarray(x), like.shape)

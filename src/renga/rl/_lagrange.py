@@ -1,11 +1,12 @@
 """Lagrange multipliers of the MPO family."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.checks import check_has
 from renga._core.cutting import times
 from renga.rl._base import Flag, check_alike, constant_if
 
@@ -80,6 +81,7 @@ def compute_parametric_kl_penalty_and_dual_loss(
     """
     kl_loss, alpha_loss = 0, 0
     for kl, penalty in kl_constraints:
+        check_penalty("compute_parametric_kl_penalty_and_dual_loss", "the penalty of kl_constraints", penalty)
         kl = jnp.asarray(kl)
         alpha = projection_operator(jnp.asarray(penalty.alpha))
         alpha = jnp.broadcast_to(alpha, jnp.broadcast_shapes(alpha.shape, kl.shape))
@@ -112,7 +114,13 @@ def weigh(
     return sum((jnp.broadcast_to(term, shape) for term in terms[1:]), jnp.broadcast_to(terms[0], shape))
 
 
-def temperature(penalty: LagrangePenalty, projection_operator: Projection) -> Array:
+def check_penalty(function: str, argument: str, penalty: Any) -> None:
+    """Raises TypeError unless this has what a `LagrangePenalty` has."""
+    check_has(function, "a LagrangePenalty", LagrangePenalty._fields, **{argument: penalty})
+
+
+def temperature(function: str, penalty: LagrangePenalty, projection_operator: Projection) -> Array:
     """The temperature η, at least in 32 bits."""
+    check_penalty(function, "temperature_constraint", penalty)
     alpha = jnp.asarray(penalty.alpha)
     return projection_operator(alpha.astype(jnp.promote_types(alpha.dtype, jnp.float32)))

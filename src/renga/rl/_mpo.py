@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from renga._core.checks import check_dtype
+from renga._core.checks import check_dtype, check_trees
 from renga._core.cutting import times
 from renga.rl._base import Flag, constant_if
 from renga.rl._lagrange import (
@@ -61,7 +61,7 @@ def mpo_compute_weights_and_temperature_loss(
             "mpo_compute_weights_and_temperature_loss: sample_q_values must have at least one sample along "
             f"sample_axis {sample_axis}, got shape {sample_q_values.shape}"
         )
-    eta = temperature(temperature_constraint, projection_operator)
+    eta = temperature("mpo_compute_weights_and_temperature_loss", temperature_constraint, projection_operator)
     # Differences first: q/η may be so large that a logarithm is lost beside it, or infinite.
     highest = jnp.max(jax.lax.stop_gradient(sample_q_values), sample_axis, keepdims=True)
     highest = jnp.where(jnp.isfinite(highest), highest, 0.0)
@@ -122,11 +122,7 @@ def mpo_loss(
     References:
       Abdolmaleki et al., "Relative entropy regularized policy iteration", 2018, section 4.
     """
-    if jnp.shape(sample_log_probs) != jnp.shape(sample_q_values):
-        raise ValueError(
-            f"mpo_loss: sample_log_probs must have the shape {jnp.shape(sample_q_values)} of sample_q_values, "
-            f"got {jnp.shape(sample_log_probs)}"
-        )
+    check_trees("mpo_loss", sample_q_values=sample_q_values, sample_log_probs=sample_log_probs)
     temperature_loss, weights, num_samples = mpo_compute_weights_and_temperature_loss(
         sample_q_values, temperature_constraint, projection_operator, sample_axis
     )

@@ -178,9 +178,7 @@ def n_step_bootstrapped_returns(
     """
     name = "n_step_bootstrapped_returns"
     _check(name, truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
-    check_integer(name, n=n)
-    if n < 1:
-        raise ValueError(f"{name}: n must be at least 1, got {n}")
+    check_integer(name, low=1, n=n)
     r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, cut(lambda_t, truncation_t))
     T = r_t.shape[0]
     ahead = min(n, T) - 1

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from renga._core.checks import check_has
 from renga.rl._base import Flag, check, constant_if, taken_each
 from renga.rl._multistep import lambda_returns, n_step_bootstrapped_returns
 from renga.rl._off_policy import general_off_policy_returns_from_action_values
@@ -20,6 +21,7 @@ def _pair_may_come_first(function: Callable[..., Array]) -> Callable[..., Array]
     def call(*args: Any, **keywords: Any) -> Array:
         if args and hasattr(args[0], "apply_inv"):
             return function(*args[1:], tx_pair=args[0], **keywords)
+        check_has(function.__name__, "a TxPair", TxPair._fields, tx_pair=keywords.get("tx_pair", IDENTITY_PAIR))
         return function(*args, **keywords)
 
     return call

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from renga._core.checks import check_dtype, check_shapes
+from renga._core.checks import check_dtype, check_shapes, check_trees
 from renga._core.ranges import check_index, check_integer, check_range, known
 from renga.rl._base import check_alike, taken, taken_each
 from renga.rl._moving_averages import AllSum
@@ -167,8 +167,7 @@ def art(
       Hessel et al., "Multi-task deep reinforcement learning with PopArt", 2019.
     """  # noqa: E501
     check_dtype("art", jnp.integer, indices=indices)
-    if jnp.shape(targets) != jnp.shape(indices):
-        raise ValueError(f"art: indices must have the shape {jnp.shape(targets)} of targets, got {jnp.shape(indices)}")
+    check_trees("art", targets=targets, indices=indices)
     check_range("art", low=0, high=1, step_size=step_size)
     _check_scale("art", scale_lb, scale_ub)
     *moments, targets = widen(*jax.lax.stop_gradient((*state, jnp.ravel(targets))))

@@ -36,13 +36,8 @@ def sample_start_indices(
              [0, 1, 2]], dtype=int32)
     """
     name = "sample_start_indices"
-    check_integer(name, low=0, batch_size=batch_size, num_start_indices=num_start_indices)
-    check_integer(name, low=0, max_valid_start_idx=max_valid_start_idx)
-    if num_start_indices > max_valid_start_idx + 1:
-        raise ValueError(
-            f"sample_start_indices: num_start_indices must be at most {max_valid_start_idx + 1} "
-            f"(max_valid_start_idx + 1), got {num_start_indices}"
-        )
+    check_integer(name, low=0, batch_size=batch_size, max_valid_start_idx=max_valid_start_idx)
+    check_integer(name, low=0, high=max_valid_start_idx + 1, num_start_indices=num_start_indices)
     draw = lambda key: jax.random.choice(key, max_valid_start_idx + 1, (num_start_indices,), replace=False)
     return jax.vmap(draw)(jax.random.split(rng_key, batch_size))
 

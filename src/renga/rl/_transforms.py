@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from renga._core.checks import check_has
 from renga._core.floats import floating
 from renga._core.ranges import check_range
 
@@ -256,6 +257,7 @@ def compose_tx(*tx_list: TxPair) -> TxPair:
       >>> pair.apply_inv(pair.apply(jnp.array([2.0]))).round(3)
       Array([2.], dtype=float32)
     """
+    check_has("compose_tx", "a TxPair", TxPair._fields, **{f"tx_list[{i}]": tx for i, tx in enumerate(tx_list)})
 
     def apply(x: ArrayLike) -> Array:
         for tx in tx_list:

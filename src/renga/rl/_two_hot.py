@@ -13,10 +13,8 @@ from renga.rl._two_hot_code import between_bins
 
 
 def _check_bins(function: str, num_bins: int, min_value: ArrayLike, max_value: ArrayLike) -> None:
-    check_integer(function, num_bins=num_bins)
+    check_integer(function, low=2, num_bins=num_bins)
     check_range(function, min_value=min_value, max_value=max_value)
-    if num_bins < 2:
-        raise ValueError(f"{function}: num_bins must be at least 2, got {num_bins}")
     low, high = known(min_value), known(max_value)
     if low is not None and high is not None and not low < high:
         raise ValueError(f"{function}: min_value must be less than max_value, got {min_value} and {max_value}")

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from renga._core.checks import check_dtype
+from renga._core.checks import check_dtype, check_trees
 from renga._core.cutting import leave_out, times
+from renga._core.ranges import check_range
 from renga.rl._base import Flag, constant_if
 from renga.rl._lagrange import (
     LagrangePenalty,
@@ -21,20 +22,14 @@ from renga.rl._lagrange import (
 from renga.rl._recurrence import widen
 
 
-def _same_shape(function: str, like: str, **arguments: ArrayLike) -> None:
-    shape = jnp.shape(arguments[like])
-    for name, array in arguments.items():
-        if jnp.shape(array) != shape:
-            raise ValueError(f"{function}: {name} must have the shape {shape} of {like}, got {jnp.shape(array)}")
-
-
 def _among_best(ranks: Array, fraction: float, axis_name: str | None) -> Array:
     """Marks the best share of all samples, ties included."""
     everything = ranks if axis_name is None else jax.lax.all_gather(ranks, axis_name)
     keep = int(fraction * everything.size)
-    if keep < 1:
+    if not keep:
+        least = 1 / max(everything.size, 1)
         raise ValueError(
-            "vmpo_compute_weights_and_temperature_loss: top_k_fraction must keep at least one of "
+            f"vmpo_compute_weights_and_temperature_loss: top_k_fraction must be >= {least:g}, which is one of the "
             f"{everything.size} samples, got {fraction}"
         )
     return ranks >= jax.lax.top_k(jnp.ravel(everything), keep)[0][-1]
@@ -81,16 +76,10 @@ def vmpo_compute_weights_and_temperature_loss(
     """
     name = "vmpo_compute_weights_and_temperature_loss"
     check_dtype(name, jnp.floating, advantages=advantages)
-    _same_shape(
-        name,
-        "advantages",
-        advantages=advantages,
-        restarting_weights=restarting_weights,
-        importance_weights=importance_weights,
-    )
-    if not 0 < top_k_fraction <= 1:
-        raise ValueError(f"{name}: top_k_fraction must be in (0, 1], got {top_k_fraction}")
-    eta = temperature(temperature_constraint, projection_operator)
+    of_samples = {"restarting_weights": restarting_weights, "importance_weights": importance_weights}
+    check_trees(name, advantages=advantages, **of_samples)
+    check_range(name, above=0, high=1, top_k_fraction=top_k_fraction)
+    eta = temperature(name, temperature_constraint, projection_operator)
     advantages, restarting, importance = widen(advantages, restarting_weights, importance_weights)
     advantages, importance = leave_out(restarting, advantages), leave_out(restarting, importance)
     importance = constant_if(use_stop_gradient, importance)
@@ -168,7 +157,7 @@ def vmpo_loss(
     log_probs = jnp.asarray(sample_log_probs)
     restarting = jnp.ones_like(log_probs) if restarting_weights is None else restarting_weights
     importance = jnp.ones_like(log_probs) if importance_weights is None else importance_weights
-    _same_shape("vmpo_loss", "sample_log_probs", sample_log_probs=log_probs, advantages=advantages)
+    check_trees("vmpo_loss", sample_log_probs=log_probs, advantages=advantages)
     temperature_loss, weights, num_samples = vmpo_compute_weights_and_temperature_loss(
         advantages,
         restarting,

@@ -55,16 +55,16 @@ def test_numbers_agree(asked):
 @pytest.mark.parametrize("name", ["", "1x", "a//b", "/a", "a/", "a b", "~~", "a~"])
 def test_forced_names_that_are_no_path_are_refused(name):
     for lib in (hk, nn):
-        with pytest.raises(ValueError, match="not a valid module name"):
+        with pytest.raises(ValueError, match="not a valid module name|cannot name a module"):
             names(lib, named(f"!{name}"))
 
 
 @pytest.mark.parametrize("name", ["", "/", "/a", "a/", "a//b", "a b", "~", "a/~/b"])
 def test_scopes_that_are_no_path_are_refused(name):
     for lib in (hk, nn):
-        with pytest.raises(ValueError, match="must not start with|not a valid"):
+        with pytest.raises(ValueError, match="must not start with|not a valid|cannot name a scope"):
             names(lib, lambda lib, x: lib.name_scope(name).__enter__())
-    with pytest.raises(ValueError, match="no / at the start or the end"):
+    with pytest.raises(ValueError, match="no / may stand at the start or the end"):
         names(nn, lambda lib, x: lib.name_scope(name))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, ArrayLike, Shaped
 
+from renga._core.checks import check_callable
 from renga.nn._basic import dropout
 from renga.nn._linear import Linear
 from renga.nn._module import Module
@@ -53,6 +54,7 @@ class MLP(Module):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_callable("MLP", activation=activation)
         if not with_bias and b_init is not None:
             raise ValueError("MLP: b_init was given, but with_bias is False")
         self.output_sizes = tuple(output_sizes)
