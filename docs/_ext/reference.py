@@ -1,0 +1,263 @@
+"""The reference: every public name of a module, by topic, from its docstring.
+
+`.. library:: renga.nn` lists what `renga.nn` exports. A topic is a private file of the package, its title the first
+line of that file's docstring. A name that another module has already is listed with a link to it.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import formulas
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+import renga
+
+
+def modules() -> list[str]:
+    """The public modules, outer ones first."""
+    found = [
+        info.name
+        for info in pkgutil.walk_packages(renga.__path__, "renga.")
+        if not any(part.startswith("_") for part in info.name.split("."))
+    ]
+    return [name for name in sorted(found, key=lambda n: (n.count("."), n)) if names(importlib.import_module(name))]
+
+
+def names(module: ModuleType) -> list[str]:
+    """What a module exports. A system exports what it defines, as `renga.systems` says."""
+    if module.__name__ == "renga.cli":
+        return []
+    if hasattr(module, "__all__"):
+        return list(module.__all__)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith(module.__name__)
+    ]
+
+
+@functools.cache
+def homes() -> dict[int, str]:
+    """The full name under which each object is described, by its id: the outermost module's."""
+    found: dict[int, str] = {}
+    for module_name in modules():
+        module = importlib.import_module(module_name)
+        for name in names(module):
+            value = getattr(module, name)
+            if not isinstance(value, int | float | str | tuple | None):  # which may be one object by chance
+                found.setdefault(id(value), f"{module_name}.{name}")
+    return found
+
+
+def _is_described(value: Any) -> bool:
+    is_ours = str(getattr(value, "__module__", "")).startswith("renga")
+    return is_ours and (inspect.isclass(value) or inspect.isroutine(value) or hasattr(value, "__wrapped__"))
+
+
+def topics(module: ModuleType) -> dict[str, list[str]]:
+    """Title of a topic → the names in it."""
+    found: dict[str, list[str]] = {}
+    order = {}
+    for name in names(module):
+        value = getattr(module, name)
+        origin = getattr(value, "__module__", "") if _is_described(value) else ""
+        private = origin.rpartition(".")[2].startswith("_") and origin.startswith("renga.")
+        title = _first_line(importlib.import_module(origin)).rstrip(".") if private else ""
+        order.setdefault(title, origin)
+        found.setdefault(title, []).append(name)
+    return dict(sorted(found.items(), key=lambda item: (item[0] == "", order[item[0]])))
+
+
+def _first_line(value: Any) -> str:
+    text = (inspect.getdoc(value) or "").strip()
+    return " ".join(text.split("\n\n")[0].split()) if text else ""
+
+
+class Library(Directive):
+    """The entries of one module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Makes the nodes of the page."""
+        name = self.arguments[0]
+        module, described = importlib.import_module(name), homes()
+        parts = topics(module)
+        found = self._parse(nodes.container(), [f".. py:module:: {name}", "", *_paragraphs(module), ""]).children
+        for title, members in parts.items():
+            lines = _table(name, module, members, described)
+            for member in members:
+                lines += _entry(name, module, member, described)
+            if len(parts) == 1:
+                return found + self._parse(nodes.container(), lines).children
+            title = title or "More"
+            section = nodes.section(ids=[nodes.make_id(f"{name} {title}")])
+            section += nodes.title(title, title)
+            found.append(self._parse(section, lines))
+        return found
+
+    def _parse(self, node: nodes.Element, lines: list[str]) -> nodes.Element:
+        node.document = self.state.document
+        self.state.nested_parse(StringList(lines, source=self.arguments[0]), 0, node)
+        return node
+
+
+def _paragraphs(module: ModuleType) -> list[str]:
+    return plain((inspect.getdoc(module) or "").splitlines())
+
+
+def _table(module_name: str, module: ModuleType, members: list[str], described: dict[int, str]) -> list[str]:
+    lines = [".. list-table::", "   :widths: 35 65", "   :class: reference-table", ""]
+    for name in members:
+        value = getattr(module, name)
+        home = described.get(id(value), f"{module_name}.{name}")
+        summary = _first_line(value) if _is_described(value) else ""
+        lines += [f"   * - :py:obj:`{name} <{home}>`", f"     - {plain([summary])[0]}"]
+    return [*lines, ""]
+
+
+def _entry(module_name: str, module: ModuleType, name: str, described: dict[int, str]) -> list[str]:
+    full, value = f"{module_name}.{name}", getattr(module, name)
+    home = described.get(id(value), full)
+    if home != full or isinstance(value, ModuleType):  # which has a page of its own
+        return []
+    if inspect.isclass(value):
+        kind = "exception" if issubclass(value, BaseException) else "class"
+        return [f".. auto{kind}:: {full}", "   :members:", ""]
+    if _is_described(value):
+        return [f".. autofunction:: {full}", ""]
+    return [
+        f".. py:data:: {name}",
+        f"   :module: {module_name}",
+        "",
+        *textwrap.indent(_constant(module, name), "   ").splitlines(),
+        "",
+    ]
+
+
+def _constant(module: ModuleType, name: str) -> str:
+    """What is said of a name that has no docstring: the comment beside it, and its value."""
+    text = repr(getattr(module, name))
+    return f"``{text}``" if len(text) < 200 else ""
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+def write_pages(app: Sphinx) -> None:
+    """Writes a page for each public module."""
+    folder = Path(app.srcdir) / "reference"
+    for name in modules():
+        page = f"# `{name}`\n\n```{{eval-rst}}\n.. library:: {name}\n```\n"
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text() != page:
+            path.write_text(page)
+
+
+# --- signatures as they are written ---------------------------------------------------------------
+
+
+def signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str, returned: str) -> Any:
+    """The signature with its annotations as the source has them."""
+    try:
+        function = inspect.unwrap(obj.__init__ if inspect.isclass(obj) else obj)
+        if inspect.isclass(obj) and "__init__" not in vars(obj) and not _own_init(obj):
+            return None
+        node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (TypeError, OSError, SyntaxError, AttributeError, IndentationError):
+        return None
+    if not isinstance(node, ast.FunctionDef):
+        return None
+    found = node.args
+    if found.args and found.args[0].arg in ("self", "cls", "mcs") and what in ("class", "method", "exception"):
+        del found.args[0]
+    node = _Named(function).visit(node)
+    result = ast.unparse(node.returns) if node.returns and what not in ("class", "exception") else None
+    return f"({ast.unparse(found)})", result
+
+
+class _Named(ast.NodeTransformer):
+    """Gives our types in annotations their full names, to link to; they are shown by the last part."""
+
+    def __init__(self, function: Any):
+        self._globals, self._homes = function.__globals__, homes()
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Replaces the name of a type."""
+        value = self._globals.get(node.id)
+        home = self._homes.get(id(value)) if inspect.isclass(value) else None
+        return ast.Name(home) if home else node
+
+
+def _own_init(cls: type) -> bool:
+    return any("__init__" in vars(c) for c in cls.__mro__ if c.__module__.startswith("renga."))
+
+
+_MARKED = re.compile(r"`[^`]*`|[*|]|\\(?!_)|(?<=\w)_(?!\w)")  # code, and what reStructuredText would take for marks
+
+
+def plain(lines: list[str]) -> list[str]:
+    """Escapes what reStructuredText would take for marks: in a docstring only backticks mean something."""
+    out: list[str] = []
+    opened: int | None = None  # indent of the line that opened a block that stays as it is
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if opened is not None and line.strip() and indent <= opened:
+            opened = None
+        if opened is None and not line.lstrip().startswith("..") and line.strip() != "::":
+            item = re.match(r"\s*[*-] ", line)
+            if item and out and out[-1].strip() and not out[-1].startswith((item[0], " " * len(item[0]))):
+                out.append("")
+            head = item or re.match(r"\s+\*{0,2}\w+:(?= )", line)  # or the name of an argument
+            head = head[0] if head else ""
+            text = _MARKED.sub(_escaped, line[len(head) :])
+            line = head + re.sub(r"^(\s*)(?=\w{1,4}[.)](?:\s|$))", r"\1\\", text)  # which would number a list
+        out.append(line)
+        if opened is None and (line.strip() in ("Example:", "::") or line.startswith(".. math")):
+            opened = indent
+    return out
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A name in backticks as it stands, other code as code, a mark with a backslash."""
+    if found[0][0] != "`":
+        return "\\" + found[0]
+    return found[0] if re.fullmatch(r"`[\w.]+`", found[0]) else f"`{found[0]}`"
+
+
+def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Typesets formulas. What a module learns is no argument of it."""
+    named = ["Learned parameters:" if line == "Parameters:" else line for line in lines]
+    lines[:] = plain(formulas.typeset(named))
+
+
+def complete(app: Sphinx, error: Exception | None) -> None:
+    """Fails where a public name has no entry."""
+    if error is None:
+        found = set(app.env.domains.python_domain.objects)
+        missing = sorted(set(homes().values()) - found)
+        if missing:
+            raise ExtensionError(f"no entry in the reference: {', '.join(missing)}")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Registers the directive."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.add_directive("library", Library)
+    app.connect("builder-inited", write_pages)
+    app.connect("build-finished", complete)
+    app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-process-docstring", docstring, priority=100)  # before napoleon
+    return {"parallel_read_safe": True, "version": "1"}

@@ -1,0 +1,81 @@
+"""The reference is made of docstrings: their formulas become TeX, their marks plain text."""
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sphinx")
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_ext"))
+
+import formulas
+import reference
+
+
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("δₜ = rₜ + γₜ v(sₜ₋₁)", r"\delta _{t} = r_{t} + \gamma _{t} v(s_{t-1})"),
+        ("√(v̂ₜ + ε̄) + ε", r"\sqrt{\hat {v}_{t} + \bar {\varepsilon}} + \varepsilon"),
+        ("Σᵢ xᵢ² ≤ c_visit", r"\sum _{i} x_{i}^{2} \le c_{\mathrm{visit}}"),
+        ("x ~ 𝒩(0, Σ)", r"x \sim \mathcal{N}(0,\ \Sigma )"),
+        ("stop_gradient(p)", r"\mathrm{stop\_gradient}(p)"),
+        ("e^|x| w^(-2i)", r"e^{|x|} w^{-2i}"),
+        ("a = 1\nbb = 2", "\\begin{aligned}a &= 1\\\\\n\\mathrm{bb}\\ &= 2\\end{aligned}"),
+        ("猫 = 1", None),
+    ],
+)
+def test_formulas_become_tex(text, tex):
+    found = formulas.tex(text)
+    assert (found and re.sub(" +", " ", found)) == tex
+
+
+def test_every_formula_of_a_docstring_is_balanced():
+    count = 0
+    for name in reference.modules():
+        module = importlib.import_module(name)
+        for member in reference.names(module):
+            for line in formulas.typeset((inspect.getdoc(getattr(module, member)) or "").splitlines()):
+                if line.startswith("   ") and "\\" in line:
+                    bare = line.replace(r"\{", "").replace(r"\}", "")
+                    assert bare.count("{") == bare.count("}"), (member, line)
+                    assert r"^\_" not in line, (member, line)
+                    count += 1
+    assert count > 200
+
+
+def test_marks_of_a_docstring_are_plain_text():
+    lines = [
+        "The norm |g| of *args, `name` and `a: b`.",
+        "  * a point",
+        "",
+        "Args:",
+        "  x: x.",
+        "",
+        "Example:",
+        "  >>> 2 * 3",
+    ]
+    assert reference.plain(lines) == [
+        r"The norm \|g\| of \*args, `name` and ``a: b``.",
+        "",
+        "  * a point",
+        "",
+        "Args:",
+        r"  x: \x.",
+        "",
+        "Example:",
+        "  >>> 2 * 3",
+    ]
+
+
+def test_every_public_name_has_one_home_and_a_topic():
+    homes = set(reference.homes().values())
+    for name in reference.modules():
+        module = importlib.import_module(name)
+        listed = [member for members in reference.topics(module).values() for member in members]
+        assert sorted(listed) == sorted(reference.names(module))
+    assert {"renga.nn.Linear", "renga.optim.adamw", "renga.rl.vtrace", "renga.search.muzero_policy"} <= homes
+    assert "renga.optim.transforms.adamw" not in homes  # it is that of `renga.optim`
