@@ -115,7 +115,13 @@ class Library(Directive):
 
 
 def _paragraphs(module: ModuleType) -> list[str]:
-    return plain((inspect.getdoc(module) or "").splitlines())
+    """What a module says of itself, its indented blocks as code."""
+    out: list[str] = []
+    for line in (inspect.getdoc(module) or "").splitlines():
+        if line.startswith("    ") and not out[-1].strip():
+            out += ["::", ""]
+        out.append(line)
+    return plain(out)
 
 
 def _table(module_name: str, module: ModuleType, members: list[str], described: dict[int, str]) -> list[str]:
