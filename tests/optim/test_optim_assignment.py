@@ -49,7 +49,7 @@ def test_forbidden_pairs_are_avoided_and_edges_are_empty():
 def test_costs_that_are_no_matrix_are_refused():
     with pytest.raises(ValueError, match=r"hungarian_algorithm: cost_matrix must have shape \[N, M\]"):
         assignment.hungarian_algorithm(jnp.zeros(3))
-    with pytest.raises(ValueError, match="num_samples must be at least 1"):
+    with pytest.raises(ValueError, match="num_samples must be >= 1, got"):
         perturbations.make_perturbed_fun(jnp.sum, num_samples=0)
 
 

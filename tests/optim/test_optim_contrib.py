@@ -213,9 +213,9 @@ def test_a_wrong_or_missing_argument_is_named():
         ValueError, match=r"dog: init_step\[0\] must be one of 'distance', 'learning_rate', 'heuristic'"
     ):
         c.dog(init_step=("far", 1.0))
-    with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="rank must be a whole number and >= 1, got 0"):
         c.galore(0.1, rank=0)
-    with pytest.raises(ValueError, match="num_betas must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_betas must be a whole number and >= 1, got 0"):
         c.mechanize(optim.sgd(0.1), num_betas=0)
     with pytest.raises(ValueError, match="only one of key and seed"):
         c.dpsgd(0.1, 1.0, 0.1, key=1, seed=2)

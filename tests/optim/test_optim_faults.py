@@ -1,5 +1,7 @@
 """Shapes and masks that do not fit: refused, or counted row by row; never broadcast silently."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,3 +106,55 @@ def test_scalars_fit_every_loss_and_no_lists_cost_nothing():
     for loss in (optim.squared_error, optim.huber_loss, optim.log_cosh):
         np.testing.assert_allclose(loss(x, jnp.array(1.0)), loss(x, jnp.ones(2)), rtol=1e-6)
     assert optim.losses.ranking_softmax_loss(jnp.zeros((0, 3)), jnp.zeros((0, 3))) == 0
+
+
+WRAPPERS = {
+    "chain: member 0": lambda bad: optim.chain(bad),
+    "named_chain: 'a'": lambda bad: optim.named_chain(("a", bad)),
+    "partition: transforms['a']": lambda bad: optim.partition({"a": bad}, "a"),
+    "masked: inner": lambda bad: optim.masked(bad, True),
+    "MultiSteps: opt": lambda bad: optim.MultiSteps(bad, 2),
+    "apply_if_finite: inner": lambda bad: optim.apply_if_finite(bad, 2),
+    "lookahead: fast_optimizer": lambda bad: optim.lookahead(bad, 2, 0.5),
+    "conditionally_mask: inner": lambda bad: optim.conditionally_mask(bad, lambda step: True),
+    "conditionally_transform: inner": lambda bad: optim.conditionally_transform(bad, lambda step: True),
+    "flatten: inner": lambda bad: optim.flatten(bad),
+    "grouped: inner": lambda bad: optim.grouped(bad),
+    "state_dtype: inner": lambda bad: optim.state_dtype(bad, jnp.bfloat16),
+    "minimize: optimizer": lambda bad: optim.minimize(jnp.sum, jnp.ones(2), bad),
+    "inject_hyperparams: what": lambda bad: optim.inject_hyperparams(lambda: bad)().init(jnp.ones(2)),
+    "one_pass: inner": lambda bad: optim.contrib.one_pass(bad),
+    "sam: adv_optimizer": lambda bad: optim.contrib.sam(optim.sgd(0.1), bad),
+    "schedule_free: base_optimizer": lambda bad: optim.contrib.schedule_free(bad, 0.1),
+    "mechanize: base_optimizer": lambda bad: optim.contrib.mechanize(bad),
+    "scale_by_galore: base_optimizer": lambda bad: optim.contrib.scale_by_galore(base_optimizer=bad),
+    "split_real_and_imaginary: inner": lambda bad: optim.contrib.split_real_and_imaginary(bad),
+    "sophia: hessian_diagonal_fn": lambda bad: optim.contrib.sophia(0.1, hessian_diagonal_fn=bad),
+    "process: aggregator": lambda bad: optim.experimental.aggregating.process(optim.identity(), bad, optim.sgd(0.1)),
+    "with_extra_args_support: tx": lambda bad: optim.with_extra_args_support(bad),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("where", WRAPPERS)
+def test_what_is_no_optimiser_is_refused_where_it_is_given(where):
+    for bad, came in ((3.0, "got 3.0 of type float"), (optim.adam, "of type function; call it")):
+        with pytest.raises(TypeError, match=f"{re.escape(where)}.* must be an optimiser, .*{came}"):
+            WRAPPERS[where](bad)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_number_and_no_function_is_refused():
+    for rate in ("fast", optim.adam(1.0)):
+        with pytest.raises(TypeError, match="sgd: learning_rate must be a number or a schedule"):
+            optim.sgd(rate)
+    with pytest.raises(TypeError, match="scale_by_adam: b1 must be a number, got '0.9'"):
+        optim.adam(0.1, b1="0.9")
+    with pytest.raises(TypeError, match=r"join_schedules: schedules\[0\] must be a function, got 1.0"):
+        optim.join_schedules([1.0, 2.0], [3])
+    with pytest.raises(TypeError, match="monitor: norm must be a function, got 3.0"):
+        optim.monitor({"norm": 3.0})
+    with pytest.raises(TypeError, match="inject_hyperparams: inner_factory must be a function, got 3.0"):
+        optim.inject_hyperparams(3.0)
+    with pytest.raises(ValueError, match="chain: state must have one part a member, expected 1, got None"):
+        optim.chain(optim.identity()).update(jnp.ones(2), None)

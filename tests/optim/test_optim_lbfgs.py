@@ -155,7 +155,7 @@ def test_wrong_arguments_are_named():
             tx.update(x, tx.init(x), x, grad=x)
     with pytest.raises(ValueError, match="initial_guess_strategy must be one of 'keep', 'one', got 'two'"):
         optim.scale_by_zoom_linesearch(3, initial_guess_strategy="two")
-    with pytest.raises(ValueError, match="memory_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="memory_size must be a whole number and >= 1, got 0"):
         optim.scale_by_lbfgs(0)
     with pytest.raises(ValueError, match="scale_by_lbfgs: this transformation needs the parameters"):
         optim.lbfgs().update(x, optim.lbfgs().init(x))

@@ -16,18 +16,11 @@ from renga.optim import (
     tree_utils,
 )
 from renga.optim._accumulate import (
-    ApplyIfFiniteState,
-    ConditionallyMaskState,
-    ConditionallyTransformState,
-    LookaheadParams,
-    LookaheadState,
+    ApplyEvery,
     MultiSteps,
     MultiStepsState,
     ShouldSkipUpdateFunction,
-    apply_if_finite,
-    conditionally_mask,
-    conditionally_transform,
-    lookahead,
+    apply_every,
     skip_large_updates,
     skip_not_finite,
 )
@@ -86,6 +79,14 @@ from renga.optim._clip import (
     per_example_global_norm_clip,
     per_example_layer_norm_clip,
 )
+from renga.optim._conditional import (
+    ApplyIfFiniteState,
+    ConditionallyMaskState,
+    ConditionallyTransformState,
+    apply_if_finite,
+    conditionally_mask,
+    conditionally_transform,
+)
 from renga.optim._decay import (
     AddDecayedWeightsState,
     add_decayed_weights,
@@ -120,6 +121,7 @@ from renga.optim._linesearch import (
     scale_by_backtracking_linesearch,
     value_and_grad_from_state,
 )
+from renga.optim._lookahead import LookaheadParams, LookaheadState, lookahead
 from renga.optim._masking import (
     MaskedNode,
     MaskedState,
@@ -155,6 +157,7 @@ from renga.optim._monitor import (
     monitor,
     snapshot,
 )
+from renga.optim._noise import AddNoiseState, add_noise, noisy_sgd
 from renga.optim._normalised import (
     ScaleByNovogradState,
     centralize,
@@ -181,17 +184,10 @@ from renga.optim._observe import (
     read,
 )
 from renga.optim._optimistic import (
-    AddNoiseState,
-    ApplyEvery,
-    add_noise,
-    apply_every,
-    noisy_sgd,
     optimistic_adam,
     optimistic_adam_v2,
     optimistic_gradient_descent,
-    polyak_sgd,
     scale_by_optimistic_gradient,
-    scale_by_polyak,
 )
 from renga.optim._partition import (
     MultiTransformState,
@@ -200,6 +196,7 @@ from renga.optim._partition import (
     partition,
     selective_transform,
 )
+from renga.optim._polyak import polyak_sgd, scale_by_polyak
 from renga.optim._rates import ScaleByLearningRateState
 from renga.optim._rms import (
     ScaleByRmsState,

@@ -1,4 +1,4 @@
-"""Stepping less often than gradients come: accumulation, finite steps only, lookahead."""
+"""Steps with what k calls bring together: their mean, or their sum."""
 # ruff: noqa: N801
 
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from renga.optim._clip import global_norm
-from renga.optim._leaves import filled_like, map_leaves, need_params, zeros_like
+from renga.optim._leaves import filled_like, leafwise, map_leaves, zeros_like
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import at_step, static, steps, value
 
@@ -116,7 +116,7 @@ class MultiSteps(GradientTransformationExtraArgs):
     accumulator_dtype: Any = static(default=jnp.float32)
 
     def __post_init__(self):
-        object.__setattr__(self, "opt", with_extra_args_support(self.opt))
+        adapt(self, "opt")
 
     @property
     def inner_opt(self) -> GradientTransformationExtraArgs:
@@ -182,241 +182,42 @@ class MultiSteps(GradientTransformationExtraArgs):
         return self
 
 
-class ApplyIfFiniteState(NamedTuple):
-    """The state of `apply_if_finite`."""
+class ApplyEvery(NamedTuple):
+    """The state of `apply_every`."""
 
-    notfinite_count: Any  # calls in a row with an infinity or NaN
-    last_finite: Any
-    total_notfinite: Any
-    inner_state: Any
+    count: Any  # calls since the last step
+    grad_acc: Any  # sum of updates since then
 
 
-@value
-class apply_if_finite(GradientTransformationExtraArgs):
-    """Skips steps with an infinity or NaN in the gradient, up to some in a row.
-
-    Args:
-      inner: the transformation, not called for skipped steps.
-      max_consecutive_errors: so many are skipped; the next one goes through.
-
-    Example:
-      >>> from renga.optim import sgd
-      >>> tx = apply_if_finite(sgd(1.0), 5)
-      >>> u, state = tx.update(jnp.array(jnp.nan), tx.init(jnp.array(0.0)))
-      >>> u, int(state.total_notfinite)
-      (Array(0., dtype=float32), 1)
-    """
-
-    inner: Any
-    max_consecutive_errors: int = steps()
-
-    def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
-
-    def init(self, params: Params) -> OptState:
-        """Nothing skipped yet."""
-        inner = self.inner.init(params)
-        return ApplyIfFiniteState(zero_count(), jnp.array(True), zero_count(), inner)
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Steps, if all is finite or patience has run out."""
-        checks = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(updates)]
-        finite = jnp.all(jnp.array(checks)) if checks else jnp.array(True)
-        bad = jnp.where(finite, 0, safe_increment(state.notfinite_count))
-        go = finite | (bad > self.max_consecutive_errors)
-        total = jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite))
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args)
-        return u, ApplyIfFiniteState(bad, finite, total, inner)
-
-
-def step_if(inner, go, updates, inner_state, params, extra_args, otherwise=zeros_like):
-    """Calls `inner.update` where `go`; else `otherwise(updates)` and the state as it was."""
-    like = lambda u, g: jnp.asarray(u).astype(jnp.result_type(g))
-
-    def step(_):
-        u, after = inner.update(updates, inner_state, params, **extra_args)
-        return jax.tree.map(like, u, updates), jax.tree.map(like, after, inner_state)
-
-    def wait(_):
-        return otherwise(updates), inner_state
-
-    return jax.lax.cond(go, step, wait, None)
-
-
-class LookaheadParams(NamedTuple):
-    """Two copies of the parameters, for `lookahead`."""
-
-    fast: Any
-    slow: Any
-
-    @classmethod
-    def init_synced(cls, params: PyTree) -> "LookaheadParams":
-        """Both copies equal."""
-        return cls(fast=params, slow=params)
-
-
-class LookaheadState(NamedTuple):
-    """The state of `lookahead`."""
-
-    fast_state: Any
-    steps_since_sync: Any
+@leafwise
+def _apply_every(g, total, start, emit):
+    total = g + jnp.where(start, jnp.zeros_like(total), total)
+    return jnp.where(emit, total, jnp.zeros_like(total)), total
 
 
 @value
-class lookahead(GradientTransformationExtraArgs):
-    """Lets fast parameters run ahead and slow ones follow a part of the way every k steps.
-
-        every k steps:  slow ← slow + α (fast - slow),  fast ← slow
-
-    Parameters are a pair `LookaheadParams`; gradients are those at the fast parameters.
+class apply_every(GradientTransformationExtraArgs):
+    """Sums updates over k calls: every k-th update is the sum, the others are zero.
 
     Args:
-      fast_optimizer: the optimiser of the fast parameters.
-      sync_period: k.
-      slow_step_size: α.
-      reset_state: whether the fast optimiser starts anew after each sync.
-
-    Raises:
-      ValueError: if `sync_period` is not positive, or the parameters are no `LookaheadParams`.
+      k: calls between steps.
 
     Example:
-      >>> from renga.optim import sgd
-      >>> tx = lookahead(sgd(1.0), sync_period=1, slow_step_size=0.5)
-      >>> params = LookaheadParams.init_synced(jnp.array(0.0))
-      >>> tx.update(jnp.array(1.0), tx.init(params), params)[0].slow
-      Array(-0.5, dtype=float32)
-
-    References:
-      Zhang et al., "Lookahead Optimizer", https://arxiv.org/abs/1907.08610, algorithm 1.
-    """
-
-    fast_optimizer: Any
-    sync_period: int = steps()
-    slow_step_size: Any
-    reset_state: bool = static(default=False)
-
-    def __post_init__(self):
-        if isinstance(self.sync_period, int) and self.sync_period < 1:
-            raise ValueError(f"lookahead: sync_period must be at least 1, got {self.sync_period}")
-        object.__setattr__(self, "fast_optimizer", with_extra_args_support(self.fast_optimizer))
-
-    def init(self, params: Params) -> OptState:
-        """Starts the fast optimiser."""
-        fast = params.fast if isinstance(params, LookaheadParams) else params
-        return LookaheadState(self.fast_optimizer.init(fast), zero_count())
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Steps the fast parameters and syncs at every k-th step."""
-        params = need_params("lookahead", params)
-        if not hasattr(params, "slow"):
-            raise ValueError(f"lookahead: params must be LookaheadParams, got {type(params).__name__}")
-        u, fast_state = self.fast_optimizer.update(updates, state.fast_state, params.fast, **extra_args)
-        sync = state.steps_since_sync == self.sync_period - 1
-
-        def pull(u, fast, slow):
-            ahead = fast + u - slow
-            slow_step = jnp.where(sync, self.slow_step_size * ahead, jnp.zeros_like(ahead))
-            fast_step = jnp.where(sync, slow + slow_step - fast, u)
-            return fast_step.astype(jnp.result_type(fast)), slow_step.astype(jnp.result_type(slow))
-
-        fast_u, slow_u = map_leaves("lookahead", pull, 2, u, params.fast, params.slow)
-        if self.reset_state:
-            fresh = self.fast_optimizer.init(params.fast)
-            fast_state = jax.tree.map(lambda new, old: jnp.where(sync, new, old), fresh, fast_state)
-        count = (state.steps_since_sync + 1) % self.sync_period
-        return LookaheadParams(fast_u, slow_u), LookaheadState(fast_state, count)
-
-
-class ConditionFn(Protocol):
-    """The type of a condition on the step count."""
-
-    def __call__(self, step: Array, **extra_args: Any) -> Array:
-        """Whether to act at this step."""
-        ...
-
-
-class ConditionallyTransformState(NamedTuple):
-    """The state of `conditionally_transform`."""
-
-    inner_state: Any
-    step: Any
-
-
-class ConditionallyMaskState(NamedTuple):
-    """The state of `conditionally_mask`."""
-
-    step: Any
-    inner_state: Any
-
-
-@value
-class conditionally_transform(GradientTransformationExtraArgs):
-    """Calls the inner transformation at some steps; at the others updates pass unchanged.
-
-    Args:
-      inner: the transformation; its state stands still while it is not called.
-      should_transform_fn: step count ↦ whether to call it.
-      forward_extra_args: whether that function receives the extra arguments too.
-
-    Example:
-      >>> from renga.optim import scale
-      >>> tx = conditionally_transform(scale(10.0), lambda step: step >= 1)
+      >>> tx = apply_every(2)
       >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
-      >>> u, tx.update(jnp.array(1.0), state)[0]
-      (Array(1., dtype=float32, weak_type=True), Array(10., dtype=float32, weak_type=True))
+      >>> u, tx.update(jnp.array(2.0), state)[0]
+      (Array(0., dtype=float32), Array(3., dtype=float32))
     """
 
-    inner: Any
-    should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(default=False)
-
-    def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+    k: int = steps(default=1)
 
     def init(self, params: Params) -> OptState:
-        """Starts counting."""
-        return ConditionallyTransformState(self.inner.init(params), zero_count())
+        """A zero sum."""
+        return ApplyEvery(zero_count(), zeros_like(params))
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Calls the inner transformation if it is its step."""
-        known = extra_args if self.forward_extra_args else {}
-        go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
-        same = lambda updates: jax.tree.map(jnp.asarray, updates)
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args, same)
-        return u, ConditionallyTransformState(inner, safe_increment(state.step))
-
-
-@value
-class conditionally_mask(GradientTransformationExtraArgs):
-    """Calls the inner transformation at some steps; at the others updates are zero.
-
-    Args:
-      inner: the transformation; its state stands still while it is not called.
-      should_transform_fn: step count ↦ whether to call it.
-      forward_extra_args: whether that function receives the extra arguments too.
-
-    Example:
-      >>> from renga.optim import scale
-      >>> tx = conditionally_mask(scale(10.0), lambda step: step >= 1)
-      >>> u, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
-      >>> u, tx.update(jnp.array(1.0), state)[0]
-      (Array(0., dtype=float32), Array(10., dtype=float32))
-    """
-
-    inner: Any
-    should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(default=False)
-
-    def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
-
-    def init(self, params: Params) -> OptState:
-        """Starts counting."""
-        return ConditionallyMaskState(zero_count(), self.inner.init(params))
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Calls the inner transformation if it is its step."""
-        known = extra_args if self.forward_extra_args else {}
-        go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args)
-        return u, ConditionallyMaskState(safe_increment(state.step), inner)
+        """Adds to the sum."""
+        phase = state.count % self.k
+        leaf = lambda g, total: _apply_every(jnp.asarray(g), total, phase == 0, phase == self.k - 1)
+        u, total = map_leaves("apply_every", leaf, 2, updates, state.grad_acc)
+        return u, ApplyEvery((state.count + 1) % self.k, total)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, PyTree
 
 from renga.optim._leaves import leafwise, map_leaves, own_dtype
-from renga.optim._ranges import ANY, COUNT
+from renga.optim._ranges import ANY, COUNT, check_number
 
 
 @leafwise
@@ -58,7 +58,7 @@ def incremental_update(new_tensors: PyTree, old_tensors: PyTree, step_size: Arra
       Lillicrap et al., "Continuous control with deep reinforcement learning",
       https://arxiv.org/abs/1509.02971, algorithm 1.
     """
-    ANY.check("incremental_update", "step_size", step_size)
+    check_number("incremental_update", "step_size", step_size, ANY)
     mix = lambda new, old: _mix(new, old, step_size)
     return map_leaves("incremental_update", mix, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))
 
@@ -84,7 +84,7 @@ def periodic_update(new_tensors: PyTree, old_tensors: PyTree, steps: Array, upda
       Mnih et al., "Human-level control through deep reinforcement learning", 2015,
       algorithm 1.
     """
-    COUNT.check("periodic_update", "update_period", update_period)
+    check_number("periodic_update", "update_period", update_period, COUNT)
     copy = jnp.mod(steps, update_period) == 0
     choose = lambda new, old: jnp.where(copy, new, old)
     return map_leaves("periodic_update", choose, 1, new_tensors, old_tensors, of=("new_tensors", "old_tensors"))

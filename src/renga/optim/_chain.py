@@ -4,7 +4,7 @@
 import collections
 from typing import Any
 
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, as_transformation
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import show, static, value
 
@@ -38,7 +38,7 @@ class chain(GradientTransformationExtraArgs):
     transforms: tuple[Any, ...]
 
     def __init__(self, *args: Any):
-        members = tuple(with_extra_args_support(tx) for tx in args)
+        members = tuple(as_transformation("chain", f"member {i}", tx) for i, tx in enumerate(args))
         object.__setattr__(self, "transforms", members)
 
     def init(self, params: Params) -> OptState:
@@ -47,10 +47,10 @@ class chain(GradientTransformationExtraArgs):
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Hands the updates from member to member."""
-        if len(state) != len(self.transforms):
+        if not isinstance(state, tuple | list) or len(state) != len(self.transforms):
             raise ValueError(
-                f"chain: state must have one part a member, expected {len(self.transforms)}, "
-                f"got {len(state)}; was it made by another chain's init?"
+                f"chain: state must have one part a member, expected {len(self.transforms)}, got "
+                f"{len(state) if isinstance(state, tuple | list) else state}; was it made by another chain's init?"
             )
         after = []
         for tx, part in zip(self.transforms, state, strict=True):
@@ -90,7 +90,7 @@ class named_chain(GradientTransformationExtraArgs):
         names = tuple(name for name, _ in args)
         if len(set(names)) < len(names):
             raise ValueError(f"named_chain: names must be unique, got {', '.join(names)}")
-        members = tuple(with_extra_args_support(tx) for _, tx in args)
+        members = tuple(as_transformation("named_chain", repr(name), tx) for name, tx in args)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "transforms", members)
 

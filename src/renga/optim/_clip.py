@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from renga._core.norms import in_range, largest
 from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, own_dtype, sqrt, widened
-from renga.optim._ranges import NOT_NEGATIVE
+from renga.optim._ranges import NOT_NEGATIVE, check_number
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
 from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
@@ -26,11 +27,6 @@ def _sum_of_squares(x, lead=0):
     return jnp.sum(abs_sq(x), axis=tuple(range(lead, x.ndim)))
 
 
-def _largest(x: Array, axes: tuple[int, ...]) -> Array:
-    parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
-    return functools.reduce(jnp.add, [jnp.max(jnp.abs(part), axis=axes, initial=0) for part in parts])
-
-
 def _norms(leaves: list[Any], lead: int) -> Array:
     """The norm over all axes but the first `lead`; by way of the largest element where squares leave the range."""
     leaves = [widened(x) for x in map(jnp.asarray, leaves)]
@@ -38,8 +34,8 @@ def _norms(leaves: list[Any], lead: int) -> Array:
     limits = jnp.finfo(total.dtype)
 
     def scaled():
-        largest = [_largest(lax.stop_gradient(x), tuple(range(lead, x.ndim))) for x in leaves]
-        top = functools.reduce(jnp.maximum, [x.astype(total.dtype) for x in largest])
+        tops = [largest(lax.stop_gradient(x), tuple(range(lead, x.ndim))) for x in leaves]
+        top = functools.reduce(jnp.maximum, [x.astype(total.dtype) for x in tops])
         top = jnp.where(jnp.isfinite(top) & (top > 0), top, 1)
         spread = lambda x: jnp.expand_dims(top, tuple(range(lead, x.ndim))).astype(jnp.finfo(x.dtype).dtype)
         parts = [_sum_of_squares(x / spread(x), lead=lead).astype(total.dtype) for x in leaves]
@@ -109,22 +105,6 @@ def _clip_block(g, threshold, wild):
     rms = in_range(plain, widened(g)) if wild else plain(g)
     inside = rms <= threshold
     return (g / jnp.where(inside, 1, rms / jnp.where(inside, 1, threshold))).astype(g.dtype)
-
-
-def in_range(norm: Any, x: Array) -> Array:
-    """A norm of an array, or of the array divided by its largest element where squares overflow or vanish."""
-    return where_too_large(norm(x), lambda top: top * norm(x / top), x)
-
-
-def where_too_large(plain: Array, scaled: Any, x: Array) -> Array:
-    """A norm, or where squares may have overflowed or vanished what `scaled` makes of the largest element."""
-
-    def again():
-        top = _largest(lax.stop_gradient(x), tuple(range(x.ndim)))
-        return scaled(jnp.where(jnp.isfinite(top) & (top > 0), top, 1)).astype(plain.dtype)
-
-    least = 2.0 ** (jnp.finfo(x.dtype).minexp // 2 + 3)  # squares of smaller numbers lose digits
-    return lax.cond(jnp.all((plain > least) & (plain < jnp.inf)), lambda: plain, again)
 
 
 @value
@@ -326,7 +306,7 @@ def per_example_global_norm_clip(grads: PyTree, l2_norm_clip: Number) -> tuple[P
       Abadi et al., "Deep Learning with Differential Privacy",
       https://arxiv.org/abs/1607.00133, algorithm 1.
     """
-    NOT_NEGATIVE.check("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip)
+    check_number("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip, NOT_NEGATIVE)
     _check_examples("per_example_global_norm_clip", grads)
     norms = _norms(jax.tree.leaves(grads), 1)
     factors = _clip_factor(norms, l2_norm_clip)
@@ -362,7 +342,7 @@ def per_example_layer_norm_clip(
       McMahan et al., "Learning Differentially Private Recurrent Language Models",
       https://arxiv.org/abs/1710.06963, section 3 (flat and per-layer clipping).
     """
-    NOT_NEGATIVE.check("per_example_layer_norm_clip", "global_l2_norm_clip", global_l2_norm_clip)
+    check_number("per_example_layer_norm_clip", "global_l2_norm_clip", global_l2_norm_clip, NOT_NEGATIVE)
     _check_examples("per_example_layer_norm_clip", grads)
     leaves, treedef = jax.tree.flatten(grads)
     sizes = [math.prod(jnp.shape(g)[1:]) for g in leaves]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
@@ -45,7 +45,7 @@ class flatten(GradientTransformationExtraArgs):
     inner: Any
 
     def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
 
     def init(self, params: Params) -> OptState:
         """The state for the vector."""
@@ -85,7 +85,7 @@ class grouped(GradientTransformationExtraArgs):
     inner: Any
 
     def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
 
     def init(self, params: Params) -> OptState:
         """The state for the vectors."""

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from renga._core.checks import check_callable
 from renga.optim._leaves import is_narrow, own_dtype
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, as_transformation
 from renga.optim._types import OptState, Params, Schedule, Stepped, Updates
 from renga.optim._value import Value, show, static, value
 
@@ -108,7 +109,8 @@ class _injected(GradientTransformationExtraArgs):
     dtype: Any = static(default=None)
 
     def _built(self, values: dict[str, Any]) -> GradientTransformationExtraArgs:
-        return with_extra_args_support(self.factory(**self.fixed, **values))
+        built = self.factory(**self.fixed, **values)
+        return as_transformation("inject_hyperparams", "what inner_factory returns", built)
 
     def _stored(self, number: Any, dtype: Any) -> Any:
         """A number as the state holds it. Arrays come with a dtype of their own; integers and bools stay such."""
@@ -209,6 +211,7 @@ def inject_stateful_hyperparams(
       >>> tx.update(jnp.array(1.0), state)[0]
       Array(-0.5, dtype=float32)
     """
+    check_callable("inject_hyperparams", inner_factory=inner_factory)
     held = frozenset((static_args,) if isinstance(static_args, str) else static_args)
     signature = inspect.signature(inner_factory)
     if not held <= signature.parameters.keys():

@@ -64,10 +64,6 @@ class scale_by_lbfgs(GradientTransformationExtraArgs):
     memory_size: int = static(default=10)
     scale_init_precond: bool = static(default=True)
 
-    def __post_init__(self):
-        if self.memory_size < 1:
-            raise ValueError(f"scale_by_lbfgs: memory_size must be at least 1, got {self.memory_size}")
-
     def init(self, params: Params) -> OptState:
         """Empty memories."""
         ring = lambda p: jnp.zeros((self.memory_size, *jnp.shape(p)), jnp.result_type(p))

@@ -1,6 +1,7 @@
 """Small problems of linear algebra: dominant eigenvalue, inverse roots, non-negative least squares."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,37 +124,44 @@ def matrix_inverse_pth_root(
     identity = jnp.eye(N, dtype=dtype)
     if N == 1:
         return (matrix + ridge_epsilon) ** (-1.0 / p), jnp.zeros([], dtype)
-    largest, _ = power_iteration(matrix, num_iters=100, error_tolerance=1e-6, precision=precision)
-    ridge = ridge_epsilon * jnp.maximum(largest, 1e-16)
-    damped = matrix + ridge * identity
-    z = (1 + p) / (2 * jnp.linalg.norm(damped))
     product = lambda a, b: jnp.matmul(a, b, precision=precision)
+    top, _ = power_iteration(matrix, num_iters=100, error_tolerance=1e-6, precision=precision)
+    ridged = matrix + ridge_epsilon * jnp.maximum(top, 1e-16) * identity
 
-    def power(a: Array) -> Array:
-        result, square, n = identity, a, p
-        while n:
-            result = product(result, square) if n % 2 else result
-            square, n = product(square, square), n // 2
-        return result
+    def approach(M, H):
+        """One step of the two sequences, and how far M is from its limit."""
+        factor = (1 + 1 / p) * identity - M / p
+        M = product(_power(factor, p, product), M)
+        return _Root(M, product(H, factor), distance(M))
 
-    distance = lambda m: jnp.max(jnp.abs(m - identity))
+    def better(before, now):
+        # Rounding makes the sequences diverge in the end. An error may rise a little before it falls.
+        return now.error < 1.2 * before.error
 
-    def cond(carry):
-        i, _, _, _, error, running = carry
-        return (i < num_iters) & (error > error_tolerance) & running
+    def goes_on(carry):
+        i, before, now = carry
+        return (i < num_iters) & (now.error > error_tolerance) & ((i == 0) | better(before, now))
 
-    def body(carry):
-        i, m, h, _, error, _ = carry
-        step = (1 + 1 / p) * identity - m / p
-        new_m, new_h = product(power(step), m), product(h, step)
-        new_error = distance(new_m)
-        # Rounding makes the iteration diverge in the end: stop when the error grows again.
-        return i + 1, new_m, new_h, h, new_error, new_error < error * 1.2
+    distance = lambda M: jnp.max(jnp.abs(M - identity))
+    z = (1 + p) / (2 * jnp.linalg.norm(ridged))
+    first = _Root(z * ridged, z ** (1 / p) * identity, distance(z * ridged))
+    step = lambda carry: (carry[0] + 1, carry[2], approach(*carry[2][:2]))
+    steps, before, last = lax.while_loop(goes_on, step, (0, first, first))
+    return jnp.where((steps == 0) | better(before, last), last.inverse, before.inverse), last.error
 
-    m, h = damped * z, identity * z ** (1.0 / p)
-    start = (0, m, h, h, distance(m), varying_like(True, m))
-    _, _, h, before, error, converging = lax.while_loop(cond, body, start)
-    return jnp.where(converging, h, before), error
+
+class _Root(NamedTuple):
+    """The sequences of the iteration at one step."""
+
+    power: Array  # M
+    inverse: Array  # H
+    error: Array  # max |M - I|
+
+
+def _power(a: Array, n: int, product: Callable[[Array, Array], Array]) -> Array:
+    """aⁿ, n > 0, by squares."""
+    root = a if n == 1 else _power(product(a, a), n // 2, product)
+    return product(root, a) if n % 2 and n > 1 else root
 
 
 def _check_size(name: str, matrix: Array) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from renga.optim._leaves import path_name, paths
-from renga.optim._transformation import GradientTransformationExtraArgs, set_to_zero, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt, set_to_zero
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
@@ -122,7 +122,7 @@ class masked(GradientTransformationExtraArgs):
     mask_compatible_extra_args: bool = static(default=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
 
     def _mask_for(self, tree: Any) -> Any:
         return self.mask if isinstance(tree, ParamsMarker) else made_tree(self.mask, tree)

@@ -13,7 +13,7 @@ from renga.optim._apply import apply_updates
 from renga.optim._chain import chain, named_chain
 from renga.optim._clip import global_norm
 from renga.optim._linesearch import ScaleByBacktrackingLinesearchState
-from renga.optim._transformation import with_extra_args_support
+from renga.optim._transformation import as_transformation
 from renga.optim._types import Number
 from renga.optim._zoom import ScaleByZoomLinesearchState
 
@@ -67,7 +67,7 @@ def minimize(
       >>> found.params.round(3), bool(found.converged)
       (Array([3.0000002, 3.0000002], dtype=float32), True)
     """
-    tx = with_extra_args_support(optimizer)
+    tx = as_transformation("minimize", "optimizer", optimizer)
     both = jax.value_and_grad(fun, has_aux=has_aux)
     x0 = jax.tree.map(jnp.asarray, x0)
     shape = jax.eval_shape(fun, x0)

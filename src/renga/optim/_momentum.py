@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from renga.optim._chain import chain
 from renga.optim._leaves import leafwise, map_leaves, zeros_like
 from renga.optim._moments import average, moment_zeros, safe_increment, zero_count
-from renga.optim._ranges import Range, need_rate
+from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate, scale_by_sign
 from renga.optim._transformation import GradientTransformationExtraArgs, identity
 from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
@@ -50,7 +50,7 @@ class trace(GradientTransformationExtraArgs):
       2013, eq. 1-2 and 3-4 (up to the learning rate, which follows later in the chain).
     """
 
-    _ranges: ClassVar = {"decay": Range("in [-1, 1]", lambda x: -1 <= x <= 1)}
+    _ranges: ClassVar = {"decay": {"low": -1, "high": 1}}
 
     decay: Number
     nesterov: bool = static(default=False)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from renga._core.checks import check_callable
 from renga.optim._masking import ParamsMarker
 from renga.optim._momentum import ema
 from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs
@@ -77,9 +78,10 @@ class monitor(GradientTransformationExtraArgs):
     measures: tuple[Any, ...]
 
     def __init__(self, measures: Mapping[str, Any]):
-        as_transformation = lambda m: m if hasattr(m, "update") else _measure(m)
+        check_callable("monitor", **{name: m for name, m in measures.items() if not hasattr(m, "update")})
         object.__setattr__(self, "names", tuple(measures))
-        object.__setattr__(self, "measures", tuple(as_transformation(m) for m in measures.values()))
+        members = tuple(m if hasattr(m, "update") else _measure(m) for m in measures.values())
+        object.__setattr__(self, "measures", members)
 
     def init(self, params: Params) -> OptState:
         """Zero measures."""

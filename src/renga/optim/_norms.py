@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
+from renga._core.norms import in_range, where_too_large
 from renga.optim._adam import scale_by_adam
 from renga.optim._chain import chain
-from renga.optim._clip import in_range, norm_dtype, where_too_large
+from renga.optim._clip import norm_dtype
 from renga.optim._decay import add_decayed_weights
 from renga.optim._leaves import abs_sq, leafwise, map_leaves, need_params, sqrt, widened
 from renga.optim._masking import masked
@@ -24,7 +25,7 @@ ScaleByTrustRatioState = EmptyState
 
 
 def safe_norm(
-    x: Number,
+    x: ArrayLike,
     min_norm: Number,
     ord: int | float | str | None = None,
     axis: int | tuple[int, ...] | None = None,
@@ -72,7 +73,7 @@ def _safe_norm(
     return jnp.where(small, jnp.asarray(min_norm, masked_norm.dtype), masked_norm)
 
 
-def safe_root_mean_squares(x: Number, min_rms: Number) -> Array:
+def safe_root_mean_squares(x: ArrayLike, min_rms: Number) -> Array:
     """max(√(mean |x|²), m), with gradient 0 where the root mean square is at most m.
 
     Args:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from renga.optim._chain import show_members
 from renga.optim._leaves import paths
 from renga.optim._masking import ParamsMarker, made_tree, masked, tree_of_paths
-from renga.optim._transformation import GradientTransformationExtraArgs, set_to_zero, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, as_transformation, set_to_zero
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import show, static, value
 
@@ -96,8 +96,8 @@ class partition(GradientTransformationExtraArgs):
                 f"partition: without param_labels the keys must be patterns, got {', '.join(map(repr, transforms))}"
             )
         object.__setattr__(self, "labels", tuple(transforms))
-        members = tuple(with_extra_args_support(tx) for tx in transforms.values())
-        object.__setattr__(self, "transforms", members)
+        adapted = (as_transformation("partition", f"transforms[{key!r}]", tx) for key, tx in transforms.items())
+        object.__setattr__(self, "transforms", tuple(adapted))
         object.__setattr__(self, "param_labels", param_labels)
         object.__setattr__(self, "mask_compatible_extra_args", mask_compatible_extra_args)
 

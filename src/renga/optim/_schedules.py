@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from renga._core.checks import check_choice
-from renga.optim._ranges import ANY
+from renga.optim._ranges import ANY, NOT_NEGATIVE, POSITIVE, check_number
 from renga.optim._types import Number
 from renga.optim._value import Value, steps, value
 
@@ -31,8 +31,7 @@ def _times(a: Any, b: Any) -> Any:
 
 
 def _positive_steps(name: str, argument: str, count: Any) -> None:
-    if _is_number(count) and not count > 0:
-        raise ValueError(f"{name}: {argument} must be positive, got {count}")
+    check_number(name, argument, count, POSITIVE)
 
 
 @value
@@ -208,8 +207,7 @@ class cosine_decay_schedule(Value):
 
 def _check_scales(name: str, scales: Mapping[int, Number] | None) -> None:
     for boundary, factor in (scales or {}).items():
-        if _is_number(factor) and not factor >= 0:
-            raise ValueError(f"{name}: boundaries_and_scales must hold non-negative scales, got {factor} at {boundary}")
+        check_number(name, f"boundaries_and_scales[{boundary}]", factor, NOT_NEGATIVE)
 
 
 @value

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from renga._core.checks import check_callable
 from renga.optim._schedules import (
     _fits,
     _is_number,
@@ -132,6 +133,7 @@ class join_schedules(Value):
                 "join_schedules: boundaries must be one fewer than schedules, got "
                 f"{len(self.boundaries)} boundaries and {len(self.schedules)} schedules"
             )
+        check_callable("join_schedules", **{f"schedules[{i}]": s for i, s in enumerate(self.schedules)})
         known = [b for b in self.boundaries if _is_number(b)]
         if any(b < a for a, b in itertools.pairwise(known)):
             raise ValueError(f"join_schedules: boundaries must ascend, got {', '.join(map(str, self.boundaries))}")

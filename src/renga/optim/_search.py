@@ -123,7 +123,7 @@ def get(tree: PyTree, key: Any, default: Any = None, filtering: Callable[[Any, A
     found = get_all_with_path(tree, key, filtering)
     if len(found) > 1:
         where = ", ".join(show_path(path) for path, _ in found[:8])
-        raise KeyError(f"Found multiple values for '{key}': {where}; choose with filtering=")
+        raise KeyError(f"get: {key!r} names {len(found)} parts of the tree: {where}; choose with filtering=")
     return found[0][1] if found else default
 
 
@@ -160,7 +160,7 @@ def set(tree: PyTree, filtering: Callable[[Any, Any], bool] | None = None, /, **
     for key, new in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
         if not places:
-            raise KeyError(f"Found no values matching '{key}' in the tree")
+            raise KeyError(f"set: no part of the tree is named {key!r}")
         taken = builtins.set(places)
         for path in places:
             if not any(path[:n] in taken for n in range(len(path))):  # else it goes with what it is a part of

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike
 from renga._core.checks import check_choice
 from renga.optim._moments import loses_decay, safe_increment, zero_count
 from renga.optim._search import get_all_with_path, map_params
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
@@ -106,7 +106,7 @@ rounding='stochastic' or a wider dtype
         check_choice("state_dtype", "rounding", self.rounding, ("stochastic", "nearest"))
         if not jnp.issubdtype(self.dtype, jnp.floating):
             raise TypeError(f"state_dtype: dtype must be floating, got {jnp.dtype(self.dtype).name}")
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
         if self.rounding == "nearest":
             self._check_decays()
 

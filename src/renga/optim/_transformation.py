@@ -185,16 +185,29 @@ def with_extra_args_support(tx: Any) -> GradientTransformationExtraArgs:
       >>> tx.update(1.0, (), value=3.0)
       (1.0, ())
     """
+    return as_transformation("with_extra_args_support", "tx", tx)
+
+
+def as_transformation(function: str, argument: str, tx: Any) -> GradientTransformationExtraArgs:
+    """`with_extra_args_support` for an argument of another function, whose name is in the error."""
     if isinstance(tx, GradientTransformationExtraArgs):
         return tx
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        hint = "; call it: it makes one" if inspect.isroutine(tx) or inspect.isclass(tx) else ""
         raise TypeError(
-            f"with_extra_args_support: tx must have the methods init and update, got {tx!r} of type {type(tx).__name__}"
+            f"{function}: {argument} must be an optimiser, with methods init and update, got {tx!r} of type "
+            f"{type(tx).__name__}{hint}"
         )
     if isinstance(tx, GradientTransformation):
         return _adapt(tx, False)
     kinds = [p.kind for p in inspect.signature(tx.update).parameters.values()]
     return _adapt(tx, inspect.Parameter.VAR_KEYWORD in kinds)
+
+
+def adapt(self: Any, *names: str) -> None:
+    """Lets these fields of a value be transformations of any library; to be called when it is made."""
+    for name in names:
+        object.__setattr__(self, name, as_transformation(type(self).__name__, name, getattr(self, name)))
 
 
 @value

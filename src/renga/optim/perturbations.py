@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
-from renga._core.ranges import check_range
+from renga._core.ranges import check_integer, check_range
 from renga.optim._leaves import as_float
 from renga.optim._value import Value, value
 
@@ -122,8 +122,7 @@ def make_perturbed_fun(
       Berthet et al., "Learning with Differentiable Perturbed Optimizers", https://arxiv.org/abs/2002.08676,
       proposition 3.1.
     """
-    if num_samples < 1:
-        raise ValueError(f"make_perturbed_fun: num_samples must be at least 1, got {num_samples}")
+    check_integer("make_perturbed_fun", low=1, num_samples=num_samples)
     check_range("make_perturbed_fun", above=0, sigma=sigma)
 
     def perturbed(key: Array, x: PyTree) -> PyTree:

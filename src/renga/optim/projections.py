@@ -12,6 +12,7 @@ from renga._core.floats import wide
 from renga._core.norms import in_reach
 from renga.optim import _tree, _tree_make
 from renga.optim._leaves import map_pairs
+from renga.optim._ranges import NOT_NEGATIVE, check_number
 from renga.optim._types import Number
 
 __all__ = [
@@ -31,8 +32,7 @@ __all__ = [
 
 
 def _check_scale(name: str, scale: Any) -> None:
-    if isinstance(scale, int | float) and scale < 0:
-        raise ValueError(f"{name}: scale must not be negative, got {scale}")
+    check_number(name, "scale", scale, NOT_NEGATIVE)
 
 
 def projection_non_negative(tree: PyTree) -> PyTree:

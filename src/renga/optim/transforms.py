@@ -1,16 +1,9 @@
 """Transformations that combine, mask, clip, accumulate and watch."""
 
 from renga.optim._accumulate import (
-    ApplyIfFiniteState,
-    ConditionallyMaskState,
-    ConditionallyTransformState,
-    ConditionFn,
     MultiSteps,
     MultiStepsState,
     ShouldSkipUpdateFunction,
-    apply_if_finite,
-    conditionally_mask,
-    conditionally_transform,
     skip_large_updates,
     skip_not_finite,
 )
@@ -27,6 +20,15 @@ from renga.optim._clip import (
     per_example_layer_norm_clip,
     unitwise_clip,
     unitwise_norm,
+)
+from renga.optim._conditional import (
+    ApplyIfFiniteState,
+    ConditionallyMaskState,
+    ConditionallyTransformState,
+    ConditionFn,
+    apply_if_finite,
+    conditionally_mask,
+    conditionally_transform,
 )
 from renga.optim._decay import (
     add_decayed_weights,
@@ -59,10 +61,7 @@ from renga.optim._monitor import (
     monitor,
     snapshot,
 )
-from renga.optim._optimistic import (
-    AddNoiseState,
-    add_noise,
-)
+from renga.optim._noise import AddNoiseState, add_noise
 from renga.optim._partition import (
     PartitionState,
     partition,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
@@ -55,7 +55,7 @@ class split_real_and_imaginary(GradientTransformationExtraArgs):
     inner: Any
 
     def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
 
     def init(self, params: Params) -> OptState:
         """Splits the parameters."""

@@ -18,7 +18,7 @@ from renga.optim._masking import MaskedNode, ParamsMarker, made_tree
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, steps, value
 
@@ -120,10 +120,8 @@ class scale_by_galore(GradientTransformationExtraArgs):
     weight_dimension_numbers: Any = static(default=None)
 
     def __post_init__(self):
-        if self.rank < 1:
-            raise ValueError(f"scale_by_galore: rank must be at least 1, got {self.rank}")
         if self.base_optimizer is not None:
-            object.__setattr__(self, "base_optimizer", with_extra_args_support(self.base_optimizer))
+            adapt(self, "base_optimizer")
 
     def _base(self):
         return scale_by_adam() if self.base_optimizer is None else self.base_optimizer

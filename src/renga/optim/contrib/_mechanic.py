@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from renga.optim._leaves import copies, map_leaves, need_params, real_vdot, sqrt
 from renga.optim._moments import safe_increment, zero_count
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import Number, OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
@@ -66,9 +66,7 @@ class mechanize(GradientTransformationExtraArgs):
     num_betas: int = static(default=6)
 
     def __post_init__(self):
-        object.__setattr__(self, "base_optimizer", with_extra_args_support(self.base_optimizer))
-        if self.num_betas < 1:
-            raise ValueError(f"mechanize: num_betas must be at least 1, got {self.num_betas}")
+        adapt(self, "base_optimizer")
 
     def init(self, params: Params) -> OptState:
         """Remembers where the parameters start."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import value
 
@@ -46,7 +46,7 @@ class one_pass(GradientTransformationExtraArgs):
     inner: Any
 
     def __post_init__(self):
-        object.__setattr__(self, "inner", with_extra_args_support(self.inner))
+        adapt(self, "inner")
 
     def init(self, params: Params) -> OptState:
         """The state of the inner transformation."""

@@ -12,7 +12,7 @@ from renga.optim._chain import chain
 from renga.optim._clip import per_example_global_norm_clip
 from renga.optim._leaves import as_float
 from renga.optim._momentum import trace
-from renga.optim._optimistic import as_key
+from renga.optim._noise import as_key
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._transformation import GradientTransformationExtraArgs, identity

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from renga.optim._moments import zero_count
-from renga.optim._ranges import COUNT, NOT_NEGATIVE
+from renga.optim._ranges import COUNT, NOT_NEGATIVE, SHARE
 from renga.optim._scale import scale_tree
 from renga.optim._transformation import GradientTransformationExtraArgs
 from renga.optim._types import Number, OptState, Params, Stepped, Updates
@@ -53,7 +53,14 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
       Array(0.5, dtype=float32)
     """
 
-    _ranges: ClassVar = {"patience": COUNT, "cooldown": NOT_NEGATIVE, "accumulation_size": COUNT}
+    _ranges: ClassVar = {
+        "factor": {"above": 0, "below": 1},
+        "patience": COUNT,
+        "rtol": SHARE,
+        "atol": NOT_NEGATIVE,
+        "cooldown": NOT_NEGATIVE,
+        "accumulation_size": COUNT,
+    }
 
     factor: Number = 0.1
     patience: int = steps(default=10)
@@ -64,17 +71,10 @@ class reduce_on_plateau(GradientTransformationExtraArgs):
     min_scale: Number = 0.0
 
     def __post_init__(self):
-        number = lambda x: isinstance(x, int | float)
-        if number(self.factor) and not 0.0 < self.factor < 1.0:
-            raise ValueError(f"reduce_on_plateau: factor must be in (0, 1), got {self.factor}")
-        if number(self.rtol) and number(self.atol):
-            if self.rtol < 0 or self.atol < 0 or self.rtol == self.atol == 0:
-                raise ValueError(
-                    "reduce_on_plateau: rtol and atol must not be negative, and one of them positive; "
-                    f"got rtol = {self.rtol}, atol = {self.atol}"
-                )
-            if self.rtol > 1:
-                raise ValueError(f"reduce_on_plateau: rtol must be at most 1, got {self.rtol}")
+        if isinstance(self.rtol, int | float) and isinstance(self.atol, int | float) and self.rtol == self.atol == 0:
+            raise ValueError(
+                "reduce_on_plateau: rtol or atol must be > 0, got 0 for both: no loss would be a better one"
+            )
 
     def init(self, params: Params) -> OptState:
         """No loss seen yet."""

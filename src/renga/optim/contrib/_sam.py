@@ -10,7 +10,7 @@ from renga.optim._apply import apply_updates
 from renga.optim._clip import global_norm
 from renga.optim._leaves import copies, map_leaves, need_params, own_dtype
 from renga.optim._moments import zero_count
-from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import EmptyState, GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, steps, value
 
@@ -84,10 +84,7 @@ class sam(GradientTransformationExtraArgs):
     batch_axis_name: str | None = static(default=None)
 
     def __post_init__(self):
-        if isinstance(self.sync_period, int) and self.sync_period < 1:
-            raise ValueError(f"sam: sync_period must be at least 1, got {self.sync_period}")
-        for name in ("optimizer", "adv_optimizer"):
-            object.__setattr__(self, name, with_extra_args_support(getattr(self, name)))
+        adapt(self, "optimizer", "adv_optimizer")
 
     def init(self, params: Params) -> OptState:
         """Starts both optimisers."""

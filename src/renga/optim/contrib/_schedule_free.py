@@ -16,7 +16,7 @@ from renga.optim._momentum import sgd
 from renga.optim._rms import scale_by_rms
 from renga.optim._scale import scale_by_learning_rate
 from renga.optim._schedules_composed import warmup_constant_schedule
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import at_step, static, value
 
@@ -99,7 +99,7 @@ class schedule_free(GradientTransformationExtraArgs):
     state_dtype: Any = static(default=None)
 
     def __post_init__(self):
-        object.__setattr__(self, "base_optimizer", with_extra_args_support(self.base_optimizer))
+        adapt(self, "base_optimizer")
 
     def init(self, params: Params) -> OptState:
         """All sequences start at the parameters."""

@@ -16,7 +16,7 @@ from renga.optim._leaves import leafwise, map_leaves, need_params
 from renga.optim._moments import average, moment_zeros, safe_increment, sum_zeros, zero_count
 from renga.optim._ranges import need_rate
 from renga.optim._scale import scale_by_learning_rate
-from renga.optim._transformation import GradientTransformationExtraArgs, with_extra_args_support
+from renga.optim._transformation import GradientTransformationExtraArgs, as_transformation
 from renga.optim._tree_make import random_like
 from renga.optim._types import Number, OptState, Params, ScalarOrSchedule, Stepped, Updates
 from renga.optim._value import static, steps, value
@@ -195,10 +195,11 @@ def sophia(
       Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training",
       https://arxiv.org/abs/2305.14342, algorithm 3.
     """
+    estimator = as_transformation("sophia", "hessian_diagonal_fn", hessian_diagonal_fn)
     return chain(
         _scale_by_sophia(
-            b1, b2, eps, gamma, clip_threshold, update_interval, with_extra_args_support(hessian_diagonal_fn),
-            mu_dtype, verbose, print_win_rate_every_n_steps,
+            b1, b2, eps, gamma, clip_threshold, update_interval, estimator, mu_dtype,
+            verbose, print_win_rate_every_n_steps,
         ),
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(need_rate("sophia", learning_rate)),

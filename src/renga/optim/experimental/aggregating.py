@@ -14,13 +14,14 @@ from renga.optim import _search
 from renga.optim._chain import chain
 from renga.optim._leaves import abs_sq, as_state_scalar, map_leaves, zeros_like
 from renga.optim._moments import correction, moment_zeros, safe_increment, zero_count
+from renga.optim._ranges import COUNT, check_number
 from renga.optim._transformation import (
     EmptyState,
     GradientTransformation,
     GradientTransformationExtraArgs,
     TransformInitFn,
+    as_transformation,
     identity,
-    with_extra_args_support,
 )
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
@@ -148,11 +149,6 @@ class AccumulateAvgUpdatesState(NamedTuple):
     avg_grad: Any  # of the updates since then
 
 
-def _check_steps(name: str, steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"{name}: accumulation_steps must be at least 1, got {steps}")
-
-
 def _emit(ready: Array, tree: PyTree) -> tuple[PyTree, PyTree]:
     """What goes out, zeros unless it is ready; and what stays, zeros if it has gone."""
     out = jax.tree.map(lambda x: jnp.where(ready, x, jnp.zeros_like(x)), tree)
@@ -177,9 +173,6 @@ class accumulate_avg_updates(GradientTransformationExtraArgs):
     """
 
     accumulation_steps: int = static()
-
-    def __post_init__(self):
-        _check_steps("accumulate_avg_updates", self.accumulation_steps)
 
     def init(self, params: Params) -> OptState:
         """A zero average."""
@@ -216,7 +209,7 @@ def average_incrementally_updates(
       >>> tx.update(jnp.array([5.0, 7.0]), state)[0]
       Array(4., dtype=float32)
     """
-    _check_steps("average_incrementally_updates", accumulation_steps)
+    check_number("average_incrementally_updates", "accumulation_steps", accumulation_steps, COUNT)
     if per_elt_axis is None:
         return accumulate_avg_updates(accumulation_steps)
     if accumulation_steps == 1:
@@ -259,9 +252,6 @@ class get_per_element_mean_and_sum_sq_diff_grads(_aggregator):
 
     per_elt_axis: Axis = static(default=0)
     accumulation_steps: int = static(default=1)
-
-    def __post_init__(self):
-        _check_steps("get_per_element_mean_and_sum_sq_diff_grads", self.accumulation_steps)
 
     def init(self, params: Params) -> OptState:
         """Zero sums."""
@@ -434,7 +424,7 @@ class process(_aggregator):
         for name in ("preprocessor", "aggregator", "postprocessor"):
             part = getattr(self, name)
             part = GradientTransformation(*part) if isinstance(part, Aggregator) else part
-            object.__setattr__(self, name, with_extra_args_support(part))
+            object.__setattr__(self, name, as_transformation("process", name, part))
 
     def init(self, params: Params) -> OptState:
         """The states of the three."""
