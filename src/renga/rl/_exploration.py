@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from renga._core.checks import check_dtype, check_shapes
+from renga._core.checks import check_dtype, check_shapes, check_trees
 from renga._core.ranges import check_integer, check_range
 from renga.rl._base import one_hot
 
@@ -77,8 +77,7 @@ def add_ornstein_uhlenbeck_noise(
     check_range(name, low=0, high=1, damping=damping)
     check_range(name, low=0, stddev=stddev)
     action, noise_tm1 = jnp.asarray(action), jnp.asarray(noise_tm1)
-    if action.shape != noise_tm1.shape:
-        raise ValueError(f"{name}: noise_tm1 must have the shape {action.shape} of action, got {noise_tm1.shape}")
+    check_trees(name, action=action, noise_tm1=noise_tm1)
     noise_t = (1.0 - damping) * noise_tm1 + stddev * jax.random.normal(key, action.shape, action.dtype)
     return action + noise_t
 

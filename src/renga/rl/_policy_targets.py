@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from renga._core.checks import check_trees
 from renga._core.cutting import times
 from renga._core.ranges import check_integer
 from renga._core.values import Record
@@ -85,9 +86,6 @@ def sampled_policy_distillation_loss(
     """
     targets = jax.tree.map(lambda x: constant_if(stop_target_gradients, x), policy_targets)
     log_probs = distribution.log_prob(targets.actions)
-    if jnp.shape(log_probs) != jnp.shape(targets.weights):
-        raise ValueError(
-            "sampled_policy_distillation_loss: policy_targets.weights must have the shape "
-            f"{jnp.shape(log_probs)} of log_prob(actions), got {jnp.shape(targets.weights)}"
-        )
+    of_actions = {"log_prob(actions)": log_probs, "policy_targets.weights": targets.weights}
+    check_trees("sampled_policy_distillation_loss", **of_actions)
     return -jnp.mean(times(targets.weights, log_probs))

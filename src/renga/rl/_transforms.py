@@ -1,5 +1,6 @@
 """Invertible transforms of values, elementwise. Their derivatives at zero are the true ones."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -258,17 +259,5 @@ def compose_tx(*tx_list: TxPair) -> TxPair:
       Array([2.], dtype=float32)
     """
     check_has("compose_tx", "a TxPair", TxPair._fields, **{f"tx_list[{i}]": tx for i, tx in enumerate(tx_list)})
-
-    def apply(x: ArrayLike) -> Array:
-        for tx in tx_list:
-            x = tx.apply(x)
-        # pyrefly: ignore[bad-return]
-        return x
-
-    def apply_inv(x: ArrayLike) -> Array:
-        for tx in reversed(tx_list):
-            x = tx.apply_inv(x)
-        # pyrefly: ignore[bad-return]
-        return x
-
-    return TxPair(apply, apply_inv)
+    through = lambda functions: lambda x: functools.reduce(lambda y, f: f(y), functions, x)
+    return TxPair(through([tx.apply for tx in tx_list]), through([tx.apply_inv for tx in reversed(tx_list)]))
