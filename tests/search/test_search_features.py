@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from renga import search
-from renga.search import _kernel
 from renga.search._keys import gumbel as gumbel_noise
 from renga.search._keys import split_each, split_many, uniform_each
+from renga.search._quick import _kernel
 
 B, A = 3, 3
 muzero = functools.partial(search.muzero_policy, dirichlet_fraction=0.0, temperature=0.0)

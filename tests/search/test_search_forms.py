@@ -10,7 +10,7 @@ import numpy as np
 
 from renga import search
 from renga.search import _forms
-from renga.search._kernel import one_kernel
+from renga.search._quick._kernel import one_kernel
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 # What JAX calls the platform of a record, and the table's names for it.

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from renga import search
-from renga.search import _backup, _descend
-from renga.search._backup import Leaves
-from renga.search._init import init_tree
-from renga.search._rules import as_rules
-from renga.search._step import leaf_index
+from renga.search._expand import new_node, next_slot
+from renga.search._quick import _backup, _descend, _write, quick_rules
+from renga.search._selections import rules_of
+from renga.search._start import init_tree
 
 B, A, N = 10, 5, 16
 MUZERO = (functools.partial(search.muzero_action_selection, depth=0), search.muzero_action_selection)
@@ -40,12 +39,13 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
     root = search.RootFnOutput(prior_logits=jnp.zeros((B, A)), value=jnp.ones(B), embedding=jnp.zeros(B))
     invalid = jnp.asarray(rng.uniform(size=(B, A)) < 0.3).at[:, 2].set(False)
     tree = init_tree(root, N, invalid, noise, (explicit, explicit, False)).replace(embeddings=None)
-    rules = as_rules(*selections, jax.random.key(0))
-    none = tuple({} for _ in rules)
+    rules = quick_rules(rules_of(*selections, jax.random.key(0)), tree)
+    none = []
     max_depth = jnp.full(B, 3) if explicit else None
 
     descend = [jax.jit(functools.partial(f, rules)) for f in (_descend._by_tree, _descend._together)]
-    back_up = [jax.jit(functools.partial(_backup._by_tree, rules, not explicit)), jax.jit(_backup._together)]
+    plain = lambda tree, choices, leaves, none: (search.backward(_write(tree, leaves), leaves.index), choices)
+    back_up = [jax.jit(functools.partial(_backup._by_tree, rules, not explicit)), jax.jit(plain)]
     choices, used = _descend.first_choices(rules, tree), jnp.ones(B, jnp.int32)
     for i in range(N + 1):
         words = jax.random.key_data(jax.random.split(jax.random.key(i), B))
@@ -55,11 +55,11 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
         for mine, plain in zip(*paths, strict=True):
             np.testing.assert_array_equal(mine[taking_part], plain[taking_part])
         parent, action, child = paths[0] if explicit else (*paths[0], jnp.full(B, -1))
-        index = leaf_index(child, used, active, N)
+        index, used = next_slot(child, used, active, N)
         if not explicit and i == N - 1:
             break  # without budgets there is room for every simulation
-        used += (index == used) & (index < N)
-        leaves = Leaves(parent, action, index, random_step(rng, explicit))
+        new = new_node(random_step(rng, explicit), tree, jnp.arange(B), parent)
+        leaves = _backup.Leaves(parent, action, index, new)
         (tree, choices), (plain, _) = (f(tree, choices, leaves, none) for f in back_up)
         for name in tree:
             jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), tree[name], plain[name])

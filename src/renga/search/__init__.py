@@ -8,41 +8,31 @@ have in common; its phases and selections can be replaced one by one.
 from renga import __version__ as __version__
 from renga.search._backward import backward
 from renga.search._expand import expand
-from renga.search._inspect import (
-    TreeStatistics,
-    describe,
-    statistics,
-    to_graphviz,
-    to_json,
-)
+from renga.search._inspect import TreeStatistics, describe, statistics, to_graphviz, to_json
 from renga.search._invariants import check_invariants, invariants
-from renga.search._policies import gumbel_muzero_policy, muzero_policy
+from renga.search._policies import gumbel_muzero_policy, muzero_policy, sampled_muzero_policy
 from renga.search._qtransforms import (
+    QTransform,
     qtransform_by_min_max,
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
 from renga.search._reroot import reroot
-from renga.search._sampled import (
-    SampledPolicyOutput,
-    SampledRecurrentFnOutput,
-    SampledRootFnOutput,
-    sampled_muzero_policy,
-)
 from renga.search._search import search
-from renga.search._selection import (
+from renga.search._selections import (
+    GumbelInterior,
     GumbelMuZeroExtraData,
+    GumbelRoot,
+    Puct,
+    Selection,
     gumbel_muzero_interior_action_selection,
     gumbel_muzero_root_action_selection,
     muzero_action_selection,
 )
 from renga.search._signs import check_signs
 from renga.search._simulate import simulate
-from renga.search._stochastic import (
-    StochasticRecurrentState,
-    stochastic_muzero_policy,
-)
-from renga.search._tree import SearchSummary, Tree
+from renga.search._stochastic import StochasticRecurrentState, stochastic_muzero_policy
+from renga.search._tree import Node, SearchSummary, Tree
 from renga.search._types import (
     ChanceRecurrentFnOutput,
     DecisionRecurrentFnOutput,
@@ -54,15 +44,23 @@ from renga.search._types import (
     RecurrentState,
     RootActionSelectionFn,
     RootFnOutput,
+    SampledPolicyOutput,
+    SampledRecurrentFnOutput,
+    SampledRootFnOutput,
 )
 
 __all__ = [
     "ChanceRecurrentFnOutput",
     "DecisionRecurrentFnOutput",
+    "GumbelInterior",
     "GumbelMuZeroExtraData",
+    "GumbelRoot",
     "InteriorActionSelectionFn",
     "LoopFn",
+    "Node",
     "PolicyOutput",
+    "Puct",
+    "QTransform",
     "RecurrentFn",
     "RecurrentFnOutput",
     "RecurrentState",
@@ -72,6 +70,7 @@ __all__ = [
     "SampledRecurrentFnOutput",
     "SampledRootFnOutput",
     "SearchSummary",
+    "Selection",
     "StochasticRecurrentState",
     "Tree",
     "TreeStatistics",

@@ -1,10 +1,8 @@
 """The third phase of a simulation: carry the new leaf's value up to the root."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from renga._core.varying import vary_like
 from renga.search._tree import NO_PARENT, Tree
@@ -29,7 +27,7 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
     num_nodes = tree.node_visits.shape[1]
     batch = jnp.arange(leaf_index.shape[0])
 
-    def climb(state: Any) -> Any:
+    def climb(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         node, parent, (visits, mean), value, child_value, stats = state
         node_visits, node_values, children_visits, children_values = stats
         action = tree.action_from_parent[batch, node]
@@ -57,9 +55,4 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
     stats = (tree.node_visits, tree.node_values, tree.children_visits, tree.children_values)
     state = vary_like((node, parent, known, value, value, stats), tree, leaf_index)
     stats = lax.while_loop(lambda state: jnp.any(state[1] != NO_PARENT), climb, state)[-1]
-    return tree.replace(
-        node_visits=stats[0],
-        node_values=stats[1],
-        children_visits=stats[2],
-        children_values=stats[3],
-    )
+    return tree.replace(node_visits=stats[0], node_values=stats[1], children_visits=stats[2], children_values=stats[3])

@@ -1,24 +1,27 @@
 """Small models and trees that the docstrings' examples use."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
+from renga._core.values import Record
 from renga.search._tree import Tree
-from renga.search._types import PolicyOutput, RecurrentFnOutput, RootFnOutput
+from renga.search._types import (
+    PolicyOutput,
+    RecurrentFn,
+    RecurrentFnOutput,
+    RootFnOutput,
+    SampledRecurrentFnOutput,
+    SampledRootFnOutput,
+)
 
 
-def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, Any]:
-    """One state in which each action ends the episode with a reward of its own.
-
-    Returns:
-      The root and the model.
-    """
+def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, RecurrentFn]:
+    """One state in which each action ends the episode with a reward of its own: the root and the model."""
     table = jnp.asarray(rewards)
     logits, zero = jnp.zeros((1, len(rewards))), jnp.zeros(1)
 
-    def step(params: Any, rng_key: Any, action: Any, state: Any) -> Any:
+    def step(params: PyTree, rng_key: Array, action: Array, state: PyTree) -> tuple[Record, PyTree]:
         del params, rng_key
         output = RecurrentFnOutput(reward=table[action], discount=zero, prior_logits=logits, value=zero)
         return output, state
@@ -34,7 +37,7 @@ def example_policy_output() -> PolicyOutput:
     return muzero_policy((), jax.random.key(0), root, step, 8, dirichlet_fraction=0.0)
 
 
-def example_tree(visits: list[int], rewards: list[float], value: float = 0.0, extra_data: Any = None) -> Tree:
+def example_tree(visits: list[int], rewards: list[float], value: float = 0.0, extra_data: PyTree = None) -> Tree:
     """One tree, without batch axis, with a root and the given visits and rewards of its actions."""
     edges = lambda x: jnp.asarray(x)[None]
     zeros = jnp.zeros((1, len(visits)))
@@ -56,31 +59,14 @@ def example_tree(visits: list[int], rewards: list[float], value: float = 0.0, ex
     )
 
 
-def example_sampled_model() -> tuple[Any, Any]:
+def example_sampled_model() -> tuple[SampledRootFnOutput, RecurrentFn]:
     """One state with real-valued actions x, eight samples, and the reward -(x - 0.5)²."""
-    from renga.search._sampled import SampledRecurrentFnOutput, SampledRootFnOutput
+    actions, uniform = jnp.linspace(-1.0, 1.0, 8)[None], jnp.full((1, 8), -jnp.log(2.0))
+    sampled = {"actions": actions, "prior_log_probs": uniform, "proposal_log_probs": uniform}
 
-    actions = jnp.linspace(-1.0, 1.0, 8)[None]
-    uniform = jnp.full((1, 8), -jnp.log(2.0))
-
-    def step(params: Any, rng_key: Any, action: Any, state: Any) -> Any:
+    def step(params: PyTree, rng_key: Array, action: Array, state: PyTree) -> tuple[Record, PyTree]:
         del params, rng_key
         zero = jnp.zeros_like(action)
-        output = SampledRecurrentFnOutput(
-            reward=-((action - 0.5) ** 2),
-            discount=zero,
-            value=zero,
-            actions=actions,
-            prior_log_probs=uniform,
-            proposal_log_probs=uniform,
-        )
-        return output, state
+        return SampledRecurrentFnOutput(reward=-((action - 0.5) ** 2), discount=zero, value=zero, **sampled), state
 
-    root = SampledRootFnOutput(
-        value=jnp.zeros(1),
-        embedding=jnp.zeros(1),
-        actions=actions,
-        prior_log_probs=uniform,
-        proposal_log_probs=uniform,
-    )
-    return root, step
+    return SampledRootFnOutput(value=jnp.zeros(1), embedding=jnp.zeros(1), **sampled), step

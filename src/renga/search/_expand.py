@@ -1,22 +1,21 @@
 """The second phase of a simulation: evaluate the model and write the new node."""
 
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from renga._core.checks import check_shapes
-from renga.search._explicit import explicit_step
-from renga.search._tree import Tree
-from renga.search._types import RecurrentFnOutput
+from renga.search._tree import UNVISITED, Tree
+from renga.search._types import RecurrentFn, RecurrentFnOutput
 
 
 def expand(
-    params: Any,
-    rng_key: Any,
+    params: PyTree,
+    rng_key: Array,
     tree: Tree,
-    recurrent_fn: Any,
+    recurrent_fn: RecurrentFn,
     parent_index: Int[Array, " B"],
     action: Int[Array, " B"],
     next_node_index: Int[Array, " B"],
@@ -38,74 +37,98 @@ def expand(
     batch = jnp.arange(parent_index.shape[0])
     embedding = jax.tree.map(lambda x: x[batch, parent_index], tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, action, embedding)
-    step = checked_step(step, tree, batch, parent_index)
+    new = new_node(step, tree, batch, parent_index)
     check_embedding(tree, embedding)
     edge = (batch, parent_index, action)
-    return write_nodes(tree, edge, next_node_index, step, embedding)
+    return write_nodes(tree, edge, next_node_index, new, embedding)
 
 
-def write_nodes(tree: Tree, edge: Any, next_node_index: Any, step: Any, embedding: Any) -> Tree:
-    """Writes new nodes and the edges that lead to them.
+def next_slot(
+    child: Int[Array, " B"], free: Int[Array, " B"], active: Bool[Array, " B"] | None, num_nodes: int
+) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
+    """Where a path's leaf is written, and the first slot that is free after it.
 
-    Args:
-      tree: the trees.
-      edge: tree, node and action of each edge, [M] each.
-      next_node_index: where to write the children, [M].
-      step: what the model said, [M], from `checked_step`.
-      embedding: the model's new states, [M, ...].
-
-    Returns:
-      The trees with the children.
+    At the child of the path's last edge if it has one, else in the slot that is `free`; at N or more where nothing is
+    written, because a tree is full or not active.
     """
-    batch, parent_index, action = edge
-    at_child = (batch, next_node_index)
-    # A tree that writes no child must not get an edge to one.
-    absent = next_node_index >= tree.node_visits.shape[1]
-    at_edge = (batch, jnp.where(absent, next_node_index, parent_index), action)
-
-    def write(array: Any, index: Any, value: Any) -> Any:
-        value = jnp.asarray(value).astype(array.dtype)
-        return array.at[index].set(value, mode="drop")
-
-    tree = tree.replace(
-        node_visits=tree.node_visits.at[at_child].add(1, mode="drop"),
-        raw_values=write(tree.raw_values, at_child, step.value),
-        node_values=write(tree.node_values, at_child, step.value),
-        parents=write(tree.parents, at_child, parent_index),
-        action_from_parent=write(tree.action_from_parent, at_child, action),
-        children_index=write(tree.children_index, at_edge, next_node_index),
-        children_prior_logits=write(tree.children_prior_logits, at_child, step.prior_logits),
-        children_rewards=write(tree.children_rewards, at_edge, step.reward),
-        children_discounts=write(tree.children_discounts, at_edge, step.discount),
-        embeddings=jax.tree.map(lambda x, new: write(x, at_child, new), tree.embeddings, embedding),
-    )
-    for name, given in (
-        ("children_invalid", step.invalid_actions),
-        ("terminal", step.terminal),
-        ("to_play", step.to_play),
-    ):
-        if given is not None:
-            tree = tree.replace(**{name: write(getattr(tree, name), at_child, given)})
-    return tree
+    index = jnp.where(child == UNVISITED, free, child).astype(jnp.int32)
+    if active is not None:
+        index = jnp.where(active, index, num_nodes)
+    return index, free + ((index == free) & (index < num_nodes))
 
 
-def checked_step(step: Any, tree: Tree, batch: Any, parent_index: Any) -> RecurrentFnOutput:
-    """Checks what came from the model, and turns its explicit parts into numbers."""
+# What a root and a step may tell besides, and the tree's field for it.
+OPTIONAL = {"invalid_actions": "children_invalid", "terminal": "terminal", "to_play": "to_play"}
+Edge = tuple[Int[Array, " M"], Int[Array, " M"], Int[Array, " M"]]
+
+
+class NewNode(NamedTuple):
+    """What a step tells of a new node, and of the edge to it, by the tree's fields."""
+
+    node: dict[str, Array]
+    edge: dict[str, Array]
+
+
+def new_node(step: RecurrentFnOutput, tree: Tree, batch: Int[Array, " M"], parent_index: Int[Array, " M"]) -> NewNode:
+    """Checks what came from the model, and turns its explicit parts into the numbers that the search works with.
+
+    A terminal state has value 0, an illegal action the lowest logit, and the discount is negative
+    where the player changes.
+    """
     M, A = batch.shape[0], tree.num_actions
+    given = {name: getattr(step, name, None) for name in OPTIONAL}
     check_shapes(
         "recurrent_fn",
         reward=(step.reward, f"{M}"),
         discount=(step.discount, f"{M}"),
         value=(step.value, f"{M}"),
         prior_logits=(step.prior_logits, f"{M} {A}"),
-        invalid_actions=(getattr(step, "invalid_actions", None), f"{M} {A}"),
-        terminal=(getattr(step, "terminal", None), f"{M}"),
-        to_play=(getattr(step, "to_play", None), f"{M}"),
+        invalid_actions=(given["invalid_actions"], f"{M} {A}"),
+        terminal=(given["terminal"], f"{M}"),
+        to_play=(given["to_play"], f"{M}"),
     )
-    return explicit_step(step, tree, batch, parent_index)
+    for name, field in OPTIONAL.items():
+        if (given[name] is None) != (getattr(tree, field) is None):
+            raise ValueError(
+                f"recurrent_fn: {name} must come in every step or in none; the search "
+                f"{'expects' if given[name] is None else 'does not expect'} it here"
+            )
+    value, discount, logits = (jnp.asarray(x) for x in (step.value, step.discount, step.prior_logits))
+    node = {OPTIONAL[name]: jnp.asarray(x) for name, x in given.items() if x is not None}
+    if "children_invalid" in node:
+        node["children_invalid"] = node["children_invalid"].astype(bool)
+        logits = mask_logits(logits, node["children_invalid"])
+    if "terminal" in node:
+        node["terminal"] = node["terminal"].astype(bool)
+        value = jnp.where(node["terminal"], jnp.zeros_like(value), value)
+    if "to_play" in node:
+        changes = node["to_play"] != tree["to_play"][batch, parent_index]
+        discount = jnp.where(changes, -jnp.abs(discount), jnp.abs(discount))
+    node |= {"raw_values": value, "children_prior_logits": logits}
+    return NewNode(node, {"children_rewards": jnp.asarray(step.reward), "children_discounts": discount})
 
 
-def check_embedding(tree: Tree, embedding: Any) -> None:
+def write_nodes(tree: Tree, edge: Edge, leaf: Int[Array, " M"], new: NewNode, embedding: PyTree) -> Tree:
+    """Writes new nodes, and the edges (tree, node, action) that lead to them; none where `leaf` is N or more."""
+    batch, parent, action = edge
+    at_child = (batch, leaf)
+    # A tree that writes no child must not get an edge to one.
+    at_edge = (batch, jnp.where(leaf >= tree.node_visits.shape[1], leaf, parent), action)
+
+    def write(array: Array, index: tuple[Array, ...], value: Array) -> Array:
+        return array.at[index].set(jnp.asarray(value).astype(array.dtype), mode="drop")
+
+    of_node = {**new.node, "node_values": new.node["raw_values"], "parents": parent, "action_from_parent": action}
+    of_edge = {**new.edge, "children_index": leaf}
+    return tree.replace(
+        node_visits=tree.node_visits.at[at_child].add(1, mode="drop"),
+        embeddings=jax.tree.map(lambda x, y: write(x, at_child, y), tree.embeddings, embedding),
+        **{name: write(getattr(tree, name), at_child, x) for name, x in of_node.items()},
+        **{name: write(getattr(tree, name), at_edge, x) for name, x in of_edge.items()},
+    )
+
+
+def check_embedding(tree: Tree, embedding: PyTree) -> None:
     """Checks that the model's new state has the structure and the shapes of the one it got."""
     kept, came = jax.tree.structure(tree.embeddings), jax.tree.structure(embedding)
     if kept != came:
@@ -118,3 +141,9 @@ def check_embedding(tree: Tree, embedding: Any) -> None:
             raise ValueError(
                 f"recurrent_fn: {name} must have shape [M, {str(old.shape[2:])[1:-1]}], got {jnp.shape(new)}"
             )
+
+
+def mask_logits(logits: Float[Array, "B A"], invalid: Shaped[Array, "B A"]) -> Float[Array, "B A"]:
+    """Gives the lowest number to invalid actions, and 0 to the best logit."""
+    logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+    return jnp.where(invalid, jnp.finfo(logits.dtype).min, logits)

@@ -1,18 +1,18 @@
 """Gradients through a search: the decisions are constants, the numbers are functions."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, PyTree
 
 from renga._core.varying import vary_like
-from renga.search._expand import checked_step, write_nodes
+from renga.search._expand import new_node, write_nodes
 from renga.search._keys import split_many
 from renga.search._tree import ROOT_INDEX, Tree
+from renga.search._types import RecurrentFn
 
 
-def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any) -> Tree:
+def replay(params: PyTree, rng_key: Array, start: Tree, tree: Tree, recurrent_fn: RecurrentFn) -> Tree:
     r"""Computes the numbers of a finished tree again, as functions of the model's parameters.
 
     Which edges were searched, and how often, is taken from `tree`. The nodes are expanded in the
@@ -20,24 +20,15 @@ def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any
 
         v(n) = [(N(n) - Σ_a N(n, a)) v̂(n) + Σ_a N(n, a) (r(n, a) + γ(n, a) v(n, a))] / N(n)
 
-    which is what the running means of `backward` come to.
-
-    Args:
-      params: parameters of the model.
-      rng_key: the key of the search; the model sees the same keys again.
-      start: the tree before the search.
-      tree: the tree after it.
-      recurrent_fn: the model; deterministic, unless every simulation added a node to every tree.
-
-    Returns:
-      The tree with values, rewards, discounts, logits and embeddings that have gradients.
+    which is what the running means of `backward` come to. The model sees the keys of the search again; it must be
+    deterministic, unless every simulation added a node to every tree.
     """
     tree = jax.tree.map(lax.stop_gradient, tree)
     batch_size, num_nodes = tree.node_visits.shape
     batch = jnp.arange(batch_size)
     first = jnp.sum(start.node_visits > 0, axis=1, dtype=jnp.int32)
 
-    def grow(state: Any, _: None) -> tuple[Any, None]:
+    def grow(state: tuple[Array, Array, Tree], _: None) -> tuple[tuple[Array, Array, Tree], None]:
         rng_key, index, grown = state
         rng_key, _, expand_key = split_many(rng_key, 3)
         exists = (index < num_nodes) & (tree.node_visits[batch, index] > 0)
@@ -45,9 +36,9 @@ def replay(params: Any, rng_key: Any, start: Tree, tree: Tree, recurrent_fn: Any
         action = jnp.maximum(tree.action_from_parent[batch, index], 0)
         embedding = jax.tree.map(lambda x: x[batch, parent], grown.embeddings)
         step, embedding = recurrent_fn(params, expand_key, action, embedding)
-        step = checked_step(step, grown, batch, parent)
+        new = new_node(step, grown, batch, parent)
         leaf = jnp.where(exists, index, num_nodes)
-        grown = write_nodes(grown, (batch, parent, action), leaf, step, embedding)
+        grown = write_nodes(grown, (batch, parent, action), leaf, new, embedding)
         return (rng_key, index + 1, grown), None
 
     (_, _, grown), _ = lax.scan(
@@ -62,16 +53,12 @@ def _collect(tree: Tree, grown: Tree) -> Tree:
     batch = jnp.arange(batch_size)
     own_visits = tree.node_visits - jnp.sum(tree.children_visits, axis=-1)
 
-    def up(totals: Any, index: Any) -> tuple[Any, Any]:
+    def up(totals: Array, index: Array) -> tuple[Array, PyTree]:
         visits = tree.node_visits[:, index]
         value = totals[:, index] / jnp.maximum(visits, 1)
         # The root hangs on no edge, a free slot neither: both are dropped.
         hangs = tree.parents[:, index] >= 0
-        edge = (
-            batch,
-            jnp.where(hangs, tree.parents[:, index], num_nodes),
-            tree.action_from_parent[:, index],
-        )
+        edge = (batch, jnp.where(hangs, tree.parents[:, index], num_nodes), tree.action_from_parent[:, index])
         reward = grown.children_rewards.at[edge].get(mode="fill", fill_value=0)
         discount = grown.children_discounts.at[edge].get(mode="fill", fill_value=0)
         totals = totals.at[edge[:2]].add(visits * (reward + discount * value), mode="drop")
@@ -79,14 +66,7 @@ def _collect(tree: Tree, grown: Tree) -> Tree:
 
     totals = own_visits * grown.raw_values
     _, (values, edges) = lax.scan(up, vary_like(totals, tree, grown), jnp.arange(num_nodes), reverse=True)
-    children_values = grown.children_values
-    children_values = children_values.at[edges].set(values, mode="drop")
-    return tree.replace(
-        raw_values=grown.raw_values,
-        node_values=values.T,
-        children_prior_logits=grown.children_prior_logits,
-        children_rewards=grown.children_rewards,
-        children_discounts=grown.children_discounts,
-        children_values=children_values,
-        embeddings=grown.embeddings,
-    )
+    children_values = grown.children_values.at[edges].set(values, mode="drop")
+    names = ("raw_values", "children_prior_logits", "children_rewards", "children_discounts", "embeddings")
+    kept = {name: grown[name] for name in names}
+    return tree.replace(node_values=values.T, children_values=children_values, **kept)

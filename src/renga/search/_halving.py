@@ -17,18 +17,8 @@ def considered_visits(
 ) -> Int[Array, "*n"]:
     r"""Visits that an action must have to be simulated next.
 
-    With m candidates and n simulations there are ⌈log₂ m⌉ phases. A phase visits each of its c
-    candidates max(1, ⌊n / (⌈log₂ m⌉ c)⌋) times in turn, then the better half goes on; two
-    candidates stay till the end.
-
-    Args:
-      num_considered: m, how many candidates there are.
-      num_simulations: n, how many simulations are spread over them.
-      simulation: number of the simulation that comes next, from 0.
-      max_num_considered: the largest m.
-
-    Returns:
-      The number of visits: one of the actions with exactly so many is taken.
+    With m candidates and n simulations there are k = ⌈log₂ m⌉ phases. A phase visits each of its c candidates
+    max(1, ⌊n / (k c)⌋) times in turn, then the better half goes on; two candidates stay till the end.
 
     Example:
       >>> [int(considered_visits(4, 8, t, max_num_considered=4)) for t in range(8)]

@@ -64,7 +64,7 @@ def node_depths(tree: Tree) -> Int[Array, "B N"]:
     """Depth of every node; 0 for the root and for free slots."""
     batch = jnp.arange(tree.parents.shape[0])
 
-    def below(depth: Any, node: Any) -> tuple[Any, None]:
+    def below(depth: Int[Array, "B N"], node: Int[Array, ""]) -> tuple[Int[Array, "B N"], None]:
         parent = tree.parents[:, node]
         own = jnp.where(parent >= 0, depth[batch, jnp.maximum(parent, 0)] + 1, 0)
         return depth.at[:, node].set(own), None
@@ -174,11 +174,7 @@ def to_json(tree: Tree, batch_index: int = 0, *, action_names: Sequence[str] | N
 
 
 def to_graphviz(
-    tree: Tree,
-    batch_index: int = 0,
-    *,
-    action_names: Sequence[str] | None = None,
-    min_visits: int = 1,
+    tree: Tree, batch_index: int = 0, *, action_names: Sequence[str] | None = None, min_visits: int = 1
 ) -> str:
     r"""Writes one tree of a batch in the DOT language of Graphviz.
 

@@ -1,11 +1,9 @@
 """Keeping a part of the tree between moves."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from renga._core.checks import check_dtype, check_shapes
 from renga._core.ranges import check_index, check_integer
@@ -50,12 +48,12 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
     return jax.vmap(lambda tree, action: _reroot_one(tree, action, capacity))(tree, jnp.asarray(action))
 
 
-def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
+def _reroot_one(tree: Tree, action: Int[Array, ""], capacity: int) -> Tree:
     num_nodes = tree.node_visits.shape[0]
     top = tree.children_index.at[ROOT_INDEX, action].get(mode="fill", fill_value=UNVISITED, wrap_negative_indices=False)
 
     # Parents come before their children: one pass in the order of indices marks the subtree.
-    def mark(kept: Any, node: Any) -> tuple[Any, None]:
+    def mark(kept: Bool[Array, " N"], node: Int[Array, ""]) -> tuple[Bool[Array, " N"], None]:
         parent = tree.parents[node]
         below = (parent != NO_PARENT) & kept[jnp.maximum(parent, 0)]
         return kept.at[node].set((node == top) | below), None
@@ -68,11 +66,11 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
     source = jnp.zeros(capacity, jnp.int32)
     source = source.at[target].set(jnp.arange(num_nodes, dtype=jnp.int32), mode="drop")
 
-    def move(array: Any, fill: Any) -> Any:
+    def move(array: Array, fill: int) -> Array:
         room = jnp.full((capacity, *array.shape[1:]), fill, array.dtype)
         return room.at[target].set(array, mode="drop")
 
-    def renamed(index: Any) -> Any:
+    def renamed(index: Int[Array, "..."]) -> Int[Array, "..."]:
         held = (index >= 0) & kept[jnp.maximum(index, 0)]
         return jnp.where(held, new_index[jnp.maximum(index, 0)], UNVISITED)
 
@@ -82,26 +80,22 @@ def _reroot_one(tree: Any, action: Any, capacity: int) -> Any:
     parents = parents.at[ROOT_INDEX].set(NO_PARENT)
     from_parent = move(tree.action_from_parent, NO_PARENT)
 
-    def edges(array: Any) -> Any:
-        return move(jnp.where(there, array, 0), 0)
-
-    optional = {
-        name: None if getattr(tree, name) is None else move(getattr(tree, name), 0)
-        for name in ("children_invalid", "terminal", "to_play")
-    }
+    nodes = (
+        "node_visits",
+        "raw_values",
+        "node_values",
+        "children_prior_logits",
+        "children_invalid",
+        "terminal",
+        "to_play",
+    )
+    edges = ("children_visits", "children_rewards", "children_discounts", "children_values")
     return tree.replace(
-        node_visits=move(tree.node_visits, 0),
-        raw_values=move(tree.raw_values, 0),
-        node_values=move(tree.node_values, 0),
+        **{name: move(tree[name], 0) for name in nodes if name in tree},
+        **{name: move(jnp.where(there, tree[name], 0), 0) for name in edges},
         parents=parents,
         action_from_parent=from_parent.at[ROOT_INDEX].set(NO_PARENT),
         children_index=move(children, UNVISITED),
-        children_prior_logits=move(tree.children_prior_logits, 0),
-        children_visits=edges(tree.children_visits),
-        children_rewards=edges(tree.children_rewards),
-        children_discounts=edges(tree.children_discounts),
-        children_values=edges(tree.children_values),
         embeddings=jax.tree.map(lambda x: x[source], tree.embeddings),
         root_invalid_actions=jnp.zeros_like(tree.root_invalid_actions),
-        **optional,
     )

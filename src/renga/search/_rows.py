@@ -8,41 +8,41 @@ therefore folded to `LANES` entries elementwise first; its maximum takes a tenth
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Int, Shaped
 
 LANES = 16
 
 
-def row_max(x: Any) -> Any:
+def row_max(x: Shaped[Array, "A *nodes"]) -> Shaped[Array, "1 *nodes"]:
     """Maximum over the actions."""
     return jnp.max(_folded(x, jnp.maximum), axis=0, keepdims=True)
 
 
-def row_min(x: Any) -> Any:
+def row_min(x: Shaped[Array, "A *nodes"]) -> Shaped[Array, "1 *nodes"]:
     """Minimum over the actions."""
     return jnp.min(_folded(x, jnp.minimum), axis=0, keepdims=True)
 
 
-def row_sum(x: Any) -> Any:
+def row_sum(x: Shaped[Array, "A *nodes"]) -> Shaped[Array, "1 *nodes"]:
     """Sum over the actions."""
     return jnp.sum(_folded(x, jnp.add), axis=0, keepdims=True)
 
 
-def row_softmax(logits: Any) -> Any:
+def row_softmax(logits: Shaped[Array, "A *nodes"]) -> Shaped[Array, "A *nodes"]:
     """Softmax over the actions."""
     exp = jnp.exp(logits - row_max(logits))
     return exp / row_sum(exp)
 
 
-def row_numbers(x: Any) -> Any:
+def row_numbers(x: Shaped[Array, "A *nodes"]) -> Int[Array, "A *nodes"]:
     """The number of each action, in the shape of `x`."""
     return lax.broadcasted_iota(jnp.int32, x.shape, 0)
 
 
-def row_argmax(scores: Any) -> tuple[Any, Any]:
+def row_argmax(scores: Shaped[Array, "A *nodes"]) -> tuple[Int[Array, "1 *nodes"], Shaped[Array, "1 *nodes"]]:
     """The number of the first of the largest entries, and that entry; NaN counts as largest."""
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     top = row_max(scores)
@@ -55,7 +55,7 @@ def is_long(num_actions: int) -> bool:
     return num_actions >= 4 * LANES
 
 
-def _folded(x: Any, combine: Callable[[Any, Any], Any]) -> Any:
+def _folded(x: Array, combine: Callable[[Array, Array], Array]) -> Array:
     """Combines the entries of a long row to `LANES` of them."""
     size = x.shape[0]
     if not is_long(size):

@@ -1,46 +1,50 @@
 """The search: simulate, expand, backward, as often as there are simulations."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike, Int, Shaped
+from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
 from renga._core.checks import check_shapes
 from renga._core.ranges import check_integer, check_range
 from renga._core.varying import vary_like
-from renga.search._backward import backward
-from renga.search._continue import continue_tree, rooted
-from renga.search._descend import first_choices
-from renga.search._expand import expand
+from renga.search._expand import expand, next_slot
 from renga.search._gradient import replay
-from renga.search._init import check_root, explicit_parts, init_tree
 from renga.search._invariants import raise_on_violation
-from renga.search._rules import as_rules
+from renga.search._keys import split_many
+from renga.search._quick import backward, first_choices, quick_rules, quick_step
+from renga.search._selections import rules_of
 from renga.search._simulate import simulate
-from renga.search._step import State, by_depth, plain_step, quick_step
+from renga.search._start import continue_tree, new_tree, rooted
 from renga.search._tree import Tree
 from renga.search._types import (
     InteriorActionSelectionFn,
+    KeyLike,
     LoopFn,
     RecurrentFn,
     RootActionSelectionFn,
+    RootFnOutput,
+    Setting,
+    State,
+    Step,
 )
 from renga.search._waves import wave_step
 
 
 def search(
-    params: Any,
-    rng_key: Any,
+    params: PyTree,
+    rng_key: KeyLike,
     *,
-    root: Any,
+    root: RootFnOutput | None,
     recurrent_fn: RecurrentFn,
     root_action_selection_fn: RootActionSelectionFn,
     interior_action_selection_fn: InteriorActionSelectionFn,
     num_simulations: int,
     max_depth: int | Int[ArrayLike, ""] | None = None,
     invalid_actions: Shaped[ArrayLike, "B A"] | None = None,
-    extra_data: Any = None,
+    extra_data: PyTree = None,
     loop_fn: LoopFn = lax.fori_loop,
     tree: Tree | None = None,
     capacity: int | None = None,
@@ -49,16 +53,17 @@ def search(
     virtual_loss: float = 0.0,
     differentiable: bool = False,
     debug: bool = False,
-    simulate_fn: Any = None,
-    expand_fn: Any = None,
-    backward_fn: Any = None,
+    simulate_fn: Callable[..., Any] | None = None,
+    expand_fn: Callable[..., Any] | None = None,
+    backward_fn: Callable[..., Any] | None = None,
 ) -> Tree:
     """Searches a batch of trees, one simulation after the other.
 
     A simulation walks from the root to an edge that was not searched yet (`simulate`), asks the
     model where it leads (`expand`), and adds the result to the means on the path (`backward`).
-    With the library's own selections, what a node will select next is kept from one simulation to
-    the next; with any other, it is asked for at each node of a path. Results are the same.
+    With selections that see one node (`Selection`, of which the library's own are), what a node will select next is
+    kept from one simulation to the next; with any other, it is asked for at each node of a path. Results are the same.
+    To tell the two apart, a selection is called once more when the program is traced, with a question for arguments.
 
     Args:
       params: parameters, handed to `recurrent_fn`.
@@ -67,9 +72,9 @@ def search(
         such as after `reroot` to a child that was not searched, start anew from it.
       recurrent_fn: the model: a function of (params, rng_key, action [B], embedding) that returns
         a `RecurrentFnOutput` and the next embedding.
-      root_action_selection_fn: a function of (rng_key, tree, node_index), without batch axis.
-      interior_action_selection_fn: a function of (rng_key, tree, node_index, depth), without
-        batch axis.
+      root_action_selection_fn: a `Selection`, or a function of (rng_key, tree, node_index), without batch axis.
+      interior_action_selection_fn: a `Selection`, or a function of (rng_key, tree, node_index, depth), without batch
+        axis.
       num_simulations: how many simulations.
       max_depth: the longest path; None for no limit.
       invalid_actions: non-zero for actions that must not be taken at the root.
@@ -119,20 +124,15 @@ def search(
       Array([[3., 3.]], dtype=float32)
 
     References:
-      Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned
-      model", 2020, appendix B.
+      Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model", 2020, appendix B.
     """
     rng_key = jnp.asarray(rng_key)
-    check_options(num_simulations, num_parallel, differentiable, capacity)
-    check_integer("search", max_depth=max_depth)
-    check_integer("search", low=0, budgets=budgets)
-    check_range("search", virtual_loss=virtual_loss)
+    check_options(num_simulations, num_parallel, differentiable, capacity, max_depth, budgets, virtual_loss)
     fresh = tree is None
-    if fresh:
-        check_root(root, invalid_actions)
-        explicit = explicit_parts(params, rng_key, root, recurrent_fn, loop_fn is lax.fori_loop)
+    if tree is None:
         num_nodes = num_simulations + 1 if capacity is None else capacity
-        tree = init_tree(root, num_nodes, invalid_actions, extra_data, explicit)
+        lookahead = loop_fn is lax.fori_loop
+        tree = new_tree(params, rng_key, root, recurrent_fn, num_nodes, invalid_actions, extra_data, lookahead)
     else:
         tree = continue_tree(tree, root, invalid_actions, extra_data)
     check_shapes("search", budgets=(budgets, f"{tree.node_visits.shape[0]}"))
@@ -143,28 +143,27 @@ def search(
     rng_key, tree = vary_like((rng_key, tree), rng_key, tree, params, budgets)
     start, tree = tree, lax.stop_gradient(tree)
 
-    def constant_fn(*args: Any) -> Any:
+    def constant_fn(*args: PyTree) -> PyTree:
         return lax.stop_gradient(recurrent_fn(*args))
 
+    setting = Setting(params, constant_fn, max_depth, budgets)
+    selections = (root_action_selection_fn, interior_action_selection_fn)
+    select, own_phases = by_depth(*selections), simulate_fn or expand_fn or backward_fn
+    simulate_fn, expand_fn, backward_fn = simulate_fn or simulate, expand_fn or expand, backward_fn or backward
+    pair = None if num_parallel > 1 or own_phases else rules_of(*selections, rng_key)
+    rules = quick_rules(pair, tree)  # pyrefly: ignore[bad-argument-type]
     # In a fresh tree the slot of a simulation is its number; a path that ends at an old node leaves it free.
-    fresh &= capacity is None
-    used = None if fresh else jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
-    steady = fresh and max_depth is None and budgets is None and tree.terminal is None
-
-    select = by_depth(root_action_selection_fn, interior_action_selection_fn)
-    phases = (simulate_fn or simulate, expand_fn or expand, backward_fn or backward)
-    rules = as_rules(root_action_selection_fn, interior_action_selection_fn, rng_key)
+    in_order = fresh and capacity is None
     if num_parallel > 1:
-        rules = None
-        step = wave_step(params, constant_fn, select, max_depth, budgets, num_parallel, virtual_loss, *phases[::2])
-    elif simulate_fn or expand_fn or backward_fn:
-        rules = None
-        step = plain_step(params, constant_fn, select, max_depth, budgets, *phases)
+        step = wave_step(setting, select, num_parallel, virtual_loss, simulate_fn, backward_fn)
+    elif rules is None:
+        step = plain_step(setting, select, simulate_fn, expand_fn, backward_fn)
     else:
-        step = quick_step(params, constant_fn, select, rules, max_depth, budgets, steady)
-    choices = None if rules is None else first_choices(rules, tree)
-    state = State(rng_key, tree, vary_like(choices, tree), used)
-    tree = loop_fn(0, num_simulations // num_parallel, step, state).tree
+        steady = in_order and max_depth is None and budgets is None and tree.terminal is None
+        step = quick_step(setting, rules, steady)
+    choices = None if rules is None else vary_like(first_choices(rules, tree), tree)
+    used = None if in_order else jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
+    tree = loop_fn(0, num_simulations // num_parallel, step, State(rng_key, tree, choices, used)).tree
     if differentiable:
         tree = replay(params, rng_key, start, tree, recurrent_fn)
     if debug:
@@ -172,9 +171,59 @@ def search(
     return tree
 
 
-def check_options(num_simulations: int, num_parallel: int, differentiable: bool, capacity: int | None) -> None:
+def plain_step(
+    setting: Setting,
+    select: Callable[..., Array],
+    simulate: Callable[..., tuple[Array, Array]],
+    expand: Callable[..., Tree],
+    backward: Callable[..., Tree],
+) -> Step:
+    """A simulation, phase by phase."""
+
+    def step(sim: ArrayLike, state: State) -> State:
+        rng_key, simulate_key, expand_key = split_many(state.rng_key, 3)
+        tree, active = state.tree, setting.active(sim)
+        some = () if active is None else (active,)
+        parent, action = simulate(simulate_key, tree, select, setting.depth(tree), *some)
+        child = tree.children_index[jnp.arange(parent.shape[0]), parent, action]
+        index, used = next_slot(child, state.free(sim), active, tree.node_visits.shape[1])
+        tree = expand(setting.params, expand_key, tree, setting.recurrent_fn, parent, action, index)
+        tree = backward(tree, index)
+        return State(rng_key, tree, None, None if state.used is None else used)
+
+    return step
+
+
+def by_depth(root_fn: RootActionSelectionFn, interior_fn: InteriorActionSelectionFn) -> Callable[..., Array]:
+    """One selection out of two: the first at the root, the second below."""
+
+    def select(rng_key: Array, tree: Tree, node_index: Int[Array, ""], depth: Int[Array, ""]) -> Int[Array, ""]:
+        def chosen(action: Int[ArrayLike, ""]) -> Int[Array, ""]:
+            return vary_like(jnp.asarray(action).astype(jnp.int32), rng_key, tree)
+
+        return lax.cond(
+            depth == 0,
+            lambda: chosen(root_fn(rng_key, tree, node_index)),
+            lambda: chosen(interior_fn(rng_key, tree, node_index, depth)),
+        )
+
+    return select
+
+
+def check_options(
+    num_simulations: int,
+    num_parallel: int,
+    differentiable: bool,
+    capacity: int | None,
+    max_depth: int | Int[ArrayLike, ""] | None,
+    budgets: Int[ArrayLike, " B"] | None,
+    virtual_loss: float,
+) -> None:
     """Checks the numbers of simulations, and what goes together."""
     check_integer("search", num_simulations=num_simulations, capacity=capacity, num_parallel=num_parallel)
+    check_integer("search", max_depth=max_depth)
+    check_integer("search", low=0, budgets=budgets)
+    check_range("search", virtual_loss=virtual_loss)
     if num_simulations < 0:
         raise ValueError(f"search: num_simulations must not be negative, got {num_simulations}")
     if capacity is not None and capacity < 1:

@@ -1,17 +1,18 @@
 """Finding sign mistakes in the model of a game for two."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+
+from renga.search._types import KeyLike, RecurrentFn, RootFnOutput
 
 
 def check_signs(
-    params: Any,
-    rng_key: Any,
-    root: Any,
-    recurrent_fn: Any,
+    params: PyTree,
+    rng_key: KeyLike,
+    root: RootFnOutput,
+    recurrent_fn: RecurrentFn,
     *,
     num_steps: int = 32,
     tolerance: float = 1e-6,
@@ -46,7 +47,7 @@ def check_signs(
     """
     found: dict[str, int] = {}
 
-    def report(where: Any, sentence: str) -> None:
+    def report(where: np.ndarray | bool, sentence: str) -> None:
         if np.any(where):
             found[sentence] = found.get(sentence, 0) + int(np.sum(where))
 

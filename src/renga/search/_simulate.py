@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, ArrayLike, Bool, Int, PyTree
 
 from renga._core.varying import vary_like
 from renga.search._keys import split_each, split_many
@@ -14,11 +14,11 @@ from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
 
 
 def simulate(
-    rng_key: Any,
+    rng_key: Array,
     tree: Tree,
     action_selection_fn: Callable[..., Any],
-    max_depth: int | Int[Array, ""],
-    active: Any = None,
+    max_depth: int | Int[ArrayLike, "*B"],
+    active: Bool[Array, " B"] | None = None,
 ) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
     """Descends in every tree of a batch until it leaves the tree.
 
@@ -39,14 +39,21 @@ def simulate(
     return walk(keys, tree, action_selection_fn, max_depth, active, tree)
 
 
-def walk(keys: Any, tree: Tree, select: Callable[..., Any], max_depth: Any, active: Any, seen: Any) -> tuple[Any, Any]:
+def walk(
+    keys: Array,
+    tree: Tree,
+    select: Callable[..., Any],
+    max_depth: int | Int[ArrayLike, "*B"],
+    active: Bool[Array, " B"] | None,
+    seen: PyTree,
+) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
     """Descends with a key for each tree; `seen`, of which `select` gets its part, is mostly the tree."""
     batch_size = tree.node_visits.shape[0]
     batch = jnp.arange(batch_size)
     # Selections see one tree at a time; the depth is the same for all that still descend.
     select = jax.vmap(select, in_axes=(0, 0, 0, None))
 
-    def descend(state: Any) -> Any:
+    def descend(state: tuple[Array, ...]) -> tuple[Array, ...]:
         depth, keys, node, action, child, descends = state
         keys, selection_keys = split_each(keys)
         node = jnp.where(descends, child, node)

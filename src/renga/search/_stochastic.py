@@ -1,38 +1,30 @@
 """Stochastic MuZero: decisions and chance take turns."""
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike, Int, Shaped
+from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 
+from renga._core.ranges import known
 from renga._core.values import Record
 from renga._core.varying import vary_like
-from renga.search._init import as_floats
-from renga.search._policies import (
-    _masked,
-    check_gumbel,
-    check_noise,
-    gumbel_output,
-    noisy_logits,
-    sample_visits,
-    visit_weights,
-)
+from renga.search import _root
 from renga.search._qtransforms import (
+    ByParentAndSiblings,
+    QTransformFn,
     prior_probs,
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
+    transform_of,
 )
 from renga.search._search import search
-from renga.search._selection import (
-    GumbelMuZeroExtraData,
-    gumbel_muzero_interior_action_selection,
-    gumbel_muzero_root_action_selection,
-    muzero_action_selection,
-)
-from renga.search._types import LoopFn, PolicyOutput, RecurrentFn, RecurrentFnOutput
+from renga.search._selections import GumbelInterior, GumbelMuZeroExtraData, GumbelRoot, Puct, Selection
+from renga.search._start import as_floats
+from renga.search._tree import Tree, node_of
+from renga.search._types import KeyLike, LoopFn, PolicyOutput, RecurrentFn, RecurrentFnOutput, RootFnOutput
 
 
 class StochasticRecurrentState(Record, kw_only=True):
@@ -44,15 +36,15 @@ class StochasticRecurrentState(Record, kw_only=True):
       is_decision_node: which of the two it is, [B].
     """
 
-    state_embedding: Any
-    afterstate_embedding: Any
-    is_decision_node: Any
+    state_embedding: PyTree
+    afterstate_embedding: PyTree
+    is_decision_node: Array
 
 
 def stochastic_muzero_policy(
-    params: Any,
-    rng_key: Any,
-    root: Any,
+    params: PyTree,
+    rng_key: KeyLike,
+    root: RootFnOutput,
     decision_recurrent_fn: RecurrentFn,
     chance_recurrent_fn: RecurrentFn,
     num_simulations: int,
@@ -60,15 +52,15 @@ def stochastic_muzero_policy(
     max_depth: int | Int[ArrayLike, ""] | None = None,
     loop_fn: LoopFn = lax.fori_loop,
     *,
-    qtransform: Any = qtransform_by_parent_and_siblings,
-    dirichlet_fraction: Shaped[ArrayLike, ""] = 0.25,
-    dirichlet_alpha: Shaped[ArrayLike, ""] = 0.3,
-    pb_c_init: Shaped[ArrayLike, ""] = 1.25,
-    pb_c_base: Shaped[ArrayLike, ""] = 19652,
-    temperature: Shaped[ArrayLike, ""] = 1.0,
+    qtransform: QTransformFn = qtransform_by_parent_and_siblings,
+    dirichlet_fraction: Shaped[ArrayLike, ""] = _root.DIRICHLET_FRACTION,
+    dirichlet_alpha: Shaped[ArrayLike, ""] = _root.DIRICHLET_ALPHA,
+    pb_c_init: Shaped[ArrayLike, ""] = Puct.pb_c_init,
+    pb_c_base: Shaped[ArrayLike, ""] = Puct.pb_c_base,
+    temperature: Shaped[ArrayLike, ""] = _root.TEMPERATURE,
     gumbel: bool = False,
-    max_num_considered_actions: int = 16,
-    gumbel_scale: Shaped[ArrayLike, ""] = 1.0,
+    max_num_considered_actions: int = _root.MAX_NUM_CONSIDERED_ACTIONS,
+    gumbel_scale: Shaped[ArrayLike, ""] = _root.GUMBEL_SCALE,
     **search_options: Any,
 ) -> PolicyOutput:
     r"""Searches a game in which chance answers every decision.
@@ -138,8 +130,9 @@ def stochastic_muzero_policy(
     """
     if search_options.get("tree") is not None:
         raise ValueError("stochastic_muzero_policy: tree must be None: what is returned lacks the edges of chance")
-    check_noise("stochastic_muzero_policy", dirichlet_fraction, dirichlet_alpha, temperature, pb_c_init, pb_c_base)
-    check_gumbel("stochastic_muzero_policy", max_num_considered_actions, gumbel_scale)
+    name = "stochastic_muzero_policy"
+    _root.check_noise(name, dirichlet_fraction, dirichlet_alpha, temperature, pb_c_init, pb_c_base)
+    _root.check_gumbel(name, max_num_considered_actions, gumbel_scale)
     root = root.replace(prior_logits=as_floats(root.prior_logits))
     if getattr(root, "invalid_actions", None) is not None:
         illegal = jnp.asarray(root.invalid_actions) != 0
@@ -148,36 +141,26 @@ def stochastic_muzero_policy(
     num_actions = jnp.shape(root.prior_logits)[-1]
     num_outcomes, state = _root_state(params, rng_key, root, decision_recurrent_fn)
     recurrent_fn = _recurrent_fn(decision_recurrent_fn, chance_recurrent_fn, num_actions, num_outcomes)
-    if gumbel and qtransform is qtransform_by_parent_and_siblings:
-        qtransform = qtransform_completed_by_mix_value
     if gumbel:
+        default = transform_of(qtransform)
+        if isinstance(default, ByParentAndSiblings) and known(default.epsilon) == ByParentAndSiblings.epsilon:
+            qtransform = qtransform_completed_by_mix_value
         search_key, noise_key = jax.random.split(rng_key)
-        logits = jnp.asarray(_masked(root.prior_logits, invalid_actions))
+        action_key = noise_key  # not used
+        logits = _root.masked(root.prior_logits, invalid_actions)
         noise = gumbel_scale * jax.random.gumbel(noise_key, logits.shape, logits.dtype)
         budget = search_options.get("budgets")
         extra_data = GumbelMuZeroExtraData(
-            root_gumbel=_pad(noise, num_outcomes, 0),
-            budget=None if budget is None else jnp.asarray(budget, jnp.int32),
+            root_gumbel=_pad(noise, num_outcomes, 0), budget=None if budget is None else jnp.asarray(budget, jnp.int32)
         )
-        root_fn = functools.partial(
-            gumbel_muzero_root_action_selection,
-            num_simulations=num_simulations,
-            max_num_considered_actions=max_num_considered_actions,
-            qtransform=qtransform,
-        )
-        decision_fn = functools.partial(gumbel_muzero_interior_action_selection, qtransform=qtransform)
+        root_fn = GumbelRoot(num_simulations, max_num_considered_actions, qtransform)
+        decision_fn = GumbelInterior(qtransform)
     else:
         action_key, noise_key, search_key = jax.random.split(rng_key, 3)
         illegal = None if invalid_actions is None else jnp.asarray(invalid_actions) != 0
-        logits = noisy_logits(noise_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha, illegal)
+        logits = _root.noisy_logits(noise_key, root.prior_logits, dirichlet_fraction, dirichlet_alpha, illegal)
         extra_data = None
-        decision_fn = functools.partial(
-            muzero_action_selection,
-            pb_c_init=pb_c_init,
-            pb_c_base=pb_c_base,
-            qtransform=qtransform,
-        )
-        root_fn = functools.partial(decision_fn, depth=0)
+        root_fn = decision_fn = Puct(pb_c_init, pb_c_base, qtransform)
     invalid = jnp.zeros_like(logits) if invalid_actions is None else invalid_actions
     root = root.replace(prior_logits=_pad(logits, num_outcomes, -jnp.inf), embedding=state)
     tree = search(
@@ -196,14 +179,15 @@ def stochastic_muzero_policy(
     )
     tree = _decisions_only(tree, num_actions)
     if gumbel:
-        gumbel_noise = tree.extra_data.root_gumbel
-        return gumbel_output(tree, gumbel_noise, qtransform)
-    weights = visit_weights(tree)
-    action = sample_visits(action_key, weights, temperature)
+        return _root.gumbel_output(tree, tree.extra_data.root_gumbel, qtransform)
+    weights = _root.visit_weights(tree)
+    action = _root.sample_visits(action_key, weights, temperature)
     return PolicyOutput(action=action, action_weights=weights, search_tree=tree)
 
 
-def _root_state(params: Any, rng_key: Any, root: Any, decision_fn: Any) -> Any:
+def _root_state(
+    params: PyTree, rng_key: KeyLike, root: RootFnOutput, decision_fn: RecurrentFn
+) -> tuple[int, StochasticRecurrentState]:
     """The number of chance outcomes, and the root's state with room for an afterstate."""
     value = jnp.asarray(root.value)
     step, afterstate = jax.eval_shape(decision_fn, params, rng_key, jnp.zeros(value.shape, jnp.int32), root.embedding)
@@ -215,86 +199,70 @@ def _root_state(params: Any, rng_key: Any, root: Any, decision_fn: Any) -> Any:
     return step.chance_logits.shape[-1], state
 
 
-def _recurrent_fn(decision_fn: Any, chance_fn: Any, num_actions: int, num_outcomes: int) -> Any:
+def _recurrent_fn(decision_fn: RecurrentFn, chance_fn: RecurrentFn, num_actions: int, num_outcomes: int) -> RecurrentFn:
     """One model out of two; each is run only if some tree of the batch is at its kind of node."""
 
-    def decide(params: Any, rng_key: Any, action: Any, state: Any) -> Any:
+    def decide(params: PyTree, rng_key: Array, action: Array, state: PyTree) -> tuple[RecurrentFnOutput, PyTree]:
         step, afterstate = decision_fn(params, rng_key, action, state)
         value = jnp.asarray(step.afterstate_value)
-        output = RecurrentFnOutput(
-            reward=jnp.zeros_like(value),
-            discount=jnp.ones_like(value),
-            prior_logits=_pad(step.chance_logits, num_actions, -jnp.inf, before=True),
-            value=value,
-        )
-        return output, afterstate
+        zero, one = jnp.zeros_like(value), jnp.ones_like(value)
+        logits = _pad(step.chance_logits, num_actions, -jnp.inf, before=True)
+        return RecurrentFnOutput(reward=zero, discount=one, prior_logits=logits, value=value), afterstate
 
-    def chance(params: Any, rng_key: Any, outcome: Any, afterstate: Any) -> Any:
+    def chance(params: PyTree, rng_key: Array, outcome: Array, afterstate: PyTree) -> tuple[RecurrentFnOutput, PyTree]:
         step, state = chance_fn(params, rng_key, outcome, afterstate)
-        output = RecurrentFnOutput(
-            reward=step.reward,
-            discount=step.discount,
-            prior_logits=_pad(step.action_logits, num_outcomes, -jnp.inf),
-            value=step.value,
-        )
+        logits = _pad(step.action_logits, num_outcomes, -jnp.inf)
+        output = RecurrentFnOutput(reward=step.reward, discount=step.discount, prior_logits=logits, value=step.value)
         return output, state
 
-    def recurrent_fn(params: Any, rng_key: Any, edge: Any, state: Any) -> Any:
+    def recurrent_fn(
+        params: PyTree, rng_key: Array, edge: Array, state: StochasticRecurrentState
+    ) -> tuple[RecurrentFnOutput, StochasticRecurrentState]:
         decides = state.is_decision_node
         action = jnp.clip(edge, 0, num_actions - 1)
         outcome = jnp.clip(edge - num_actions, 0, num_outcomes - 1)
         decided, afterstate = _if_any(decides, decide, params, rng_key, action, state.state_embedding)
         fallen, next_state = _if_any(~decides, chance, params, rng_key, outcome, state.afterstate_embedding)
 
-        def pick(x: Any, y: Any) -> Any:
+        def pick(x: Array, y: Array) -> Array:
             which = decides.reshape(decides.shape + (1,) * (x.ndim - 1))
             return jnp.where(which, x, y.astype(x.dtype))
 
         return jax.tree.map(pick, decided, fallen), StochasticRecurrentState(
-            state_embedding=next_state,
-            afterstate_embedding=afterstate,
-            is_decision_node=~decides,
+            state_embedding=next_state, afterstate_embedding=afterstate, is_decision_node=~decides
         )
 
     return recurrent_fn
 
 
-def _if_any(needed: Any, fn: Any, *args: Any) -> Any:
+def _if_any(needed: Array, fn: Callable[..., Any], *args: PyTree) -> PyTree:
     """fn(*args), or zeros of its shape where nobody needs it."""
     shape = jax.eval_shape(fn, *args)
     return lax.cond(jnp.any(needed), lambda *a: vary_like(fn(*a), a), lambda *a: vary_like(_zeros(shape), a), *args)
 
 
-def _zeros(shapes: Any) -> Any:
+def _zeros(shapes: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def _decision_or_chance(decision_fn: Any, num_actions: int) -> Any:
+def _decision_or_chance(decision_fn: Selection, num_actions: int) -> Callable[..., Array]:
     """Selects a decision at decision nodes, an outcome at chance nodes."""
 
-    def select(rng_key: Any, tree: Any, node_index: Any, depth: Any) -> Any:
+    def select(rng_key: Array, tree: Tree, node_index: Array, depth: Array) -> Array:
         decision = decision_fn(rng_key, tree, node_index, depth)
         visits = tree.children_visits[node_index]
-        lag = prior_probs(tree, node_index) / (visits + 1)
+        lag = prior_probs(node_of(tree, node_index)) / (visits + 1)
         outcome = num_actions + jnp.argmax(lag[num_actions:])
         decides = tree.embeddings.is_decision_node[node_index]
-        decision = jnp.minimum(decision, num_actions - 1)
+        decision = jnp.minimum(jnp.asarray(decision), num_actions - 1)
         return jnp.where(decides, decision, outcome).astype(jnp.int32)
 
     return select
 
 
-def _decisions_only(tree: Any, num_actions: int) -> Any:
+def _decisions_only(tree: Tree, num_actions: int) -> Tree:
     """Leaves the edges of chance out of a tree."""
-    names = (
-        "children_index",
-        "children_prior_logits",
-        "children_visits",
-        "children_rewards",
-        "children_discounts",
-        "children_values",
-    )
-    cut = {name: getattr(tree, name)[..., :num_actions] for name in names}
+    cut = {name: x[..., :num_actions] for name, x in tree.items() if name.startswith("children_")}
     extra_data = tree.extra_data
     if isinstance(extra_data, GumbelMuZeroExtraData):
         extra_data = extra_data.replace(root_gumbel=extra_data.root_gumbel[:, :num_actions])
@@ -302,7 +270,7 @@ def _decisions_only(tree: Any, num_actions: int) -> Any:
     return tree.replace(**cut, extra_data=extra_data, root_invalid_actions=invalid)
 
 
-def _pad(array: Any, num: int, fill: Any, before: bool = False) -> Any:
+def _pad(array: Shaped[ArrayLike, "B A"], num: int, fill: int | float, before: bool = False) -> Array:
     """Widens the last axis."""
     array = jnp.asarray(array)
     margin = (num, 0) if before else (0, num)

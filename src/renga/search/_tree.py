@@ -1,10 +1,11 @@
 """The search tree: a batch of trees in arrays of fixed shape."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree, Shaped
 
 from renga._core.checks import check_shapes
 from renga._core.values import Record
@@ -24,10 +25,10 @@ class SearchSummary(NamedTuple):
       qvalues: value of each action; 0 for one that was not visited, [B, A].
     """
 
-    visit_counts: Any
-    visit_probs: Any
-    value: Any
-    qvalues: Any
+    visit_counts: Float[Array, "B A"]
+    visit_probs: Float[Array, "B A"]
+    value: Float[Array, " B"]
+    qvalues: Float[Array, "B A"]
 
 
 class Tree(Record, kw_only=True):
@@ -52,8 +53,7 @@ class Tree(Record, kw_only=True):
       embeddings: the model's state at each node, a tree of arrays [B, N, ...].
       root_invalid_actions: non-zero for actions that must not be taken at the root, [B, A].
       extra_data: what the caller put in, such as the Gumbel noise.
-      children_invalid: True for illegal actions at any node, [B, N, A]; None if the model
-        gives no masks.
+      children_invalid: True for illegal actions at any node, [B, N, A]; None if the model gives no masks.
       terminal: True for nodes that end the game, [B, N]; None if the model does not tell.
       to_play: who moves at each node, [B, N]; None if the model does not tell.
 
@@ -75,23 +75,23 @@ class Tree(Record, kw_only=True):
       Array([[0., 1.]], dtype=float32)
     """
 
-    node_visits: Any
-    raw_values: Any
-    node_values: Any
-    parents: Any
-    action_from_parent: Any
-    children_index: Any
-    children_prior_logits: Any
-    children_visits: Any
-    children_rewards: Any
-    children_discounts: Any
-    children_values: Any
-    embeddings: Any
-    root_invalid_actions: Any
-    extra_data: Any
-    children_invalid: Any = None
-    terminal: Any = None
-    to_play: Any = None
+    node_visits: Array
+    raw_values: Array
+    node_values: Array
+    parents: Array
+    action_from_parent: Array
+    children_index: Array
+    children_prior_logits: Array
+    children_visits: Array
+    children_rewards: Array
+    children_discounts: Array
+    children_values: Array
+    embeddings: PyTree
+    root_invalid_actions: Array
+    extra_data: PyTree
+    children_invalid: Array | None = None
+    terminal: Array | None = None
+    to_play: Array | None = None
 
     ROOT_INDEX: ClassVar[int] = ROOT_INDEX
     NO_PARENT: ClassVar[int] = NO_PARENT
@@ -127,8 +127,9 @@ class Tree(Record, kw_only=True):
                 f"Tree.qvalues: indices must have shape {batch}, one node for each tree, got {jnp.shape(indices)}"
             )
         if not batch:
-            return self.children_rewards[indices] + self.children_discounts[indices] * self.children_values[indices]
-        return jax.vmap(lambda tree, index: tree.qvalues(index))(_edges(self), jnp.asarray(indices))
+            return node_of(self, indices).qvalues
+        bare = self.replace(embeddings=None, extra_data=None)
+        return jax.vmap(lambda tree, index: node_of(tree, index).qvalues)(bare, jnp.asarray(indices))
 
     def summary(self) -> SearchSummary:
         """Statistics of the roots: visits, value and Q-values.
@@ -151,16 +152,75 @@ class Tree(Record, kw_only=True):
         )
 
 
-class _Edges(NamedTuple):
-    """The part of a tree that Q-values need."""
-
-    children_rewards: Any
-    children_discounts: Any
-    children_values: Any
-
-    def qvalues(self, index: Any) -> Any:
-        return self.children_rewards[index] + self.children_discounts[index] * self.children_values[index]
+# What there is one of for each tree, and not for each node.
+_OF_THE_TREE = ("root_invalid_actions", "extra_data")
 
 
-def _edges(tree: Tree) -> _Edges:
-    return _Edges(tree.children_rewards, tree.children_discounts, tree.children_values)
+class Node:
+    """One node of a tree: what a selection or a Q-transform sees that depends on nothing else.
+
+    `node.children_visits` is `tree.children_visits[node_index]`, [A]; so are the others of the names below. A field is
+    read when it is asked for. What there is one of for each tree is here as it is in the tree.
+    """
+
+    node_visits: Int[Array, "*nodes"]
+    raw_values: Float[Array, "*nodes"]
+    node_values: Float[Array, "*nodes"]
+    children_prior_logits: Float[Array, "A *nodes"]
+    children_visits: Int[Array, "A *nodes"]
+    children_rewards: Float[Array, "A *nodes"]
+    children_discounts: Float[Array, "A *nodes"]
+    children_values: Float[Array, "A *nodes"]
+    children_invalid: Bool[Array, "A *nodes"] | None
+    terminal: Bool[Array, "*nodes"] | None
+    to_play: Int[Array, "*nodes"] | None
+    root_invalid_actions: Shaped[Array, "A *nodes"]
+    extra_data: Any
+
+    # `of_node` and `of_tree` take what belongs to the node, and to its tree, from an array of `tree`.
+    def __init__(
+        self,
+        tree: Tree,
+        of_node: Callable[[Array], Array],
+        of_tree: Callable[[Array], Array],
+        origin: PyTree = None,
+        known: dict[str, PyTree] | None = None,
+    ):
+        self._tree, self._of_node, self._of_tree, self.origin = tree, of_node, of_tree, origin
+        self._known = {} if known is None else known
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in Node.__annotations__:
+            raise AttributeError(f"a selection sees one node, which has no {name!r}: {', '.join(Node.__annotations__)}")
+        if name not in self._known:
+            take = self._of_tree if name in _OF_THE_TREE else self._of_node
+            self._known[name] = jax.tree.map(take, getattr(self._tree, name))
+        return self._known[name]
+
+    @property
+    def num_actions(self) -> int:
+        """The number of actions A."""
+        return self._tree.num_actions
+
+    @property
+    def fields_read(self) -> dict[str, PyTree]:
+        """What was read until now, by name."""
+        return dict(self._known)
+
+    def invalid(self, depth: Int[ArrayLike, ""]) -> Bool[Array, "A *nodes"] | None:
+        """Which actions must not be selected; None if all may be. Depth 0 is the root."""
+        interior = self.children_invalid
+        if isinstance(depth, int) and depth != 0:
+            return interior
+        at_root = (self.root_invalid_actions != 0) & (jnp.asarray(depth) == 0)
+        return at_root if interior is None else at_root | interior
+
+    @property
+    def qvalues(self) -> Float[Array, "A *nodes"]:
+        """Values of the actions, r + γ v; 0 for those that were not visited."""
+        return self.children_rewards + self.children_discounts * self.children_values
+
+
+def node_of(tree: Tree, node_index: Int[ArrayLike, ""]) -> Node:
+    """A node of a tree without batch axis."""
+    return Node(tree, lambda array: array[node_index], lambda array: array, origin=(tree, node_index))

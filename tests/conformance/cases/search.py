@@ -115,7 +115,52 @@ def _first_edge(state):
     return jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32)
 
 
+def _numbers(fn):
+    """A function of the numbers of a node's edges, in a tree whose shape is given."""
+
+    def call(rewards, values, value):
+        tree = ONE()[0]
+        tree = tree.replace(children_rewards=rewards, children_values=values, raw_values=value, node_values=value)
+        return fn(tree, 0)
+
+    return call
+
+
+def NUMBERS():
+    tree = ONE()[0]
+    spread = 0.1 * jnp.arange(8.0).reshape(4, 2)
+    return tree.children_rewards + spread, tree.children_values - spread, tree.node_values
+
+
+class _Rare(search.Selection):
+    bonus: jax.Array
+
+    def node_scores(self, node):
+        return node.qvalues + self.bonus / (1 + node.children_visits)
+
+
+class _Squashed(search.QTransform):
+    scale: jax.Array
+
+    def transform(self, node):
+        return jnp.tanh(self.scale * node.qvalues)
+
+
+def _own_rule(params, state):
+    rule = _Rare(params[0])
+    return search.search(
+        params,
+        jax.random.key(0),
+        root=_root(state),
+        recurrent_fn=_step,
+        root_action_selection_fn=rule,
+        interior_action_selection_fn=rule,
+        num_simulations=3,
+    ).node_values
+
+
 ARGS = (jnp.array([0.5, -0.3]), jnp.array([[0.2, 0.1], [-0.4, 0.3]]))
+BOUNDS = {"min_value": -1.0, "max_value": 1.0}
 # A search decides by comparisons: its gradient is defined with `differentiable=True` only.
 decision = functools.partial(Case, differentiable=False)
 
@@ -128,7 +173,20 @@ CASES = {
     "gumbel_muzero_interior_action_selection": decision(
         lambda t: search.gumbel_muzero_interior_action_selection(jax.random.key(0), t, 0, 1), ONE
     ),
+    "GumbelInterior": decision(lambda t: search.GumbelInterior().scores(t, 0), ONE),
+    "GumbelRoot": decision(
+        lambda t: search.GumbelRoot(num_simulations=4, max_num_considered_actions=2).scores(
+            t.replace(extra_data=search.GumbelMuZeroExtraData(root_gumbel=jnp.array([0.2, 0.1]))), 0
+        ),
+        ONE,
+    ),
+    "Puct": decision(lambda t: search.Puct()(jax.random.key(0), t, 0), ONE),
+    "QTransform": Case(
+        lambda scale, *numbers: _numbers(_Squashed(scale))(*numbers), lambda: (jnp.array(0.7), *NUMBERS())
+    ),
+    "Selection": decision(_own_rule, ARGS),
     "gumbel_muzero_policy": decision(_policy(search.gumbel_muzero_policy), ARGS),
+    "gumbel_muzero_policy/differentiable": Case(_policy(search.gumbel_muzero_policy, differentiable=True), ARGS),
     "gumbel_muzero_root_action_selection": decision(
         lambda t: search.gumbel_muzero_root_action_selection(
             jax.random.key(0),
@@ -142,11 +200,10 @@ CASES = {
     "invariants": decision(lambda t: search.invariants(t), TREE),
     "muzero_action_selection": decision(lambda t: search.muzero_action_selection(jax.random.key(0), t, 0, 0), ONE),
     "muzero_policy": decision(_policy(search.muzero_policy), ARGS),
-    "qtransform_by_min_max": decision(lambda t: search.qtransform_by_min_max(t, 0, min_value=-1.0, max_value=1.0), ONE),
-    "qtransform_by_parent_and_siblings": decision(lambda t: search.qtransform_by_parent_and_siblings(t, 0), ONE),
-    "qtransform_completed_by_mix_value": decision(
-        lambda t: search.qtransform_completed_by_mix_value(t, 0), ONE, rtol=1e-4
-    ),
+    "muzero_policy/differentiable": Case(_policy(search.muzero_policy, differentiable=True), ARGS),
+    "qtransform_by_min_max": Case(_numbers(lambda t, n: search.qtransform_by_min_max(t, n, **BOUNDS)), NUMBERS),
+    "qtransform_by_parent_and_siblings": Case(_numbers(search.qtransform_by_parent_and_siblings), NUMBERS),
+    "qtransform_completed_by_mix_value": Case(_numbers(search.qtransform_completed_by_mix_value), NUMBERS, rtol=1e-4),
     "reroot": decision(lambda t: search.reroot(t, jnp.array([0, 1])).node_values, TREE),
     "sampled_muzero_policy": decision(_sampled, ARGS),
     "search": decision(_search, ARGS),
@@ -172,6 +229,7 @@ EXEMPT = {
     "GumbelMuZeroExtraData": _RECORD,
     "InteriorActionSelectionFn": _ALIAS,
     "LoopFn": _ALIAS,
+    "Node": "what selections see of a tree; they have cases",
     "PolicyOutput": _RECORD,
     "RecurrentFn": _ALIAS,
     "RecurrentState": _ALIAS,
@@ -195,6 +253,10 @@ EXEMPT = {
 # Errors of JAX that are left: a tree is what `search` returned, and these take its arrays apart.
 _TREE = "a tree whose arrays do not fit each other is none that search returned"
 RAW_ERRORS = {
+    "GumbelInterior": _TREE,
+    "GumbelRoot": _TREE,
+    "Puct": _TREE,
+    "QTransform": _TREE,
     "backward": _TREE,
     "expand": _TREE,
     "gumbel_muzero_interior_action_selection": _TREE,

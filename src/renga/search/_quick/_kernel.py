@@ -7,7 +7,7 @@ XLA does not know it, results are the same.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,41 +16,37 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import jaxpr_as_fun
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
-from renga._core.varying import vary_like
 from renga.search._forms import FORMS, form_on
 
 try:
     from jax.experimental.xla_metadata import set_xla_metadata as mark
 except ImportError:  # only a hint is lost
 
-    def mark(**_: Any) -> Any:
+    def mark(**_: str | None) -> contextlib.AbstractContextManager[None]:
         """Marks nothing."""
         return contextlib.nullcontext()
 
 
 def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function that runs as one kernel or as `together`, as `_forms` says for the platform it is compiled for.
+    """Makes a function that runs as one kernel or as `together`, as `_forms` says for the platform.
 
-    Args:
-      by_tree: a function of arrays with a leading batch axis that handles one tree after the other.
-      together: a function of the same arrays with the same results, in operations over the batch.
-
-    Returns:
-      A function of such arrays. Under `vmap`, the new axis becomes a part of the batch.
+    `by_tree` handles one tree after the other, `together` all in operations over the batch; both take and give arrays
+    with a leading batch axis. Under `vmap`, the new axis becomes a part of the batch.
     """
 
     @custom_vmap
-    def call(*args: Any) -> Any:
+    def call(*args: PyTree) -> PyTree:
         # Only XLA's compiler for CPUs knows the mark.
         one_by_one = lambda platform: _by_shard(_small(by_tree) if platform == "cpu" else by_tree)
         special = {platform: one_by_one(platform) for platform in FORMS if form_on(platform) == "kernels"}
         return lax.platform_dependent(*args, **special, default=together)
 
     @call.def_vmap
-    def fold(size: int, batched: Any, *args: Any) -> Any:
-        def flat(x: Any, has_axis: bool) -> Any:
+    def fold(size: int, batched: PyTree, *args: PyTree) -> PyTree:
+        def flat(x: Array, has_axis: bool) -> Array:
             x = x if has_axis else jnp.broadcast_to(x, (size, *x.shape))
             return x.reshape(size * x.shape[1], *x.shape[2:])
 
@@ -61,33 +57,25 @@ def one_kernel(by_tree: Callable[..., Any], together: Callable[..., Any]) -> Cal
     return call
 
 
-def for_each(count: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
-    """`lax.fori_loop(0, count, body, state)` within a kernel.
-
-    A loop with a constant number of rounds is lowered in a way that would hand the mark of the
-    kernel on to calls inside of it, and keep XLA from seeing through them.
-    """
-
-    def one(carry: Any) -> Any:
-        i, state = carry
-        return i + 1, body(i, state)
-
-    first = vary_like(jnp.int32(0), state)
-    return lax.while_loop(lambda carry: carry[0] < count, one, (first, state))[1]
+def touch(needed: bool, args: PyTree) -> PyTree:
+    """One more result, of every argument: XLA cannot compile a kernel with an argument that it does not use."""
+    if not needed:
+        return []
+    return [sum(x.reshape(x.shape[0], -1)[:, 0].astype(jnp.float32) for x in jax.tree.leaves(args) if x.size)]
 
 
 def _by_shard(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Lets each device handle its part of a batch that `jit` has distributed: XLA cannot see into a kernel."""
 
-    def call(*args: Any) -> Any:
+    def call(*args: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(args)
         shape = jax.eval_shape(fn, *args)
 
         @custom_partitioning
-        def flat(*leaves: Any) -> Any:
+        def flat(*leaves: Array) -> list[Array]:
             return jax.tree.leaves(fn(*structure.unflatten(leaves)))
 
-        def partition(mesh: Any, arg_shapes: Any, result_shapes: Any) -> Any:
+        def partition(mesh: Mesh, arg_shapes: Sequence[Any], result_shapes: Sequence[Any]) -> Any:
             axes = [spec[0] for x in arg_shapes if (spec := x.sharding.spec)]
             along = NamedSharding(mesh, PartitionSpec(next((axis for axis in axes if axis is not None), None)))
             return mesh, flat.fun, [along] * len(result_shapes), (along,) * len(arg_shapes)
@@ -105,7 +93,7 @@ def _by_shard(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function as a marked call of what it uses: XLA cannot compile one with an argument that it does not use."""
 
-    def call(*args: Any) -> Any:
+    def call(*args: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(args)
         closed, shape = jax.make_jaxpr(lambda *xs: fn(*structure.unflatten(xs)), return_shape=True)(*leaves)
         read = {id(x) for equation in closed.jaxpr.eqns for x in equation.invars}
@@ -113,7 +101,7 @@ def _small(fn: Callable[..., Any]) -> Callable[..., Any]:
         used = [id(x) in read for x in closed.jaxpr.invars]
         unused = [None if is_used else x for is_used, x in zip(used, leaves, strict=True)]
 
-        def unmarked(*some: Any) -> Any:
+        def unmarked(*some: Array) -> PyTree:
             rest = iter(some)
             xs = [next(rest) if is_used else x for is_used, x in zip(used, unused, strict=True)]
             with mark(xla_cpu_small_call=None, inlineable=None):
