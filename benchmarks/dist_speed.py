@@ -11,10 +11,8 @@ Results are kept in benchmarks/results/dist_speed_<platform>.json.
 
 import argparse
 import functools
-import json
 import logging
 import pathlib
-import platform
 import subprocess
 import sys
 
@@ -22,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from paired import compare, compile_with, instructions
-from record import made
+from record import made, read, write
 
 from renga import dist
 
@@ -117,24 +115,17 @@ def main():
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--import-time", action="store_true")
     args = parser.parse_args()
-    stamp = made()
+    made()
     rows = (
         import_times(min(args.rounds, 7)) if args.import_time else against_distrax(args.only, args.rounds, args.eager)
     )
-    path = RESULTS / f"dist_speed_{jax.default_backend()}.json"
-    kept = {row["what"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    name = f"dist_speed_{jax.default_backend()}"
+    kept = {row["what"]: row for row in read(name).get("rows", [])}
     for row in rows:
-        kept[row["what"]] = row
+        kept[row["what"]] = row | made()
         print(*(f"{k} {v}" for k, v in row.items()), sep="  ", flush=True)
-        document = {
-            "command": "python benchmarks/dist_speed.py [--eager | --import-time]",
-            "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {jax.local_device_count()} device(s)",
-            "versions": {"jax": jax.__version__, "python": platform.python_version()},
-            **stamp,
-            "us": "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs",
-            "rows": list(kept.values()),
-        }
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        us = "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs"
+        write(name, "dist_speed.py [--eager | --import-time]", us=us, rows=list(kept.values()))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ observations kept, as in a rollout: best of five laps of 100 steps, in CPU secon
     taskset -c 0 python benchmarks/envs_speed.py
 """
 
-import json
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import envs
 
@@ -61,8 +60,7 @@ def main() -> None:
         optimum = jax.jit(jax.vmap(lambda key, w=world: envs.optimal_return(envs.grid_world(w, key, actions=5))))(keys)
         result["optimal_return_5_actions"][world] = float(jnp.mean(optimum))
         print(f"{world:14} optimum {float(jnp.mean(optimum)):.2f}")
-    path = Path(__file__).parent / "results" / "envs_speed.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write("envs_speed", "envs_speed.py", **result)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ is compared:
     python benchmarks/gan_step.py
 """
 
-import json
 import statistics
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from record import write
 
 from renga import loop
 from renga.data import load_images
@@ -194,11 +193,9 @@ def main():
                 times[name].append((time.perf_counter() - began) / STEPS * 1e3)
     medians = {name: statistics.median(t) for name, t in times.items()}
     result = {
-        "command": "python benchmarks/gan_step.py",
         "milliseconds_a_step": {name: round(m, 4) for name, m in medians.items()},
         "speed_of_by_hand": round(medians["by hand"] / medians["renga"], 3),
         "speed_of_torch": round(medians["torch"] / medians["renga"], 3),
-        "environment": {k: v for k, v in loop.environment().items() if k != "command"},
     }
     for name, median in medians.items():
         print(f"{name:<8} {median:.3f} ms a step (of {LAPS} laps: {min(times[name]):.3f} to {max(times[name]):.3f})")
@@ -206,9 +203,7 @@ def main():
         f"renga runs at {result['speed_of_by_hand']:.1%} of the speed of the step by hand, "
         f"{result['speed_of_torch']:.2f} × PyTorch"
     )
-    path = Path(__file__).parent / "results" / "gan_step.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write("gan_step", "gan_step.py", laps=LAPS, **result)
 
 
 if __name__ == "__main__":

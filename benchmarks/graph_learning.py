@@ -12,12 +12,11 @@ Results are kept in benchmarks/results/graph_learning.json. Seconds are on whate
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 
 import jax
-from record import made
+from record import made, read, write
 
 from renga import loop
 from renga.systems import graph
@@ -65,16 +64,11 @@ def main():
     if "plot" in args.tasks:
         plot()
         return
-    document = json.loads(RESULTS.read_text()) if args.tasks and RESULTS.exists() else {"tasks": {}}
-    document |= {
-        "command": "python benchmarks/graph_learning.py",
-        **made(),
-        "environment": loop.environment(),
-    }
+    tasks, stamp = read("graph_learning").get("tasks", {}) if args.tasks else {}, made()
     for task in args.tasks or graph.PRESETS:
         config, steps = settings(task, 0)
-        entry = {"steps": steps, "config": dataclasses.asdict(config), "commit": document["commit"], "runs": []}
-        document["tasks"][task] = entry
+        entry = {"steps": steps, "config": dataclasses.asdict(config), **stamp, "runs": []}
+        tasks[task] = entry
         for seed in range(args.seeds):
             config, steps = settings(task, seed)
             state, seconds, metrics = train(config, steps, seed)
@@ -82,7 +76,7 @@ def main():
             run = {"seed": seed, "seconds of training": seconds, "measures": measures, "last metrics": metrics}
             entry["runs"].append(run)
             print(task, run, flush=True)
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+            write("graph_learning", "graph_learning.py", tasks=tasks)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ Results are kept in benchmarks/results/graph_speed_<platform>.json.
 """
 
 import argparse
-import json
 import pathlib
-import platform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from paired import compare, compile_with
-from record import made
+from record import made, write
 
 from renga import graph
 
@@ -59,21 +57,14 @@ def main():
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
-    stamp = made()
+    made()
     kept = []
     for row in rows(args.nodes, args.edges, args.features, args.rounds):
         kept.append(row)
         print(*(f"{k} {v}" for k, v in row.items()), sep="  ", flush=True)
-    document = {
-        "command": "python benchmarks/graph_speed.py",
-        "sizes": {"nodes": args.nodes, "edges": args.edges, "features": args.features},
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {jax.local_device_count()} device(s)",
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        **stamp,
-        "us": "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs",
-        "rows": kept,
-    }
-    (RESULTS / f"graph_speed_{jax.default_backend()}.json").write_text(json.dumps(document, indent=1) + "\n")
+    sizes = {"nodes": args.nodes, "edges": args.edges, "features": args.features}
+    us = "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs"
+    write(f"graph_speed_{jax.default_backend()}", "graph_speed.py", sizes=sizes, us=us, rows=kept)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
 given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
+from record import made, read, write
 from nothing (compilation included) to there.
 
     python benchmarks/learning.py cartpole          # both systems, 5 seeds
@@ -103,23 +104,20 @@ def train_by_hand(config, steps, seed):
 
 def run(question, only=None):
     """Trains all that a question asks for, or one system, and writes after each."""
-    path = RESULTS / f"learning_{question}.json"
-    kept = json.loads(path.read_text())["results"] if only and path.exists() else []
+    kept = read(f"learning_{question}").get("results", []) if only else []
     results = [entry for entry in kept if entry["system"] != only]
     for name, system, changes, steps, seeds in RUNS[question]:
         if only not in (None, name):
             continue
         by_hand = system is ppo_by_hand
         config = (actor_critic if by_hand else system).Config(**{"decay_steps": steps, **changes})
-        entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, "runs": []}
+        entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, **made(), "runs": []}
         results.append(entry)
         for seed in range(seeds):
             one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed)
             entry["runs"].append(one)
             print(name, {k: v for k, v in one.items() if k != "curve"}, flush=True)
-            document = {"command": f"python benchmarks/learning.py {question}", "results": results}
-            document["environment"] = loop.environment()
-            path.write_text(json.dumps(document) + "\n")
+            write(f"learning_{question}", f"learning.py {question}", results=results)
 
 
 def plot():

@@ -11,10 +11,10 @@ import json
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import loop
 
@@ -81,15 +81,11 @@ def main():
             whole.append((stamps[2] - stamps[1]) / (STEPS - STEPS // 2))
     plain_ms, whole_ms = (1e3 * statistics.median(t) for t in (plain, whole))
     result = {
-        "command": "python benchmarks/loop_overhead.py",
         "milliseconds_a_step": {"one compiled call": round(plain_ms, 4), "renga.loop.run": round(whole_ms, 4)},
         "share_of_python": round(1 - plain_ms / whole_ms, 4),
-        "environment": {k: v for k, v in loop.environment().items() if k != "command"},
     }
     print(json.dumps(result, indent=2))
-    path = Path(__file__).parent / "results" / "loop_overhead.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write("loop_overhead", "loop_overhead.py", **result)
 
 
 if __name__ == "__main__":

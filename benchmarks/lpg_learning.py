@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from record import write
 
 from renga import loop
 from renga.systems import lpg
@@ -76,8 +77,7 @@ def compare() -> None:
         result["worlds"][world] = {"optimum": float(best.mean()), "random": float(chance.mean()), "rules": rows}
         for name, row in rows.items():
             print(world, name, {k: v for k, v in row.items() if k != "curve"}, flush=True)
-    result["environment"] = loop.environment()
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    write("lpg_learning", "lpg_learning.py", **result)
 
 
 def plot() -> None:

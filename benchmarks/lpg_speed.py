@@ -22,7 +22,8 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from record import write
 
 LAPS = 3
 # Products in bfloat16, agents taken at a time, inner updates computed again.
@@ -180,11 +181,7 @@ def main() -> None:
         lap(given.devices)
         return
     result = {"core": on_one_core, "devices": devices, "memory": memory}[given.what]()
-    from renga import loop
-
-    result["environment"] = loop.environment()
-    path = Path(__file__).parent / "results" / f"lpg_speed_{given.what}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write(f"lpg_speed_{given.what}", f"lpg_speed.py {given.what}", **result)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import jax
-from record import made
+from record import made, write
 
 from renga import loop
 from renga.systems import muzero
@@ -83,18 +83,11 @@ def main():
         plot()
         return
     config, steps = muzero.PRESETS[args.preset]
-    document = {
-        "command": f"python benchmarks/muzero_strength.py {args.preset} --seeds {args.seeds}",
-        **made(),
-        "environment": loop.environment(),
-        "steps": steps,
-        "config": dataclasses.asdict(config),
-        "runs": [],
-    }
+    made()
+    found = {"steps": steps, "config": dataclasses.asdict(config), "runs": []}
     for seed in range(args.seeds):
-        document["runs"].append({"seed": seed, "rows": train(args.preset, seed, args.points)})
-        path = RESULTS / f"muzero_strength_{args.preset}.json"
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        found["runs"].append({"seed": seed, "rows": train(args.preset, seed, args.points)})
+        write(f"muzero_strength_{args.preset}", f"muzero_strength.py {args.preset} --seeds {args.seeds}", **found)
 
 
 CURVES = {

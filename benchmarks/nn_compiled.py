@@ -4,13 +4,12 @@ python benchmarks/nn_compiled.py
 """
 
 import json
-import pathlib
 import statistics
 import time
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import nn
 
@@ -84,13 +83,9 @@ def main() -> None:
         "seconds": times,
         "ratio": times["renga"] / times["by_hand"],
         "same_value": bool(jnp.allclose(compiled["renga"](params, x)[0], compiled["by_hand"](params, x)[0], rtol=1e-4)),
-        "versions": {p: version(p) for p in ("jax", "jaxlib")},
-        "device": str(jax.devices()[0]),
-        "command": "python benchmarks/nn_compiled.py",
     }
     print(json.dumps(out, indent=1))
-    path = pathlib.Path(__file__).parent / "results" / "nn_compiled.json"
-    path.write_text(json.dumps(out, indent=1) + "\n")
+    write("nn_compiled", "nn_compiled.py", **out)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ python benchmarks/nn_init.py [resnet50|mlp] [abstract]
 """
 
 import json
-import pathlib
-import platform
 import statistics
 import sys
 import time
-from importlib.metadata import version
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import nn
 
@@ -54,14 +52,10 @@ def main(name: str, how: str = "init") -> None:
         "haiku_later": upstream_again,
         "ratio_later": again / upstream_again,
         "same_bits": same,
-        "versions": {p: version(p) for p in ("jax", "jaxlib", "dm-haiku")},
-        "python": platform.python_version(),
-        "device": str(jax.devices()[0]),
-        "command": f"python benchmarks/nn_init.py {name} {how}".removesuffix(" init"),
     }
     print(json.dumps(result, indent=1))
-    path = pathlib.Path(__file__).parent / "results" / f"nn_{how}_{name}.json".replace("abstract", "abstract_init")
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    record = f"nn_{how}_{name}".replace("abstract", "abstract_init")
+    write(record, f"nn_init.py {name} {how}".removesuffix(" init"), **result)
 
 
 if __name__ == "__main__":

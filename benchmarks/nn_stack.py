@@ -4,13 +4,12 @@ python benchmarks/nn_stack.py
 """
 
 import json
-import pathlib
 import statistics
 import time
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import nn
 
@@ -43,12 +42,9 @@ def main() -> None:
         "stack_of_64": a,
         "one_layer": b,
         "ratio": a / b,
-        "versions": {p: version(p) for p in ("jax", "jaxlib")},
-        "command": "python benchmarks/nn_stack.py",
     }
     print(json.dumps(out, indent=1))
-    path = pathlib.Path(__file__).parent / "results" / "nn_stack.json"
-    path.write_text(json.dumps(out, indent=1) + "\n")
+    write("nn_stack", "nn_stack.py", **out)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 python benchmarks/nn_trace.py
 """
 
-import json
-import pathlib
 import statistics
 import time
-from importlib.metadata import version
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
+from record import write
 
 from renga import nn
 
@@ -55,14 +53,8 @@ def main() -> None:
         a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
         results[name] = {"renga": a, "haiku": b, "ratio": a / b, "laps": laps}
         print(name, results[name])
-    out = {
-        "question": "seconds to trace apply, median, caches cleared between laps",
-        "models": results,
-        "versions": {p: version(p) for p in ("jax", "jaxlib", "dm-haiku")},
-        "command": "python benchmarks/nn_trace.py",
-    }
-    path = pathlib.Path(__file__).parent / "results" / "nn_trace.json"
-    path.write_text(json.dumps(out, indent=1) + "\n")
+    question = "seconds to trace apply, median, caches cleared between laps"
+    write("nn_trace", "nn_trace.py", question=question, models=results)
 
 
 if __name__ == "__main__":

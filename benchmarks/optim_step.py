@@ -1,8 +1,8 @@
 """How long is an optimiser's step, to trace and to run, against Optax in the same process?
 
-Run: python benchmarks/optim_step.py [--quick] [--out benchmarks/results/optim_step.json]
+Run: python benchmarks/optim_step.py [--quick] [--name optim_step]
      XLA_FLAGS=--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true python benchmarks/optim_step.py \
-         --out benchmarks/results/optim_step_multi_output.json   (one pass over memory for both moments, on CPU)
+         --name optim_step_multi_output   (one pass over memory for both moments, on CPU)
 
 Ratios are ours / theirs, medians of interleaved runs (steps with a 95 % interval, see `paired.py`); below 1 is faster.
 Steps donate parameters and state, as in training. The floor of bytes reads each parameter, gradient and moment once
@@ -12,9 +12,7 @@ same leaves, timed in pairs with the steps. With the flag, rows in `optim.contri
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 
@@ -22,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from paired import compare, instructions
+from record import write
 
 from renga import optim
 
@@ -174,7 +173,7 @@ def population(members=64, steps=50):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes only")
-    parser.add_argument("--out", default="benchmarks/results/optim_step.json")
+    parser.add_argument("--name", default="optim_step", help="of the record")
     options = parser.parse_args()
     grid = [(10, 100), (100, 10), (100, 1_000), (1_000, 10), (10, 100_000)]
     if not options.quick:
@@ -191,16 +190,8 @@ def main():
             print(rows[-1], flush=True)
     rows.append(population())
     print(rows[-1], flush=True)
-    record = {
-        "command": "python benchmarks/optim_step.py" + (" --quick" if options.quick else ""),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "jax": jax.__version__, "optax": optax.__version__, "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(), "python": platform.python_version(), "optimiser": "adamw(1e-3)",
-        "pairs": "[ours, optax]", "rows": rows,
-    }  # fmt: skip
-    os.makedirs(os.path.dirname(options.out), exist_ok=True)
-    with open(options.out, "w") as file:
-        json.dump(record, file, indent=1)
+    command, flags = "optim_step.py" + (" --quick" if options.quick else ""), os.environ.get("XLA_FLAGS", "")
+    write(options.name, command, XLA_FLAGS=flags, optimiser="adamw(1e-3)", pairs="[ours, optax]", rows=rows)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ a compiled program that does several updates, and environment steps a second are
 
 import json
 import sys
-from pathlib import Path
 
 import jax
 import ppo_by_hand
 from learning import BREAKOUT
 from paired import compare
+from record import made, read, write
 
-from renga import loop
 from renga.systems import actor_critic
 
 # Gymnax's name, settings, updates a lap, pairs of laps.
@@ -61,18 +60,13 @@ def run(task):
 
 def main():
     """Runs the tasks and keeps their rows."""
-    path = Path(__file__).parent / "results" / "ppo_speed.json"
-    rows = {row["environment"]: row for row in json.loads(path.read_text()).get("rows", [])} if path.exists() else {}
+    rows = {row["environment"]: row for row in read("ppo_speed").get("rows", [])}
     for task in sys.argv[1:] or TASKS:
         row = run(task)
         print(json.dumps(row), flush=True)
-        rows[row["environment"]] = row
-    document = {
-        "question": "environment steps a second of PPO with equal settings; ratio: renga / by hand",
-        "rows": list(rows.values()),
-        "made_by": loop.environment(),
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")
+        rows[row["environment"]] = row | made()
+    question = "environment steps a second of PPO with equal settings; ratio: renga / by hand"
+    write("ppo_speed", "ppo_speed.py", question=question, rows=list(rows.values()))
 
 
 if __name__ == "__main__":

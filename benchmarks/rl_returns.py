@@ -12,9 +12,7 @@ Results are kept in benchmarks/results/rl_returns_<platform>.json and rl_functio
 """
 
 import argparse
-import json
 import pathlib
-import platform
 import subprocess
 import sys
 
@@ -22,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from paired import compare, compile_with, cost, instructions
+from record import made, read, write
 
 from renga import rl
 
@@ -177,20 +176,14 @@ def main():
     else:
         rows = against_rlax(args.only, args.rounds, sizes)
     stem = "rl_functions" if args.functions else "rl_returns"
-    path = RESULTS / f"{stem}_{jax.default_backend()}.json"
+    name = f"{stem}_{jax.default_backend()}"
     key = lambda row: f"{row['what']} T={row.get('T')} B={row.get('B')}"
-    kept = {key(row): row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+    kept = {key(row): row for row in read(name).get("rows", [])}
     for row in rows:
-        kept[key(row)] = row
+        kept[key(row)] = row | made()
         print(*(f"{k} {v}" for k, v in row.items()), sep="  ", flush=True)
-        document = {
-            "command": "python benchmarks/rl_returns.py [--functions | --crossover | --import-time]",
-            "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {jax.local_device_count()} device(s)",
-            "versions": {"jax": jax.__version__, "python": platform.python_version()},
-            "us": "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs",
-            "rows": list(kept.values()),
-        }
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        us = "[ours, theirs], medians of microseconds a call; ratio: theirs / ours, median of pairs"
+        write(name, "rl_returns.py [--functions | --crossover | --import-time]", us=us, rows=list(kept.values()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from search_speed import POLICIES, compiled, save
+from record import write
+from search_speed import POLICIES, compiled
 
 from renga import search
 
@@ -71,7 +72,7 @@ def main():
         for policy in ("muzero", "gumbel"):
             rows.append(measure(policy, model))
             print(json.dumps(rows[-1]), flush=True)
-    save("search_growth", rows, "python benchmarks/search_growth.py")
+    write("search_growth", "search_growth.py", rows=rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import argparse
 
 import jax
 import mctx
-from search_speed import POLICIES, SIZES, load, make_model, save, stamp
+from record import made, read, write
+from search_speed import POLICIES, SIZES, make_model
 
 from renga import search
 
@@ -27,15 +28,15 @@ def main():
     parser.add_argument("--policy", nargs="*", choices=("muzero", "gumbel"), default=("muzero", "gumbel"))
     parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
     args = parser.parse_args()
-    rows = {(row["policy"], row["size"]): row for row in load("search_memory")}
+    rows = {(row["policy"], row["size"]): row for row in read("search_memory").get("rows", [])}
     for policy in args.policy:
         for size in (SIZES[i] for i in args.sizes):
             theirs, ours = (analysis(library, POLICIES[policy][0], *size) for library in (mctx, search))
-            row = {"mctx": theirs, "renga": ours, "ratio": ours / theirs, **stamp()}
+            row = {"mctx": theirs, "renga": ours, "ratio": ours / theirs, **made()}
             rows[policy, str(size)] = {"policy": policy, "size": str(size), **row}
             print(f"{policy:8} {size!s:>16}  mctx {theirs:11}  renga {ours:11}  ratio {ours / theirs:.3f}", flush=True)
             order = [(name, str(s)) for name in ("muzero", "gumbel") for s in SIZES]
-            save("search_memory", [rows[k] for k in order if k in rows], "python benchmarks/search_memory.py")
+            write("search_memory", "search_memory.py", rows=[rows[k] for k in order if k in rows])
 
 
 if __name__ == "__main__":

@@ -11,15 +11,41 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from search_speed import make_model, own_qtransform, save
+from record import write
+from search_speed import make_model, own_qtransform
 
 from renga import search
 
 SIZE = (64, 128, 9)
 
 
-def own_rule(rng_key, tree, node_index, depth=0):
-    return search.muzero_action_selection(rng_key, tree, node_index, depth)
+def own_function(rng_key, tree, node_index, depth=0):
+    """A function that computes something, so that the library cannot know what it depends on."""
+    return search.muzero_action_selection(rng_key, tree, node_index, depth) + 0
+
+
+class OwnRule(search.Selection):
+    """PUCT as a user would write it, for one node."""
+
+    pb_c_init: float = 1.25
+    pb_c_base: float = 19652.0
+    noisy = True
+
+    def node_scores(self, node):
+        visits, value = node.children_visits, node.node_values
+        family = jnp.where(visits > 0, node.qvalues, value)
+        low, high = jnp.minimum(value, jnp.min(family)), jnp.maximum(value, jnp.max(family))
+        x = (jnp.where(visits > 0, node.qvalues, low) - low) / jnp.maximum(high - low, 1e-8)
+        pb_c = self.pb_c_init + jnp.log((node.node_visits + self.pb_c_base + 1) / self.pb_c_base)
+        prior = jax.nn.softmax(node.children_prior_logits)
+        return x + jnp.sqrt(node.node_visits) * pb_c * prior / (visits + 1)
+
+
+class OwnQTransform(search.QTransform):
+    """`own_qtransform`, for one node."""
+
+    def transform(self, node):
+        return jnp.tanh(node.qvalues)
 
 
 def searches():
@@ -37,10 +63,10 @@ def searches():
         output, state = step(params, rng_key, action, state)
         return output.replace(invalid_actions=mask, terminal=jnp.zeros(batch, bool)), state
 
-    def own(key):
+    def own(rule, key):
         return search.search(
             (), key, root=root, recurrent_fn=step, num_simulations=simulations,
-            root_action_selection_fn=own_rule, interior_action_selection_fn=own_rule,
+            root_action_selection_fn=rule, interior_action_selection_fn=rule,
         ).node_values  # fmt: skip
 
     return {
@@ -51,7 +77,9 @@ def searches():
         "waves of 8": lambda key: policy(key, num_parallel=8),
         "the depth limited to 8": lambda key: policy(key, max_depth=8),
         "a Q-transform of one's own": lambda key: policy(key, qtransform=own_qtransform),
-        "a selection of one's own": own,
+        "a Q-transform of one's own, of one node": lambda key: policy(key, qtransform=OwnQTransform()),
+        "a selection of one's own": lambda key: own(own_function, key),
+        "a selection of one's own, of one node": lambda key: own(OwnRule(), key),
         "differentiable": lambda key: policy(key, differentiable=True),
     }
 
@@ -71,7 +99,7 @@ def main():
     ]
     for row in rows:
         print(f"{row['option']:30} {row['ms']:9.2f} ms  {row['ratio']:5.1f} x plain", flush=True)
-    save("search_options", rows, "python benchmarks/search_options.py")
+    write("search_options", "search_options.py", rows=rows)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,15 @@ row has the commit it was measured at and when.
 """
 
 import argparse
-import datetime
 import functools
-import json
-import os
 import pathlib
-import subprocess
 import time
-from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
+from record import made, read, write
 
 from renga import search
 
@@ -70,36 +66,6 @@ POLICIES = {
 }
 
 
-def stamp():
-    """Which state of the library a row is made with, and when."""
-    here = pathlib.Path(__file__).parents[1]
-    git = lambda *args: subprocess.run(["git", *args], cwd=here, capture_output=True, text=True).stdout.strip()
-    changed = git("status", "--porcelain", "--", "src/renga/search", "src/renga/_core")
-    now = datetime.datetime.now(datetime.UTC)
-    return {
-        "commit": (git("rev-parse", "--short", "HEAD") or "unknown") + (" and changes" if changed else ""),
-        "made": now.isoformat(timespec="seconds"),
-    }
-
-
-def save(name, rows, command):
-    """Rows of results with what they were measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, shared"
-    out = {
-        "command": command,
-        "device": device,
-        "versions": {p: version(p) for p in ("jax", "jaxlib", "mctx")},
-        "rows": rows,
-    }
-    (RESULTS / f"{name}.json").write_text(json.dumps(out, indent=1) + "\n")
-
-
-def load(name):
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--policy", choices=list(POLICIES), default="muzero")
@@ -107,7 +73,7 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="*", default=range(len(SIZES)))
     args = parser.parse_args()
     file = f"search_speed_{args.policy}"
-    rows = {row["size"]: row for row in load(file)}
+    rows = {row["size"]: row for row in read(file).get("rows", [])}
     for size in (SIZES[i] for i in args.sizes):
         runs = {m.__name__: compiled(m, args.policy, *size) for m in (mctx, search)}
         times, outputs = {name: [] for name in runs}, {}
@@ -122,7 +88,7 @@ def main():
         theirs, ours = (float(np.median(t)) for t in times.values())
         row = {
             "size": str(size), "mctx_ms": theirs, "renga_ms": ours, "ratio": theirs / ours,
-            "rounds": args.rounds, "identical": same, **stamp(),
+            "rounds": args.rounds, "identical": same, **made(),
         }  # fmt: skip
         rows[str(size)] = row
         print(
@@ -130,7 +96,7 @@ def main():
             flush=True,
         )
         in_order = [rows[str(s)] for s in SIZES if str(s) in rows]
-        save(file, in_order, f"python benchmarks/search_speed.py --policy {args.policy}")
+        write(file, f"search_speed.py --policy {args.policy}", rows=in_order)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,476 @@
+"""Fills the tables and sentences of the documentation from the records, so that none of them can say anything else.
+
+python benchmarks/fill.py           writes what differs
+python benchmarks/fill.py --check   says what differs, and exits with 1 if anything does
+
+A table is found by how its head begins, a sentence by its words: `{}` stands for what is filled in.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS, RESULTS = ROOT / "docs", ROOT / "benchmarks" / "results"
+
+TABLES: list[tuple[str, str, Callable[[], list[str]]]] = []  # page, how the head begins, rows
+SENTENCES: list[tuple[str, Callable[[], list[tuple[str, tuple[str, ...]]]]]] = []  # page, words and what goes into them
+read: set[str] = set()  # the records that were used
+
+
+def record(name: str) -> Any:
+    """Reads one record."""
+    read.add(name)
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(page: str, head: str) -> Callable[[Callable[[], list[str]]], None]:
+    """Registers the rows of a table."""
+    return lambda rows: TABLES.append((page, head, rows))
+
+
+def sentences(page: str) -> Callable[[Any], None]:
+    """Registers the sentences of a page."""
+    return lambda found: SENTENCES.append((page, found))
+
+
+def cells(*values: Any) -> str:
+    """One line of a table."""
+    return "|" + "".join(f" {value} |" if value != "" else " |" for value in values)
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with a minus sign that is none of a hyphen's length."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(row: dict[str, Any], name: str = "ratio", digits: int = 2) -> str:
+    """A ratio with its interval."""
+    low, high = row[f"{name}_95%"]
+    return f"{row[name]:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+# --- systems and loop -----------------------------------------------------------------------------
+
+
+@table("gan.md", "| | milliseconds a step |")
+def _() -> list[str]:
+    ms = record("gan_step")["milliseconds_a_step"]
+    names = {
+        "renga": "`renga.loop` over Renga's step",
+        "by hand": "by hand, one jitted function",
+        "torch": "PyTorch 2.13, eager",
+    }
+    return [cells(text, f"{ms[name]:.2f}") for name, text in names.items()]
+
+
+@sentences("running.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    found = record("loop_overhead")
+    ms, share = found["milliseconds_a_step"]["renga.loop.run"], found["share_of_python"]
+    return [
+        ("At {} ms a step, with thirty metrics", (f"{ms:.2f}",)),
+        ("the loop takes {} % of the time", (f"{100 * share:.1f}",)),
+    ]
+
+
+@table(
+    "reinforcement.md",
+    "| environment | system | seeds | environment steps | return, worst seed | best seed | time, slowest seed |",
+)
+def _() -> list[str]:
+    titles = {"catch": ("Catch (1 is the most)", "Catch"), "cartpole": ("CartPole-v1 (500 is the most)", "CartPole-v1")}
+    lines = []
+    for name, labels in titles.items():
+        for label, result in zip(labels, record(f"learning_{name}")["results"], strict=True):
+            runs = result["runs"]
+            returns = [f"{run['greedy return']:.4g}" for run in sorted(runs, key=lambda run: run["greedy return"])]
+            slowest = max(run["seconds in all"] for run in runs)
+            steps = runs[0]["curve"][-1][0]
+            lines.append(
+                cells(label, result["system"], len(runs), f"{steps:,}", returns[0], returns[-1], f"{slowest:.0f} s")
+            )
+    return lines
+
+
+@table("reinforcement.md", "| mean return of the last episodes, after | 1 M steps | 3 M steps | 10 M steps |")
+def _() -> list[str]:
+    lines = {}
+    for result in record("learning_breakout")["results"]:
+        columns = []
+        for steps in (1e6, 3e6, 1e7):
+            at = sorted(next(value for step, value in run["curve"][::-1] if step <= steps) for run in result["runs"])
+            columns.append(", ".join(f"{value:.0f}" for value in at))
+        lines[result["system"]] = columns
+    return [cells("this system", *lines["PPO"]), cells("by hand", *lines["PPO by hand"])]
+
+
+@table("reinforcement.md", "| | this system | by hand | ratio |")
+def _() -> list[str]:
+    names = (
+        "CartPole, 16 environments × 64 steps, 4 epochs of 4 minibatches",
+        "MinAtar's Breakout, 64 × 128 steps, 4 epochs of 8 minibatches",
+    )
+    rows = record("ppo_speed")["rows"]
+    return [
+        cells(name, *(f"{row['steps_per_second'][who]:,}" for who in ("renga", "by hand")), interval(row))
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+@table("lpg.md", "| return of the final policy (standard error) | `grid/small` | `grid/small_sparse` |")
+def _() -> list[str]:
+    worlds = [record("lpg_learning")["worlds"][name] for name in ("grid/small", "grid/small_sparse")]
+    names = {f"LPG, seed {n}": f"learned rule, seed {n}" for n in range(3)}
+    names |= {"REINFORCE": "REINFORCE, tuned", "A2C": "A2C, tuned"}
+    digits = (2, 3)
+    lines = [
+        cells(
+            text,
+            *(
+                f"{w['rules'][name]['final']:.{d}f} ({w['rules'][name]['standard_error']:.{d}f})"
+                for w, d in zip(worlds, digits, strict=True)
+            ),
+        )
+        for name, text in names.items()
+    ]
+    optimum = cells("optimum, by dynamic programming", *(f"{w['optimum']:.2f}" for w in worlds))
+    return [*lines, optimum, cells("random policy", *(signed(w["random"], 2) for w in worlds))]
+
+
+@table(
+    "lpg.md",
+    "| products | agents at a time |",
+)
+def _() -> list[str]:
+    lines = []
+    for name, row in record("lpg_speed_core")["table"].items():
+        kind, size, inner = re.fullmatch(r"(\w+), micro-batch (\d+), (.*)", name).groups()
+        kind = {"f32": "float32", "bf16": "bfloat16"}[kind]
+        share, gib = f"{100 * row['share_of_products_alone']:.0f} %", f"{row['temporary_gib_per_agent_at_once']:.3f}"
+        lines.append(cells(kind, size, inner, f"{row['steps_per_second']:,}", share, gib))
+    return lines
+
+
+@sentences("lpg.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    devices, memory, learning = (
+        record("lpg_speed_devices"),
+        record("lpg_speed_memory")["presets"],
+        record("lpg_learning"),
+    )
+    one, two = (f"{statistics.median(devices['steps_per_second'][f'{n} devices']):,.0f}" for n in (1, 2))
+    each = [
+        f"{m['state_gib_per_agent'] + m['temporary_gib_per_agent']:.4f}" for m in (memory["groove"], memory["paper"])
+    ]
+    whole = [f"{memory[name]['gib_of_1024_agents_at_once']:.0f}" for name in ("groove", "paper")]
+    cpu = [run["cpu_seconds"] for run in learning["meta_training"].values()]
+    return [
+        (
+            "make {} steps a second of wall time, one on one core {}: {} times as many",
+            (two, one, str(devices["ratio"])),
+        ),
+        ("{} GiB an agent with the preset `groove`\nand {} GiB with `paper`", tuple(each)),
+        ("1,024 agents with 64 environments each need {} and {} GiB", tuple(whole)),
+        ("each 2,500 steps from nothing: {} to {} seconds of CPU time", (str(min(cpu)), str(max(cpu)))),
+    ]
+
+
+@table("envs.md", "| | million steps a CPU second |")
+def _() -> list[str]:
+    million = {name: value / 1e6 for name, value in record("envs_speed")["steps_per_cpu_second"].items()}
+    numbers = ", ".join(f"{million[name]:.1f}" for name in ("all", "dense", "longer"))
+    images = ", ".join(f"{million[name]:.1f}" for name in ("random_small", "random_dense"))
+    of_images = "(images of 5×7×4 and 11×11×5 floats; writing them bounds it)"
+    return [
+        cells("`all`, `dense`, `longer` (observed as numbers)", numbers),
+        cells(f"`random_small`, `random_dense` {of_images}", images),
+        cells("chain", f"{million['chain long_noisy']:.0f}"),
+    ]
+
+
+@table("graph/learning.md", "| task | judged by | seeds 0, 1, 2 |")
+def _() -> list[str]:
+    tasks = record("graph_learning")["tasks"]
+    of = lambda task, name: [run["measures"][name] for run in tasks[task]["runs"]]
+    listed = lambda values, text: ", ".join(text.format(value) for value in values)
+    pairs = f"pairs of {of('atlas', 'pairs')[0]:,.0f} that only one of network and 1-WL separates"
+    right = [100 * value for value in of("paths", "right of graphs with 64 nodes")]
+    errors = zip(of("molecules", "mean absolute error, held out"), of("molecules", "of the mean"), strict=True)
+    return [
+        cells("atlas", pairs, listed(of("atlas", "pairs separated by only one of the two"), "{:.0f}")),
+        cells("karate", "members of 34", listed(of("karate", "members right"), "{:.0f}")),
+        cells("paths", "nodes right on graphs four times as large", listed(right, "{:.1f} %")),
+        cells(
+            "molecules",
+            "mean absolute error held out, and of the mean, in kcal/mol",
+            ", ".join(f"{a:.0f} and {b:.0f}" for a, b in errors),
+        ),
+    ]
+
+
+# --- libraries ------------------------------------------------------------------------------------
+
+
+@table("graph/index.md", "| | jraph / ours | SciPy / ours | reading / ours |")
+def _() -> list[str]:
+    rows = {row["what"]: row for row in record("graph_speed_cpu")["rows"]}
+    lines = []
+    for kind in ("sum", "mean"):
+        for order in ("unsorted", "sorted"):
+            found = [rows.get(f"segment_{kind} {order} against {peer}") for peer in ("jraph", "scipy", "reading")]
+            lines.append(cells(f"{kind}, {order}", *(interval(row) if row else "" for row in found)))
+    return lines
+
+
+_DIST = (
+    "log_prob",
+    "sample",
+    "kl_divergence",
+    "gradient of a sample",
+    "log_prob eager",
+    "sample eager",
+    "kl_divergence eager",
+)
+
+
+@table("dist/index.md", "| | " + " | ".join(_DIST).replace(" eager", ", eager") + " |")
+def _() -> list[str]:
+    ratios = {row["what"]: row["ratio"] for row in record("dist_speed_cpu")["rows"] if "ratio" in row}
+    names = sorted({what.partition(".")[0] for what in ratios})
+    return [cells(name, *(f"{ratios[f'{name}.{what}']:.2f}" for what in _DIST)) for name in names]
+
+
+@sentences("dist/index.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    (row,) = (row for row in record("dist_speed_cpu")["rows"] if row["what"] == "import")
+    return [("Importing `renga.dist` takes {} s beside", (f"{row['renga.dist_s']:.2f}",))]
+
+
+_SIZES = [
+    (8, 1),
+    (128, 1),
+    (1024, 1),
+    (16384, 1),
+    (8, 64),
+    (128, 64),
+    (1024, 64),
+    (16384, 64),
+    (128, 1024),
+    (1024, 1024),
+    (16384, 1024),
+]
+_SAME = ("discounted_returns", "lambda_returns", "td_lambda", "q_lambda")
+_TIMED = ("n_step_bootstrapped_returns", "vtrace", "vtrace_td_error_and_advantage", "retrace")
+
+
+@table("rl/index.md", "| | " + " | ".join(f"{t:,} × {b:,}" for t, b in _SIZES) + " |")
+def _() -> list[str]:
+    rows = {(row["what"], row.get("T"), row.get("B")): row for row in record("rl_returns_cpu")["rows"]}
+
+    def cell(names: tuple[str, ...], size: tuple[int, int]) -> str:
+        found = [rows[(name, *size)] for name in names]
+        if all(row["same_instructions"] for row in found):
+            return "="
+        (row,) = found
+        return f"**{row['ratio']:.2f}**" if row["ratio_95%"][0] > 1 else f"{row['ratio']:.2f}"
+
+    lines = []
+    for names in (_SAME, ("truncated_generalized_advantage_estimation",), *((name,) for name in _TIMED)):
+        lines.append(cells(", ".join(f"`{name}`" for name in names), *(cell(names, size) for size in _SIZES)))
+    return lines
+
+
+@sentences("rl/index.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    rows = [row for row in record("rl_functions_cpu")["rows"] if "ratio" in row]
+    same = sum(row["same_instructions"] for row in rows)
+    timed = [row for row in rows if not row["same_instructions"]]
+    faster = sum(row["ratio_95%"][0] > 1 for row in timed)
+    slower = sum(row["ratio_95%"][1] < 1 for row in timed)
+    (imports,) = (row for row in record("rl_returns_cpu")["rows"] if row["what"] == "import")
+    return [
+        ("{} compile to RLax's instructions, {} are faster", (str(same), str(faster))),
+        ("{} cannot be told apart", (str(len(timed) - faster - slower),)),
+        (
+            "Importing `renga.rl` takes {} s beyond jax, RLax {} s",
+            (f"{imports['renga.rl_s']:.2f}", f"{imports['rlax_s']:.2f}"),
+        ),
+    ]
+
+
+@table(
+    "optim/index.md",
+    "| leaves, parameters | trace |",
+)
+def _() -> list[str]:
+    lines = []
+    for name, note, wanted in (
+        ("optim_step", "", [(10, 1e3, None), (100, 1e5, None), (1000, 1e4, None), (1000, 1e4, "grouped")]),
+        ("optim_step", "", [(10, 1e7, None), (10, 1e8, None)]),
+        ("optim_step_multi_output", ", the flag", [(10, 1e7, None), (10, 1e8, None)]),
+        ("optim_step_multi_output", ", the flag", [(10, 1e7, "one_pass"), (10, 1e8, "one_pass")]),
+    ):
+        rows = {tuple(row.get(k) for k in ("leaves", "parameters", "wrapped_in")): row for row in record(name)["rows"]}
+        for leaves, size, wrap in wanted:
+            row = rows[leaves, size, wrap]
+            title = f"{leaves:,}, 1e{len(str(int(size))) - 1}{note}" + (f", `{wrap}`" if wrap else "")
+            ratios = (f"{row['trace_ratio']:.2f}", f"{row['cold_trace_ratio']:.2f}", interval(row, "step_ratio"))
+            floor = (f"{row['bytes_over_floor']:.2f}", interval(row, "seconds_over_floor")) if size >= 1e7 else ("", "")
+            lines.append(cells(title, *ratios, *floor))
+    return lines
+
+
+@sentences("optim/index.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    row = record("optim_step")["rows"][-1]
+    ms = lambda name: tuple(f"{1000 * s:.1f}" if s < 0.1 else f"{1000 * s:.0f}" for s in row[f"{name}, seconds"])
+    (whole, whole_each), (step, step_each) = ms("whole run compiled"), ms("step compiled")
+    return [
+        ("takes\n{} ms against {} ms for a compiled `scan`", (whole, whole_each)),
+        ("one after another: {} times the throughput", (f"{row['whole run compiled, throughput']:.2f}",)),
+        ("it is {} times: {} ms for all of them", (f"{row['step compiled, throughput']:.1f}", step)),
+        ("in one step, {} ms for each by", (step_each,)),
+    ]
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+def _speed(policy: str) -> list[str]:
+    lines = []
+    for row in record(f"search_speed_{policy}")["rows"]:
+        times = f"{row['mctx_ms']:.1f} ms", f"{row['renga_ms']:.1f} ms"
+        lines.append(cells(row["size"].strip("()"), *times, f"{row['ratio']:.1f}"))
+    return lines
+
+
+for _policy in ("muzero", "gumbel"):
+    table("search/speed.md", f"<!-- speed {_policy} -->")(lambda policy=_policy: _speed(policy))
+
+
+@sentences("search/speed.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    found = []
+    for policy in ("muzero", "gumbel"):
+        of = record(f"search_speed_{policy}")
+        median = f"{statistics.median(row['ratio'] for row in of['rows']):.1f}"
+        found.append((f"Median ratio {{}}. `{of['command']}`", (median,)))
+    return found
+
+
+@table("search/speed.md", "<!-- memory -->")
+def _() -> list[str]:
+    return [
+        cells(
+            row["policy"],
+            row["size"].strip("()"),
+            f"{row['mctx'] / 1024:,.0f} KiB",
+            f"{row['renga'] / 1024:,.0f} KiB",
+            f"{row['ratio']:.3f}",
+        )
+        for row in record("search_memory")["rows"]
+    ]
+
+
+@table("search/speed.md", "<!-- options -->")
+def _() -> list[str]:
+    return [
+        cells(row["option"], f"{row['ms']:.1f}", f"{row['ratio']:.2f} ×") for row in record("search_options")["rows"]
+    ]
+
+
+@table("search/speed.md", "<!-- growth -->")
+def _() -> list[str]:
+    lines = []
+    for row in record("search_growth")["rows"]:
+        each = ", ".join(f"{x:.0f}" for x in row["microseconds_each"])
+        path = ", ".join(f"{x:.1f}" for x in row["nodes_on_a_path"])
+        fits = f"{row['per_doubling']:.1f}", f"{row['exponent']:.2f}", f"{row['exponent_of_a_node']:.2f}"
+        lines.append(cells(row["model"], row["policy"], each, path, *fits))
+    return lines
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+@table("nn/from-haiku.md", "| | ratio | command |")
+def _() -> list[str]:
+    command = lambda name: f"`{record(name)['command']}`"
+    ratios = lambda found: f"{found['ratio_first']:.2f}, {found['ratio_later']:.2f}"
+    seconds = lambda found, when, d: f"({found[f'renga_{when}']:.{d}f} s against {found[f'haiku_{when}']:.{d}f} s)"
+    net, mlp, abstract = record("nn_init_resnet50"), record("nn_init_mlp"), record("nn_abstract_init_resnet50")
+    trace, stack, compiled = record("nn_trace")["models"], record("nn_stack"), record("nn_compiled")
+    first, later, quick = seconds(net, "first", 1), seconds(net, "later", 2), seconds(abstract, "first", 1)
+    traces = ", ".join(f"{model['ratio']:.2f}" for model in trace.values())
+    abstractly = f"first `nn.abstract_init` of ResNet-50 {quick}, later calls"
+    of = [compiled[what]["renga"] / compiled[what]["by_hand"] for what in ("flops", "bytes")]
+    title = "FLOPs, bytes, run time of a compiled transformer, against one written by hand"
+    return [
+        cells(f"first `init` of ResNet-50, eager {first}", f"{net['ratio_first']:.2f}", command("nn_init_resnet50")),
+        cells(f"later calls of it {later}", f"{net['ratio_later']:.2f}", "the same"),
+        cells("first and later `init` of an MLP of three layers", ratios(mlp), command("nn_init_mlp")),
+        cells(abstractly, ratios(abstract), command("nn_abstract_init_resnet50")),
+        cells("tracing `apply`: MLP, 12-layer transformer, ResNet-50", traces, command("nn_trace")),
+        cells("compiling 64 stacked layers, against one layer", f"{stack['ratio']:.2f}", command("nn_stack")),
+        cells(title, f"{of[0]:.3f}, {of[1]:.3f}, {compiled['ratio']:.2f}", command("nn_compiled")),
+    ]
+
+
+# --- finding and writing --------------------------------------------------------------------------
+
+
+def filled(page: str, text: str) -> str:
+    """The text of a page with its tables and sentences as the records have them.
+
+    Raises:
+      ValueError: if a table or a sentence is not there, or there twice.
+    """
+    for where, head, rows in TABLES:
+        if where == page:
+            pattern = re.compile(rf"(^{re.escape(head)}.*\n(?:\n?\|.*\n)?\|[-:| ]+\|\n)((?:\|.*\n)*)", re.M)
+            found = pattern.findall(text)
+            if len(found) != 1:
+                raise ValueError(f"docs/{page}: the table {head!r} must stand there once, found {len(found)}")
+            start, end = pattern.search(text).span(2)
+            text = text[:start] + "".join(line + "\n" for line in rows()) + text[end:]
+    for where, find in SENTENCES:
+        for words, values in find() if where == page else ():
+            parts = [re.sub(r"(\\\s)+", r"\\s+", re.escape(part)) for part in words.split("{}")]
+            pattern = re.compile(r"(\S+)".join(parts))
+            found = list(pattern.finditer(text))
+            if len(found) != 1:
+                raise ValueError(f"docs/{page}: the sentence {words!r} must stand there once, found {len(found)}")
+            for i in range(len(values), 0, -1):
+                start, end = found[0].span(i)
+                text = text[:start] + values[i - 1] + text[end:]
+    return text
+
+
+def pages() -> Iterator[tuple[pathlib.Path, str, str]]:
+    """Each page with something to fill in, as it is and as it should be."""
+    for page in sorted({where for where, *_ in (*TABLES, *SENTENCES)}):
+        path = DOCS / page
+        text = path.read_text()
+        yield path, text, filled(page, text)
+
+
+def main() -> None:
+    """Fills the pages, or says which differ."""
+    changed = [(path, text, right) for path, text, right in pages() if text != right]
+    for path, text, right in changed:
+        print(path.relative_to(ROOT))
+        for old, new in zip(text.splitlines(), right.splitlines(), strict=False):
+            if old != new:
+                print(f"  {old}\n  {new}")
+        if "--check" not in sys.argv[1:]:
+            path.write_text(right)
+    sys.exit(bool(changed) and "--check" in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
