@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import pkgutil
 import subprocess
 import sys
@@ -72,3 +73,10 @@ def test_the_package_itself_imports_nothing():
     code = "import sys; before = set(sys.modules); import renga; print(sorted(set(sys.modules) - before))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "['renga']"
+
+
+def test_the_picture_of_the_house_is_drawn_from_its_imports(monkeypatch):
+    docs = pathlib.Path(__file__).parents[2] / "docs"
+    monkeypatch.syspath_prepend(docs)
+    architecture = pytest.importorskip("architecture", exc_type=ImportError)
+    assert architecture.drawn() == (docs / "architecture.svg").read_text(), "run python docs/architecture.py"
