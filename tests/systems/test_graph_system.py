@@ -141,11 +141,11 @@ def test_a_missing_package_is_named_with_its_extra(task, module, monkeypatch):
     ("changes", "message"),
     [
         ({"task": "chess"}, "graph: task must be one of atlas, karate, paths, molecules, got 'chess'"),
-        ({"units": 0}, "graph: units must be at least 1, got 0"),
-        ({"nodes": 1}, "graph: nodes must be at least 2, got 1"),
+        ({"units": 0}, "graph: units must be >= 1, got 0"),
+        ({"nodes": 1}, "graph: nodes must be >= 2, got 1"),
         ({"fold": 5}, r"graph: fold must be in \[0, 5\), got 5"),
-        ({"noise": -1.0}, "graph: noise must be 0 or positive"),
-        ({"learning_rate": 0.0}, "graph: learning_rate must be positive"),
+        ({"noise": -1.0}, "graph: noise must be >= 0, got -1.0"),
+        ({"learning_rate": 0.0}, "graph: learning_rate must be > 0, got 0.0"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(changes, message, unchecked):

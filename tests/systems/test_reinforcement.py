@@ -171,7 +171,7 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
 @pytest.mark.parametrize(
     ("system", "changes", "message"),
     [
-        (dqn, {"n_step": 0}, "dqn: n_step must be at least 1, got 0"),
+        (dqn, {"n_step": 0}, "dqn: n_step must be >= 1, got 0"),
         (dqn, {"replay_size": 10}, "dqn: replay_size must be at least warmup = 40, got 10"),
         (dqn, {"discount": 1.5}, "dqn: discount must be in"),
         (dqn, {"learning_rate": float("inf")}, "dqn: learning_rate must be finite, got inf"),
@@ -183,7 +183,7 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
         (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
         (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),
-        (actor_critic, {"units": ()}, "units must be one or more positive numbers"),
+        (actor_critic, {"units": ()}, "units must be one number or more"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(system, changes, message):

@@ -1,7 +1,7 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._config import check_config
+from renga.loop._config import Requirements, check_config
 from renga.loop._devices import join_processes, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
@@ -15,6 +15,7 @@ from renga.loop._run import Result, run
 __all__ = [
     "Checkpoints",
     "Examination",
+    "Requirements",
     "Result",
     "RunDirectory",
     "RunError",

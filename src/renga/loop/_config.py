@@ -5,19 +5,80 @@ import math
 import typing
 from typing import Any
 
+from renga._core.ranges import check_range
 from renga.loop._errors import RunError
 
 _MOST = 2**31 - 1  # sizes and counts are int32 on devices
 
 
-def check_config(system: str, config: Any) -> None:
+@dataclasses.dataclass(frozen=True)
+class Requirements:
+    """Refuses what a field of a system's config cannot be.
+
+    Args:
+      system: the system's name, for the message.
+      config: its config.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     num_envs: int = 0
+      ...     env: str = "chess"
+      >>> require = Requirements("line", Config())
+      >>> require(Config().env == "go", "env", "go")
+      Traceback (most recent call last):
+        ...
+      renga.loop._errors.RunError: line: env must be go, got 'chess'
+      >>> require.numbers("num_envs", low=1)
+      Traceback (most recent call last):
+        ...
+      renga.loop._errors.RunError: line: num_envs must be >= 1, got 0
+    """
+
+    system: str
+    config: Any
+
+    def __call__(self, condition: bool, field: str, expected: str) -> None:
+        """Raises a RunError that says what the field must be and what it is, unless the condition holds."""
+        if not condition:
+            raise RunError(f"{self.system}: {field} must be {expected}, got {getattr(self.config, field)!r}")
+
+    def numbers(
+        self,
+        *fields: str,
+        low: float | int | None = None,
+        high: float | int | None = None,
+        above: float | int | None = None,
+        below: float | int | None = None,
+    ) -> None:
+        """Raises a RunError unless these fields, or all their entries, lie in a range.
+
+        Args:
+          *fields: their names.
+          low: the least value.
+          high: the greatest value.
+          above: a bound that is too small itself.
+          below: a bound that is too great itself.
+        """
+        for field in fields:
+            number = {field: getattr(self.config, field)}
+            try:
+                check_range(self.system, low=low, high=high, above=above, below=below, finite=False, **number)
+            except ValueError as error:
+                raise RunError(str(error)) from None
+
+
+def check_config(system: str, config: Any) -> Requirements:
     """Refuses numbers that are not finite or need more than 32 bits, and words that a field does not know.
 
-    Called by a system's `make`, before checks of its own.
+    Called by a system's `make`, before checks of its own, for which it returns what refuses a field.
 
     Args:
       system: the system's name, for the message.
       config: its config, a dataclass.
+
+    Returns:
+      `require`: see `Requirements`.
 
     Raises:
       RunError: naming the field, what it must be and what it is.
@@ -42,3 +103,4 @@ def check_config(system: str, config: Any) -> None:
                 raise RunError(f"{name} must be finite, got {value!r}")
             if isinstance(number, int) and not -_MOST <= number <= _MOST:
                 raise RunError(f"{name} must be a number of 32 bits, got {value!r}")
+    return Requirements(system, config)

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
-from renga.loop import RunError, check_config, shard_batch
+from renga.loop import check_config, shard_batch
+from renga.systems._reinforcement import features, log_prob, need_one_player
 
 __all__ = ["STEPS", "Config", "Rollout", "State", "evaluate", "make"]
 
@@ -80,20 +81,13 @@ class State(NamedTuple):
 
 
 def _check(config: Config) -> None:
-    def require(condition: bool, field: str, expected: str) -> None:
-        if not condition:
-            raise RunError(f"actor_critic: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    check_config("actor_critic", config)
-    for field in ("num_envs", "rollout_length", "epochs", "minibatches", "lstm_units"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("learning_rate", "max_gradient_norm", "clip"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in ("discount", "trace_decay"):
-        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
-    for field in ("decay_steps", "value_cost", "entropy_cost"):
-        require(getattr(config, field) >= 0, field, "0 or positive")
-    require(bool(config.units) and min(config.units) >= 1, "units", "one or more positive numbers")
+    require = check_config("actor_critic", config)
+    require.numbers("num_envs", "rollout_length", "epochs", "minibatches", "lstm_units", low=1)
+    require.numbers("learning_rate", "max_gradient_norm", "clip", above=0)
+    require.numbers("discount", "trace_decay", low=0, high=1)
+    require.numbers("decay_steps", "value_cost", "entropy_cost", low=0)
+    require.numbers("units", low=1)
+    require(bool(config.units), "units", "one number or more")
     require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
     require(config.memory in ("none", "lstm"), "memory", "none or lstm")
     require(config.image in ("conv", "flat"), "image", "conv or flat")
@@ -117,18 +111,9 @@ def _in_sequences(config: Config) -> bool:
 
 
 def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array:
-    """A table for a number, convolutions for an image, a plain network for the rest: [N, ...] to [N, units[-1]]."""
     activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[config.activation]
     w_init = nn.initializers.Orthogonal(np.sqrt(2.0))
-    if isinstance(spec, envs.Discrete):
-        x = nn.Embed(spec.num, config.units[0])(s)
-        sizes = config.units[1:]
-    elif len(spec.shape) == 3 and config.image == "conv":
-        x = nn.Flatten()(jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s)))
-        sizes = config.units
-    else:
-        x, sizes = nn.Flatten()(s), config.units
-    return nn.nets.MLP(sizes, w_init=w_init, activation=activation, activate_final=True)(x) if sizes else x
+    return features(spec, config.units, s, convolve=config.image == "conv", w_init=w_init, activation=activation)
 
 
 def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
@@ -171,20 +156,11 @@ def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
 # ---------------------------------------------------------------- learning
 
 
-def _check_players(config: Config, env: envs.Environment) -> None:
-    """Values here are one player's: where players take turns, the best for one is the worst for the other."""
-    if env.num_players > 1:
-        raise RunError(
-            f"actor_critic: env must be a world for one player, got {config.env!r} for {env.num_players}, whose "
-            "rewards are those of the player who moves"
-        )
-
-
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    _check_players(config, env.env)
+    need_one_player("actor_critic", config, env.env)
     network = _network(config, env.env)
     unroll, initial_memory = network.apply
     num_updates = config.decay_steps * config.epochs * config.minibatches
@@ -197,7 +173,7 @@ def make(config: Config):
         logits, v, memory = unroll(params, s[None], first[None], memory)
         logits = _masked(logits[0], legal)
         a = jax.random.categorical(key, logits)
-        return a, _log_prob(logits, a), v[0], memory
+        return a, log_prob(logits, a), v[0], memory
 
     def interact(state: State, key: PRNGKeyArray):
         """Goes on for one step; returns also what `Rollout` is made of."""
@@ -237,7 +213,7 @@ def make(config: Config):
         """The mean over environments of each one's loss. `batch` is `[T, B, ...]`."""
         logits, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
         logits = _masked(logits, batch.legal_tm1)
-        ratios = jnp.exp(_log_prob(logits, batch.a_tm1) - batch.log_mu_a)
+        ratios = jnp.exp(log_prob(logits, batch.a_tm1) - batch.log_mu_a)
         adv = batch.adv_t
         if config.algorithm == "vtrace":
             v_t = jnp.concatenate([v[1:], v_last[None]])
@@ -320,10 +296,6 @@ def make(config: Config):
 def _masked(logits: Float[Array, "*B A"], legal: Array | None) -> Float[Array, "*B A"]:
     """Takes illegal actions out of a policy."""
     return logits if legal is None else jnp.where(legal, logits, -jnp.inf)
-
-
-def _log_prob(logits: Float[Array, "*B A"], a: Array) -> Float[Array, "*B"]:
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], axis=-1)[..., 0]
 
 
 def evaluate(config: Config, state: State) -> dict[str, float]:

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
-from renga.loop import RunError, check_config, shard_batch
+from renga.loop import check_config, shard_batch
+from renga.systems._reinforcement import features, need_one_player
 
 __all__ = ["STEPS", "Agent", "Config", "Recent", "State", "Transition", "evaluate", "make"]
 
@@ -90,35 +91,18 @@ class State(NamedTuple):
 
 
 def _check(config: Config) -> None:
-    def require(condition: bool, field: str, expected: str) -> None:
-        if not condition:
-            raise RunError(f"dqn: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    check_config("dqn", config)
-    for field in ("num_envs", "replay_size", "batch_size", "n_step", "target_period", "num_atoms"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("learning_rate", "max_gradient_norm"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in ("discount", "epsilon", "priority_exponent", "importance_exponent"):
-        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
-    for field in ("decay_steps", "epsilon_steps"):
-        require(getattr(config, field) >= 0, field, "0 or positive")
-    require(bool(config.units) and min(config.units) >= 1, "units", "one or more positive numbers")
+    require = check_config("dqn", config)
+    require.numbers("num_envs", "replay_size", "batch_size", "n_step", "target_period", "num_atoms", low=1)
+    require.numbers("learning_rate", "max_gradient_norm", above=0)
+    require.numbers("discount", "epsilon", "priority_exponent", "importance_exponent", low=0, high=1)
+    require.numbers("decay_steps", "epsilon_steps", low=0)
+    require.numbers("units", low=1)
+    require(bool(config.units), "units", "one number or more")
     require(config.replay_size <= 2**30, "replay_size", "at most 2³⁰")
     require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")
     require(config.replay_size >= config.warmup, "replay_size", f"at least warmup = {config.warmup}")
     require(config.distribution in ("none", "categorical", "quantile"), "distribution", "none, categorical or quantile")
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
-
-
-def _features(spec: envs.Box | envs.Discrete, units: tuple[int, ...], x: Array) -> Array:
-    """A table for a number, convolutions for an image, a plain network for the rest."""
-    if isinstance(spec, envs.Discrete):
-        x = nn.Embed(spec.num, units[0])(x)
-        return nn.nets.MLP(units[1:], activate_final=True)(x) if units[1:] else x
-    if len(spec.shape) == 3:
-        x = jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(x))
-    return nn.nets.MLP(units, activate_final=True)(nn.Flatten()(x))
 
 
 class Agent(NamedTuple):
@@ -170,7 +154,7 @@ def _agent(config: Config, env: envs.Environment) -> Agent:
     num_outputs = 1 if config.distribution == "none" else config.num_atoms
 
     def network(s: Array) -> Array:
-        x = _features(spec, config.units, s)
+        x = features(spec, config.units, s)
         advantage = nn.Linear(num_actions * num_outputs, name="advantage" if config.dueling else "values")(x)
         advantage = advantage.reshape(-1, num_actions, num_outputs)
         if not config.dueling:
@@ -201,20 +185,11 @@ def _n_step(recent: Recent, discount: float) -> Transition:
     return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t)
 
 
-def _check_players(config: Config, env: envs.Environment) -> None:
-    """Values here are one player's: where players take turns, the best for one is the worst for the other."""
-    if env.num_players > 1:
-        raise RunError(
-            f"dqn: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards are "
-            "those of the player who moves"
-        )
-
-
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    _check_players(config, env.env)
+    need_one_player("dqn", config, env.env)
     agent = _agent(config, env.env)
     if config.prioritised:
         replay = PrioritisedReplay(config.replay_size, config.priority_exponent)

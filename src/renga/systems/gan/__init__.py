@@ -75,22 +75,15 @@ class State(NamedTuple):
 
 
 def _check(config: Config) -> None:
-    def require(condition, field, expected):
-        if not condition:
-            raise RunError(f"gan: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    check_config("gan", config)
+    require = check_config("gan", config)
     require(config.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}")
-    for field in ("batch_size", "latent_size", "disc_steps", "gen_steps"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("disc_learning_rate", "gen_learning_rate"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in ("r1", "gradient_penalty", "decay_steps"):
-        require(getattr(config, field) >= 0, field, "0 or positive")
-    for field in ("b1", "b2", "average_decay", "label_smoothing"):
-        require(0 <= getattr(config, field) < 1, field, "in [0, 1)")
+    require.numbers("batch_size", "latent_size", "disc_steps", "gen_steps", low=1)
+    require.numbers("disc_learning_rate", "gen_learning_rate", above=0)
+    require.numbers("r1", "gradient_penalty", "decay_steps", low=0)
+    require.numbers("b1", "b2", "average_decay", "label_smoothing", low=0, below=1)
+    require.numbers("gen_sizes", "disc_sizes", low=1)
     for field in ("gen_sizes", "disc_sizes"):
-        require(getattr(config, field) and min(getattr(config, field)) >= 1, field, "one or more positive numbers")
+        require(bool(getattr(config, field)), field, "one number or more")
     smooths = LOSSES[config.loss].smooths
     require(
         smooths or not config.label_smoothing, "label_smoothing", f"0 with the loss {config.loss}, which has no target"

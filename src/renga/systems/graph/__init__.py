@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import optim
-from renga.loop import RunError, check_config
+from renga.loop import check_config
 from renga.systems.graph import _atlas, _karate, _molecules, _paths
 from renga.systems.graph._task import Task
 
@@ -68,19 +68,12 @@ class State(NamedTuple):
 
 
 def _check(config: Config) -> None:
-    def require(condition: bool, field: str, expected: str) -> None:
-        if not condition:
-            raise RunError(f"graph: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    check_config("graph", config)
-    for field in ("units", "batch_size"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("learning_rate", "max_gradient_norm"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in ("layers", "decay_steps", "weight_decay", "noise"):
-        require(getattr(config, field) >= 0, field, "0 or positive")
-    require(config.nodes >= 2, "nodes", "at least 2")
-    require(0 <= config.fold < 5, "fold", "in [0, 5)")
+    require = check_config("graph", config)
+    require.numbers("units", "batch_size", low=1)
+    require.numbers("learning_rate", "max_gradient_norm", above=0)
+    require.numbers("layers", "decay_steps", "weight_decay", "noise", low=0)
+    require.numbers("nodes", low=2)
+    require.numbers("fold", low=0, below=5)
 
 
 def _task(config: Config) -> Task:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from jaxtyping import PyTree
 
 from renga import optim
-from renga.loop import RunError, check_config
+from renga.loop import check_config
 from renga.systems.lpg._agents import Table, critic_for, network_for
 from renga.systems.lpg._ladder import Setup
 from renga.systems.lpg._lifetimes import Group
@@ -89,31 +89,18 @@ PRESETS: dict[str, tuple[Config, int]] = {
 
 def check(config: Config) -> None:
     """Raises a `RunError` that says which field cannot be, and what it must be."""
-
-    def require(condition: bool, field: str, expected: str) -> None:
-        if not condition:
-            raise RunError(f"lpg: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    def each(condition: Callable[[Any], bool], field: str, expected: str) -> None:
-        require(all(map(condition, getattr(config, field))), field, expected)
-
-    check_config("lpg", config)
-    for field in ("num_envs", "rollout_length", "num_updates", "units", "prediction_size"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("meta_learning_rate", "stddev", "critic_rate"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in ("discount", "trace_decay", "meta_learning_rate_decay"):
-        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
+    require = check_config("lpg", config)
+    require.numbers("num_envs", "rollout_length", "num_updates", "units", "prediction_size", low=1)
+    require.numbers("meta_learning_rate", "stddev", "critic_rate", above=0)
+    require.numbers("discount", "trace_decay", "meta_learning_rate_decay", low=0, high=1)
     costs = ("policy_entropy", "prediction_entropy", "pi_hat_cost", "y_hat_cost")
-    for field in ("agent_max_norm", "meta_max_norm", "micro_batch", *costs):
-        require(getattr(config, field) >= 0, field, "0 or positive")
+    require.numbers("agent_max_norm", "meta_max_norm", "micro_batch", *costs, low=0)
     for field in ("worlds", "learning_rates", "network_learning_rates", "y_costs"):
         require(len(getattr(config, field)) >= 1, field, "one or more")
-    for field in ("learning_rates", "network_learning_rates"):
-        each(lambda rate: rate > 0, field, "positive")
-    each(lambda cost: cost >= 0, "y_costs", "0 or positive")
-    each(lambda units: units >= 1, "agent_units", "positive")
-    require(config.critic_rate <= 1, "critic_rate", "at most 1")
+    require.numbers("learning_rates", "network_learning_rates", above=0)
+    require.numbers("y_costs", low=0)
+    require.numbers("agent_units", low=1)
+    require.numbers("critic_rate", high=1)
     require(config.lifetime >= config.num_updates, "lifetime", f"at least num_updates = {config.num_updates}")
     count = len(config.worlds) * (2 if config.outer == "evolution" else 1)
     require(config.num_agents % count == 0 and config.num_agents > 0, "num_agents", f"a multiple of {count}")

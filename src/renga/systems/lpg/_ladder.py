@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from renga import envs, optim
 from renga._core.values import static, value
 from renga._core.varying import vary_like
+from renga.systems._reinforcement import entropy, log_prob
 from renga.systems.lpg._agents import Critic, Network
 from renga.systems.lpg._experience import Inputs, Rollout, Targets
 from renga.systems.lpg._rules import Rule, advantage
@@ -166,7 +167,7 @@ def apply_update_rule(
     """
     logits, y_tm1 = jax.vmap(setup.network, in_axes=(None, 0))(params, rollout.s_tm1)
     _, y_t = jax.vmap(setup.network, in_axes=(None, 0))(params, rollout.s_t)
-    log_pi = _log_prob(logits, rollout.a_tm1)
+    log_pi = log_prob(logits, rollout.a_tm1)
     if not setup.through_policy:
         log_pi = jax.lax.stop_gradient(log_pi)
     if not setup.through_predictions:
@@ -187,8 +188,8 @@ def agent_loss(
       Oh et al., "Discovering reinforcement learning algorithms", 2020, eq. 2.
     """
     logits, y = jax.vmap(setup.network, in_axes=(None, 0))(params, rollout.s_tm1)
-    loss = y_cost * setup.rule.divergence(y, targets.y_hat) - _log_prob(logits, rollout.a_tm1) * targets.pi_hat
-    return jnp.mean(loss - setup.rule.entropy_bonus * _entropy(logits))
+    loss = y_cost * setup.rule.divergence(y, targets.y_hat) - log_prob(logits, rollout.a_tm1) * targets.pi_hat
+    return jnp.mean(loss - setup.rule.entropy_bonus * entropy(logits))
 
 
 def inner_update(setup: Setup, eta: PyTree, agent: Agent, key: PRNGKeyArray) -> tuple[Agent, dict[str, Array]]:
@@ -236,8 +237,8 @@ def _learn(
 
     logits, y = _for_all(setup.network, params, rollouts.s_tm1)
     return params, opt, {
-        "policy_entropy": jnp.mean(_entropy(logits)),
-        "prediction_entropy": jnp.mean(_entropy(y)),
+        "policy_entropy": jnp.mean(entropy(logits)),
+        "prediction_entropy": jnp.mean(entropy(y)),
         "pi_hat_squared": jnp.mean(targets.pi_hat**2),
         "y_hat_squared": jnp.mean(jnp.sum(targets.y_hat**2, axis=-1)),
     }  # fmt: skip
@@ -287,7 +288,7 @@ def outer_loss(
     env, rollouts = _do_rollouts(setup, agent, key_validate)
     critic, adv = _criticise(setup, agent.critic, rollouts)
     logits, _ = _for_all(setup.network, agent.params, rollouts.s_tm1)
-    objective = jnp.mean(_log_prob(logits, rollouts.a_tm1) * jax.lax.stop_gradient(adv))
+    objective = jnp.mean(log_prob(logits, rollouts.a_tm1) * jax.lax.stop_gradient(adv))
     objective += setup.policy_entropy * means["policy_entropy"] + setup.prediction_entropy * means["prediction_entropy"]
     objective -= setup.pi_hat_cost * means["pi_hat_squared"] + setup.y_hat_cost * means["y_hat_squared"]
     metrics = means | {"advantage_squared": jnp.mean(adv**2), "objective": objective}
@@ -348,12 +349,3 @@ def meta_gradient(
     if axis_name is not None:
         total, means = jax.lax.pmean((total, means), axis_name)
     return each if per_agent else total, agents, means
-
-
-def _log_prob(logits: Float[Array, "*B A"], a: Int[Array, "*B"]) -> Float[Array, "*B"]:
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], axis=-1)[..., 0]
-
-
-def _entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
-    log_p = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)

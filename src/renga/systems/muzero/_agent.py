@@ -165,7 +165,7 @@ class Agent:
         prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
         if simulations == 0:
             none = jnp.zeros(legal.shape)
-            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, root.value, none, prior), None
+            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, jnp.asarray(root.value), none, prior), None
         plan: Plan = self._planner.plan(params, key, root, legal, noise=0.0, simulations=simulations)
         visits = plan.tree.summary().visit_counts
         thought = Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)

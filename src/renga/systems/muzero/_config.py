@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from renga.loop import RunError, check_config
+from renga.loop import check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +114,7 @@ def check(config: Config) -> None:
     Raises:
       RunError: naming the field, what it must be and what it is.
     """
-
-    def require(condition: bool, field: str, expected: str) -> None:
-        if not condition:
-            raise RunError(f"muzero: {field} must be {expected}, got {getattr(config, field)!r}")
-
-    check_config("muzero", config)
+    require = check_config("muzero", config)
     choices: dict[str, tuple[Any, ...]] = {
         "model": ("learned", "true"),
         "policy": ("gumbel", "puct"),
@@ -129,13 +124,10 @@ def check(config: Config) -> None:
     for field, values in choices.items():
         require(getattr(config, field) in values, field, " or ".join(values))
     positive = ("num_envs", "moves", "simulations", "considered", "waves", "replay_size", "batch_size", "td_steps")
-    for field in (*positive, "units", "blocks"):
-        require(getattr(config, field) >= 1, field, "at least 1")
-    for field in ("max_depth", "temperature_moves", "random_opening", "updates", "unroll", "decay_steps"):
-        require(getattr(config, field) >= 0, field, "0 or more")
-    for field in ("learning_rate", "max_gradient_norm", "root_alpha", "value_scale"):
-        require(getattr(config, field) > 0, field, "positive")
-    for field in (
+    require.numbers(*positive, "units", "blocks", low=1)
+    require.numbers("max_depth", "temperature_moves", "random_opening", "updates", "unroll", "decay_steps", low=0)
+    require.numbers("learning_rate", "max_gradient_norm", "root_alpha", "value_scale", above=0)
+    require.numbers(
         "temperature",
         "last_temperature",
         "weight_decay",
@@ -144,13 +136,12 @@ def check(config: Config) -> None:
         "reward_cost",
         "consistency_cost",
         "target_period",
-    ):
-        require(getattr(config, field) >= 0, field, "0 or more")
-    for field in ("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent"):
-        require(0 <= getattr(config, field) <= 1, field, "in [0, 1]")
-    require(0 <= config.ema < 1, "ema", "in [0, 1)")
+        low=0,
+    )
+    require.numbers("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent", low=0, high=1)
+    require.numbers("ema", low=0, below=1)
     require(not (config.ema and config.target_period), "ema", "0 where target_period is not: both say what searches")
-    require(config.value_bins >= 2, "value_bins", "at least 2")
+    require.numbers("value_bins", low=2)
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
     length = stretch(config)

@@ -81,7 +81,7 @@ def uct_player(env: envs.Environment, playouts: int, exploration: float = math.s
         visits = tree.children_visits[node].astype(jnp.float32)
         bound = exploration * jnp.sqrt(jnp.log(jnp.maximum(tree.node_visits[node], 1)) / jnp.maximum(visits, 1))
         score = jnp.where(visits > 0, tree.qvalues(node) + bound, jnp.inf)
-        illegal = tree.children_invalid[node] != 0
+        illegal = False if tree.children_invalid is None else tree.children_invalid[node] != 0
         # Moves that were not tried, in any order.
         score = jnp.where(jnp.isinf(score), 1e6 + jax.random.uniform(key, score.shape), score)
         return jnp.argmax(jnp.where(illegal, -jnp.inf, score)).astype(jnp.int32)
