@@ -23,8 +23,7 @@ def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, RecurrentFn]:
 
     def step(params: PyTree, rng_key: Array, action: Array, state: PyTree) -> tuple[Record, PyTree]:
         del params, rng_key
-        output = RecurrentFnOutput(reward=table[action], discount=zero, prior_logits=logits, value=zero)
-        return output, state
+        return RecurrentFnOutput(reward=table[action], discount=zero, prior_logits=logits, value=zero), state
 
     return RootFnOutput(prior_logits=logits, value=zero, embedding=zero), step
 

@@ -10,6 +10,10 @@ from renga._core.checks import check_shapes
 from renga.search._tree import UNVISITED, Tree
 from renga.search._types import RecurrentFn, RecurrentFnOutput
 
+# What a root and a step may tell besides, and the tree's field for it.
+OPTIONAL = {"invalid_actions": "children_invalid", "terminal": "terminal", "to_play": "to_play"}
+Edge = tuple[Int[Array, " M"], Int[Array, " M"], Int[Array, " M"]]
+
 
 def expand(
     params: PyTree,
@@ -57,11 +61,6 @@ def next_slot(
     return index, free + ((index == free) & (index < num_nodes))
 
 
-# What a root and a step may tell besides, and the tree's field for it.
-OPTIONAL = {"invalid_actions": "children_invalid", "terminal": "terminal", "to_play": "to_play"}
-Edge = tuple[Int[Array, " M"], Int[Array, " M"], Int[Array, " M"]]
-
-
 class NewNode(NamedTuple):
     """What a step tells of a new node, and of the edge to it, by the tree's fields."""
 
@@ -79,13 +78,9 @@ def new_node(step: RecurrentFnOutput, tree: Tree, batch: Int[Array, " M"], paren
     given = {name: getattr(step, name, None) for name in OPTIONAL}
     check_shapes(
         "recurrent_fn",
-        reward=(step.reward, f"{M}"),
-        discount=(step.discount, f"{M}"),
-        value=(step.value, f"{M}"),
+        **{name: (getattr(step, name), f"{M}") for name in ("reward", "discount", "value")},
         prior_logits=(step.prior_logits, f"{M} {A}"),
-        invalid_actions=(given["invalid_actions"], f"{M} {A}"),
-        terminal=(given["terminal"], f"{M}"),
-        to_play=(given["to_play"], f"{M}"),
+        **{name: (x, f"{M} {A}" if name == "invalid_actions" else f"{M}") for name, x in given.items()},
     )
     for name, field in OPTIONAL.items():
         if (given[name] is None) != (getattr(tree, field) is None):

@@ -41,9 +41,8 @@ def replay(params: PyTree, rng_key: Array, start: Tree, tree: Tree, recurrent_fn
         grown = write_nodes(grown, (batch, parent, action), leaf, new, embedding)
         return (rng_key, index + 1, grown), None
 
-    (_, _, grown), _ = lax.scan(
-        grow, vary_like((rng_key, first, start), params, tree, start), None, length=num_nodes - 1
-    )
+    state = vary_like((rng_key, first, start), params, tree, start)
+    (_, _, grown), _ = lax.scan(grow, state, None, length=num_nodes - 1)
     return _collect(tree, grown)
 
 

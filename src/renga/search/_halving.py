@@ -9,11 +9,7 @@ from jaxtyping import Array, ArrayLike, Int
 
 
 def considered_visits(
-    num_considered: Int[ArrayLike, "*n"],
-    num_simulations: Int[ArrayLike, "*n"] | Int[ArrayLike, ""],
-    simulation: Int[ArrayLike, "*n"],
-    *,
-    max_num_considered: int,
+    num_considered: ArrayLike, num_simulations: ArrayLike, simulation: ArrayLike, *, max_num_considered: int
 ) -> Int[Array, "*n"]:
     r"""Visits that an action must have to be simulated next.
 

@@ -151,7 +151,7 @@ def search(
     select, own_phases = by_depth(*selections), simulate_fn or expand_fn or backward_fn
     simulate_fn, expand_fn, backward_fn = simulate_fn or simulate, expand_fn or expand, backward_fn or backward
     pair = None if num_parallel > 1 or own_phases else rules_of(*selections, rng_key)
-    rules = quick_rules(pair, tree)  # pyrefly: ignore[bad-argument-type]
+    rules = quick_rules(pair, tree)
     # In a fresh tree the slot of a simulation is its number; a path that ends at an old node leaves it free.
     in_order = fresh and capacity is None
     if num_parallel > 1:

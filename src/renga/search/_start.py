@@ -13,6 +13,9 @@ from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
 from renga.search._types import RecurrentFn, RootFnOutput
 
 Mask = Shaped[ArrayLike, "B A"]
+# Whether there are masks, terminal flags and players.
+Explicit = tuple[bool, bool, bool]
+NOTHING = (False, False, False)
 
 
 class OwnRoot(RootFnOutput):
@@ -20,11 +23,7 @@ class OwnRoot(RootFnOutput):
 
 
 def init_tree(
-    root: RootFnOutput,
-    num_nodes: int,
-    invalid_actions: Mask | None,
-    extra_data: PyTree,
-    explicit: tuple[bool, bool, bool] = (False, False, False),
+    root: RootFnOutput, num_nodes: int, invalid_actions: Mask | None, extra_data: PyTree, explicit: Explicit = NOTHING
 ) -> Tree:
     """Makes a batch of trees that hold nothing but their roots."""
     logits, value = as_floats(root.prior_logits), as_floats(root.value)
@@ -105,7 +104,7 @@ def check_root(root: RootFnOutput, invalid_actions: Mask | None) -> None:
 
 def explicit_parts(
     params: PyTree, rng_key: Array, root: RootFnOutput, recurrent_fn: RecurrentFn, lookahead: bool
-) -> tuple[bool, bool, bool]:
+) -> Explicit:
     """Finds out whether the model gives masks, terminal flags and players.
 
     What the root has counts. For the rest the model is traced once, without a run; not under a

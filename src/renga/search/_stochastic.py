@@ -266,13 +266,11 @@ def _decisions_only(tree: Tree, num_actions: int) -> Tree:
     extra_data = tree.extra_data
     if isinstance(extra_data, GumbelMuZeroExtraData):
         extra_data = extra_data.replace(root_gumbel=extra_data.root_gumbel[:, :num_actions])
-    invalid = tree.root_invalid_actions[:, :num_actions]
-    return tree.replace(**cut, extra_data=extra_data, root_invalid_actions=invalid)
+    return tree.replace(**cut, extra_data=extra_data, root_invalid_actions=tree.root_invalid_actions[:, :num_actions])
 
 
 def _pad(array: Shaped[ArrayLike, "B A"], num: int, fill: int | float, before: bool = False) -> Array:
     """Widens the last axis."""
     array = jnp.asarray(array)
-    margin = (num, 0) if before else (0, num)
-    widths = [(0, 0)] * (array.ndim - 1) + [margin]
+    widths = [(0, 0)] * (array.ndim - 1) + [(num, 0) if before else (0, num)]
     return jnp.pad(array, widths, constant_values=fill)

@@ -13,6 +13,8 @@ from renga._core.values import Record
 ROOT_INDEX = 0
 NO_PARENT = -1
 UNVISITED = -1
+# What there is one of for each tree, and not for each node.
+_OF_THE_TREE = ("root_invalid_actions", "extra_data")
 
 
 class SearchSummary(NamedTuple):
@@ -150,10 +152,6 @@ class Tree(Record, kw_only=True):
             value=self.node_values[:, ROOT_INDEX],
             qvalues=self.qvalues(roots),
         )
-
-
-# What there is one of for each tree, and not for each node.
-_OF_THE_TREE = ("root_invalid_actions", "extra_data")
 
 
 class Node:

@@ -210,19 +210,12 @@ class SampledPolicyOutput(Record, kw_only=True):
 
 
 class Setting(NamedTuple):
-    """What all simulations of a search have in common.
-
-    Attributes:
-      params: parameters of the model.
-      recurrent_fn: the model.
-      max_depth: the longest path; None for no limit.
-      budgets: how many simulations each tree takes part in, [B]; None for all.
-    """
+    """What all simulations of a search have in common."""
 
     params: PyTree
     recurrent_fn: RecurrentFn
-    max_depth: int | Int[ArrayLike, ""] | None
-    budgets: Int[Array, " B"] | None
+    max_depth: int | Int[ArrayLike, ""] | None  # the longest path; None for no limit
+    budgets: Int[Array, " B"] | None  # how many simulations each tree takes part in; None for all
 
     def active(self, sim: ArrayLike) -> Array | None:
         """Which trees take part in a simulation; None if all do."""
@@ -234,19 +227,12 @@ class Setting(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the loop over simulations carries.
+    """What the loop over simulations carries."""
 
-    Attributes:
-      rng_key: key of the simulations to come.
-      tree: the trees.
-      choices: what each node will select, [B, N]; None on the plain path.
-      used: number of nodes of each tree, [B]; None if each simulation has a slot of its own.
-    """
-
-    rng_key: Array
+    rng_key: Array  # of the simulations to come
     tree: Tree
-    choices: PyTree
-    used: Int[Array, " B"] | None
+    choices: PyTree  # what each node will select, [B, N]; None on the plain path
+    used: Int[Array, " B"] | None  # number of nodes; None if each simulation has a slot of its own
 
     def free(self, sim: ArrayLike) -> Int[Array, " B"]:
         """The first free slot of each tree."""

@@ -29,6 +29,7 @@ from renga.search._tree import ROOT_INDEX, Tree
 
 # XLA from JAX 0.11 on may read a row from the array as it was before a write to it, and then copies the whole array.
 NEEDS_BARRIER = jax.__version_info__ >= (0, 11)
+Kept = tuple[PyTree, PyTree]  # choices, and nodes that wait for one
 
 
 class Leaves(NamedTuple):
@@ -40,11 +41,8 @@ class Leaves(NamedTuple):
     new: PyTree
 
 
-WriteNodes = Callable[[Tree, Leaves], Tree]
-
-
 def back_up(
-    tree: Tree, choices: Choices, leaves: Leaves, rules: Rules, all_written: bool, write_nodes: WriteNodes
+    tree: Tree, choices: Choices, leaves: Leaves, rules: Rules, all_written: bool, write_nodes: Callable[..., Tree]
 ) -> tuple[Tree, Choices]:
     """Writes the leaves and carries their values up, as `expand` and `backward`; `all_written` if none is left out."""
 
@@ -92,9 +90,6 @@ class _Waiting(NamedTuple):
 
     nodes: Array
     count: Array
-
-
-Kept = tuple[PyTree, PyTree]
 
 
 def _by_tree(

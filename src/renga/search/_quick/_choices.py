@@ -6,7 +6,7 @@ which each step waits for the one before; in a tile, every step is done for all 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +24,10 @@ from renga.search._tree import UNVISITED, Node, Tree
 UNDECIDED = -1
 WIDTH = 64
 
+# A selection: all that is known of it here is `node_scores(node)`, `noisy` and `side_by_side`.
+NodeRule = Any
 Choices = Array
 Numbers = list[Array]
-
-
-@runtime_checkable
-class NodeRule(Protocol):
-    """What is known here of a selection."""
-
-    @property
-    def noisy(self) -> bool:
-        """Whether equal scores are told apart by noise."""
-        ...
-
-    @property
-    def side_by_side(self) -> bool:
-        """Whether it is written for many nodes side by side too."""
-        ...
-
-    def node_scores(self, node: Node) -> Array:
-        """Scores of the actions of a node."""
-        ...
 
 
 class Rules(NamedTuple):

@@ -24,7 +24,6 @@ from renga.search._quick._kernel import one_kernel, touch
 from renga.search._simulate import walk
 from renga.search._tree import ROOT_INDEX, UNVISITED, Tree, node_of
 
-Words = Array
 Limit = Array | None
 
 
@@ -44,22 +43,16 @@ def first_choices(rules: Rules, tree: Tree) -> Choices:
 
 
 def descend(
-    key_words: Words, tree: Tree, choices: Choices, rules: Rules, max_depth: Limit, active: Limit
+    key_words: Array, tree: Tree, choices: Choices, rules: Rules, max_depth: Limit, active: Limit
 ) -> tuple[Array, Array, Array]:
     """Descends in every tree of a batch until it leaves the tree; see `simulate`.
 
     One number is read a level. Only where the next action is not known, scores are computed, and
     noise is drawn from the key that this level of this simulation has in `simulate`.
     """
-
-    def by_tree(*args: PyTree) -> tuple[Array, ...]:
-        return *_by_tree(rules, *args), *touch(rules.own, args)
-
-    def together(*args: PyTree) -> tuple[Array, ...]:
-        return *_together(rules, *args), *touch(rules.own, args)
-
+    forms = [lambda *args, f=f: (*f(rules, *args), *touch(rules.own, args)) for f in (_by_tree, _together)]
     args = (key_words, tree, choices, rules.by_tree, max_depth, active)
-    node, action, *child = one_kernel(by_tree, together)(*args)
+    node, action, *child = one_kernel(*forms)(*args)
     return node, action, child[0] if _ends_early(tree, max_depth) else jnp.full_like(node, UNVISITED)
 
 
@@ -69,7 +62,7 @@ def _ends_early(tree: Tree, max_depth: Limit) -> bool:
 
 
 def _by_tree(
-    rules: Rules, key_words: Words, tree: Tree, choices: Choices, numbers: Numbers, max_depth: Limit, active: Limit
+    rules: Rules, key_words: Array, tree: Tree, choices: Choices, numbers: Numbers, max_depth: Limit, active: Limit
 ) -> tuple[Array, ...]:
     ends_early = _ends_early(tree, max_depth)
 
@@ -140,7 +133,7 @@ def _by_tree(
 
 
 def _together(
-    rules: Rules, key_words: Words, tree: Tree, choices: Choices, numbers: Numbers, max_depth: Limit, active: Limit
+    rules: Rules, key_words: Array, tree: Tree, choices: Choices, numbers: Numbers, max_depth: Limit, active: Limit
 ) -> tuple[Array, ...]:
     del choices
 

@@ -11,8 +11,7 @@ _POINTWISE = """abs acos acosh add and asin asinh atan atan2 atanh cbrt ceil cla
 cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt
 max min mul ne neg nextafter not or population_count pow reduce_precision rem round rsqrt select_n shift_left
 shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor"""
-_SHAPES = """broadcast_in_dim concatenate dynamic_slice expand_dims gather iota pad reshape rev slice split squeeze
-transpose"""
+_SHAPES = "broadcast_in_dim concatenate dynamic_slice expand_dims gather iota pad reshape rev slice squeeze transpose"
 _REDUCTIONS = """argmax argmin cumlogsumexp cummax cummin cumprod cumsum dot_general reduce_and reduce_max reduce_min
 reduce_or reduce_prod reduce_sum"""
 _CALLS = "closed_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr jit pjit remat remat2 checkpoint"
