@@ -68,6 +68,41 @@ def _() -> list[str]:
     return [cells(text, f"{ms[name]:.2f}") for name, text in names.items()]
 
 
+@table("gan.md", "| | samples | real against real |")
+def _() -> list[str]:
+    found = record("gan_quality")["data"]["digits"]["measures"]
+    digits = {"frechet_distance": 2, "kernel_distance": 2, "precision": 3, "recall": 3, "density": 2, "coverage": 3}
+    names = {"frechet_distance": "Fréchet distance", "two_sample_accuracy": "two-sample accuracy"}
+    return [
+        cells(
+            names.get(name, name.replace("_", " ")),
+            signed(found[name], digit),
+            signed(found[f"{name} (real against real)"], digit),
+        )
+        for name, digit in {**digits, "two_sample_accuracy": 3}.items()
+    ]
+
+
+@sentences("gan.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    found = record("gan_quality")["data"]
+    digits, ring = found["digits"]["measures"], found["ring"]["measures"]
+    shares = {int(name[-1]): value for name, value in digits.items() if name.startswith("class_share/")}
+    least, most = (which(shares, key=lambda digit: shares[digit]) for which in (min, max))
+    percent = lambda value: f"{100 * value:.1f}"
+    return [
+        ("The Fréchet distance is {} times that of real images", (f"{digits['frechet_ratio']:.1f}",)),
+        ("the rarest digit ({}) makes up {} %", (str(least), percent(shares[least]))),
+        ("the most frequent\n({}) {} %", (str(most), percent(shares[most]))),
+        ("The classifier gets {} % of the held-out digits right", (percent(digits["classifier_accuracy"]),)),
+        ("standard\ndeviation 0.02), {} % lie within", (percent(ring["high_quality_share"]),)),
+        (
+            "all {} modes are found, and the rarest has {} %",
+            (f"{ring['modes_found']:.0f}", percent(ring["smallest_mode_share"])),
+        ),
+    ]
+
+
 @sentences("running.md")
 def _() -> list[tuple[str, tuple[str, ...]]]:
     found = record("loop_overhead")

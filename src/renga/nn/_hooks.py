@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 Hook = Callable[..., Any]
 
 
+_BUNDLE = property(lambda self: self.full_name.rpartition("/")[0], doc='The name of the module, "~" outside of any.')
+_NAME = property(lambda self: self.full_name.rpartition("/")[2], doc="The name without the bundle.")
+
+
 class GetterContext(NamedTuple):
-    """What a creator, getter or setter is told about the parameter or state.
+    """What a creator or getter is told about the parameter or state.
 
     Attributes:
       full_name: bundle and name, as in "mlp/~/linear_0/w".
       module: the module that asks, or None.
       original_dtype: the dtype asked for.
       original_shape: the shape asked for.
-      original_init: the initialiser given; setters are told none.
+      original_init: the initialiser given.
       lifted_prefix_name: the name a lifted function's parameters will be filed under.
     """
 
@@ -31,18 +35,21 @@ class GetterContext(NamedTuple):
     original_init: Any = None
     lifted_prefix_name: str | None = None
 
-    @property
-    def module_name(self) -> str:
-        """The bundle: the name of the module, "~" outside of any."""
-        return self.full_name.rpartition("/")[0]
-
-    @property
-    def name(self) -> str:
-        """The name without the bundle."""
-        return self.full_name.rpartition("/")[2]
+    module_name = _BUNDLE
+    name = _NAME
 
 
-SetterContext = GetterContext
+class SetterContext(NamedTuple):
+    """What a setter is told about the state. See `GetterContext`."""
+
+    full_name: str
+    module: Any
+    original_dtype: Any
+    original_shape: Any
+    lifted_prefix_name: str | None = None
+
+    module_name = _BUNDLE
+    name = _NAME
 
 
 class MethodContext(NamedTuple):

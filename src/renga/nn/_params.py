@@ -244,7 +244,7 @@ def set_state(name: str, value: Any) -> None:
     hooks = in_force.get()
     if hooks.state_setters:
         dtype, shape = jax.tree.map(jnp.result_type, value), jax.tree.map(np.shape, value)
-        context = SetterContext(f"{bundle}/{name}", frame.module, dtype, shape, None, frame.lifted_prefix)
+        context = SetterContext(f"{bundle}/{name}", frame.module, dtype, shape, frame.lifted_prefix)
         value = chain(hooks.state_setters, lambda x: x, context)(value)
         if value is DO_NOT_STORE:
             return
