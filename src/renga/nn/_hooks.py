@@ -12,8 +12,14 @@ from typing import Any, NamedTuple
 Hook = Callable[..., Any]
 
 
-_BUNDLE = property(lambda self: self.full_name.rpartition("/")[0], doc='The name of the module, "~" outside of any.')
-_NAME = property(lambda self: self.full_name.rpartition("/")[2], doc="The name without the bundle.")
+def _module_name(context: Any) -> str:
+    """The bundle: the name of the module, "~" outside of any."""
+    return context.full_name.rpartition("/")[0]
+
+
+def _name(context: Any) -> str:
+    """The name without the bundle."""
+    return context.full_name.rpartition("/")[2]
 
 
 class GetterContext(NamedTuple):
@@ -35,8 +41,8 @@ class GetterContext(NamedTuple):
     original_init: Any = None
     lifted_prefix_name: str | None = None
 
-    module_name = _BUNDLE
-    name = _NAME
+    module_name = property(_module_name)
+    name = property(_name)
 
 
 class SetterContext(NamedTuple):
@@ -48,8 +54,8 @@ class SetterContext(NamedTuple):
     original_shape: Any
     lifted_prefix_name: str | None = None
 
-    module_name = _BUNDLE
-    name = _NAME
+    module_name = property(_module_name)
+    name = property(_name)
 
 
 class MethodContext(NamedTuple):
