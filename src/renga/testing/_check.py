@@ -49,7 +49,7 @@ def check(pred: ArrayLike | Callable[[], ArrayLike], message: str, **values: Any
       Array([0.25, 0.75], dtype=float32)
       >>> check(1 > 2, "step {n} must go up", n=3)
       Traceback (most recent call last):
-      renga.testing.CheckError: step 3 must go up (n = 3)
+      renga.testing._check.CheckError: step 3 must go up (n = 3)
     """
     if not enabled():
         return
@@ -182,7 +182,7 @@ def checked(fn: Callable[..., Any]) -> Callable[..., Any]:
       ...     return jnp.sqrt(x)
       >>> root(-4.0)
       Traceback (most recent call last):
-      renga.testing.CheckError: x must not be negative (x = -4.0)
+      renga.testing._check.CheckError: x must not be negative (x = -4.0)
     """
 
     @functools.wraps(fn)

@@ -103,6 +103,7 @@ def assert_max_traces(fn: Any = None, n: Any = None) -> Any:
       Traceback (most recent call last):
       AssertionError: assert_max_traces: double is traced 2 times, n = 1
         trace 2: x: shape () -> (3,)
+        ...
     """
     if not callable(fn):
         if fn is not None and n is not None:
