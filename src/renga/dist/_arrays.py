@@ -62,7 +62,7 @@ def align(*arrays: ArrayLike) -> list[Array]:
 
 
 def add(x: Any, y: Any) -> Array:
-    """X + y, of arrays of any ranks that broadcast."""
+    """x + y, of arrays of any ranks that broadcast."""
     x, y = align(x, y)
     return x + y
 

@@ -199,7 +199,7 @@ class NegativeBinomial(Distribution):
         return self._logits if self._probs is None else jnp.log(self._probs) - jnp.log1p(-self._probs)
 
     def _pair(self):
-        """P and 1 − p."""
+        """p and 1 − p."""
         if self._probs is None:
             return jax.nn.sigmoid(self._logits), jax.nn.sigmoid(-self._logits)
         return self._probs, 1.0 - self._probs

@@ -95,7 +95,7 @@ class Bernoulli(Distribution):
         )
 
     def _log_prob(self, value):
-        """X log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
+        """x log p + (1 − x) log(1 − p), with 0 · −∞ = 0."""
         one = value.astype(self._given.dtype)
         zero = 1 - one
         log_0, log_1 = self._log_probs(zero != 0, one != 0)

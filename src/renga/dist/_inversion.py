@@ -193,7 +193,7 @@ def _step(eqn, place, values, y):
 
 
 def inverse_of(function: Callable[..., Any], y: Any) -> Any:
-    """X of f(x) = y, for f whose program uses x once; x has the shape of y."""
+    """x of f(x) = y, for f whose program uses x once; x has the shape of y."""
     y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
     program = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(y.shape, y.dtype))
     if len(program.jaxpr.outvars) != 1:

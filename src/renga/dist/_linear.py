@@ -156,7 +156,7 @@ def log_abs_det(matrix: Array) -> Array:
 
 
 def solve_triangular(matrix: Array, y: Array, lower: bool) -> Array:
-    """X of A x = y, for vectors y and triangular A of any batches that broadcast."""
+    """x of A x = y, for vectors y and triangular A of any batches that broadcast."""
     batch = jnp.broadcast_shapes(matrix.shape[:-2], y.shape[:-1])
     matrix = jnp.broadcast_to(matrix, batch + matrix.shape[-2:])
     y = jnp.broadcast_to(y, batch + y.shape[-1:])

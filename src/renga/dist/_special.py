@@ -137,12 +137,12 @@ def shapes_apart(a: Array, b: Array) -> Array:
 
 @partial(jax.jit, inline=True)
 def relative(x: Array, y: Array) -> Array:
-    """X/y − 1 − log(x/y) for positive x and y, near 0 where they are near each other."""
+    """x/y − 1 − log(x/y) for positive x and y, near 0 where they are near each other."""
     return relative_to_1((x - y) / y, lambda: jnp.log(x) - jnp.log(y))
 
 
 def relative_to_1(more: Array, log: Callable[[], Array]) -> Array:
-    """R − 1 − log r of a ratio r > 0, from r − 1 and log r."""
+    """r − 1 − log r of a ratio r > 0, from r − 1 and log r."""
     near = jnp.abs(more) < 0.5
     # log r from the difference where it is small, and from logarithms, which do not overflow, elsewhere.
     return excess(jnp.where(near, jnp.log1p(jnp.where(near, more, 0.0)), log()))
@@ -238,7 +238,7 @@ def positive(x: Array) -> Array:
 
 
 def take_where(condition: Array, x: Array, other: float) -> Array:
-    """X where the condition holds, and a harmless number with no gradient elsewhere."""
+    """x where the condition holds, and a harmless number with no gradient elsewhere."""
     return jnp.where(condition, x, jnp.asarray(other, jnp.result_type(x)))
 
 

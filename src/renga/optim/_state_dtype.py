@@ -20,7 +20,7 @@ DECAYS = ("b1", "b2", "b3", "decay", "rho")
 
 @jax.custom_jvp
 def _round_stochastically(x: Array, chance: Array, like: Array) -> Array:
-    """X in the dtype of `like`, rounded up with the probability that makes it right on average."""
+    """x in the dtype of `like`, rounded up with the probability that makes it right on average."""
     near = x.astype(like.dtype)
     error = x - near.astype(x.dtype)
     towards = jnp.where(error > 0, jnp.inf, -jnp.inf).astype(like.dtype)

@@ -12,7 +12,7 @@ from renga.optim._leaves import map_pairs
 
 
 def add(tree_x: PyTree, tree_y: PyTree, *other_trees: PyTree) -> PyTree:
-    """X + y + ..., leaf by leaf.
+    """x + y + ..., leaf by leaf.
 
     Args:
       tree_x: a tree.
@@ -31,7 +31,7 @@ def add(tree_x: PyTree, tree_y: PyTree, *other_trees: PyTree) -> PyTree:
 
 
 def sub(tree_x: PyTree, tree_y: PyTree) -> PyTree:
-    """X - y, leaf by leaf.
+    """x - y, leaf by leaf.
 
     Args:
       tree_x: a tree.
@@ -48,7 +48,7 @@ def sub(tree_x: PyTree, tree_y: PyTree) -> PyTree:
 
 
 def mul(tree_x: PyTree, tree_y: PyTree) -> PyTree:
-    """X · y, leaf by leaf.
+    """x · y, leaf by leaf.
 
     Args:
       tree_x: a tree.
@@ -65,7 +65,7 @@ def mul(tree_x: PyTree, tree_y: PyTree) -> PyTree:
 
 
 def div(tree_x: PyTree, tree_y: PyTree) -> PyTree:
-    """X / y, leaf by leaf.
+    """x / y, leaf by leaf.
 
     Args:
       tree_x: a tree.
@@ -82,7 +82,7 @@ def div(tree_x: PyTree, tree_y: PyTree) -> PyTree:
 
 
 def scale(scalar: ArrayLike, tree: PyTree) -> PyTree:
-    """S · x, leaf by leaf.
+    """s · x, leaf by leaf.
 
     Args:
       scalar: s.
@@ -99,7 +99,7 @@ def scale(scalar: ArrayLike, tree: PyTree) -> PyTree:
 
 
 def add_scale(tree_x: PyTree, scalar: ArrayLike, tree_y: PyTree) -> PyTree:
-    """X + s · y, leaf by leaf.
+    """x + s · y, leaf by leaf.
 
     Args:
       tree_x: a tree.

@@ -254,7 +254,7 @@ def _like(x: ArrayLike, y: Array) -> Array:
 
 
 def _share(x: ArrayLike, square: ArrayLike) -> Array:
-    """X / ‖a‖², and 0 where both are 0: without a direction there is nowhere to go."""
+    """x / ‖a‖², and 0 where both are 0: without a direction there is nowhere to go."""
     x, square = jnp.asarray(x), jnp.asarray(square)
     return x / jnp.where((x == 0) & (square == 0), 1, square)
 

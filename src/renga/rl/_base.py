@@ -66,7 +66,7 @@ def taken_each(values: Any, indices: Any) -> Any:
 
 
 def bootstrap(r_t: Any, discount_t: Any, value: Any) -> Any:
-    """R + γ v, where γ = 0 cuts off whatever v is."""
+    """r + γ v, where γ = 0 cuts off whatever v is."""
     return r_t + times(discount_t, value)
 
 

@@ -167,7 +167,7 @@ class GumbelInterior(_OnQValues):
 def considered_scores(
     considered_visit: Array, gumbel: Array, logits: Array, qvalues: Array, visits: Array
 ) -> Float[Array, "A *nodes"]:
-    """G + logits + x for the actions with `considered_visit` visits, -inf for all others."""
+    """g + logits + x for the actions with `considered_visit` visits, -inf for all others."""
     logits = logits - row_max(logits)
     # Bounded below, so that a masked action is still better than one out of turn.
     scores = jnp.maximum(_LOWEST_LOGIT, gumbel + logits + qvalues)

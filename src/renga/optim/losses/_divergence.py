@@ -8,7 +8,7 @@ from renga.optim.losses._checks import Axis, kept, log_weighted, mask, vectors
 
 
 def _t_log_t(t: Array) -> Array:
-    """T log t, 0 at 0."""
+    """t log t, 0 at 0."""
     return jax.scipy.special.xlogy(t, jnp.where(t == 0, 1, t))
 
 

@@ -124,7 +124,7 @@ def cosine_similarity(
     axis: int | tuple[int, ...] | None = -1,
     where: ArrayLike | None = None,
 ) -> Array:
-    """P · t / (max(‖p‖, ε) max(‖t‖, ε)).
+    """p · t / (max(‖p‖, ε) max(‖t‖, ε)).
 
     Args:
       predictions: p, along `axis`.
