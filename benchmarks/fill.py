@@ -6,6 +6,7 @@ python benchmarks/fill.py --check   says what differs, and exits with 1 if anyth
 A table is found by how its head begins, a sentence by its words: `{}` stands for what is filled in.
 """
 
+import difflib
 import json
 import pathlib
 import re
@@ -52,6 +53,25 @@ def interval(row: dict[str, Any], name: str = "ratio", digits: int = 2) -> str:
     """A ratio with its interval."""
     low, high = row[f"{name}_95%"]
     return f"{row[name]:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+@table("index.md", "| | against | times as fast |")
+def _() -> list[str]:
+    median = lambda name: f"{statistics.median(row['ratio'] for row in record(name)['rows']):.1f}"
+    init, trace = record("nn_init_resnet50"), record("nn_trace")["models"]["transformer12"]
+    adamw = next(row for row in record("optim_step")["rows"] if row["leaves"] == 10 and row["parameters"] == 1e7)
+    graph = {row["what"]: row["ratio"] for row in record("graph_speed_cpu")["rows"]}
+    sums = [graph[f"segment_{kind} unsorted against jraph"] for kind in ("sum", "mean")]
+    rows = [
+        ("MuZero's search, median of six sizes <search/speed>", "mctx", median("search_speed_muzero")),
+        ("Gumbel MuZero's search, median of six sizes <search/speed>", "mctx", median("search_speed_gumbel")),
+        ("tracing a 12-layer transformer <nn/from-haiku>", "Haiku", f"{1 / trace['ratio']:.1f}"),
+        ("first init of a ResNet-50 <nn/from-haiku>", "Haiku", f"{1 / init['ratio_first']:.1f}"),
+        ("later inits of it <nn/from-haiku>", "Haiku", f"{1 / init['ratio_later']:.1f}"),
+        ("a compiled step of AdamW, 1e7 parameters <optim/index>", "Optax", f"{1 / adamw['step_ratio']:.1f}"),
+        ("a segment sum, a segment mean <graph/index>", "jraph", f"{sums[0]:.1f}, {sums[1]:.1f}"),
+    ]
+    return [cells(f"{{doc}}`{text}`", peer, ratio) for text, peer, ratio in rows]
 
 
 # --- systems and loop -----------------------------------------------------------------------------
@@ -499,9 +519,7 @@ def main() -> None:
     changed = [(path, text, right) for path, text, right in pages() if text != right]
     for path, text, right in changed:
         print(path.relative_to(ROOT))
-        for old, new in zip(text.splitlines(), right.splitlines(), strict=False):
-            if old != new:
-                print(f"  {old}\n  {new}")
+        print(*(line for line in difflib.ndiff(text.splitlines(), right.splitlines()) if line[0] in "+-"), sep="\n")
         if "--check" not in sys.argv[1:]:
             path.write_text(right)
     sys.exit(bool(changed) and "--check" in sys.argv[1:])
