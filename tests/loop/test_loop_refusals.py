@@ -136,7 +136,7 @@ def test_a_config_with_infinity_is_the_same_when_a_run_goes_on(tmp_path):
 
 
 def test_a_live_run_is_left_alone_and_a_killed_one_holds_nobody_up(tmp_path):
-    process = start(tmp_path / "run", 1_000_000)
+    process = start(tmp_path / "run", 100_000_000)
     files = RunDirectory(tmp_path / "run")
     wait_for(lambda: loop.Checkpoints(files.checkpoints).steps() and files.read_metrics())
     for resume in (True, False):

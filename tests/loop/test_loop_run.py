@@ -117,7 +117,7 @@ def test_metrics_are_the_same_if_a_run_is_made_longer_than_it_was(tmp_path):
 
 
 def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoint(tmp_path):
-    process = start(tmp_path / "run", 1_000_000)
+    process = start(tmp_path / "run", 100_000_000)
     checkpoints = tmp_path / "run" / "checkpoints"
     wait_for(lambda: checkpoints.is_dir() and any(p.name.isdigit() for p in checkpoints.iterdir()))
     process.kill()
@@ -129,7 +129,7 @@ def test_a_process_that_is_killed_loses_at_most_the_work_since_the_last_checkpoi
 
 @pytest.mark.parametrize("number", [signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_saves_and_ends_well(number, tmp_path):
-    process = start(tmp_path / "run", 1_000_000)
+    process = start(tmp_path / "run", 100_000_000)
     wait_for(lambda: (tmp_path / "run" / "metrics.jsonl").exists() and RunDirectory(tmp_path / "run").read_metrics())
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 from jax.scipy.special import digamma, gammaln
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from renga._core.varying import vary_like
 
@@ -193,8 +193,8 @@ def log_mills(x: Array) -> Array:
 
 
 @jax.custom_jvp
-def log_ndtr(x: Array) -> Array:
-    """Log Φ(x), whose derivative keeps its digits far below 0.
+def log_ndtr(x: ArrayLike) -> Array:
+    """log Φ(x), whose derivative keeps its digits far below 0.
 
     Example:
       >>> jax.grad(log_ndtr)(-1e4).round()
