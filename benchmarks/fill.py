@@ -63,8 +63,8 @@ def _() -> list[str]:
     graph = {row["what"]: row["ratio"] for row in record("graph_speed_cpu")["rows"]}
     sums = [graph[f"segment_{kind} unsorted against jraph"] for kind in ("sum", "mean")]
     rows = [
-        ("MuZero's search, median of six sizes <search/speed>", "mctx", median("search_speed_muzero")),
-        ("Gumbel MuZero's search, median of six sizes <search/speed>", "mctx", median("search_speed_gumbel")),
+        ("MuZero's search, median of sizes <search/speed>", "mctx", median("search_speed_muzero")),
+        ("Gumbel MuZero's search, median of sizes <search/speed>", "mctx", median("search_speed_gumbel")),
         ("tracing a 12-layer transformer <nn/from-haiku>", "Haiku", f"{1 / trace['ratio']:.1f}"),
         ("first init of a ResNet-50 <nn/from-haiku>", "Haiku", f"{1 / init['ratio_first']:.1f}"),
         ("later inits of it <nn/from-haiku>", "Haiku", f"{1 / init['ratio_later']:.1f}"),

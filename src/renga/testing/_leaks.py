@@ -42,10 +42,14 @@ def assert_no_leaks(fn: Callable[..., Any], *args: Any, warmup: int = 2, calls: 
         jax.block_until_ready(fn(*args))
     gc.collect()
     marks = [_live()]
-    for _ in range(calls):
-        jax.block_until_ready(fn(*args))
-        gc.collect()
-        marks.append(_live())
+    gc.freeze()  # what was there before is not searched again after each call
+    try:
+        for _ in range(calls):
+            jax.block_until_ready(fn(*args))
+            gc.collect()
+            marks.append(_live())
+    finally:
+        gc.unfreeze()
     counts, sizes = zip(*marks, strict=True)
     grows = all(b > a for a, b in zip(sizes, sizes[1:], strict=False))
     grows |= all(b > a for a, b in zip(counts, counts[1:], strict=False))
