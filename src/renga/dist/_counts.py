@@ -21,6 +21,7 @@ from renga.dist._incomplete_beta import log_betainc_odds
 from renga.dist._special import (
     HALF_LOG_2PI,
     beta_log_density,
+    expanded,
     gamma_log_density,
     gammainc,
     gammaincc,
@@ -237,7 +238,7 @@ class NegativeBinomial(Distribution):
         r, (p, _) = self._total_count, self._pair()
         r, p = jnp.broadcast_arrays(r, p)
         log_mean = jnp.broadcast_to(jnp.log(r) + self._odds(), r.shape)
-        term = lambda k: times(jnp.exp(_expanded(self)._log_density(k)), function(k))
+        term = lambda k: times(jnp.exp(expanded(self)._log_density(k)), function(k))
         # The first terms one by one, the others as an integral over u = log(k / mean), whose density is about that of
         # the logarithm of a gamma variable of shape rp.
         terms = jnp.arange(_TERMS, dtype=r.dtype).reshape((-1,) + (1,) * r.ndim)
@@ -250,7 +251,7 @@ class NegativeBinomial(Distribution):
         return term(terms).sum(0) + integrate(density, low, middle) + integrate(density, middle, high)
 
     def _entropy(self):
-        return self._expected(lambda k: -_expanded(self)._log_density(k))
+        return self._expected(lambda k: -expanded(self)._log_density(k))
 
     def _mean(self):
         return self._total_count * jnp.exp(self._odds())
@@ -262,16 +263,11 @@ class NegativeBinomial(Distribution):
         return self._mean() / self._pair()[1]
 
 
-def _expanded(p):
-    """The distribution with a first axis more."""
-    return p._with(**{name: x[None] for name, (x, _) in p._parameters().items()})
-
-
 @register_kl(NegativeBinomial, NegativeBinomial)
 def _kl_negative_binomial(p, q):
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     p = p._with(_total_count=jnp.broadcast_to(p._total_count, shape))
-    return p._expected(lambda k: _expanded(p)._log_density(k) - _expanded(q)._log_density(k))
+    return p._expected(lambda k: expanded(p)._log_density(k) - expanded(q)._log_density(k))
 
 
 class Multinomial(Distribution):

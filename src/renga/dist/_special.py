@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -187,9 +188,13 @@ def log_mills(x: Array) -> Array:
     """
     far = x > 8.0
     f, s = jnp.where(far, x, 8.0), jnp.where(far, 0.0, x)
-    r = 1.0 / (f * f)
-    series = r * (-1.0 + r * (3.0 - r * (15.0 - r * (105.0 - r * 945.0))))
-    return jnp.where(far, jnp.log1p(series) - jnp.log(f), log_ndtr(-s) + 0.5 * s * s + HALF_LOG_2PI)
+    return jnp.where(far, jnp.log1p(mills_series(f)) - jnp.log(f), log_ndtr(-s) + 0.5 * s * s + HALF_LOG_2PI)
+
+
+def mills_series(x: Array) -> Array:
+    """X times Mills' ratio, less 1, for x ≥ 8: −x⁻² + 3 x⁻⁴ − 15 x⁻⁶ + …"""
+    r = 1.0 / x / x
+    return r * (-1.0 + r * (3.0 - r * (15.0 - r * (105.0 - r * 945.0))))
 
 
 @jax.custom_jvp
@@ -218,6 +223,11 @@ def integrate(function, low: Array, high: Array) -> Array:
     nodes = jnp.asarray(_NODES, low.dtype).reshape(shape)
     weights = jnp.asarray(_WEIGHTS, low.dtype).reshape(shape)
     return half * (weights * function(low[None] + half[None] * (nodes + 1.0))).sum(0)
+
+
+def expanded(p: Any) -> Any:
+    """The distribution with a first axis more, for nodes of an integral."""
+    return p._with(**{name: x[None] for name, (x, _) in p._parameters().items()})
 
 
 def inside(value: Array, condition: Array, log_prob: Array) -> Array:

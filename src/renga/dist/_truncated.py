@@ -16,9 +16,20 @@ from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._distribution import register_kl
 from renga.dist._gamma import as_wide
 from renga.dist._normal import Normal, _kl_normal
+from renga.dist._normal_areas import (
+    depth,
+    distance,
+    is_short,
+    log_area,
+    log_middle,
+    log_piece,
+    mean_height,
+    mills_fall,
+    shortened,
+)
 from renga.dist._parameters import LocationScale
 from renga.dist._pytree import unchecked
-from renga.dist._special import HALF_LOG_2PI, inside, integrate, log1mexp, log_mills
+from renga.dist._special import HALF_LOG_2PI, excess, expanded, inside, integrate, log1mexp, log_mills, standardise
 from renga.dist._uniform import check_order
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -87,40 +98,81 @@ class TruncatedNormal(_OnInterval):
         check_order("TruncatedNormal", self._low, self._high)
         broadcast_shape("TruncatedNormal", loc=self._loc, scale=self._scale, low=self._low, high=self._high)
 
-    def _ends(self):
-        """α and β after a reflection that brings an interval below 0 above it; and the sign of that."""
-        low, high = (self._low - self._loc) / self._scale, (self._high - self._loc) / self._scale
+    def _frame(self):
+        """Coordinates y = ± (x − origin) / σ in which the density falls like exp(−y (s + y/2)).
+
+        The origin is the end that lies nearest to the mean, or the mean itself inside of a wide interval: there s = 0.
+
+        Returns:
+          The origin, the sign, s, and the ends of the interval in y.
+        """
+        low, high = (distance(end, self._loc, self._scale) for end in (self._low, self._high))
+        width = distance(self._high, self._low, self._scale)
         below = high < 0
-        return jnp.where(below, -high, low), jnp.where(below, -low, high), jnp.where(below, -1.0, 1.0)
+        s = jnp.where(below, -high, low)
+        inside = (s < 0) & ~is_short(s, width)
+        origin = jnp.where(inside, self._loc, jnp.where(below, self._high, self._low))
+        ends = jnp.where(inside, s, 0.0), jnp.where(inside, high, width)
+        return origin, jnp.where(below, -1.0, 1.0), jnp.where(inside, 0.0, s), *ends
 
-    def _log_mass(self, a, b):
-        """Log of ∫ₐᵇ exp((a₊² − z²)/2) dz, where a₊ = max(a, 0): the mass relative to the density at its peak."""
-        tail = a > 0
-        middle = 0.5 * (erf(jnp.where(tail, 1.0, b) * _SQRT_HALF) - erf(jnp.where(tail, 0.0, a) * _SQRT_HALF))
-        first, t = _relative_tail(jnp.where(tail, a, 1.0), jnp.where(tail, b, 2.0))
-        return jnp.where(tail, first + log1mexp(t), jnp.log(middle) + HALF_LOG_2PI)
+    def _place(self, value, frame):
+        origin, sign, *_ = frame
+        return sign * standardise(value, origin, self._scale)
 
-    def _log_density(self, z, a, b):
-        peak = jnp.maximum(a, 0.0)
-        return -0.5 * (z - peak) * (z + peak) - self._log_mass(a, b)
+    def _log_mass(self, frame):
+        """Log of ∫ exp(−y (s + y/2)) dx over the interval."""
+        _, _, s, start, end = frame
+        inside = start < 0
+        short = is_short(s, end) & ~inside
+        middle = log_middle(jnp.where(inside, start, -1.0), jnp.where(inside, end, 1.0))
+        tail = ~(inside | short)
+        piece = log_piece(jnp.where(tail, s, 1.0), jnp.where(tail, end, 2.0))
+        # The width is σ times that in y, but its slope in σ is exactly 0.
+        width = jnp.where(short, self._high - self._low, self._scale)
+        flat = jnp.log(mean_height(*shortened(short, s, end)))
+        return jnp.log(width) + jnp.where(inside, middle, jnp.where(short, flat, piece))
+
+    def _log_density(self, y, frame):
+        s = frame[2]
+        return -y * (s + 0.5 * y) - self._log_mass(frame)
 
     def _log_prob(self, value):
-        a, b, sign = self._ends()
+        frame = self._frame()
         support = (value >= self._low) & (value <= self._high)
-        z = jnp.where(support, sign * (value - self._loc) / self._scale, jnp.maximum(a, 0.0))
-        return inside(value, support, self._log_density(z, a, b) - jnp.log(self._scale))
+        y = self._place(jnp.where(support, value, frame[0]), frame)
+        return inside(value, support, self._log_density(y, frame))
 
     def _log_cdfs(self, value):
         """Log of the mass below and above a value."""
-        a, b, sign = self._ends()
-        z = jnp.clip(sign * (value - self._loc) / self._scale, a, b)
-        total, peak = self._log_mass(a, b), jnp.maximum(a, 0.0)
-        above = jnp.where(z < b, self._log_mass(z, jnp.where(z < b, b, z + 1.0)), -jnp.inf)
-        z_peak = jnp.maximum(z, 0.0)
-        above = above - 0.5 * (z_peak - peak) * (z_peak + peak) - total
-        below = jnp.where(z > a, self._log_mass(a, jnp.where(z > a, z, a + 1.0)), -jnp.inf) - total
-        above, below = jnp.minimum(above, 0.0), jnp.minimum(below, 0.0)
-        return jnp.where(sign > 0, below, above), jnp.where(sign > 0, above, below)
+        frame = self._frame()
+        _, sign, s, start, end = frame
+        value = jnp.clip(value, self._low, self._high)
+        y = jnp.clip(self._place(value, frame), start, end)
+        down, up = (value, self._low), (self._high, value)
+        to_start, to_end = (
+            [jnp.where(sign > 0, *pair) for pair in zip(*ends, strict=True)] for ends in ((down, up), (up, down))
+        )
+        # The part that lies outward of y, and the other one, which may hold the mean.
+        middle = start < 0
+        back = middle & (y < 0)
+        size = jnp.where(back, -y, y)
+        outward = [jnp.where(back, *pair) for pair in zip(to_start, to_end, strict=True)]
+        outer = log_area(s + size, *outward, self._scale) - size * (s + 0.5 * size)
+        a, b = jnp.where(back, y, start), jnp.where(back, end, y)
+        some = middle & (b > a)
+        of_middle = jnp.where(some, log_middle(jnp.where(some, a, -1.0), jnp.where(some, b, 1.0)), -jnp.inf)
+        inner = [jnp.where(middle, harmless, x) for harmless, x in zip((1.0, 0.0), to_start, strict=True)]
+        inner = jnp.where(middle, of_middle + jnp.log(self._scale), log_area(s, *inner, self._scale))
+        total = self._log_mass(frame)
+        outer, inner = jnp.minimum(outer - total, 0.0), jnp.minimum(inner - total, 0.0)
+        # The greater one from the smaller one, of which more digits are known.
+        less = outer < inner
+        small = jnp.where(less, outer, inner)
+        none = small == -jnp.inf
+        great = jnp.where(none, 0.0, log1mexp(jnp.where(none, 1.0, -small)))
+        outer, inner = jnp.where(less, small, great), jnp.where(less, great, small)
+        flip = (sign < 0) | back
+        return jnp.where(flip, outer, inner), jnp.where(flip, inner, outer)
 
     def _log_cdf(self, value):
         return self._log_cdfs(value)[0]
@@ -138,77 +190,131 @@ class TruncatedNormal(_OnInterval):
     def _quantile(self, u):
         """The number below which there is a part u of the probability; 1 − u if the interval is below the mean."""
         p = self._wide()
-        a, b, sign = p._ends()
-        tail = a > 0.5
+        origin, sign, s, start, end = p._frame()
+        flat = (start == 0) & (end * (jnp.abs(s) + 0.5 * end) <= 0.1)
+        tail = ~flat & (s > 0.5)
+        middle = ~flat & ~tail
         # Near the middle by the inverse of Φ, from the side on which less probability lies.
-        am, bm = jnp.where(tail, 0.0, a), jnp.where(tail, 1.0, b)
-        lower, upper = ndtr(am) + u * (ndtr(bm) - ndtr(am)), ndtr(-bm) + (1.0 - u) * (ndtr(-am) - ndtr(-bm))
+        a, b = jnp.where(middle, s + start, 0.0), jnp.where(middle, s + end, 1.0)
+        lower, upper = ndtr(a) + u * (ndtr(b) - ndtr(a)), ndtr(-b) + (1.0 - u) * (ndtr(-a) - ndtr(-b))
         left = lower < 0.5
-        middle = jnp.where(left, ndtri(jnp.where(left, lower, 0.25)), -ndtri(jnp.where(left, 0.25, upper)))
-        # In the tail by Newton's method on the logarithm, from the exponential distribution that is near.
-        at, bt = jnp.where(tail, a, 1.0), jnp.where(tail, b, 2.0)
-        _, t = _relative_tail(at, bt)
-        target = jnp.log1p(u * jnp.expm1(-t))
-        z = jnp.clip(jnp.sqrt(at * at - 2.0 * target), at, bt)
-        residual = lambda z: -0.5 * (z - at) * (z + at) + log_mills(z) - log_mills(at) - target
-        fixed = lax.stop_gradient((at, bt, target))
+        z = jnp.where(left, ndtri(jnp.where(left, lower, 0.25)), -ndtri(jnp.where(left, 0.25, upper)))
+        of_tail = _tail_quantile(u, jnp.where(tail, s, 1.0), jnp.where(tail, end, 2.0))
+        of_flat = _flat_quantile(u, *shortened(flat, s, end))
+        # Of a short interval the slope of its length in σ is exactly 0.
+        unit = jnp.where(flat, p._high - p._low, p._scale)
+        y = jnp.where(flat, of_flat, jnp.where(tail, of_tail, z - s))
+        return jnp.clip(origin + sign * unit * y, p._low, p._high).astype(self.dtype)
 
-        def improve(_, z):
-            a, b, target = fixed
-            mills = log_mills(z)
-            return jnp.clip(z + (-0.5 * (z - a) * (z + a) + mills - log_mills(a) - target) * jnp.exp(mills), a, b)
+    def _range(self, frame):
+        """The part of the interval where its probability is, in y."""
+        _, _, s, start, end = frame
+        reach = jnp.where(start < 0, 9.0, 21.0 / (1.0 + jnp.maximum(s, 0.0)))
+        return jnp.maximum(start, -9.0), jnp.minimum(end, reach)
 
-        start = lax.fori_loop(0, 4, improve, vary_like(lax.stop_gradient(z), z))
-        z = start + residual(start) * lax.stop_gradient(jnp.exp(log_mills(start)))  # one step, with its gradient
-        x = p._loc + sign * p._scale * jnp.where(tail, z, middle)
-        return jnp.clip(x, p._low, p._high).astype(self.dtype)
+    def _unit(self, frame):
+        """The length of that part in x: of a short interval its own, whose slope in σ is exactly 0."""
+        low, high = self._range(frame)
+        whole = is_short(frame[2], frame[4]) & (frame[3] == 0)
+        return jnp.where(whole, self._high - self._low, self._scale * (high - low))
 
-    def _moment(self, function, a, b):
-        """E[f(z)] of the standardised variable, by Gauss's rule where its density is."""
-        a, b = jnp.broadcast_arrays(a, b)
-        reach = 14.0 / (1.0 + jnp.maximum(a, 0.0))
-        low = jnp.maximum(a, -9.0)
-        high = jnp.minimum(b, jnp.where(a > 0, a + reach * 1.5, 9.0))
-        return integrate(lambda z: function(z) * jnp.exp(self._log_density(z, a[None], b[None])), low, high)
+    def _moment(self, function, frame):
+        """E[f(y, part)], by Gauss's rule where the density is; part = y − start in lengths of that."""
+        low, high = self._range(frame)
+        nodes, log_unit = tuple(x[None] for x in frame), jnp.log(self._unit(frame))
+
+        def weighted(part):
+            y = low[None] + (high - low)[None] * part
+            return function(y, part) * jnp.exp(expanded(self)._log_density(y, nodes) + log_unit[None])
+
+        return integrate(weighted, jnp.zeros_like(low), jnp.ones_like(low))
 
     def _entropy(self):
-        a, b, _ = self._ends()
-        return jnp.log(self._scale) - self._moment(lambda z: self._log_density(z, a[None], b[None]), a, b)
+        p = self._broadcast()
+        frame = p._frame()
+        return p._log_mass(frame) + p._moment(lambda y, _: y * (frame[2][None] + 0.5 * y), frame)
 
     def _mean(self):
-        a, b, sign = self._ends()
-        # From its end that lies nearest to the middle: no digits are lost.
-        start = jnp.maximum(a, -9.0)
-        return self._loc + sign * self._scale * (start + self._moment(lambda z: z - start[None], a, b))
+        p = self._broadcast()
+        origin, sign, *_ = frame = p._frame()
+        start, _ = p._range(frame)
+        from_start = p._unit(frame) * p._moment(lambda _, part: part, frame)
+        return origin + sign * (p._scale * start + from_start)
 
     def _mode(self):
         return jnp.clip(self._loc, self._low, self._high)
 
     def _stddev(self):
-        a, b, _ = self._ends()
-        start = jnp.maximum(a, -9.0)
-        middle = self._moment(lambda z: z - start[None], a, b)
-        variance = self._moment(lambda z: (z - start[None] - middle[None]) ** 2, a, b)
-        return self._scale * jnp.sqrt(variance)
+        p = self._broadcast()
+        frame = p._frame()
+        middle = p._moment(lambda _, part: part, frame)
+        variance = p._moment(lambda _, part: jnp.square(part - middle[None]), frame)
+        return p._unit(frame) * jnp.sqrt(variance)
+
+
+def _tail_quantile(u, s, width):
+    """The y below which there is a part u of a piece of the curve, by Newton's method on the logarithm of the rest."""
+    target = jnp.log1p(u * jnp.expm1(-depth(s, width)))
+    # From the exponential distribution that is near.
+    y = -2.0 * target / (s * (1.0 + jnp.sqrt(1.0 - 2.0 * (target / s / s))))
+    residual = lambda y, s, target: -y * (s + 0.5 * y) - mills_fall(s, y) - target
+    fixed = lax.stop_gradient((s, target, width))
+
+    def improve(_, y):
+        s, target, width = fixed
+        return jnp.clip(y + residual(y, s, target) * jnp.exp(log_mills(s + y)), 0.0, width)
+
+    y = lax.fori_loop(0, 4, improve, vary_like(lax.stop_gradient(jnp.clip(y, 0.0, width)), y))
+    # One step, with its gradient.
+    return y + residual(y, s, target) * lax.stop_gradient(jnp.exp(log_mills(s + y)))
+
+
+def _flat_quantile(u, s, width):
+    """The same of a piece over which the curve changes by a tenth at most, in units of the width."""
+    # From the exponential of the mean slope.
+    rate = width * (s + 0.5 * width)
+    flat = jnp.abs(rate) < 1e-6
+    r = jnp.where(flat, 1.0, rate)
+    part = jnp.where(flat, u, -jnp.log1p(u * jnp.expm1(-r)) / r)
+
+    def step(part, u, s, width):
+        y = part * width
+        height = lax.stop_gradient(jnp.exp(-y * (s + 0.5 * y)))
+        return part - (part * mean_height(s, y) - u * mean_height(s, width)) / height
+
+    fixed = lax.stop_gradient((u, s, width))
+    part = step(lax.stop_gradient(part), *fixed)
+    return step(part, u, s, width)  # with its gradient
 
 
 @register_kl(TruncatedNormal, TruncatedNormal)
 def _kl_truncated_normal(p, q):
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     p = p._with(_loc=jnp.broadcast_to(p._loc, shape))._broadcast()
-    a, b, sign = p._ends()
-    wide = q._with(**{name: getattr(q, name)[None] for name in q._params})
-    point = lambda z: jnp.clip(p._loc[None] + sign[None] * p._scale[None] * z, wide._low, wide._high)
-    ratio = lambda z: p._log_density(z, a[None], b[None]) - jnp.log(p._scale)[None] - wide._log_prob(point(z))
-    return jnp.where((p._low >= q._low) & (p._high <= q._high), p._moment(ratio, a, b), jnp.inf)
+    frame, other = p._frame(), q._frame()
+    origin, sign, s, *_ = frame
+    apart = origin - other[0]  # 0 from the same end
+    nodes, wide = tuple(x[None] for x in other), expanded(q)
 
+    def log_q(y):  # not through x, which rounds where the origin is large
+        away = apart[None] + (sign * p._scale)[None] * y
+        return wide._log_density(nodes[1] * away / wide._scale, nodes)
 
-def _relative_tail(a, b):
-    """Log of Mills' ratio at a, and the t for which the mass beyond b is e⁻ᵗ of that beyond a."""
-    first, infinite = log_mills(a), jnp.isinf(b)
-    safe = jnp.where(infinite, a + 1.0, b)
-    t = 0.5 * (safe - a) * (safe + a) + first - log_mills(safe)
-    return first, jnp.where(infinite, jnp.inf, t)
+    ratio = lambda y: -y * (s[None] + 0.5 * y) - p._log_mass(frame)[None] - log_q(y)
+    low, high = p._range(frame)
+    ends = jnp.stack([low, 0.5 * (low + high), high])
+    # Between neighbours E[log p − log q] cancels, but E[q/p − 1 − log q/p] does not, and is the same on one interval.
+    # The logarithms differ by a parabola, which is small between points where it is.
+    near = (p._low == q._low) & (p._high == q._high) & (jnp.abs(ratio(ends)) < 0.25).all(0)
+    divergence = p._moment(lambda y, _: (lambda r: jnp.where(near[None], excess(-r), r))(ratio(y)), frame)
+    # The mass of q beyond the ends of p: 0 where that holds, but not its slope.
+    rise = jnp.where(jnp.isfinite(p._low), p._low - q._low, 0.0)
+    fall = jnp.where(jnp.isfinite(p._high), q._high - p._high, 0.0)
+    at_low, _, at_high = jnp.exp(log_q(ends))
+    up = sign > 0
+    beyond = at_low * jnp.where(up, rise, fall) + at_high * jnp.where(up, fall, rise)
+    divergence = divergence + jnp.where(near, beyond, 0.0)
+    return jnp.where((p._low >= q._low) & (p._high <= q._high), divergence, jnp.inf)
 
 
 class TanhNormal(_OnInterval):
