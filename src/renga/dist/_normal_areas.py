@@ -33,8 +33,11 @@ def is_short(s: Array, width: Array) -> Array:
 
 def mean_height(s: Array, width: Array) -> Array:
     """The mean of exp(−y (s + y/2)) over a short piece; s may be negative there."""
-    y = [0.5 * (1.0 + float(node)) * width for node in _NODES]
-    return sum(0.5 * float(w) * jnp.exp(-at * (s + 0.5 * at)) for w, at in zip(_WEIGHTS, y, strict=True))
+    total = jnp.zeros_like(width)
+    for node, weight in zip(0.5 * (1.0 + _NODES), 0.5 * _WEIGHTS, strict=True):
+        y = float(node) * width
+        total = total + float(weight) * jnp.exp(-y * (s + 0.5 * y))
+    return total
 
 
 def mills_fall(s: Array, y: Array) -> Array:
@@ -62,8 +65,9 @@ def log_middle(low: Array, high: Array) -> Array:
     return jnp.log(0.5 * (erf(high * _SQRT_HALF) - erf(low * _SQRT_HALF))) + HALF_LOG_2PI
 
 
-def log_area(s: Array, high: Array, low: Array, scale: Array) -> Array:
-    """Log of the area in x of a piece from `low` to `high`; s ≥ 0 at its start, or a short piece."""
+def log_area(s: Array, ends: tuple[Array, Array], scale: Array) -> Array:
+    """Log of the area in x of a piece, given by its upper and its lower end; s ≥ 0 at its start, or it is short."""
+    high, low = ends
     width = distance(high, low, scale)
     some = width > 0
     short, long = some & is_short(s, width), some & ~is_short(s, width)

@@ -149,20 +149,18 @@ class TruncatedNormal(_OnInterval):
         value = jnp.clip(value, self._low, self._high)
         y = jnp.clip(self._place(value, frame), start, end)
         down, up = (value, self._low), (self._high, value)
-        to_start, to_end = (
-            [jnp.where(sign > 0, *pair) for pair in zip(*ends, strict=True)] for ends in ((down, up), (up, down))
-        )
+        choose = lambda condition, a, b: (jnp.where(condition, a[0], b[0]), jnp.where(condition, a[1], b[1]))
+        to_start, to_end = choose(sign > 0, down, up), choose(sign > 0, up, down)
         # The part that lies outward of y, and the other one, which may hold the mean.
         middle = start < 0
         back = middle & (y < 0)
         size = jnp.where(back, -y, y)
-        outward = [jnp.where(back, *pair) for pair in zip(to_start, to_end, strict=True)]
-        outer = log_area(s + size, *outward, self._scale) - size * (s + 0.5 * size)
+        outer = log_area(s + size, choose(back, to_start, to_end), self._scale) - size * (s + 0.5 * size)
         a, b = jnp.where(back, y, start), jnp.where(back, end, y)
         some = middle & (b > a)
         of_middle = jnp.where(some, log_middle(jnp.where(some, a, -1.0), jnp.where(some, b, 1.0)), -jnp.inf)
-        inner = [jnp.where(middle, harmless, x) for harmless, x in zip((1.0, 0.0), to_start, strict=True)]
-        inner = jnp.where(middle, of_middle + jnp.log(self._scale), log_area(s, *inner, self._scale))
+        rest = log_area(s, choose(middle, (1.0, 0.0), to_start), self._scale)
+        inner = jnp.where(middle, of_middle + jnp.log(self._scale), rest)
         total = self._log_mass(frame)
         outer, inner = jnp.minimum(outer - total, 0.0), jnp.minimum(inner - total, 0.0)
         # The greater one from the smaller one, of which more digits are known.
