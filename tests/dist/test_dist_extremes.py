@@ -134,3 +134,111 @@ def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes(qu
             np.testing.assert_allclose(log, np.log(0.5), rtol=5e-5, err_msg=str(row))
             of_median = -np.array(partial) / x
             np.testing.assert_allclose(slopes_of_median[:4, i], of_median, rtol=2e-4, atol=1e-22, err_msg=str(row))
+
+
+def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel(quick):
+    rows = np.array(
+        [(x, ν) for ν in (0.5, 3, 7.5, 20, 300, 1e4, 1e7, 1e12) for x in (0.3, 30, 1e7)], np.float32
+    )  # fmt: skip
+
+    def log_prob(x, ν):
+        h = ν / 2
+        norm = mpmath.loggamma(h + 0.5) - mpmath.loggamma(h) - mpmath.log(ν * mpmath.pi) / 2
+        return norm - (h + 0.5) * mpmath.log1p(x * x / ν)
+
+    def entropy(ν):
+        h = ν / 2
+        rise = mpmath.digamma(h + 0.5) - mpmath.digamma(h)
+        return (h + 0.5) * rise + mpmath.log(ν) / 2 + mpmath.log(mpmath.beta(h, mpf(1) / 2))
+
+    of = lambda f, n: jax.vmap(jax.value_and_grad(f, n))
+    log, partial = quick(of(lambda x, ν: dist.StudentT(ν).log_prob(x), (0, 1)))(*rows.T)
+    expected = np.array([slopes(log_prob, row) for row in rows])
+    np.testing.assert_allclose(np.stack([log, *partial], 1), expected, rtol=6e-5)
+    ν = rows[::3, 1]
+    got = quick(of(lambda ν: dist.StudentT(ν).entropy(), 0))(ν)
+    np.testing.assert_allclose(np.stack(got, 1), [slopes(entropy, [x]) for x in ν], rtol=2e-5)
+
+
+def test_negative_binomials_of_huge_counts_keep_their_digits(quick):
+    rows = np.array([
+        (1e5, 0.5, 1e5, 0.5001), (1e10, 0.5, 1.00001e10, 0.5), (1e10, 0.99, 1e10, 0.99001), (1e12, 0.01, 1e12, 0.01),
+        (1e10, 0.3, 2e10, 0.2), (1e5, 0.9, 1e5, 0.900001),
+    ], np.float32)  # fmt: skip
+
+    def log_density(k, r, p):
+        choose = mpmath.loggamma(k + r) - mpmath.loggamma(k + 1) - mpmath.loggamma(r)
+        return choose + r * mpmath.log1p(-p) + k * mpmath.log(p)
+
+    def expected(r, p, s, q):
+        mean = r * p / (1 - p)
+        nodes = [(i, mean + i * mpmath.sqrt(mean / (1 - p)) / 3) for i in range(-36, 37)]
+        log_p, log_q = ([log_density(k, *x) for _, k in nodes] for x in ((r, p), (s, q)))
+        weights = [mpmath.exp(x) for x in log_p]
+        sums = (
+            sum(w * f for w, f in zip(weights, of, strict=True))
+            for of in (log_p, [a - b for a, b in zip(log_p, log_q, strict=True)])
+        )
+        entropy, divergence = (x / sum(weights) for x in sums)
+        return -float(entropy), float(divergence)
+
+    def all_of(r, p, s, q):
+        first = dist.NegativeBinomial(r, probs=p)
+        of_r = jax.grad(lambda r: dist.NegativeBinomial(r, probs=p).entropy().sum())(r)
+        return first.entropy(), first.kl_divergence(dist.NegativeBinomial(s, probs=q)), of_r
+
+    entropy, divergence, of_r = quick(all_of)(*rows.T)
+    with mpmath.workdps(50):
+        right = np.array([expected(*(mpf(float(x)) for x in row)) for row in rows])
+    np.testing.assert_allclose(entropy, right[:, 0], rtol=3e-6)
+    np.testing.assert_allclose(divergence, right[:, 1], rtol=3e-4, atol=1e-12)
+    np.testing.assert_allclose(of_r, 0.5 / rows[:, 0], rtol=1e-4)
+
+
+def test_quantised_gaussians_are_right_where_a_step_is_short():
+    rows = np.array([
+        (5, 0, 1e6), (3e6, 0, 1e6), (2e7, 0, 1e6), (-4e7, 0, 1e6), (40, 0, 1), (-40, 0.3, 1), (1e3, 0, 100),
+        (100, 100, 3), (3e4, 0, 1e3), (1e8, 0, 1e10),
+    ], np.float32)  # fmt: skip
+
+    def log_prob(k, loc, scale):
+        a, b = (k - 1 - loc) / scale, (k - loc) / scale
+        tail = lambda z: mpmath.erfc(z / mpmath.sqrt(2)) / 2
+        return mpmath.log(tail(a) - tail(b) if a > 0 else tail(-b) - tail(-a))
+
+    of = jax.value_and_grad(lambda loc, scale, k: dist.Quantized(dist.Normal(loc, scale)).log_prob(k).sum(), (0, 1))
+    k, loc, scale = map(jnp.asarray, rows.T)
+    got = dist.Quantized(dist.Normal(loc, scale)).log_prob(k)
+    gradients = of(loc, scale, k)[1]
+    expected = np.array([slopes(log_prob, row) for row in rows])
+    np.testing.assert_allclose(got, expected[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(np.stack(gradients, 1), expected[:, 2:], rtol=2e-4)
+    # Where the density jumps within a step, the difference of the distribution functions is right.
+    parts = dist.Uniform(jnp.array([0.0, 500.5]), jnp.array([500.5, 3000.0]))
+    p = dist.Quantized(dist.MixtureSameFamily(dist.Categorical(jnp.zeros(2)), parts))
+    np.testing.assert_allclose(p.prob(501.0), 0.25 / 500.5 + 0.25 / 2499.5, rtol=1e-3)
+
+
+def test_divergences_of_neighbouring_categories_do_not_cancel():
+    p = np.array([0.2, 0.3, 0.4999, 1e-4, 0.0], np.float32)
+    q = np.array([0.2001, 0.2999, 0.4999, 1e-4, 0.0], np.float32)
+    a, b = (x.astype(float) / x.astype(float).sum() for x in (p, q))
+    some = a > 0
+    expected = sum(float(mpf(x) * mpmath.log(mpf(x) / mpf(y))) for x, y in zip(a[some], b[some], strict=True))
+
+    def of_probs(p, q):
+        return dist.Categorical(probs=p).kl_divergence(dist.Categorical(probs=q))
+
+    got, gradient = jax.value_and_grad(of_probs, 1)(jnp.asarray(p), jnp.asarray(q))
+    np.testing.assert_allclose(got, expected, rtol=3e-3)
+    np.testing.assert_allclose(gradient[:3], 1 - a[:3] / b[:3], atol=2e-7)
+    logits = lambda x: dist.Categorical(jnp.log(x))
+    np.testing.assert_allclose(logits(p).kl_divergence(logits(q)), expected, rtol=3e-3)
+    n = dist.Multinomial(10, probs=p).kl_divergence(dist.Multinomial(10, probs=q))
+    np.testing.assert_allclose(n, 10 * expected, rtol=3e-3)
+    x, y = np.float32([0.3, 0.3001])
+    x_, y_ = mpf(float(x)), mpf(float(y))
+    of_coins = float(x_ * mpmath.log(x_ / y_) + (1 - x_) * mpmath.log((1 - x_) / (1 - y_)))
+    coins = dist.Bernoulli(probs=x).kl_divergence(dist.Bernoulli(probs=y))
+    np.testing.assert_allclose(coins, of_coins, rtol=3e-3)
+    assert dist.Categorical(probs=p).kl_divergence(dist.Categorical(probs=jnp.array([1.0, 0, 1, 1, 1]))) == jnp.inf

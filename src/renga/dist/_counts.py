@@ -21,6 +21,8 @@ from renga.dist._incomplete_beta import log_betainc_odds
 from renga.dist._special import (
     HALF_LOG_2PI,
     beta_log_density,
+    divergence_terms,
+    excess,
     expanded,
     gamma_log_density,
     gammainc,
@@ -233,12 +235,38 @@ class NegativeBinomial(Distribution):
         log = log_betainc_odds(jnp.maximum(k, 0.0) + 1.0, self._total_count, self._odds())
         return jnp.where(k >= 0, log, 0.0)
 
+    def _log_density_at(self, u, log_k):
+        """Log p(k) at k = μ eᵘ, for μ the mean, from u and log k: k itself rounds where it is large.
+
+        With e = eᵘ − 1 and q = 1 − p, the deviance k log(k/μ) − (k + r) log((k + r)/(μ + r)) is a sum of two terms of
+        second order in e, in one way that does not cancel for small p, and in another for p near 1.
+
+        References:
+          Loader, "Fast and Accurate Computation of Binomial Probabilities", 2000, section 3.
+        """
+        r, (p, q), odds = self._total_count, self._pair(), self._odds()
+        e, v = jnp.expm1(u), -jnp.expm1(-u)
+        few = p <= 0.5
+        second = lambda x: (1.0 + x) * excess(-jnp.log1p(x))  # (1 + x) log(1 + x) − x
+        p_few, q_many = jnp.where(few, p, 0.5), jnp.where(few, 0.5, q)
+        of_few = (jnp.exp(u) * excess(-u) - second(p_few * e) / p_few) * jnp.exp(odds)
+        of_many = excess(u) - jnp.exp(u) * second(-q_many * v) / q_many
+        deviance = r * jnp.where(few, of_few, of_many)
+        k = jnp.exp(log_k)
+        log_share = -jnp.log1p(jnp.exp(log_k - jnp.log(r)))  # of r / (k + r)
+        norm = 0.5 * (log_share - log_k) - HALF_LOG_2PI
+        # Of log k! = log k + log Γ(k), and of Γ(r) where that is no large number.
+        return norm - deviance + stirling_error(k + r) - stirling_error(k) - stirling_error(r)
+
     def _expected(self, function):
-        """E[f(k)], of an f that is smooth between the integers too and takes an axis of them more."""
+        """E[f], of an f of the log-densities of distributions at the nodes, given as `at(distribution, log μ/μ′)`."""
         r, (p, _) = self._total_count, self._pair()
         r, p = jnp.broadcast_arrays(r, p)
         log_mean = jnp.broadcast_to(jnp.log(r) + self._odds(), r.shape)
-        term = lambda k: times(jnp.exp(expanded(self)._log_density(k)), function(k))
+
+        def weighted(at, log_k):
+            return times(jnp.exp(at(self, 0.0) + log_k), function(at))
+
         # The first terms one by one, the others as an integral over u = log(k / mean), whose density is about that of
         # the logarithm of a gamma variable of shape rp.
         terms = jnp.arange(_TERMS, dtype=r.dtype).reshape((-1,) + (1,) * r.ndim)
@@ -247,11 +275,13 @@ class NegativeBinomial(Distribution):
         low = jnp.maximum(start, -width)
         high = jnp.maximum(low, jnp.log1p(width))
         middle = jnp.clip(-3.0, low, high)
-        density = lambda u: (lambda k: k * term(k))(jnp.exp(u + log_mean[None]))
-        return term(terms).sum(0) + integrate(density, low, middle) + integrate(density, middle, high)
+        log_k = lambda u: u + log_mean[None]
+        density = lambda u: weighted(lambda d, gap: expanded(d)._log_density_at(u + gap, log_k(u)), log_k(u))
+        first = weighted(lambda d, _: expanded(d)._log_density(terms), 0.0).sum(0)
+        return first + integrate(density, low, middle) + integrate(density, middle, high)
 
     def _entropy(self):
-        return self._expected(lambda k: -expanded(self)._log_density(k))
+        return self._expected(lambda at: -at(self, 0.0))
 
     def _mean(self):
         return self._total_count * jnp.exp(self._odds())
@@ -267,7 +297,23 @@ class NegativeBinomial(Distribution):
 def _kl_negative_binomial(p, q):
     shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
     p = p._with(_total_count=jnp.broadcast_to(p._total_count, shape))
-    return p._expected(lambda k: expanded(p)._log_density(k) - expanded(q)._log_density(k))
+    r, s, (p_p, q_p), (p_q, q_q) = p._total_count, q._total_count, p._pair(), q._pair()
+    gap = log_ratio(r, s) + log_ratio(p_p, p_q) - log_ratio(q_p, q_q)  # of the means
+    # Between neighbours E[log p − log q] cancels, but E[q/p − 1 − log q/p] does not, and is the same.
+    spread = jnp.abs(gap) * (1.0 + jnp.sqrt(r * jnp.exp(p._odds()))) + jnp.abs(log_ratio(r, s))
+    near = spread < 0.02
+
+    def loss(at):
+        ratio = at(p, 0.0) - at(q, gap[None])
+        return jnp.where(near[None], excess(-jnp.where(near[None], jnp.clip(ratio, -1.0, 1.0), 0.0)), ratio)
+
+    return p._expected(loss)
+
+
+def log_ratio(x: Array, y: Array) -> Array:
+    """Log x/y of positive numbers, with its digits where they are near each other."""
+    near = jnp.abs(x - y) < 0.5 * y
+    return jnp.where(near, jnp.log1p(jnp.where(near, (x - y) / y, 0.0)), jnp.log(x) - jnp.log(y))
 
 
 class Multinomial(Distribution):
@@ -425,5 +471,5 @@ def _kl_multinomial(p, q):
         )
     here = p._p() > 0
     difference = jnp.where(here, p._log_p(), 0.0) - jnp.where(here, q._log_p(), 0.0)
-    divergence = p._total_count * times(p._p(), difference).sum(-1)
+    divergence = p._total_count * divergence_terms(p._p(), q._p(), difference).sum(-1)
     return jnp.where(p._total_count == q._total_count, divergence, jnp.inf)

@@ -11,7 +11,7 @@ from renga._core.cutting import times
 from renga._core.ranges import check_range, known
 from renga.dist._arrays import align, as_float, broadcast_shape, check_logits, check_sample_dtype, one_of
 from renga.dist._distribution import Distribution, register_kl
-from renga.dist._special import log_sum
+from renga.dist._special import divergence_terms, log_sum
 
 
 def log_or_impossible(p: Array, less_1: Array | None = None) -> Array:
@@ -144,7 +144,7 @@ class Bernoulli(Distribution):
 def _kl_bernoulli(p, q):
     one, zero = p.probs, p._p0()
     (log_p0, log_p1), (log_q0, log_q1) = (x._log_probs(zero > 0, one > 0) for x in (p, q))
-    return one * (log_p1 - log_q1) + zero * (log_p0 - log_q0)
+    return divergence_terms(one, q.probs, log_p1 - log_q1) + divergence_terms(zero, q._p0(), log_p0 - log_q0)
 
 
 def _allowed(mask: Array, x: Array, sure: float, never: float) -> Array:
@@ -329,9 +329,9 @@ def _kl_categorical(p, q):
         raise ValueError(
             f"{p.name}.kl_divergence: other_dist must have {p.num_categories} categories, got {q.num_categories}"
         )
-    probs, _ = align(p.probs, q.probs)
+    probs, others = align(p.probs, q.probs)
     needed = probs != 0
-    return (probs * (p._logits_where(needed) - q._logits_where(needed))).sum(-1)
+    return divergence_terms(probs, others, p._logits_where(needed) - q._logits_where(needed)).sum(-1)
 
 
 class OneHotCategorical(Categorical):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Num
@@ -12,6 +13,8 @@ from renga.dist._distribution import Distribution, DistributionLike, as_distribu
 from renga.dist._location_scale import Logistic
 from renga.dist._normal import Normal
 from renga.dist._special import log_difference
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
 
 
 class _OfNumbers(Distribution):
@@ -168,11 +171,27 @@ class Quantized(_OfNumbers):
         log_tail, log_tail_before = p.log_survival_function(safe), p.log_survival_function(safe - 1.0)
         lower = log_cdf < log_tail_before
         middle = log_difference(jnp.where(lower, log_cdf, log_tail_before), jnp.where(lower, log_cdf_before, log_tail))
+        middle = self._of_short_step(safe, middle, jnp.where(lower, log_cdf, log_tail_before))
         sure = jnp.zeros_like(middle)
         log = jnp.where(least & greatest, sure, jnp.where(least, log_cdf, jnp.where(greatest, log_tail_before, middle)))
         if self._eps is not None:
             log = jnp.log(jnp.exp(log) + self._eps)
         return jnp.where(support, log, jnp.where(jnp.isnan(k), jnp.nan, -jnp.inf))
+
+    def _of_short_step(self, k, difference, log_tail):
+        """The logarithm of P(k) from the density, where a step is so short that the difference of tails rounds."""
+        log = [self._distribution.log_prob(k - 0.5 + 0.5 * float(node)) for node in _NODES]
+        most = jax.lax.stop_gradient(jnp.maximum(jnp.maximum(log[0], log[1]), log[2]))
+        some = jnp.isfinite(most)
+        log = [jnp.where(some, x - most, 0.0) for x in log]
+        whole = jnp.log(sum(0.5 * float(w) * jnp.exp(x) for w, x in zip(_WEIGHTS, log, strict=True)))
+        density = jnp.where(some, most, 0.0) + whole
+        # Only where it agrees with the difference within the rounding of that: a density may jump within a step.
+        part = jnp.exp(difference - jnp.where(jnp.isfinite(log_tail), log_tail, 0.0))
+        rounding = 16.0 * float(jnp.finfo(density.dtype).eps) * (1.0 + jnp.abs(log_tail))
+        apart = jnp.exp(density - jnp.where(jnp.isfinite(log_tail), log_tail, 0.0)) - part
+        close = some & jnp.isfinite(log_tail) & (part < 0.1) & (jnp.abs(apart) <= rounding)
+        return jnp.where(close, density, difference)
 
     def _at(self, value, method, below, above):
         k = jnp.floor(as_float(value))

@@ -26,11 +26,15 @@ def excess(x: Array) -> Array:
       Array(5.0001665e-09, dtype=float32)
     """
     small = jnp.abs(x) < 0.5
-    s = jnp.where(small, x, 0.0)
-    series = jnp.ones_like(s)
+    return jnp.where(small, small_excess(jnp.where(small, x, 0.0)), jnp.exp(x) - 1.0 - x)
+
+
+def small_excess(x: Array) -> Array:
+    """The same for |x| ≤ ½, by its series alone."""
+    series = jnp.ones_like(x)
     for n in range(9, 2, -1):
-        series = 1.0 + (s * (1.0 / n)) * series  # a division would cost more
-    return jnp.where(small, 0.5 * s * s * series, jnp.exp(x) - 1.0 - x)
+        series = 1.0 + (x * (1.0 / n)) * series  # a division would cost more
+    return 0.5 * x * x * series
 
 
 @jax.custom_jvp
@@ -125,6 +129,27 @@ def stirling_slope(a: Array) -> Array:
     r = 1.0 / l / l
     series = -r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r / 132))))
     return jnp.where(large, series, digamma(s) - jnp.log(s) + 0.5 / s)
+
+
+def half_step(a: Array) -> Array:
+    """Log Γ(a + ½) − log Γ(a) − ½ log a for a ≥ 4; its slope keeps its digits too.
+
+    Example:
+      >>> half_step(jnp.float32(1e4))  # about −1/8a
+      Array(-1.25e-05, dtype=float32)
+
+    References:
+      Tricomi & Erdélyi, "The Asymptotic Expansion of a Ratio of Gamma Functions", 1951.
+    """
+    r = 1.0 / a
+    s = r * r
+    return -r * (1 / 8 - s * (1 / 192 - s * (1 / 640 - s * (17 / 14336 - s * (31 / 18432)))))
+
+
+def half_step_slope(a: Array) -> Array:
+    """The derivative of `half_step`."""
+    s = 1.0 / a / a
+    return s * (1 / 8 - s * (1 / 64 - s * (1 / 128 - s * (17 / 2048 - s * (31 / 2048)))))
 
 
 def shapes_apart(a: Array, b: Array) -> Array:
@@ -228,6 +253,20 @@ def integrate(function, low: Array, high: Array) -> Array:
 def expanded(p: Any) -> Any:
     """The distribution with a first axis more, for nodes of an integral."""
     return p._with(**{name: x[None] for name, (x, _) in p._parameters().items()})
+
+
+def divergence_terms(p: Array, q: Array, log_ratio: Array) -> Array:
+    """p log(p/q) + q − p of probabilities, from log(p/q): terms ≥ 0, whose sum is that of p log(p/q) alone.
+
+    Example:
+      >>> p, q = jnp.array([0.5, 0.5]), jnp.array([0.5001, 0.4999])
+      >>> divergence_terms(p, q, jnp.log(p / q)).sum().round(10)  # about 2 · 1e-4²
+      Array(2.e-08, dtype=float32)
+    """
+    near = jnp.abs(log_ratio) < 0.5
+    small = p * small_excess(jnp.where(near, -log_ratio, 0.0))
+    away = jnp.where(near | (p == 0), 0.0, log_ratio)
+    return jnp.where(near & (p > 0), small, q - p + p * away)
 
 
 def inside(value: Array, condition: Array, log_prob: Array) -> Array:

@@ -13,7 +13,7 @@ from renga.dist._arrays import as_float, broadcast_shape
 from renga.dist._gamma import as_wide
 from renga.dist._incomplete_beta import log_betainc_odds, log_odds_slope
 from renga.dist._parameters import LocationScale
-from renga.dist._special import HALF_LOG_2PI, stirling_error
+from renga.dist._special import HALF_LOG_2PI, half_step, half_step_slope, small_excess, stirling_error
 
 
 @jax.custom_jvp
@@ -80,22 +80,27 @@ class StudentT(LocationScale):
         return (self._loc + self._scale * noise).astype(self.dtype)
 
     def _log_prob(self, value):
-        z = jnp.abs(self._standardise(value))
-        far = z > 1e6  # where a square could overflow
-        near = jnp.where(far, 0.0, z)
-        distant = jnp.where(far, z, 1.0)
-        # 1 + z²/ν = (z²/ν) (1 + ν/z²)
-        log = jnp.where(
-            far,
-            2.0 * jnp.log(distant) - jnp.log(self._df) + jnp.log1p(self._df / distant / distant),
-            jnp.log1p(near / self._df * near),
-        )
-        return self._norm() - jnp.log(self._scale) - 0.5 * (self._df + 1.0) * log
+        ν, z = self._df, jnp.abs(self._standardise(value))
+        x = z / ν * z
+        far = x > 1e6  # where it may overflow
+        z_near, z_far = jnp.where(far, 0.0, z), jnp.where(far, z, 1.0)
+        x_near = z_near / ν * z_near
+        log = jnp.log1p(x_near)
+        distant = 2.0 * jnp.log(z_far) - jnp.log(ν)  # + ν/z², which is nothing
+        # ν log(1 + z²/ν) = z² − ν (x − log(1 + x)) where x = z²/ν is small: the slope in ν is that of the small term.
+        small = x_near < 0.5
+        gaussian = jnp.square(jnp.where(small, z_near, 0.0)) - ν * small_excess(jnp.where(small, log, 0.0))
+        whole = jnp.where(far, distant, log)
+        power = jnp.where(small & ~far, gaussian + log, (ν + 1.0) * whole)
+        return self._norm() - jnp.log(self._scale) - 0.5 * power
 
     def _norm(self):
         """Log-density of z at 0."""
         h = 0.5 * self._df
-        return h * jnp.log1p(0.5 / h) - 0.5 + stirling_error(h + 0.5) - stirling_error(h) - HALF_LOG_2PI
+        large = h > 4.0
+        l, s = jnp.where(large, h, 4.0), jnp.where(large, 1.0, h)
+        direct = s * jnp.log1p(0.5 / s) - 0.5 + stirling_error(s + 0.5) - stirling_error(s)
+        return jnp.where(large, half_step(l), direct) - HALF_LOG_2PI
 
     def _log_tail(self, z):
         """Log P(t > z) for z > 0: half of I(ν/2, ½) at ν / (ν + z²)."""
@@ -123,10 +128,11 @@ class StudentT(LocationScale):
 
     def _entropy(self):
         h = 0.5 * self._df
-        large = h > 500.0
-        l, s = jnp.where(large, h, 500.0), jnp.where(large, 1.0, h)
+        large = h > 4.0
+        l, s = jnp.where(large, h, 4.0), jnp.where(large, 1.0, h)
         direct = (s + 0.5) * (digamma(s + 0.5) - digamma(s)) + 0.5 * jnp.log(2.0 * s) + betaln(s, jnp.full_like(s, 0.5))
-        gaussian = 0.5 * (1.0 + math.log(2.0 * math.pi)) + 0.5 / l + 1.0 / (16.0 * l * l)
+        # (h + ½) (ψ(h + ½) − ψ(h)) − …, of which ½ + 1/4h is taken out.
+        gaussian = 0.5 + HALF_LOG_2PI + (0.25 / l + (l + 0.5) * half_step_slope(l) - half_step(l))
         return jnp.where(large, gaussian, direct) + jnp.log(self._scale)
 
     def _mean(self):
