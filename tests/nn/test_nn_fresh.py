@@ -130,6 +130,29 @@ def test_what_was_seen_of_one_function_does_not_slow_another():
     assert not calls
 
 
+def test_a_key_that_no_trace_drew_from_does_not_tell_calls_apart():
+    calls = []
+
+    @jax.jit
+    def shared(x):
+        calls.append(1)
+        return x + 1.0
+
+    def inside(x):  # of parameters with the names of those below
+        linear = nn.Linear(3)
+        return linear(x) if nn.running_init() else jax.jit(lambda x: linear(x))(x)
+
+    f = nn.transform(inside)
+    f.apply(f.init(KEY(0), X), None, X)
+    g = nn.transform(lambda x, k: nn.Linear(3)(shared(x)) * k)
+    params = g.init(KEY(0), X, 0)
+    g.apply(params, KEY(0), X, 1)
+    calls.clear()
+    for k in (2, 3):
+        g.apply(params, KEY(k), X, k)
+    assert not calls
+
+
 def test_functions_of_one_call_are_not_run_again():
     runs = []
 

@@ -45,18 +45,22 @@ class Calls:
         self._expected: dict[Hashable, Reads] = {}
         self._last: tuple[list[Callable[[], Any]], int] = ([], next(_numbers))
 
-    def run(self, once: Callable[[], tuple[T, Reads]], args: Any, inputs: Any, names: Iterable[Name] | None) -> T:
+    def run(
+        self, once: Callable[[], tuple[T, Reads]], args: Any, inputs: Any, key: Any, names: Iterable[Name] | None
+    ) -> T:
         """Runs a call.
 
         Args:
           once: the call; returns also what was read inside of traces.
           args: the arguments that the function sees.
-          inputs: what it reads and JAX does not see: parameters, state, key.
+          inputs: what it reads and JAX does not see: parameters and state.
+          key: another, which few functions draw from inside of a trace.
           names: of the parameters and states, None if the call will make them.
         """
         if not _readers:
             return self._noted(once(), args)
         names = _readers if names is None else list(names)
+        inputs = (inputs, key) if KEY in _readers else inputs
         if self._apart or (self._may_meet(names, set()) and is_traced()):
             # Inside a trace, an old one would bring tracers that ended. To trace anew costs no running time.
             return self._noted(self._told_apart(once, inputs), args)

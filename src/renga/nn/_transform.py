@@ -89,7 +89,7 @@ def _run_init(f: Callable[..., Any], rng: Any, args: Any, kwargs: Any, calls: Ca
             f(*args, **kwargs)
         return frame, frame.read_inside
 
-    frame = (calls or Calls()).run(once, (args, kwargs), rng, None)
+    frame = (calls or Calls()).run(once, (args, kwargs), None, rng, None)
     _check_updaters(frame)
     initial = {bundle: {name: pair.initial for name, pair in states.items()} for bundle, states in frame.state.items()}
     return frame.params, initial
@@ -110,7 +110,7 @@ def _run_apply(f: Callable[..., Any], params, state, rng: Any, args: Any, kwargs
         return (out, frame), frame.read_inside
 
     names = ((bundle, name) for tree in (params, state) for bundle, values in tree.items() for name in values)
-    out, frame = (calls or Calls()).run(once, (args, kwargs), (params, state, rng), names)
+    out, frame = (calls or Calls()).run(once, (args, kwargs), (params, state), rng, names)
     _check_updaters(frame)
     current = {bundle: {name: pair.current for name, pair in states.items()} for bundle, states in frame.state.items()}
     return out, current

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Int, Shaped
 
-from renga._core.checks import check_callable, check_has
+from renga._core.checks import check_callable
 from renga._core.ranges import check_integer
 from renga.nn._control import scan
 from renga.nn._frame import maybe_frame
@@ -121,7 +121,7 @@ class BidirectionalRNN(Module):
 
     def __init__(self, core_fwd: RNNCore, core_bwd: RNNCore, name: str | None = None):
         super().__init__(name=name)
-        check_has("BidirectionalRNN", "an RNNCore", ("__call__", "initial_state"), core_fwd=core_fwd, core_bwd=core_bwd)
+        check_callable("BidirectionalRNN", core_fwd=core_fwd, core_bwd=core_bwd)
         self.core_fwd = core_fwd
         self.core_bwd = core_bwd
 

@@ -2,7 +2,7 @@
 # ruff: noqa: N801
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,33 @@ class ConditionallyMaskState(NamedTuple):
 
 
 @value
-class conditionally_transform(GradientTransformationExtraArgs):
+class _AtSomeSteps(GradientTransformationExtraArgs):
+    """Calls the inner transformation at the steps that a function picks."""
+
+    inner: Any
+    should_transform_fn: Callable[..., Any]
+    forward_extra_args: bool = static(default=False)
+
+    _state: ClassVar[Any]
+    _otherwise: ClassVar[Any]  # a function: what becomes of the updates at the other steps
+
+    def __post_init__(self):
+        adapt(self, "inner")
+
+    def init(self, params: Params) -> OptState:
+        """Starts counting."""
+        return self._state(step=zero_count(), inner_state=self.inner.init(params))
+
+    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
+        """Calls the inner transformation if it is its step."""
+        known = extra_args if self.forward_extra_args else {}
+        go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
+        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args, self._otherwise)
+        return u, self._state(step=safe_increment(state.step), inner_state=inner)
+
+
+@value
+class conditionally_transform(_AtSomeSteps):
     """Calls the inner transformation at some steps; at the others updates pass unchanged.
 
     Args:
@@ -101,28 +127,12 @@ class conditionally_transform(GradientTransformationExtraArgs):
       (Array(1., dtype=float32, weak_type=True), Array(10., dtype=float32, weak_type=True))
     """
 
-    inner: Any
-    should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(default=False)
-
-    def __post_init__(self):
-        adapt(self, "inner")
-
-    def init(self, params: Params) -> OptState:
-        """Starts counting."""
-        return ConditionallyTransformState(self.inner.init(params), zero_count())
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Calls the inner transformation if it is its step."""
-        known = extra_args if self.forward_extra_args else {}
-        go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
-        same = lambda updates: jax.tree.map(jnp.asarray, updates)
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args, same)
-        return u, ConditionallyTransformState(inner, safe_increment(state.step))
+    _state: ClassVar[Any] = ConditionallyTransformState
+    _otherwise: ClassVar[Any] = staticmethod(lambda updates: jax.tree.map(jnp.asarray, updates))
 
 
 @value
-class conditionally_mask(GradientTransformationExtraArgs):
+class conditionally_mask(_AtSomeSteps):
     """Calls the inner transformation at some steps; at the others updates are zero.
 
     Args:
@@ -138,23 +148,8 @@ class conditionally_mask(GradientTransformationExtraArgs):
       (Array(0., dtype=float32), Array(10., dtype=float32))
     """
 
-    inner: Any
-    should_transform_fn: Callable[..., Any]
-    forward_extra_args: bool = static(default=False)
-
-    def __post_init__(self):
-        adapt(self, "inner")
-
-    def init(self, params: Params) -> OptState:
-        """Starts counting."""
-        return ConditionallyMaskState(zero_count(), self.inner.init(params))
-
-    def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
-        """Calls the inner transformation if it is its step."""
-        known = extra_args if self.forward_extra_args else {}
-        go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args)
-        return u, ConditionallyMaskState(safe_increment(state.step), inner)
+    _state: ClassVar[Any] = ConditionallyMaskState
+    _otherwise: ClassVar[Any] = staticmethod(zeros_like)
 
 
 def step_if(inner, go, updates, inner_state, params, extra_args, otherwise=zeros_like):

@@ -154,7 +154,7 @@ class scale_by_backtracking_linesearch(GradientTransformationExtraArgs):
       verbose: whether to print each search.
 
     Raises:
-      ValueError: if `update` lacks one of its arguments.
+      TypeError: if `update` lacks one of its arguments.
 
     Example:
       >>> from renga.optim import chain, sgd

@@ -123,7 +123,8 @@ class scale_by_zoom_linesearch(GradientTransformationExtraArgs):
       verbose: whether to print each search.
 
     Raises:
-      ValueError: if the strategy is unknown, or `update` lacks one of its arguments.
+      ValueError: if the strategy is unknown.
+      TypeError: if `update` lacks one of its arguments.
 
     Example:
       >>> f = lambda x: jnp.sum((x - 1.0) ** 4)
