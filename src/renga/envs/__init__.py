@@ -11,8 +11,11 @@ from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
 from renga.envs._gymnax import Gymnax
+from renga.envs._memory_chain import MemoryChain, MemoryChainState
+from renga.envs._pendulum import Pendulum, PendulumState
 from renga.envs._pgx import Pgx
 from renga.envs._registry import make, names
+from renga.envs._t_maze import TMaze, TMazeState
 
 __all__ = [
     "AutoReset",
@@ -31,10 +34,16 @@ __all__ = [
     "Grid",
     "GridState",
     "Gymnax",
+    "MemoryChain",
+    "MemoryChainState",
+    "Pendulum",
+    "PendulumState",
     "Pgx",
     "Running",
     "Step",
     "Symmetries",
+    "TMaze",
+    "TMazeState",
     "action_values",
     "chain_level",
     "chain_world",

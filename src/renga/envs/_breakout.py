@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._sketch import Picture, draw_board
 
 
 class BreakoutState(NamedTuple):
@@ -128,3 +130,9 @@ class Breakout(Environment[BreakoutState]):
         at = lambda place: (row == place[0]) & (column == place[1])
         paddle = (row == self.rows - 1) & (column == state.paddle)
         return jnp.stack([paddle, at(state.ball), at(state.before), state.bricks], axis=-1).astype(jnp.float32)
+
+    def draw(self, state: BreakoutState, *, cell_size: int = 24) -> Picture:
+        """Draws the board: bricks in green, the ball in red over where it was, the paddle in blue."""
+        planes = np.asarray(self.observe(state)) > 0
+        colours = dict(zip(("body", "bad", "pale", "goal"), np.moveaxis(planes, -1, 0), strict=True))
+        return draw_board({name: colours[name] for name in ("goal", "pale", "body", "bad")}, cell_size)

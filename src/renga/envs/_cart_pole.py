@@ -9,9 +9,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
-
-Number = float | Float[Array, ""]
+from renga.envs._environment import Box, Discrete, Environment, Number, Step, as_float, check_action
+from renga.envs._sketch import Picture, Sketch
 
 
 class CartPoleState(NamedTuple):
@@ -97,10 +96,10 @@ class CartPole(Environment[CartPoleState]):
 
         tau = self.seconds_per_step
         state = CartPoleState(
-            state.x + tau * state.x_dot,
-            state.x_dot + tau * x_acc,
-            state.theta + tau * state.theta_dot,
-            state.theta_dot + tau * theta_acc,
+            as_float(state.x + tau * state.x_dot),
+            as_float(state.x_dot + tau * x_acc),
+            as_float(state.theta + tau * state.theta_dot),
+            as_float(state.theta_dot + tau * theta_acc),
             state.time + 1,
         )
         terminated = (jnp.abs(state.x) > 2.4) | (jnp.abs(state.theta) > 12 * 2 * np.pi / 360)
@@ -109,3 +108,16 @@ class CartPole(Environment[CartPoleState]):
     def observe(self, state: CartPoleState) -> Float[Array, "4"]:
         """Position, speed, angle, angular speed."""
         return jnp.stack([state.x, state.x_dot, state.theta, state.theta_dot])
+
+    def draw(self, state: CartPoleState, *, size: int = 256) -> Picture:
+        """Draws the cart on its rail, and the pole."""
+        sketch, x, theta = Sketch(size, width=5.2, centre=(0.0, 0.6)), float(state.x), float(state.theta)
+        draw_cart(sketch, x, theta, 2 * float(self.half_length), 2.4)
+        return sketch.picture()
+
+
+def draw_cart(sketch: Sketch, x: float, theta: float, length: float, end: float) -> None:
+    """A cart at x on a rail that ends at ±end, and a pole on it."""
+    sketch.line((-end, 0), (end, 0), 0.02, "faint")
+    sketch.box((x, 0), 0.5, 0.25, "dark")
+    sketch.line((x, 0), (x + length * np.sin(theta), length * np.cos(theta)), 0.05)

@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._environment import Box, Discrete, Environment, Number, Step, as_float, check_action
+from renga.envs._sketch import Picture, draw_board
 
 
 class CatchState(NamedTuple):
@@ -26,6 +28,13 @@ class Catch(Environment[CatchState]):
     The reward is 1 when the ball is caught, −1 when it is not, and 0 on the way. An episode takes `rows − 1` steps.
     Observations are `[rows, columns]`, 1 where the ball and the paddle are.
 
+    In the variants of the Behaviour Suite rewards are noisy or of another scale; with ε of the standard normal law,
+    each step anew:
+
+        r ← reward_scale · r + reward_noise · ε
+
+    The scale is a leaf; whether there is noise is part of the program.
+
     Example:
       >>> env = Catch(rows=4, columns=3)
       >>> env.observe(env.reset(jax.random.key(1)))
@@ -41,6 +50,8 @@ class Catch(Environment[CatchState]):
 
     rows: int = static(default=10)
     columns: int = static(default=5)
+    reward_noise: float = static(default=0.0)
+    reward_scale: Number = 1.0
 
     def __post_init__(self) -> None:
         """Checks the size."""
@@ -66,15 +77,15 @@ class Catch(Environment[CatchState]):
 
     def step(self, key: PRNGKeyArray, state: CatchState, action: Any) -> tuple[CatchState, Step]:
         """Moves the paddle, then the ball."""
-        del key
         check_action(self, action)
         move = jnp.clip(jnp.asarray(action, jnp.int32), 0, 2) - 1
         paddle = jnp.clip(state.paddle + move, 0, self.columns - 1)
         state = CatchState(state.ball_row + 1, state.ball_column, paddle)
         terminated = state.ball_row == self.rows - 1
-        reward: Float[Array, ""] = jnp.where(terminated, jnp.where(paddle == state.ball_column, 1.0, -1.0), 0.0)
-        never: Bool[Array, ""] = jnp.zeros((), bool)
-        return state, Step(self.observe(state), reward, terminated, never)
+        reward = jnp.where(terminated, jnp.where(paddle == state.ball_column, 1.0, -1.0), 0.0) * self.reward_scale
+        if self.reward_noise:
+            reward = reward + self.reward_noise * jax.random.normal(key, (), jnp.float32)
+        return state, Step(self.observe(state), as_float(reward), terminated, jnp.zeros((), bool))
 
     def observe(self, state: CatchState) -> Float[Array, "rows columns"]:
         """The board, 1 where the ball and the paddle are."""
@@ -82,3 +93,9 @@ class Catch(Environment[CatchState]):
         ball = (row == state.ball_row) & (column == state.ball_column)
         paddle = (row == self.rows - 1) & (column == state.paddle)
         return (ball | paddle).astype(jnp.float32)
+
+    def draw(self, state: CatchState, *, cell_size: int = 24) -> Picture:
+        """Draws the board: the ball in red, the paddle in blue."""
+        ball, paddle = (np.zeros((self.rows, self.columns), bool) for _ in range(2))
+        ball[int(state.ball_row), int(state.ball_column)], paddle[-1, int(state.paddle)] = True, True
+        return draw_board({"body": paddle, "bad": ball}, cell_size)

@@ -70,18 +70,20 @@ class Chain(Environment[ChainState]):
 
     def reset(self, key: PRNGKeyArray) -> ChainState:
         """Goes back to the beginning."""
-        noise = jax.random.bits(key) if self.num_distractors else jnp.uint32(0)
+        noise = jax.random.bits(key, dtype=jnp.uint32) if self.num_distractors else jnp.uint32(0)
         return vary_like(ChainState(jnp.int32(0), jnp.int32(0), noise), self, key)
 
     def step(self, key: PRNGKeyArray, state: ChainState, action: Any) -> tuple[ChainState, Step]:
         """Goes one step along."""
         check_action(self, action)
         first = jnp.where(state.time == 0, jnp.asarray(action, jnp.int32), state.first)
-        bits = jax.random.bits(key)  # the highest is the sign of the reward, the lowest are the distractors
+        bits = jax.random.bits(
+            key, dtype=jnp.uint32
+        )  # the highest is the sign of the reward, the lowest are the distractors
         state = ChainState(state.time + 1, first, bits)
         terminated = state.time >= self.length
         on_the_way = self.noise * (1.0 - 2.0 * (bits >> 31).astype(jnp.float32))
-        reward = jnp.where(terminated, jnp.where(first == self.right, 1.0, -1.0), on_the_way)
+        reward = jnp.where(terminated, jnp.where(first == self.right, 1.0, -1.0), on_the_way).astype(jnp.float32)
         return state, Step(self.observe(state), reward, terminated, jnp.zeros((), bool))
 
     def observe(self, state: ChainState) -> Int[Array, ""] | Float[Array, " K"]:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from renga._core.ranges import check_range
+from renga._core.ranges import check_range, known
 from renga._core.values import static, value
 from renga._core.varying import vary_like
+from renga.envs._sketch import Picture
 
 S = TypeVar("S")
 
@@ -30,20 +31,86 @@ class Discrete:
         x = np.asarray(x)
         return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= 0) & (x < self.num)))
 
+    def sample(self, key: PRNGKeyArray) -> Array:
+        """Draws one of the integers."""
+        return jax.random.randint(key, self.shape, 0, self.num, self.dtype)
+
+
+Number = float | Float[Array, ""]
+Bound = float | tuple[Any, ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """Arrays of one shape and dtype, with all elements in [low, high]."""
+    """Arrays of one shape and dtype, with all elements in [low, high].
+
+    A bound is a number for all elements, or an array of this shape with one for each. Such an array is kept as tuples
+    of numbers, so that specs can be compared and hashed, and as one number if all are the same; `jnp.asarray(box.low)`
+    is an array of either.
+
+    Raises:
+      ValueError: if a bound is NaN or has another shape, or low is above high.
+
+    Example:
+      >>> Box((2,), low=np.array([-1.0, -8.0]), high=np.array([1.0, 8.0]))
+      Box(shape=(2,), low=(-1.0, -8.0), high=(1.0, 8.0), dtype=<class 'numpy.float32'>)
+      >>> Box((2,), low=np.zeros(2), high=1.0) == Box((2,), 0.0, 1.0)
+      True
+    """
 
     shape: tuple[int, ...]
-    low: float = -np.inf
-    high: float = np.inf
+    low: Bound | Any = -np.inf
+    high: Bound | Any = np.inf
     dtype: Any = np.float32
+
+    def __post_init__(self) -> None:
+        """Makes bounds numbers, or tuples of them."""
+        bounds = {}
+        for name in ("low", "high"):
+            bound = np.asarray(getattr(self, name), np.float64)
+            if bound.shape not in ((), self.shape) or np.isnan(bound).any():
+                raise ValueError(
+                    f"Box: {name} must be a number or an array of shape {self.shape} without NaN, got "
+                    f"{bound.item() if bound.ndim == 0 else f'shape {bound.shape}'}"
+                )
+            if bound.size and (bound == bound.flat[0]).all():
+                bound = bound.flat[0]
+            bounds[name] = bound
+            object.__setattr__(self, name, _as_tuples(bound.tolist()))
+        if np.any(bounds["low"] > bounds["high"]):
+            raise ValueError(f"Box: low must be at most high, got {self.low} and {self.high}")
 
     def contains(self, x: Any) -> bool:
         """Whether a value lies in it."""
         x = np.asarray(x)
-        return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= self.low) & (x <= self.high)))
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= low) & (x <= high)))
+
+    def sample(self, key: PRNGKeyArray) -> Array:
+        """Draws a value, evenly between the bounds.
+
+        An element with one bound is drawn from there on by an exponential law, and one without by the normal law.
+        """
+        key_inside, key_far, key_free = jax.random.split(key, 3)
+        if jnp.issubdtype(self.dtype, jnp.integer):
+            limits = jnp.iinfo(jnp.int32)
+            low, high = (np.clip(np.asarray(x), limits.min, limits.max - 1).astype(int) for x in (self.low, self.high))
+            return jax.random.randint(key_inside, self.shape, low, high + 1, jnp.int32).astype(self.dtype)
+        low, high = (np.broadcast_to(np.asarray(x, np.float32), self.shape) for x in (self.low, self.high))
+        below, above = np.isfinite(low), np.isfinite(high)
+        share = jax.random.uniform(key_inside, self.shape, jnp.float32)
+        first, last = np.where(below & above, low, 0.0), np.where(below & above, high, 0.0)
+        x = jnp.clip(first + share * (last - first), low, high)
+        if not np.all(below & above):
+            far = jax.random.exponential(key_far, self.shape, jnp.float32)
+            free = jax.random.normal(key_free, self.shape, jnp.float32)
+            x = jnp.where(below & ~above, low + far, jnp.where(above & ~below, high - far, x))
+            x = jnp.where(below | above, x, free)
+        return x.astype(self.dtype)
+
+
+def _as_tuples(x: Any) -> Any:
+    return tuple(map(_as_tuples, x)) if isinstance(x, list) else x
 
 
 class Step(NamedTuple):
@@ -101,7 +168,8 @@ class Environment(abc.ABC, Generic[S]):
       * `step(key, state, action) -> (state, Step)` goes on; the caller does not step past the end of an episode;
       * `observe(state) -> observation` is what the agent sees in a state.
 
-    An action out of range is refused where it is known; under `jit` some action of the environment is taken.
+    An action out of range is refused where it is known. Under `jit` some action of the environment is taken: a number
+    of an action that is not there is clipped, and so are the elements of a `Box`. NaN there stays NaN.
 
     Games for several players also say how many there are (`num_players`) and whose turn it is (`to_play`); rewards then
     are those of the player who moved. Where not all actions are legal, `legal_actions` says which are.
@@ -152,6 +220,14 @@ class Environment(abc.ABC, Generic[S]):
         """Ways to turn it around; None if the environment does not say."""
         return None
 
+    def draw(self, state: S) -> Picture:
+        """Draws one state, for people to look at.
+
+        Raises:
+          NotImplementedError: if the environment has no pictures.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.draw: this environment has no pictures")
+
 
 def num_actions(env: Environment) -> int:
     """Returns how many actions an environment has.
@@ -170,13 +246,30 @@ def num_actions(env: Environment) -> int:
     return spec.num
 
 
+def as_float(x: Any) -> Float[Array, "*B"]:
+    """The number in float32, of whatever type an environment's constants are."""
+    return jnp.asarray(x, jnp.float32)
+
+
 def check_action(env: Environment, action: Any) -> None:
-    """Checks that a discrete action, if it is known, is one that the environment has.
+    """Checks that an action has the shape of the environment's and, if it is known, is one that the environment has.
 
     Raises:
       ValueError: naming the environment, the actions that it has and the one that came.
     """
-    check_range(f"{type(env).__name__}.step", low=0, high=num_actions(env) - 1, action=action)
+    spec, function = env.action_spec, f"{type(env).__name__}.step"
+    if jnp.shape(action) != spec.shape:
+        raise ValueError(f"{function}: action must have shape {spec.shape}, got {jnp.shape(action)}")
+    if isinstance(spec, Discrete):
+        check_range(function, low=0, high=spec.num - 1, action=action)
+        return
+    x = known(action)
+    if x is None:
+        return
+    # As the environment reads them: a bound that is no float32 is the nearest.
+    x, low, high = (np.asarray(y, spec.dtype) for y in (x, spec.low, spec.high))
+    if not np.all((x >= low) & (x <= high)):
+        raise ValueError(f"{function}: action must be in [{spec.low}, {spec.high}], got {x.tolist()}")
 
 
 class Running(NamedTuple):

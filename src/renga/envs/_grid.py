@@ -119,7 +119,7 @@ class Grid(Environment[GridState]):
         """Puts the agent, and with random placement every object, into a cell of its own."""
         num_objects = len(self.kinds)
         num_random = num_objects if self.placement == "random" else 0
-        u = jax.random.uniform(key, (1 + num_random,))
+        u = jax.random.uniform(key, (1 + num_random,), jnp.float32)
         ranks: list[Array] = []
         for i in range(1 + num_random):
             ranks.append(_nth_other(u[i], self.num_free, jnp.stack(ranks) if ranks else None))
@@ -135,7 +135,7 @@ class Grid(Environment[GridState]):
         reward = jnp.sum(jnp.where(collected, self.rewards, 0.0))
 
         num_objects = len(self.kinds)
-        u = jax.random.uniform(key, (1 + (2 if self.placement == "random" else 1) * num_objects,))
+        u = jax.random.uniform(key, (1 + (2 if self.placement == "random" else 1) * num_objects,), jnp.float32)
         terminated = u[0] >= jnp.prod(jnp.where(collected, 1.0 - self.terminations, 1.0))
         back = self.exists & ~state.present & (u[1 : 1 + num_objects] < self.respawns)
         present, cells = state.present & ~collected, state.cells
@@ -169,7 +169,7 @@ class Grid(Environment[GridState]):
     def _bring_back(self, u, position, present, cells, back) -> tuple[Bool[Array, " N"], Int[Array, " N"]]:
         """Puts each object that comes back into a free cell of its own."""
         height, width = self.shape
-        rank = jnp.zeros(height * width, jnp.int32).at[self.free_cells].set(jnp.arange(height * width))
+        rank = jnp.zeros(height * width, jnp.int32).at[self.free_cells].set(jnp.arange(height * width, dtype=jnp.int32))
         nowhere = jnp.int32(height * width)
         for i in range(len(self.kinds)):
             taken = jnp.append(jnp.where(present, rank[cells], nowhere), rank[position])
@@ -182,7 +182,7 @@ class Grid(Environment[GridState]):
         """The number of the state, or an image."""
         num_objects = len(self.kinds)
         if self.observation == "index":
-            bits = jnp.sum(jnp.where(state.present, 2 ** jnp.arange(num_objects, dtype=jnp.int32), 0))
+            bits = jnp.sum(jnp.where(state.present, 2 ** jnp.arange(num_objects, dtype=jnp.int32), 0), dtype=jnp.int32)
             return state.position * 2**num_objects + bits
         height, width = self.shape
         cells = jnp.arange(height * width)
@@ -198,11 +198,11 @@ def _nth_other(u: Array, count: Array, taken: Array | None) -> Int[Array, ""]:
     """Picks a rank in [0, count) that is not taken, evenly, by a number in [0, 1)."""
     if taken is None:
         return jnp.minimum((u * count).astype(jnp.int32), count - 1)
-    left = count - jnp.sum(taken < count)
+    left = count - jnp.sum(taken < count, dtype=jnp.int32)
     first = jnp.minimum((u * left).astype(jnp.int32), left - 1)
     rank = first
     for _ in range(taken.shape[0]):  # rises to the first rank with `first` free ones below it
-        rank = first + jnp.sum(taken <= rank)
+        rank = first + jnp.sum(taken <= rank, dtype=jnp.int32)
     return rank
 
 

@@ -15,9 +15,19 @@ from renga.envs._chain import CHAINS, chain_world
 from renga.envs._environment import Environment
 from renga.envs._grid_worlds import WORLDS, grid_world
 from renga.envs._gymnax import Gymnax
+from renga.envs._memory_chain import MemoryChain
+from renga.envs._pendulum import Pendulum
 from renga.envs._pgx import Pgx
+from renga.envs._t_maze import TMaze
 
-_FACTORIES: dict[str, Callable[..., Environment]] = {"breakout": Breakout, "cartpole": CartPole, "catch": Catch}
+_FACTORIES: dict[str, Callable[..., Environment]] = {
+    "breakout": Breakout,
+    "cartpole": CartPole,
+    "catch": Catch,
+    "memory_chain": MemoryChain,
+    "pendulum": Pendulum,
+    "t_maze": TMaze,
+}
 
 # Board games of pgx by their own names.
 _GAMES = {
@@ -49,7 +59,7 @@ def make(name: str, **options: Any) -> Environment:
       name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
         or `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is a class or
         function of a module that Python finds, or that stands in the working directory.
-      **options: arguments of the environment: of `Breakout`, `Catch` or `CartPole`; of `grid_world` or
+      **options: arguments of the environment: of the class that bears its name, such as `CartPole`; of `grid_world` or
         `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
 
     Returns:

@@ -14,7 +14,7 @@ def _steps(env, batch=()):
     """Begins, goes on for two steps with the first action, and looks."""
 
     def call(key):
-        action = jnp.zeros((*batch, *env.action_spec.shape), jnp.int32)
+        action = jnp.zeros((*batch, *env.action_spec.shape), env.action_spec.dtype)
         state, steps = jax.lax.scan(
             lambda state, key: env.step(key, state, action), env.reset(key), jax.random.split(key, 2)
         )
@@ -43,6 +43,9 @@ CASES = {
     "Chain": Case(_steps(envs.chain_level(3)), KEY),
     "Grid": Case(lambda key, rewards: _steps(_level(rewards))(key), (*KEY, *REWARDS)),
     "Gymnax": Case(_steps(envs.Gymnax("Catch-bsuite")), KEY),
+    "MemoryChain": Case(_steps(envs.MemoryChain(2)), KEY),
+    "Pendulum": Case(_steps(envs.Pendulum()), KEY),
+    "TMaze": Case(_steps(envs.TMaze(2)), KEY),
     "action_values": Case(lambda r, v: envs.action_values(_level(r), v, 0.9), (*REWARDS, jnp.arange(16.0) / 7)),
     "chain_level": Case(lambda length, right, noise: envs.chain_level(length, right, noise), (5, 1, 0.5)),
     "chain_world": Case(lambda key: envs.chain_world("short", key), KEY),
@@ -73,10 +76,13 @@ EXEMPT = {
     "Discrete": _SPEC,
     "Environment": "the interface; its implementations are in the table",
     "GridState": _RECORD,
+    "MemoryChainState": _RECORD,
+    "PendulumState": _RECORD,
     "Pgx": "pgx branches on whether a game is over in a way that shard_map refuses; tests/envs has the rest",
     "Running": _RECORD,
     "Step": _RECORD,
     "Symmetries": "permutations as arrays",
+    "TMazeState": _RECORD,
     "draw_level": _ON_HOST,
     "draw_trajectory": _ON_HOST,
     "make": "takes a name and returns one of the environments in the table",
