@@ -9,22 +9,49 @@ from renga import envs
 
 gymnasium = pytest.importorskip("gymnasium")
 
-STEPS = 40
+STEPS = 60
 
 
 def pendulum(env, state):
     env.state = np.array([state.theta, state.theta_dot], np.float64)
 
 
-# The name of ours, of theirs, how theirs is put into our state, and where a first observation lies.
+def acrobot(env, state):
+    env.state = np.array([*state.angles, *state.speeds], np.float64)
+
+
+def mountain_car(env, state):
+    env.state = np.array([state.position, state.velocity], np.float64)
+
+
+# The name of ours, of theirs, how theirs is put into our state, a state anywhere from numbers in ±1, and where a first
+# observation lies. Cars are often at a wall or near the goal, and the end of the links above the line.
 TASKS = {
-    "pendulum": ("Pendulum-v1", pendulum, ([-1, -1, -1], [1, 1, 1])),
+    "pendulum": ("Pendulum-v1", pendulum, lambda u: (3.1 * u[0], 8 * u[1]), ([-1, -1, -1], [1, 1, 1])),
+    "acrobot": (
+        "Acrobot-v1",
+        acrobot,
+        lambda u: (3.1 * u[:2], 9 * u[2:]),
+        ([0.99, -0.1, 0.99, -0.1, -0.1, -0.1], [1, 0.1, 1, 0.1, 0.1, 0.1]),
+    ),
+    "mountain_car": (
+        "MountainCar-v0",
+        mountain_car,
+        lambda u: (1.25 * u[0] - 0.65, 0.07 * u[1]),
+        ([-0.6, 0], [-0.4, 0]),
+    ),
+    "mountain_car_continuous": (
+        "MountainCarContinuous-v0",
+        mountain_car,
+        lambda u: (1.25 * u[0] - 0.65, 0.07 * u[1]),
+        ([-0.6, 0], [-0.4, 0]),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_goes_step_by_step_as_gymnasiums(name):
-    theirs_name, put, (low, high) = TASKS[name]
+    theirs_name, put, anywhere, (low, high) = TASKS[name]
     ours, theirs = envs.make(name), gymnasium.make(theirs_name)
     assert ours.observation_spec.shape == theirs.observation_space.shape
     np.testing.assert_allclose(
@@ -42,14 +69,20 @@ def test_a_task_goes_step_by_step_as_gymnasiums(name):
             after, step = ours.step(key, state, action)
             return after, (state, action, step)
 
-        return jax.lax.scan(step, ours.reset(key), actions)[1], jax.vmap(lambda key: ours.observe(ours.reset(key)))(
-            jax.random.split(key, 500)
-        )
+        begin = ours.reset(key)
+        way = jax.lax.scan(step, begin, actions)[1]
+        points = jax.random.uniform(key, (STEPS, 4), minval=-1, maxval=1)
+        zeros = jax.tree.map(lambda x: jnp.broadcast_to(x, (STEPS, *x.shape)), begin)
+        places = jax.vmap(anywhere)(points)
+        spread = zeros._replace(**dict(zip(begin._fields, places, strict=False)))
+        jumps = (spread, actions, jax.vmap(step)(spread, actions)[1][2])
+        both = jax.tree.map(lambda *x: jnp.concatenate(x), way, jumps)
+        return both, jax.vmap(lambda key: ours.observe(ours.reset(key)))(jax.random.split(key, 500))
 
     (states, actions, steps), starts = jax.device_get(play(jax.random.key(0)))
     theirs.reset(seed=0)
     world = theirs.unwrapped
-    for i in range(STEPS):
+    for i in range(2 * STEPS):
         put(world, jax.tree.map(lambda x, i=i: x[i], states))
         action = actions[i] if actions.ndim > 1 else int(actions[i])
         observation, reward, terminated, truncated, _ = world.step(action)
@@ -59,6 +92,8 @@ def test_a_task_goes_step_by_step_as_gymnasiums(name):
         assert not truncated
         assert not steps.truncated[i]
 
+    assert name == "pendulum" or steps.terminated.any()
+
     # Beginnings: each number of an observation has the same range, mean and spread as theirs.
     begun = np.stack([theirs.reset(seed=seed)[0] for seed in range(500)])
     assert (starts >= np.array(low) - 1e-6).all()
@@ -67,7 +102,7 @@ def test_a_task_goes_step_by_step_as_gymnasiums(name):
     np.testing.assert_allclose(starts.std(0), begun.std(0), rtol=0.15, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["pendulum"])
+@pytest.mark.parametrize("name", [*TASKS, "cartpole_swing_up", "reacher", "t_maze"])
 def test_a_time_limit_cuts_and_does_not_end(name):
     env = envs.make(name, max_steps=2)
     state = env.reset(jax.random.key(0))

@@ -106,7 +106,7 @@ def test_a_cut_is_no_end():
 
 
 def test_names_and_options_that_are_not_known_are_said(unchecked):
-    with pytest.raises(ValueError, match="make: name must be one of breakout, cartpole"):
+    with pytest.raises(ValueError, match="make: name must be one of acrobot, breakout, cartpole"):
         envs.make("pong")
     with pytest.raises(ValueError, match="Gymnax: name must be one of CartPole-v1"):
         envs.make("gymnax/Nothing-v0")

@@ -86,9 +86,9 @@ def test_samples_lie_in_their_spec_and_reach_all_of_it():
         envs.Box((3,), np.array([-np.inf, 0.0, -np.inf]), np.array([1.0, np.inf, np.inf])),
         envs.Box((2, 2), 0, 255, np.uint8),
     ):
-        drawn = np.asarray(jax.vmap(spec.sample)(keys))
+        drawn = np.asarray(jax.jit(jax.vmap(spec.sample))(keys))
         assert all(map(spec.contains, drawn))
         if isinstance(spec, envs.Box) and np.isfinite(np.asarray(spec.high)).all():
             width = np.asarray(spec.high) - np.asarray(spec.low)
             assert (np.ptp(drawn.astype(float), axis=0) > 0.95 * width).all()
-    assert set(np.asarray(jax.vmap(envs.Discrete(3).sample)(keys)).tolist()) == {0, 1, 2}
+    assert set(np.asarray(jax.jit(jax.vmap(envs.Discrete(3).sample))(keys)).tolist()) == {0, 1, 2}

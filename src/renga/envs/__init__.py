@@ -1,9 +1,11 @@
 """Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
 
+from renga.envs._acrobot import Acrobot, AcrobotState
 from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
+from renga.envs._deep_sea import DeepSea, DeepSeaState, deep_sea_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
 from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, Symmetries, num_actions
@@ -12,12 +14,17 @@ from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
 from renga.envs._gymnax import Gymnax
 from renga.envs._memory_chain import MemoryChain, MemoryChainState
+from renga.envs._mountain_car import MountainCar, MountainCarContinuous, MountainCarState
 from renga.envs._pendulum import Pendulum, PendulumState
 from renga.envs._pgx import Pgx
+from renga.envs._reacher import Reacher, ReacherState
 from renga.envs._registry import make, names
+from renga.envs._swing_up import CartPoleSwingUp, CartPoleSwingUpState
 from renga.envs._t_maze import TMaze, TMazeState
 
 __all__ = [
+    "Acrobot",
+    "AcrobotState",
     "AutoReset",
     "Batch",
     "Box",
@@ -25,10 +32,14 @@ __all__ = [
     "BreakoutState",
     "CartPole",
     "CartPoleState",
+    "CartPoleSwingUp",
+    "CartPoleSwingUpState",
     "Catch",
     "CatchState",
     "Chain",
     "ChainState",
+    "DeepSea",
+    "DeepSeaState",
     "Discrete",
     "Environment",
     "Grid",
@@ -36,9 +47,14 @@ __all__ = [
     "Gymnax",
     "MemoryChain",
     "MemoryChainState",
+    "MountainCar",
+    "MountainCarContinuous",
+    "MountainCarState",
     "Pendulum",
     "PendulumState",
     "Pgx",
+    "Reacher",
+    "ReacherState",
     "Running",
     "Step",
     "Symmetries",
@@ -47,6 +63,7 @@ __all__ = [
     "action_values",
     "chain_level",
     "chain_world",
+    "deep_sea_world",
     "draw_level",
     "draw_trajectory",
     "episode_returns",

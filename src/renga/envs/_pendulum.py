@@ -100,6 +100,6 @@ class Pendulum(Environment[PendulumState]):
         return sketch.picture()
 
 
-def wrap(angle: Float[Array, ""]) -> Float[Array, ""]:
+def wrap(angle: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """The same angle in [−π, π)."""
     return jnp.mod(angle + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)

@@ -8,24 +8,34 @@ from typing import Any
 
 import jax
 
+from renga.envs._acrobot import Acrobot
 from renga.envs._breakout import Breakout
 from renga.envs._cart_pole import CartPole
 from renga.envs._catch import Catch
 from renga.envs._chain import CHAINS, chain_world
+from renga.envs._deep_sea import deep_sea_world
 from renga.envs._environment import Environment
 from renga.envs._grid_worlds import WORLDS, grid_world
 from renga.envs._gymnax import Gymnax
 from renga.envs._memory_chain import MemoryChain
+from renga.envs._mountain_car import MountainCar, MountainCarContinuous
 from renga.envs._pendulum import Pendulum
 from renga.envs._pgx import Pgx
+from renga.envs._reacher import Reacher
+from renga.envs._swing_up import CartPoleSwingUp
 from renga.envs._t_maze import TMaze
 
 _FACTORIES: dict[str, Callable[..., Environment]] = {
+    "acrobot": Acrobot,
     "breakout": Breakout,
     "cartpole": CartPole,
+    "cartpole_swing_up": CartPoleSwingUp,
     "catch": Catch,
     "memory_chain": MemoryChain,
+    "mountain_car": MountainCar,
+    "mountain_car_continuous": MountainCarContinuous,
     "pendulum": Pendulum,
+    "reacher": Reacher,
     "t_maze": TMaze,
 }
 
@@ -46,10 +56,10 @@ def names() -> tuple[str, ...]:
 
     Example:
       >>> names()[:3]
-      ('breakout', 'cartpole', 'catch')
+      ('acrobot', 'breakout', 'cartpole')
     """
     chains, grids = (f"chain/{kind}" for kind in CHAINS), (f"grid/{world}" for world in ("all", *WORLDS))
-    return tuple(sorted([*_FACTORIES, *chains, *grids]))
+    return tuple(sorted([*_FACTORIES, "deep_sea", *chains, *grids]))
 
 
 def make(name: str, **options: Any) -> Environment:
@@ -59,8 +69,9 @@ def make(name: str, **options: Any) -> Environment:
       name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
         or `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is a class or
         function of a module that Python finds, or that stands in the working directory.
-      **options: arguments of the environment: of the class that bears its name, such as `CartPole`; of `grid_world` or
-        `chain_world`, with `seed` for the level to draw in place of a key; fields of gymnax's parameters.
+      **options: arguments of the environment: of the class that bears its name, such as `CartPole`; of `grid_world`,
+        `chain_world` or `deep_sea_world` (with a `size` of 10 by default), with `seed` for the level to draw in place
+        of a key; fields of gymnax's parameters.
 
     Returns:
       The environment.
@@ -86,6 +97,9 @@ def make(name: str, **options: Any) -> Environment:
         return grid_world(rest, jax.random.key(seed), **options)  # pyrefly: ignore[bad-argument-type]
     if home == "chain" and name in names():
         return chain_world(rest, jax.random.key(options.pop("seed", 0)), **options)  # pyrefly: ignore[bad-argument-type]
+    if name == "deep_sea":
+        size, key = options.pop("size", 10), jax.random.key(options.pop("seed", 0))
+        return deep_sea_world(size, key, **options)
     if name in _GAMES:
         return Pgx(_GAMES[name], **options)
     if home == "gymnax":
