@@ -10,11 +10,13 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -22,6 +24,7 @@ import jax
 from renga.loop._errors import RunError
 from renga.loop._progress import say
 
+SHOWN_WITHIN = 10.0  # seconds that a file system of a network may take to show a file to another machine
 _LIMIT = 1 << 24  # bytes of a message
 _peers: "_Peers | None" = None
 
@@ -43,7 +46,14 @@ def split_address(coordinator: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def join(coordinator: str, num_processes: int, process_id: int, timeout: float, facts: dict[str, Any]) -> None:
+def join(
+    coordinator: str,
+    num_processes: int,
+    process_id: int,
+    timeout: float,
+    facts: dict[str, Any],
+    start: Callable[[], None] | None = None,
+) -> None:
     """Meets the other processes, then starts JAX's service.
 
     Args:
@@ -52,6 +62,7 @@ def join(coordinator: str, num_processes: int, process_id: int, timeout: float, 
       process_id: which one this is.
       timeout: how many seconds to wait for the others.
       facts: by name, what must be the same in all processes for JAX to work.
+      start: starts JAX's service; by default with these numbers.
 
     Raises:
       RunError: if the others do not come in time, or are not the same.
@@ -79,7 +90,7 @@ def join(coordinator: str, num_processes: int, process_id: int, timeout: float, 
         _peers.leave()  # all of them know
         _peers = None
         raise
-    jax.distributed.initialize(coordinator, num_processes, process_id)
+    start() if start else jax.distributed.initialize(coordinator, num_processes, process_id)
     atexit.register(_leave)  # runs before JAX's own end, which was registered earlier
 
 
@@ -186,6 +197,45 @@ def compare(everyone: list[dict[str, Any]]) -> None:
         raise RunError(f"the processes of a run must be the same but for --process-id:\n  {listed}")
 
 
+def all_find(path: Path) -> None:
+    """Checks that all processes have one and the same directory: that they find there what process 0 puts there.
+
+    Args:
+      path: the directory; process 0 can write to it.
+
+    Raises:
+      RunError: in each process, naming those that do not find it.
+    """
+    if _peers is None:
+        return
+    token = path / f".shared-{secrets.token_hex(8)}" if not _peers.me else None
+    try:
+        if token is not None:
+            token.touch()
+        name = _peers.exchange({"token": token and token.name})[0]["token"]
+        blind = [
+            str(i) for i, said in enumerate(_peers.exchange({"found": _appears(path / name)})) if not said["found"]
+        ]
+    finally:
+        if token is not None:
+            token.unlink(missing_ok=True)
+    if blind:
+        raise RunError(
+            f"{path} must be one directory that all processes share: "
+            f"process {', '.join(blind)} does not find there what process 0 wrote"
+        )
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file is there, or soon will be."""
+    end = time.monotonic() + SHOWN_WITHIN
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def fail() -> None:
     """Ends the other processes: this one cannot go on. Does nothing where there are none."""
     if _peers is not None:
@@ -209,7 +259,7 @@ class _Peers:
 
     def __init__(self, me: int, connections: dict[int, socket.socket]) -> None:
         self.failed = False
-        self._me, self._connections = me, connections
+        self.me, self._connections = me, connections
         self._inbox: dict[int, queue.Queue] = {process: queue.Queue() for process in connections}
         self._threads = []
         for process, connection in connections.items():
@@ -227,7 +277,7 @@ class _Peers:
             except OSError:
                 message = None
             if message is None and not self.failed:
-                say(f"renga: process {process} of this run has ended, so process {self._me} ends too")
+                say(f"renga: process {process} of this run has ended, so process {self.me} ends too")
                 os._exit(1)
             if message is None or "bye" in message:
                 return
@@ -236,7 +286,7 @@ class _Peers:
     def exchange(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
         """Returns what each process says."""
         facts = json.loads(json.dumps(facts))  # so that tuples are lists, as they are for the others
-        if self._me:
+        if self.me:
             _send(self._connections[0], {"said": facts})
             return self._inbox[0].get()["said"]
         everyone = [facts, *(self._inbox[process].get()["said"] for process in sorted(self._inbox))]
