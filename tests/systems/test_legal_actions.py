@@ -54,7 +54,7 @@ def test_legal_actions_only_are_taken_and_bootstrapped_from(system, config, one_
 
 
 def test_dqn_never_bootstraps_from_an_illegal_action(one_way):
-    agent = dqn._agent(DQN, envs.make(""))
+    agent = dqn.networks(DQN, envs.make(""))
     s = jnp.zeros((1, 3, 5))
     online = agent.network.init(jax.random.key(0), s)
     tempting = jax.tree.map(lambda x: x, online)

@@ -10,6 +10,7 @@ import pytest
 
 from renga import envs, loop
 from renga.systems import actor_critic, dqn
+from renga.systems._reinforcement import n_step
 
 SMALL_DQN = dqn.Config(
     num_envs=4, replay_size=500, warmup=40, batch_size=16, units=(16,), n_step=3, epsilon_steps=100, decay_steps=0
@@ -87,7 +88,7 @@ def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
         truncated=jnp.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool),
     )
     recent = dqn.Recent(jnp.zeros((3, 4)), jnp.zeros((3, 4), jnp.int32), step)
-    out = dqn._n_step(recent, 0.5)
+    out = n_step(recent, 0.5)
     #                                   goes on      ended at once  cut after two  ended after three
     np.testing.assert_allclose(out.r_t, [1 + 1 + 1, 1.0, 1 + 1, 1 + 1 + 1])
     np.testing.assert_allclose(out.discount_t, [0.125, 0.0, 0.25, 0.0])

@@ -1,14 +1,17 @@
-"""What the systems of reinforcement learning share: a policy's numbers, and layers for what an environment shows."""
+"""What the systems of reinforcement learning share: a policy's numbers, layers for observations, n-step experience."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga import envs, nn
-from renga.loop import RunError
+from renga.data import PrioritisedReplay, UniformReplay
+from renga.loop import Requirements, RunError
+
+S = TypeVar("S", bound=Any)  # the state of a system, with `env`, `recent` and `replay`
 
 
 def log_prob(logits: Float[Array, "*B A"], a: Int[Array, "*B"]) -> Float[Array, "*B"]:
@@ -32,13 +35,17 @@ def features(
     activation: Callable[[Array], Array] = jax.nn.relu,
 ) -> Array:
     """A table for a number, convolutions for an image, a plain network for the rest: [N, ...] to [N, units[-1]]."""
-    if isinstance(spec, envs.Discrete):
-        x, sizes = nn.Embed(spec.num, units[0])(s), units[1:]
-    else:
-        if convolve and len(spec.shape) == 3:
-            s = jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s))
-        x, sizes = nn.Flatten()(s), units
+    x, sizes = encoded(spec, units[0], s, convolve=convolve), units[isinstance(spec, envs.Discrete) :]
     return nn.nets.MLP(sizes, w_init=w_init, activation=activation, activate_final=True)(x) if sizes else x
+
+
+def encoded(spec: envs.Discrete | envs.Box, size: int, s: Array, *, convolve: bool = True) -> Float[Array, "N D"]:
+    """What comes before the first layer: a row of a table for a number, a convolution's output for an image."""
+    if isinstance(spec, envs.Discrete):
+        return nn.Embed(spec.num, size)(s)
+    if convolve and len(spec.shape) == 3:
+        s = jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s))
+    return nn.Flatten()(s)
 
 
 def need_one_player(system: str, config: Any, env: envs.Environment) -> None:
@@ -48,3 +55,105 @@ def need_one_player(system: str, config: Any, env: envs.Environment) -> None:
             f"{system}: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards "
             "are those of the player who moves"
         )
+
+
+# ---------------------------------------------------------------- experience, n steps at a time
+
+
+class Transition(NamedTuple):
+    """What n steps came to, in RLax's names; leading axes are added by the caller."""
+
+    s_tm1: Array
+    a_tm1: Array
+    r_t: Array  # discounted sum of the n rewards, or of as many as the episode had left
+    discount_t: Array  # product of the n discounts: 0 where s_t is terminal; a time-out keeps its bootstrap
+    s_t: Array  # the state that the sum ends with, never of the next episode
+    legal_t: Array | None = None  # which actions are legal in s_t; None if all are
+
+
+class Recent(NamedTuple):
+    """The last n steps of each environment, `[n, num_envs, ...]`, not yet a transition."""
+
+    s_tm1: Array
+    a_tm1: Array
+    step: envs.Step
+
+
+def n_step(recent: Recent, discount: float) -> Transition:
+    """Adds up the rewards since the oldest step, up to the end of its episode.
+
+    R = r₁ + γ r₂ + … + γⁿ⁻¹ rₙ, discounted by γⁿ from s_n on; after m < n steps if the episode was over by then.
+    """
+    step = recent.step
+    r_t, discount_t, s_t = step.reward[0], discount * (1.0 - step.terminated[0]), step.observation[0]
+    legal_t = None if step.legal_actions is None else step.legal_actions[0]
+    going_on = ~step.last[0]
+    for i in range(1, step.reward.shape[0]):
+        r_t = r_t + jnp.where(going_on, discount_t * step.reward[i], 0.0)
+        s_t = jnp.where(going_on.reshape(-1, *[1] * (s_t.ndim - 1)), step.observation[i], s_t)
+        if legal_t is not None and step.legal_actions is not None:
+            legal_t = jnp.where(going_on[:, None], step.legal_actions[i], legal_t)
+        discount_t = jnp.where(going_on, discount_t * discount * (1.0 - step.terminated[i]), discount_t)
+        going_on &= ~step.last[i]
+    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t)
+
+
+Replay = UniformReplay | PrioritisedReplay
+
+
+def blank(
+    env: envs.Batch, key: PRNGKeyArray, env_state: envs.Running, replay: Replay, n: int, discount: float
+) -> tuple[Recent, Any]:
+    """Nothing experienced yet: n empty steps of each environment, and an empty replay."""
+    spec = env.action_spec
+    a = jnp.zeros((env.num_envs, *spec.shape), spec.dtype)
+    step = jax.eval_shape(lambda e: env.step(key, e, a)[1], env_state)
+    newest = Recent(env.observe(env_state), a, step)
+    recent = jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), newest)
+    items = jax.eval_shape(lambda recent: n_step(recent, discount), recent)
+    return recent, replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items))
+
+
+def go_on(
+    env: envs.Batch, replay: Replay, discount: float, key: PRNGKeyArray, state: S, s_tm1: Array, a_tm1: Array
+) -> S:
+    """Takes a step in every environment, puts it in place of the oldest, and keeps what the last n came to."""
+    env_state, step = env.step(key, state.env, a_tm1)
+    newest = Recent(s_tm1, a_tm1, step)
+    recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)
+    kept = replay.add(state.replay, n_step(recent, discount))
+    return state._replace(env=env_state, recent=recent, replay=kept)
+
+
+def warm_up(explore: Callable[[S, PRNGKeyArray], S], state: S, key: PRNGKeyArray, n: int, num_steps: int) -> S:
+    """Explores for `num_steps` steps, after n whose transitions, of steps that never were, are forgotten."""
+    key_fill, key = jax.random.split(key)
+    go_on = lambda state, key: (explore(state, key), None)
+    filled, _ = jax.lax.scan(go_on, state, jax.random.split(key_fill, n))
+    return jax.lax.scan(go_on, filled._replace(replay=state.replay), jax.random.split(key, num_steps))[0]
+
+
+def episode_metrics(running: envs.Running) -> dict[str, Array]:
+    """What the last episodes came to, as a mean over environments."""
+    return {
+        "episode_return": jnp.mean(running.last_return),
+        "episode_length": jnp.mean(running.last_length.astype(jnp.float32)),
+    }
+
+
+def batches(replay: UniformReplay, kept: Any, key: PRNGKeyArray, num: int, batch_size: int) -> Transition:
+    """Draws `num` batches from replay, `[num, batch_size, ...]`."""
+    items = replay.sample(kept, key, num * batch_size).items
+    return jax.tree.map(lambda x: x.reshape(num, batch_size, *x.shape[1:]), items)
+
+
+def check_replay(require: Requirements, config: Any) -> None:
+    """Refuses what no system that learns from replay can do."""
+    require.numbers("num_envs", "updates", "replay_size", "batch_size", "n_step", "units", low=1)
+    require.numbers("learning_rate", above=0)
+    require.numbers("discount", low=0, high=1)
+    require.numbers("target_rate", low=0, high=1)
+    require(bool(config.units), "units", "one number or more")
+    require(config.replay_size <= 2**30, "replay_size", "at most 2³⁰")
+    require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")
+    require(config.replay_size >= config.warmup, "replay_size", f"at least warmup = {config.warmup}")

@@ -1,7 +1,7 @@
-"""Actor-critic: A2C, PPO or V-trace, feed-forward or with an LSTM, by argument.
+"""Actor-critic: A2C, PPO or V-trace, feed-forward or with an LSTM, of choices or of numbers, by argument.
 
-One file, top to bottom in the order data flows: Config, State, network, acting, targets, loss, step. One step lets
-every environment go on for `rollout_length` steps and then learns from what they did.
+One file, top to bottom in the order data flows: Config, State, policies, network, acting, targets, loss, step. One step
+lets every environment go on for `rollout_length` steps and then learns from what they did.
 
 Differs from Mnih et al. 2016 (A2C, https://arxiv.org/abs/1602.01783), Schulman et al. 2017 (PPO,
 https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561):
@@ -12,6 +12,7 @@ https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arx
 """
 
 import dataclasses
+import os
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,11 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from renga import envs, nn, optim, rl
+from renga import dist, envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
-from renga.systems._reinforcement import features, log_prob, need_one_player
+from renga.systems._agent import Player, TrainedAgent, play, read
+from renga.systems._continuous import ActionBox, action_box
+from renga.systems._normalise import Moments, RewardScale
+from renga.systems._reinforcement import episode_metrics, features, log_prob, need_one_player
 
-__all__ = ["STEPS", "Config", "Rollout", "State", "evaluate", "make"]
+__all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make"]
 
 STEPS = 400
 
@@ -34,6 +38,8 @@ class Config:
 
     env: str = "cartpole"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
     algorithm: Literal["a2c", "ppo", "vtrace"] = "ppo"
+    policy: Literal["gaussian", "tanh", "beta"] = "gaussian"  # of actions that are numbers: a normal law, clipped to
+    # the box of actions, or one squashed into it by tanh; or a beta distribution over it
     memory: Literal["none", "lstm"] = "none"  # what the agent remembers of earlier observations
     num_envs: int = 16  # environments stepped in parallel
     rollout_length: int = 64  # steps of each environment in an update
@@ -52,6 +58,19 @@ class Config:
     value_cost: float = 0.5  # weight of the value's loss
     entropy_cost: float = 0.01  # weight of the policy's entropy
     normalise_advantages: bool = True  # to mean 0 and deviation 1, in each minibatch
+    normalise_observations: bool = False  # to mean 0 and deviation 1, of all that were seen before the update
+    normalise_rewards: bool = False  # so that discounted returns have a mean square of 1, of all that came before
+
+
+PRESETS: dict[str, tuple[Config, int]] = {
+    "pendulum": (
+        Config(
+            env="pendulum", rollout_length=128, epochs=10, minibatches=32, decay_steps=73, discount=0.95,
+            entropy_cost=0.0, normalise_observations=True, normalise_rewards=True,
+        ),
+        73,
+    ),
+}  # fmt: skip
 
 
 class Rollout(NamedTuple):
@@ -78,6 +97,8 @@ class State(NamedTuple):
     env: envs.Running
     first: Array
     memory: PyTree
+    observations: Moments | None = None  # of what was seen, if observations are normalised
+    rewards: RewardScale | None = None  # of what came in, if rewards are
 
 
 def _check(config: Config) -> None:
@@ -107,6 +128,94 @@ def _in_sequences(config: Config) -> bool:
     return config.memory != "none" or config.algorithm == "vtrace"
 
 
+# ---------------------------------------------------------------- policies
+
+
+class _Choices:
+    """Policies over the actions of a `Discrete` space: outputs are logits `[..., A]`."""
+
+    def __init__(self, env: envs.Environment):
+        self.num = envs.num_actions(env)
+
+    def head(self, x: Array) -> Float[Array, "... A"]:
+        return nn.Linear(self.num, w_init=nn.initializers.Orthogonal(0.01), name="policy")(x)
+
+    def sample(self, key: PRNGKeyArray, logits: Array) -> Array:
+        return jax.random.categorical(key, logits)
+
+    def best(self, logits: Array) -> Array:
+        return jnp.argmax(logits, axis=-1)
+
+    def log_prob(self, logits: Array, a: Array) -> Array:
+        return log_prob(logits, a)
+
+    def action(self, a: Array) -> Array:
+        return a
+
+    def gradient_loss(self, logits: Float[Array, "T B A"], a: Array, adv: Float[Array, "T B"]) -> Float[Array, ""]:
+        return jnp.mean(jax.vmap(rl.policy_gradient_loss, in_axes=1)(logits, a, adv, jnp.ones(adv.shape)))
+
+    def entropy(self, logits: Float[Array, "T B A"]) -> Float[Array, ""]:
+        return -jnp.mean(jax.vmap(rl.entropy_loss, in_axes=1)(logits, jnp.ones(logits.shape[:2])))
+
+
+class _Numbers:
+    """Policies over a box of numbers: outputs are two parameters of each number's distribution, `[..., *shape, 2]`.
+
+    What is drawn, and what probabilities are of, is a point of the whole line (gaussian), of (−1, 1) (tanh) or of
+    (0, 1) (beta); `action` makes an action of it.
+    """
+
+    def __init__(self, kind: str, box: ActionBox):
+        self.kind, self.box = kind, box
+
+    def head(self, x: Array) -> Float[Array, "... 2"]:
+        shape = self.box.low.shape
+        small = nn.initializers.Orthogonal(0.01)
+        if self.kind == "beta":
+            out = nn.Linear(2 * self.box.size, w_init=small, name="policy")(x)
+            return out.reshape(*x.shape[:-1], *shape, 2)
+        loc = nn.Linear(self.box.size, w_init=small, name="policy")(x).reshape(*x.shape[:-1], *shape)
+        log_scale = nn.get_parameter("log_scale", shape, x.dtype, init=nn.initializers.Constant(0.0))
+        return jnp.stack([loc, jnp.broadcast_to(log_scale, loc.shape)], axis=-1)
+
+    def distribution(self, out: Float[Array, "... 2"]) -> dist.Independent:
+        x, y = out[..., 0], out[..., 1]
+        each = {
+            "gaussian": lambda: dist.Normal(x, jnp.exp(y)),
+            "tanh": lambda: dist.TanhNormal(x, jnp.exp(y)),
+            # Both above 1: one peak, and none at the ends.
+            "beta": lambda: dist.Beta(1.0 + jax.nn.softplus(x), 1.0 + jax.nn.softplus(y)),
+        }[self.kind]()
+        return dist.Independent(each, self.box.low.ndim)
+
+    def sample(self, key: PRNGKeyArray, out: Array) -> Array:
+        return self.distribution(out).sample(seed=key)
+
+    def best(self, out: Array) -> Array:
+        if self.kind == "beta":
+            return self.distribution(out).mean()
+        return out[..., 0] if self.kind == "gaussian" else jnp.tanh(out[..., 0])
+
+    def log_prob(self, out: Array, a: Array) -> Array:
+        return self.distribution(out).log_prob(a)
+
+    def action(self, a: Array) -> Array:
+        return self.box.from_unit(2.0 * a - 1.0 if self.kind == "beta" else a)
+
+    def gradient_loss(self, out: Array, a: Array, adv: Float[Array, "T B"]) -> Float[Array, ""]:
+        return -jnp.mean(self.log_prob(out, a) * jax.lax.stop_gradient(adv))
+
+    def entropy(self, out: Array) -> Float[Array, ""]:
+        return jnp.mean(self.distribution(out).entropy())
+
+
+def _policy(config: Config, env: envs.Environment) -> _Choices | _Numbers:
+    if isinstance(env.action_spec, envs.Discrete):
+        return _Choices(env)
+    return _Numbers(config.policy, action_box("actor_critic", config, env, bounded=config.policy != "gaussian"))
+
+
 # ---------------------------------------------------------------- network
 
 
@@ -119,16 +228,15 @@ def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array
 def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
     """Returns `init(key, s, first, memory)` and `apply = (unroll, initial_memory)`.
 
-    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns logits `[T, B, A]`, values `[T, B]`
-    and what is remembered after the last of them.
+    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns the policy's outputs `[T, B, ...]`,
+    values `[T, B]` and what is remembered after the last of them.
     """
-    num_actions, spec = envs.num_actions(env), env.observation_spec
+    policy, spec = _policy(config, env), env.observation_spec
 
     def build():
         def heads(x_policy: Array, x_value: Array) -> tuple[Array, Array]:
-            logits = nn.Linear(num_actions, w_init=nn.initializers.Orthogonal(0.01), name="policy")(x_policy)
-            v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")(x_value)
-            return logits, v[..., 0]
+            v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")
+            return policy.head(x_policy), v(x_value)[..., 0]
 
         def unroll(s: Array, first: Array, memory: PyTree) -> tuple[Array, Array, PyTree]:
             T, B = first.shape
@@ -138,8 +246,8 @@ def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
                     x_policy = _features(spec, config, flat)
                 with nn.name_scope("critic"):
                     x_value = _features(spec, config, flat)
-                logits, v = heads(x_policy, x_value)
-                return logits.reshape(T, B, -1), v.reshape(T, B), memory
+                out, v = heads(x_policy, x_value)
+                return out.reshape(T, B, *out.shape[1:]), v.reshape(T, B), memory
             x = _features(spec, config, flat).reshape(T, B, -1)
             core = nn.ResetCore(nn.LSTM(config.lstm_units))
             x, memory = nn.dynamic_unroll(core, (x, first), memory)
@@ -161,37 +269,45 @@ def make(config: Config):
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("actor_critic", config, env.env)
-    network = _network(config, env.env)
+    numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
+    check_config("actor_critic", config)(numbers, "normalise_observations", "False where an observation is a place")
+    policy, network = _policy(config, env.env), _network(config, env.env)
     unroll, initial_memory = network.apply
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
     schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
     optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
 
+    def see(state: State, s: Array) -> Array:
+        return s if state.observations is None else state.observations.normalise(s)
+
     def act(params: PyTree, key: PRNGKeyArray, s: Array, first: Array, memory: PyTree, legal: Array | None):
         """One step of the policy in every environment."""
-        logits, v, memory = unroll(params, s[None], first[None], memory)
-        logits = _masked(logits[0], legal)
-        a = jax.random.categorical(key, logits)
-        return a, log_prob(logits, a), v[0], memory
+        out, v, memory = unroll(params, s[None], first[None], memory)
+        out = _masked(out[0], legal)
+        a = policy.sample(key, out)
+        return a, policy.log_prob(out, a), v[0], memory
 
     def interact(state: State, key: PRNGKeyArray):
         """Goes on for one step; returns also what `Rollout` is made of."""
         key_act, key_env = jax.random.split(key)
         s = env.observe(state.env)
         legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
-        a, log_mu_a, v, memory = act(state.params, key_act, s, state.first, state.memory, legal)
-        env_state, step = env.step(key_env, state.env, a)
+        a, log_mu_a, v, memory = act(state.params, key_act, see(state, s), state.first, state.memory, legal)
+        env_state, step = env.step(key_env, state.env, policy.action(a))
         cut = step.truncated & ~step.terminated
 
         def value_of_end() -> Float[Array, " B"]:
             never = jnp.zeros((1, config.num_envs), bool)
-            return unroll(state.params, step.observation[None], never, memory)[1][0]
+            return unroll(state.params, see(state, step.observation)[None], never, memory)[1][0]
 
         # Most steps cut no episode, so this is rarely run.
         v_end = jax.lax.cond(jnp.any(cut), value_of_end, lambda: jnp.zeros_like(v))
-        r = step.reward + jnp.where(cut, config.discount * v_end, 0.0)
-        after = state._replace(env=env_state, first=step.last, memory=memory)
+        r, rewards = step.reward, state.rewards
+        if rewards is not None:
+            r, rewards = rewards.scaled(r, step.last, config.discount)
+        r = r + jnp.where(cut, config.discount * v_end, 0.0)
+        after = state._replace(env=env_state, first=step.last, memory=memory, rewards=rewards)
         return after, (s, state.first, a, log_mu_a, v, r, step.last, legal)
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
@@ -201,7 +317,7 @@ def make(config: Config):
         state, (s, first, a, log_mu_a, v, r_t, last, legal) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
-        v_last = unroll(state.params, env.observe(state.env)[None], state.first[None], state.memory)[1][0]
+        v_last = unroll(state.params, see(state, env.observe(state.env))[None], state.first[None], state.memory)[1][0]
         discount_t = config.discount * (1.0 - last)
         values = jnp.concatenate([v, v_last[None]])
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
@@ -211,28 +327,27 @@ def make(config: Config):
 
     def loss_fn(params: PyTree, batch: Rollout, memory: PyTree, v_last: Array) -> tuple[Array, dict[str, Array]]:
         """The mean over environments of each one's loss. `batch` is `[T, B, ...]`."""
-        logits, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
-        logits = _masked(logits, batch.legal_tm1)
-        ratios = jnp.exp(log_prob(logits, batch.a_tm1) - batch.log_mu_a)
+        out, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
+        out = _masked(out, batch.legal_tm1)
+        ratios = jnp.exp(policy.log_prob(out, batch.a_tm1) - batch.log_mu_a)
         adv = batch.adv_t
         if config.algorithm == "vtrace":
             v_t = jnp.concatenate([v[1:], v_last[None]])
-            out = jax.vmap(rl.vtrace_td_error_and_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)(
+            traced = jax.vmap(rl.vtrace_td_error_and_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)(
                 v, jax.lax.stop_gradient(v_t), batch.r_t, batch.discount_t, ratios, config.trace_decay
             )
-            td, adv = out.errors, out.pg_advantage
+            td, adv = traced.errors, traced.pg_advantage
         else:
             td = batch.target_tm1 - v
         if config.normalise_advantages:
             adv = (adv - jnp.mean(adv)) / (jnp.std(adv) + 1e-8)
-        ones = jnp.ones(adv.shape)
         if config.algorithm == "ppo":
             surrogate = jax.vmap(rl.clipped_surrogate_pg_loss, in_axes=(1, 1, None))
             policy_loss = jnp.mean(surrogate(ratios, adv, config.clip))
         else:
-            policy_loss = jnp.mean(jax.vmap(rl.policy_gradient_loss, in_axes=1)(logits, batch.a_tm1, adv, ones))
+            policy_loss = policy.gradient_loss(out, batch.a_tm1, adv)
         value_loss = jnp.mean(rl.l2_loss(td))
-        entropy = -jnp.mean(jax.vmap(rl.entropy_loss, in_axes=1)(logits, ones))
+        entropy = policy.entropy(out)
         loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
         return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
 
@@ -276,46 +391,83 @@ def make(config: Config):
         memory = initial_memory({}, config.num_envs)
         first = jnp.ones(config.num_envs, bool)
         params = network.init(key_params, env.observe(env_state)[None], first[None], memory)
-        return State(key, jnp.int32(0), params, optimiser.init(params), env_state, first, memory)
+        observations = Moments.of(env.observe(env_state).shape[1:]) if config.normalise_observations else None
+        rewards = RewardScale.of(config.num_envs) if config.normalise_rewards else None
+        opt = optimiser.init(params)
+        return State(key, jnp.int32(0), params, opt, env_state, first, memory, observations, rewards)
 
     def step(state: State) -> tuple[State, dict[str, Any]]:
         key, key_rollout, key_learn = jax.random.split(state.key, 3)
         memory = state.memory
         state, rollout, v_last = roll_out(state._replace(key=key), key_rollout)
-        state, metrics = learn(state, key_learn, rollout, memory, v_last)
-        metrics = {
-            "episode_return": jnp.mean(state.env.last_return),
-            "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
-            **metrics,
-        }
-        return state._replace(step=state.step + 1), metrics
+        seen = rollout.s_tm1
+        # What is learned from is what was acted on: statistics move on afterwards.
+        state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state, seen)), memory, v_last)
+        if state.observations is not None:
+            state = state._replace(observations=state.observations.update(seen.reshape(-1, *seen.shape[2:])))
+        return state._replace(step=state.step + 1), {**episode_metrics(state.env), **metrics}
 
     return init, step
 
 
-def _masked(logits: Float[Array, "*B A"], legal: Array | None) -> Float[Array, "*B A"]:
+def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."]:
     """Takes illegal actions out of a policy."""
-    return logits if legal is None else jnp.where(legal, logits, -jnp.inf)
+    return out if legal is None else jnp.where(legal, out, -jnp.inf)
+
+
+# ---------------------------------------------------------------- what was learned
+
+
+def _player(config: Config, env: envs.Environment) -> Player:
+    policy = _policy(config, env)
+    unroll, initial_memory = _network(config, env).apply
+
+    def act(
+        learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+    ) -> tuple[Array, PyTree]:
+        params = learned
+        if config.normalise_observations:
+            params, s = learned["network"], Moments(**learned["observations"]).normalise(s)
+        out, _, memory = unroll(params, s[None], jnp.zeros((1, len(s)), bool), memory)
+        out = _masked(out[0], legal)
+        return policy.action(policy.best(out) if key is None else policy.sample(key, out)), memory
+
+    return Player(act, lambda num: initial_memory({}, num))
+
+
+class Agent(TrainedAgent):
+    """A trained agent: see `load`."""
+
+    def _make_player(self) -> Player:
+        return _player(self.config, self.env)
+
+
+def load(path: str | os.PathLike[str]) -> Agent:
+    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
+
+    Raises:
+      RunError: if there is none.
+    """
+    return Agent(*read(path, __name__, _learned))
+
+
+def _learned(config: Config, state: State) -> PyTree:
+    if state.observations is None:
+        return state.params
+    return {"network": state.params, "observations": state.observations._asdict()}
+
+
+def export(config: Config, state: State, path: str) -> None:
+    """Writes the agent to a safetensors file, which `load` reads."""
+    Agent(config, _learned(config, state)).save(path)
 
 
 def evaluate(config: Config, state: State) -> dict[str, float]:
     """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
-    env, num_episodes = envs.make(config.env), 100
-    unroll, initial_memory = _network(config, env).apply
-    memory = initial_memory({}, num_episodes)
-
-    def play(key: PRNGKeyArray, greedy: bool) -> Array:
-        def act(key: PRNGKeyArray, s: Array, memory: PyTree, legal: Array | None = None) -> tuple[Array, PyTree]:
-            never = jnp.zeros((1, num_episodes), bool)
-            logits, _, memory = unroll(state.params, s[None], never, memory)
-            logits = _masked(logits[0], legal)
-            return jnp.argmax(logits, axis=-1) if greedy else jax.random.categorical(key, logits), memory
-
-        masked = env.has_illegal_actions
-        return envs.episode_returns(env, act, key, num_episodes, memory=memory, legal_actions=masked)
-
-    key = jax.random.key(20_201_207)
-    greedy, sampled = jax.jit(lambda key: (play(key, True), play(key, False)))(key)
+    env = envs.make(config.env)
+    player, params = _player(config, env), _learned(config, state)
+    both = jax.jit(lambda key: tuple(play(env, player, params, key, 100, greedy) for greedy in (True, False)))
+    greedy, sampled = both(jax.random.key(20_201_207))
     return {
         "greedy return": float(greedy.mean()),
         "greedy return, least of 100": float(greedy.min()),

@@ -4,8 +4,8 @@ One file, top to bottom in the order data flows: Config, State, network, acting,
 
 Differs from Mnih et al. 2015 (https://www.nature.com/articles/nature14236):
   * Adam in place of RMSProp, with a learning rate that falls to zero;
-  * environments are batched and step inside the compiled update: one gradient step per `num_envs` frames;
-  * the target network moves by copies every `target_period` steps, counted in gradient steps.
+  * environments are batched and step inside the compiled update: `updates` gradient steps per `num_envs` frames;
+  * the target network moves by copies every `target_period` gradient steps, or a little in each.
 
 Options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, prioritised replay (Schaul et al.
 2016), categorical (Bellemare et al. 2017) and quantile (Dabney et al. 2018) value distributions: together, Rainbow
@@ -13,6 +13,8 @@ Options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step re
 """
 
 import dataclasses
+import functools
+import os
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -22,9 +24,33 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, UniformReplay, importance_weights
 from renga.loop import check_config, shard_batch
-from renga.systems._reinforcement import features, need_one_player
+from renga.systems._agent import Player, TrainedAgent, judged, read
+from renga.systems._reinforcement import (
+    Recent,
+    Transition,
+    blank,
+    check_replay,
+    episode_metrics,
+    features,
+    go_on,
+    need_one_player,
+    warm_up,
+)
 
-__all__ = ["STEPS", "Agent", "Config", "Recent", "State", "Transition", "evaluate", "make"]
+__all__ = [
+    "STEPS",
+    "Agent",
+    "Config",
+    "Networks",
+    "Recent",
+    "State",
+    "Transition",
+    "evaluate",
+    "export",
+    "load",
+    "make",
+    "networks",
+]
 
 STEPS = 15_000
 
@@ -35,18 +61,20 @@ class Config:
 
     env: str = "catch"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
     num_envs: int = 8  # environments stepped in parallel
+    updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
     replay_size: int = 100_000  # transitions kept
     warmup: int = 5_000  # transitions of a random policy in replay before learning starts
     batch_size: int = 128  # transitions a gradient step
     units: tuple[int, ...] = (128, 128)  # of the network's layers
     learning_rate: float = 5e-4
-    decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a cosine; 0 keeps it
+    decay_steps: int = STEPS  # steps over which the learning rate falls to zero along a cosine; 0 keeps it
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
     n_step: int = 10  # rewards in a return before it is bootstrapped
     epsilon: float = 0.01  # ε of the behaviour policy in the end
-    epsilon_steps: int = 5_000  # updates over which ε falls from 1
-    target_period: int = 200  # updates between copies of online into target
+    epsilon_steps: int = 5_000  # steps over which ε falls from 1
+    target_period: int = 200  # gradient steps between copies of online into target
+    target_rate: float = 0.0  # τ: how far the target goes towards online in a gradient step; 0 for copies
     double: bool = True  # choose the action by the online network, value it by the target network
     dueling: bool = True  # a state's value and the actions' advantages as two streams
     prioritised: bool = True  # draw transitions by their last error
@@ -56,25 +84,6 @@ class Config:
     num_atoms: int = 51  # atoms or quantiles of a distribution
     min_value: float = -1.0  # lowest atom of a categorical distribution
     max_value: float = 1.0  # highest
-
-
-class Transition(NamedTuple):
-    """What n steps came to, in RLax's names; leading axes are added by the caller."""
-
-    s_tm1: Array
-    a_tm1: Array
-    r_t: Array  # discounted sum of the n rewards, or of as many as the episode had left
-    discount_t: Array  # product of the n discounts: 0 where s_t is terminal; a time-out keeps its bootstrap
-    s_t: Array  # the state that the sum ends with, never of the next episode
-    legal_t: Array | None = None  # which actions are legal in s_t; None if all are
-
-
-class Recent(NamedTuple):
-    """The last n steps of each environment, `[n, num_envs, ...]`, not yet a transition."""
-
-    s_tm1: Array
-    a_tm1: Array
-    step: envs.Step
 
 
 class State(NamedTuple):
@@ -92,21 +101,17 @@ class State(NamedTuple):
 
 def _check(config: Config) -> None:
     require = check_config("dqn", config)
-    require.numbers("num_envs", "replay_size", "batch_size", "n_step", "target_period", "num_atoms", low=1)
-    require.numbers("learning_rate", "max_gradient_norm", above=0)
-    require.numbers("discount", "epsilon", "priority_exponent", "importance_exponent", low=0, high=1)
+    check_replay(require, config)
+    require.numbers("target_period", "num_atoms", low=1)
+    require.numbers("max_gradient_norm", above=0)
+    require.numbers("epsilon", "priority_exponent", "importance_exponent", low=0, high=1)
     require.numbers("decay_steps", "epsilon_steps", low=0)
-    require.numbers("units", low=1)
-    require(bool(config.units), "units", "one number or more")
-    require(config.replay_size <= 2**30, "replay_size", "at most 2³⁰")
-    require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")
-    require(config.replay_size >= config.warmup, "replay_size", f"at least warmup = {config.warmup}")
     require(config.distribution in ("none", "categorical", "quantile"), "distribution", "none, categorical or quantile")
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
 
 
-class Agent(NamedTuple):
-    """The networks, and what their outputs mean."""
+class Networks(NamedTuple):
+    """The network, what its outputs mean, and its losses."""
 
     network: nn.Transformed
     atoms: Array  # [K]: values of the atoms of a categorical distribution, or [1]
@@ -149,7 +154,8 @@ class Agent(NamedTuple):
         return rl.huber_loss(td), jnp.abs(td)
 
 
-def _agent(config: Config, env: envs.Environment) -> Agent:
+def networks(config: Config, env: envs.Environment) -> Networks:
+    """Makes the network for an environment."""
     num_actions, spec = envs.num_actions(env), env.observation_spec
     num_outputs = 1 if config.distribution == "none" else config.num_atoms
 
@@ -163,26 +169,7 @@ def _agent(config: Config, env: envs.Environment) -> Agent:
         return value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
 
     atoms = jnp.linspace(config.min_value, config.max_value, num_outputs)
-    return Agent(nn.without_apply_rng(nn.transform(network)), atoms, config)
-
-
-def _n_step(recent: Recent, discount: float) -> Transition:
-    """Adds up the rewards since the oldest step, up to the end of its episode.
-
-    R = r₁ + γ r₂ + … + γⁿ⁻¹ rₙ, discounted by γⁿ from s_n on; after m < n steps if the episode was over by then.
-    """
-    step = recent.step
-    r_t, discount_t, s_t = step.reward[0], discount * (1.0 - step.terminated[0]), step.observation[0]
-    legal_t = None if step.legal_actions is None else step.legal_actions[0]
-    going_on = ~step.last[0]
-    for i in range(1, step.reward.shape[0]):
-        r_t = r_t + jnp.where(going_on, discount_t * step.reward[i], 0.0)
-        s_t = jnp.where(going_on.reshape(-1, *[1] * (s_t.ndim - 1)), step.observation[i], s_t)
-        if legal_t is not None and step.legal_actions is not None:
-            legal_t = jnp.where(going_on[:, None], step.legal_actions[i], legal_t)
-        discount_t = jnp.where(going_on, discount_t * discount * (1.0 - step.terminated[i]), discount_t)
-        going_on &= ~step.last[i]
-    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t)
+    return Networks(nn.without_apply_rng(nn.transform(network)), atoms, config)
 
 
 def make(config: Config):
@@ -190,13 +177,14 @@ def make(config: Config):
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("dqn", config, env.env)
-    agent = _agent(config, env.env)
+    agent = networks(config, env.env)
     if config.prioritised:
         replay = PrioritisedReplay(config.replay_size, config.priority_exponent)
     else:
         replay = UniformReplay(config.replay_size)
+    take = functools.partial(go_on, env, replay, config.discount)  # a step in every environment, and keeps it
     rate = config.learning_rate
-    schedule = optim.cosine_decay_schedule(rate, config.decay_steps) if config.decay_steps else rate
+    schedule = optim.cosine_decay_schedule(rate, config.decay_steps * config.updates) if config.decay_steps else rate
     optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule))
 
     def epsilon(step: Array) -> Array:
@@ -204,46 +192,26 @@ def make(config: Config):
         return jnp.maximum(config.epsilon, 1.0 - fraction * (1.0 - config.epsilon))
 
     def interact(key: PRNGKeyArray, state: State, epsilon: Array | float) -> State:
-        """Takes a step in every environment, and adds what the last n came to."""
+        """Acts ε-greedily."""
         key_act, key_env = jax.random.split(key)
-        s_tm1 = env.observe(state.env)
-        q = agent.q(agent.outputs(state.online, s_tm1))
+        s = env.observe(state.env)
+        q = agent.q(agent.outputs(state.online, s))
         legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
-        a_tm1 = rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32)
-        env_state, step = env.step(key_env, state.env, a_tm1)
-        newest = Recent(s_tm1, a_tm1, step)
-        recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)
-        items = _n_step(recent, config.discount)
-        return state._replace(env=env_state, recent=recent, replay=replay.add(state.replay, items))
+        return take(key_env, state, s, rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32))
 
     def init(key: PRNGKeyArray) -> State:
         key, key_params, key_env, key_warmup = jax.random.split(key, 4)
         env_state = env.reset(key_env)
         s = env.observe(env_state)
         online = agent.network.init(key_params, s)
-        # `recent` holds no whole transition before it has seen n steps: what these add to replay is forgotten.
-        blank = jax.eval_shape(lambda e: env.step(key_env, e, jnp.zeros(config.num_envs, jnp.int32))[1], env_state)
-        newest = Recent(s, jnp.zeros(config.num_envs, jnp.int32), blank)
-        recent = jax.tree.map(lambda x: jnp.zeros((config.n_step, *x.shape), x.dtype), newest)
-        items = jax.eval_shape(lambda recent: _n_step(recent, config.discount), recent)
-        item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items)
-        empty = replay.init(item)
+        recent, empty = blank(env, key_env, env_state, replay, config.n_step, config.discount)
         state = State(key, jnp.int32(0), online, online, optimiser.init(online), env_state, recent, empty)
+        explore = lambda state, key: interact(key, state, 1.0)
+        return warm_up(explore, state, key_warmup, config.n_step, -(-config.warmup // config.num_envs))
 
-        def explore(state: State, key: PRNGKeyArray) -> tuple[State, None]:
-            return interact(key, state, 1.0), None
-
-        key_fill, key_warmup = jax.random.split(key_warmup)
-        state, _ = jax.lax.scan(explore, state, jax.random.split(key_fill, config.n_step))
-        state = state._replace(replay=empty)
-        num_steps = -(-config.warmup // config.num_envs)
-        return jax.lax.scan(explore, state, jax.random.split(key_warmup, num_steps))[0]
-
-    def step(state: State) -> tuple[State, dict[str, Any]]:
-        key, key_interact, key_sample = jax.random.split(state.key, 3)
-        ε = epsilon(state.step)
-        state = interact(key_interact, state._replace(key=key), ε)
-        sample = replay.sample(state.replay, key_sample, config.batch_size)
+    def learn(state: State, count: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Any]]:
+        """Takes a gradient step, the `count`-th."""
+        sample = replay.sample(state.replay, key, config.batch_size)
         items = shard_batch(sample.items)
         weights = jnp.ones(config.batch_size)
         if config.prioritised:
@@ -257,33 +225,87 @@ def make(config: Config):
         (loss, errors), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.online)
         updates, opt = optimiser.update(grads, state.opt, state.online)
         online = optim.apply_updates(state.online, updates)
-        target = optim.periodic_update(online, state.target, state.step + 1, config.target_period)
+        if config.target_rate:
+            target = optim.incremental_update(online, state.target, config.target_rate)
+        else:
+            target = optim.periodic_update(online, state.target, count, config.target_period)
         if isinstance(replay, PrioritisedReplay):
             kept = replay.update_priorities(state.replay, sample.indices, errors + 1e-3)
             state = state._replace(replay=kept)
-        metrics = {
-            "episode_return": jnp.mean(state.env.last_return),
-            "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
-            "loss": loss,
-            "gradient_norm": optim.global_norm(grads),
-            "epsilon": ε,
-        }
-        return state._replace(step=state.step + 1, online=online, target=target, opt=opt), metrics
+        metrics = {"loss": loss, "gradient_norm": optim.global_norm(grads)}
+        return state._replace(online=online, target=target, opt=opt), metrics
+
+    def step(state: State) -> tuple[State, dict[str, Any]]:
+        key, key_interact, key_learn = jax.random.split(state.key, 3)
+        ε = epsilon(state.step)
+        state = interact(key_interact, state._replace(key=key), ε)
+        if config.updates == 1:
+            state, metrics = learn(state, state.step + 1, key_learn)
+        else:
+            U, P = config.updates, config.target_period
+            counts = (state.step % P) * (U % P) + jnp.arange(1, U + 1)
+            parts = (counts, jax.random.split(key_learn, U))
+            state, metrics = jax.lax.scan(lambda state, part: learn(state, *part), state, parts)
+            metrics = jax.tree.map(jnp.mean, metrics)
+        metrics = {**episode_metrics(state.env), **metrics, "epsilon": ε}
+        return state._replace(step=state.step + 1), metrics
 
     return init, step
+
+
+# ---------------------------------------------------------------- what was learned
+
+
+def _player(config: Config, env: envs.Environment) -> Player:
+    agent = networks(config, env)
+
+    def act(
+        params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+    ) -> tuple[Array, PyTree]:
+        q = agent.q(agent.outputs(params, s))
+        if key is not None:
+            return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
+        q = q if legal is None else jnp.where(legal, q, -jnp.inf)
+        return jnp.argmax(q, axis=-1).astype(jnp.int32), memory
+
+    return Player(act)
+
+
+class Agent(TrainedAgent):
+    """A trained agent: see `load`."""
+
+    def _make_player(self) -> Player:
+        return _player(self.config, self.env)
+
+
+def load(path: str | os.PathLike[str]) -> Agent:
+    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
+
+    Raises:
+      RunError: if there is none.
+
+    Example:
+      >>> import tempfile
+      >>> config = Config(env="catch", units=(8,))
+      >>> params = networks(config, envs.make("catch")).network.init(jax.random.key(0), jnp.zeros((1, 10, 5)))
+      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
+      >>> Agent(config, params).save(file)
+      >>> load(file).act(jnp.zeros((10, 5))) in (0, 1, 2)
+      True
+    """
+    return Agent(*read(path, __name__, _learned))
+
+
+def _learned(config: Config, state: State) -> PyTree:
+    return state.online
+
+
+def export(config: Config, state: State, path: str) -> None:
+    """Writes the agent to a safetensors file, which `load` reads."""
+    Agent(config, _learned(config, state)).save(path)
 
 
 def evaluate(config: Config, state: State) -> dict[str, float]:
     """Plays 100 episodes with the greedy policy."""
     env = envs.make(config.env)
-    agent = _agent(config, env)
-
-    def act(key: PRNGKeyArray, s: Array, memory: tuple, legal: Array | bool = True) -> tuple[Array, tuple]:
-        q = agent.q(agent.outputs(state.online, s))
-        return jnp.argmax(jnp.where(legal, q, -jnp.inf), axis=-1), memory
-
-    def play(key: PRNGKeyArray) -> Array:
-        return envs.episode_returns(env, act, key, 100, legal_actions=env.has_illegal_actions)
-
-    returns = jax.jit(play)(jax.random.key(20_201_207))
-    return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
+    return judged(env, _player(config, env), _learned(config, state))

@@ -1,20 +1,16 @@
 """What was learned, as an object: acts, tells what it thinks, is kept in a file."""
 
-import dataclasses
 import functools
-import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from renga import envs, nn
-from renga.loop import RunDirectory, RunError, config_of, restore
+from renga import envs
 from renga.search import Tree
+from renga.systems._agent import batch_of, read, write
 from renga.systems.muzero import _networks
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._opponents import Player
@@ -119,29 +115,16 @@ class Agent:
         self, observation: Any, legal: Any, state: PyTree, simulations: int | None, key: PRNGKeyArray | None
     ) -> tuple[bool, tuple[Any, ...]]:
         """Whether one position came, and a batch of them as `_think` takes it."""
-        spec, num_actions = self.env.observation_spec, envs.num_actions(self.env)
-        observation = jnp.asarray(observation)
-        single = observation.shape == spec.shape
-        if not single and observation.shape[1:] != spec.shape:
-            raise ValueError(
-                f"Agent.act: observation must have shape {spec.shape}, or that with a batch axis, "
-                f"got {observation.shape}"
-            )
+        single, observation, legal = batch_of("Agent.act", self.env, observation, legal)
         if self.config.model == "true" and state is None and simulations != 0:
             raise ValueError(
                 "Agent.act: state must be given: this agent searches in the environment itself. "
                 "With simulations=0 it acts without search"
             )
         if single:
-            observation = observation[None]
             state = jax.tree.map(lambda x: jnp.asarray(x)[None], state)
-        legal = jnp.ones((len(observation), num_actions), bool) if legal is None else jnp.asarray(legal, bool)
-        legal = legal[None] if legal.ndim == 1 else legal
-        if legal.shape != (len(observation), num_actions):
-            raise ValueError(
-                f"Agent.act: legal must have shape {(len(observation), num_actions)}, one flag for each action, "
-                f"got {legal.shape}"
-            )
+        if legal is None:
+            legal = jnp.ones((len(observation), envs.num_actions(self.env)), bool)
         key = jax.random.key(0) if key is None else key
         return single, (key, state, observation, legal, simulations)
 
@@ -181,8 +164,7 @@ class Agent:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""
-        described = json.dumps(dataclasses.asdict(self.config)).encode()
-        nn.save(path, {"config": jnp.asarray(np.frombuffer(described, np.uint8)), "params": self.params})
+        write(path, type(self).__module__, self.config, self.params)
 
 
 def load(path: str | os.PathLike[str]) -> Agent:
@@ -204,14 +186,4 @@ def load(path: str | os.PathLike[str]) -> Agent:
     """
     from renga.systems import muzero
 
-    path = Path(path)
-    if path.is_dir():
-        config, _, state = restore(RunDirectory(path), muzero)
-        return Agent(config, muzero.played_by(config, state))
-    if not path.exists():
-        raise RunError(f"load: {path} must be the directory of a run, or a file that `renga export` wrote")
-    found = nn.load(path)
-    if set(found) != {"config", "params"}:
-        raise RunError(f"load: {path} must hold 'config' and 'params', it holds {', '.join(sorted(found))}")
-    saved = json.loads(np.asarray(found["config"]).tobytes())
-    return Agent(config_of(muzero, saved), found["params"])
+    return Agent(*read(path, muzero.__name__, muzero.played_by))

@@ -1,0 +1,190 @@
+"""What was learned, as an object and as a file: shared by all systems whose result acts."""
+
+import dataclasses
+import importlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from renga import envs, nn
+from renga._core.ranges import check_range, known
+from renga.loop import RunDirectory, RunError, config_of, restore
+
+
+class Player(NamedTuple):
+    """How a system's policy acts.
+
+    Attributes:
+      act: `act(params, key, s, legal, memory) -> (a, memory)` for a batch; without a key the best action, with one an
+        action drawn from the policy. `legal` is None where all actions are.
+      memory: `memory(num) -> what is remembered when an episode begins`; () for a policy that remembers nothing.
+    """
+
+    act: Callable[[PyTree, PRNGKeyArray | None, Array, Array | None, PyTree], tuple[Array, PyTree]]
+    memory: Callable[[int], PyTree] = lambda num: ()
+
+
+def play(
+    env: envs.Environment, player: Player, params: PyTree, key: PRNGKeyArray, num_episodes: int, greedy: bool = True
+) -> Float[Array, " N"]:
+    """Plays episodes with the best action, or with what the policy draws; returns what each came to."""
+
+    def act(key: PRNGKeyArray, s: Array, memory: PyTree, legal: Array | None = None) -> tuple[Array, PyTree]:
+        return player.act(params, None if greedy else key, s, legal, memory)
+
+    return envs.episode_returns(
+        env, act, key, num_episodes, memory=player.memory(num_episodes), legal_actions=env.has_illegal_actions
+    )
+
+
+def judged(env: envs.Environment, player: Player, params: PyTree) -> dict[str, float]:
+    """Plays 100 episodes with the best action."""
+    returns = jax.jit(lambda key: play(env, player, params, key, 100))(jax.random.key(20_201_207))
+    return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
+
+
+class TrainedAgent:
+    """A trained agent.
+
+    Args:
+      config: the settings that it was trained with.
+      params: what it learned.
+
+    Example: see `load`.
+    """
+
+    def __init__(self, config: Any, params: PyTree):
+        self.config = config
+        self.params = params
+        self.env: envs.Environment = envs.make(config.env)
+        self._player = self._make_player()
+        self._act = jax.jit(self._player.act)
+
+    def _make_player(self) -> Player:
+        raise NotImplementedError
+
+    def act(
+        self, observation: Any, legal: Any = None, memory: PyTree = None, *, key: PRNGKeyArray | None = None
+    ) -> Any:
+        """Chooses an action.
+
+        Args:
+          observation: of one state, or of a batch of them.
+          legal: which actions are, [A] or [B, A]; None for all.
+          memory: what the last call returned, for an agent that remembers; None when episodes begin.
+          key: None for the best action; with a key it is drawn, as in training.
+
+        Returns:
+          The action: an int, or an array, [B, ...] for a batch. An agent that remembers returns (action, memory).
+
+        Raises:
+          ValueError: if a shape does not fit, or no action is legal.
+        """
+        single, s, legal = batch_of("Agent.act", self.env, observation, legal)
+        fresh = self._player.memory(len(s))
+        remembers = bool(jax.tree.leaves(fresh))
+        memory = fresh if memory is None or not remembers else _checked(memory, fresh)
+        a, memory = self._act(self.params, key, s, legal, memory)
+        a = a[0] if single else a
+        if single and isinstance(self.env.action_spec, envs.Discrete) and known(a) is not None:
+            a = int(a)
+        return (a, memory) if remembers else a
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes settings and parameters to a safetensors file, which `load` reads."""
+        write(path, type(self).__module__, self.config, self.params)
+
+
+def _checked(memory: PyTree, fresh: PyTree) -> PyTree:
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    if jax.tree.structure(memory) != jax.tree.structure(fresh) or shapes(memory) != shapes(fresh):
+        raise ValueError(
+            f"Agent.act: memory must be what the last call with {len(jax.tree.leaves(fresh)[0])} observations "
+            f"returned, of shapes {shapes(fresh)}, got {shapes(memory)}"
+        )
+    return memory
+
+
+def batch_of(
+    function: str, env: envs.Environment, observation: Any, legal: Any = None
+) -> tuple[bool, Array, Bool[Array, "B A"] | None]:
+    """Whether one observation came, and a batch of them with what is legal in each.
+
+    Raises:
+      ValueError: if a shape does not fit, an observation is none of the environment's, or no action is legal.
+    """
+    spec = env.observation_spec
+    observation = jnp.asarray(observation)
+    single = observation.shape == spec.shape
+    if not single and observation.shape[1:] != spec.shape:
+        raise ValueError(
+            f"{function}: observation must have shape {spec.shape}, or that with a batch axis, got {observation.shape}"
+        )
+    if isinstance(spec, envs.Discrete):
+        if not jnp.issubdtype(observation.dtype, jnp.integer):
+            raise ValueError(f"{function}: observation must be an integer, got {observation.dtype}")
+        check_range(function, low=0, high=spec.num - 1, observation=observation)
+    observation = observation.astype(spec.dtype)
+    s = observation[None] if single else observation
+    if legal is None:
+        return single, s, None
+    if not isinstance(env.action_spec, envs.Discrete):
+        raise ValueError(f"{function}: legal must be None where actions are continuous")
+    legal = jnp.asarray(legal, bool)
+    legal = legal[None] if legal.ndim == 1 else legal
+    shape = (len(s), envs.num_actions(env))
+    if legal.shape != shape:
+        raise ValueError(f"{function}: legal must have shape {shape}, one flag for each action, got {legal.shape}")
+    flags = known(legal)
+    if flags is not None and not flags.any(-1).all():
+        raise ValueError(f"{function}: legal must allow an action in every state, got none in some")
+    return single, s, legal
+
+
+# ---------------------------------------------------------------- files
+
+
+def write(path: str | os.PathLike[str], system: str, config: Any, params: PyTree) -> None:
+    """Writes the settings and parameters of an agent of a system to a safetensors file."""
+    described = {"system": _short(system), **dataclasses.asdict(config)}
+    text = np.frombuffer(json.dumps(described).encode(), np.uint8)
+    nn.save(path, {"config": jnp.asarray(text), "params": params})
+
+
+def read(path: str | os.PathLike[str], system: str, learned: Callable[[Any, Any], PyTree]) -> tuple[Any, PyTree]:
+    """Reads settings and parameters from the directory of a run, or from a file that `write` wrote.
+
+    Args:
+      path: the directory or the file.
+      system: the name of the system's module.
+      learned: `learned(config, state)` returns the parameters of a run's state.
+
+    Raises:
+      RunError: if there is none, or it is one of another system.
+    """
+    path, module = Path(path), importlib.import_module(system)
+    if path.is_dir():
+        config, _, state = restore(RunDirectory(path), module)
+        return config, learned(config, state)
+    if not path.exists():
+        raise RunError(f"load: {path} must be the directory of a run, or a file that `renga export` wrote")
+    found = nn.load(path)
+    if set(found) != {"config", "params"}:
+        raise RunError(f"load: {path} must hold 'config' and 'params', it holds {', '.join(sorted(found))}")
+    saved = json.loads(np.asarray(found["config"]).tobytes())
+    name = saved.pop("system", _short(system))  # files of MuZero's first agents do not say
+    if name != _short(system):
+        raise RunError(f"load: {path} must be an agent of {_short(system)}, got one of {name}")
+    return config_of(module, saved), found["params"]
+
+
+def _short(module: str) -> str:
+    """The name of a system, from that of its module or of one inside of it."""
+    return module.removeprefix("renga.systems.").partition(".")[0]

@@ -1,0 +1,73 @@
+"""Statistics of what comes in, as explicit state: observations to mean 0 and deviation 1, returns to mean square 1."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+
+class Moments(NamedTuple):
+    """Mean and variance of all numbers seen so far, for each place of an array.
+
+    Attributes:
+      count: how many arrays there were.
+      mean: their mean.
+      variance: their variance; 1 before there was one.
+    """
+
+    count: Float[Array, ""]
+    mean: Float[Array, "*shape"]
+    variance: Float[Array, "*shape"]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> "Moments":
+        """Nothing seen yet."""
+        return cls(jnp.float32(0), jnp.zeros(shape, jnp.float32), jnp.ones(shape, jnp.float32))
+
+    def update(self, x: Array) -> "Moments":
+        """Takes in a batch `[N, *shape]`, which may lie on several devices (Chan et al. 1979)."""
+        x = x.astype(jnp.float32)
+        mean, variance = jnp.mean(x, axis=0), jnp.var(x, axis=0)
+        count = self.count + x.shape[0]
+        share = x.shape[0] / count
+        apart = mean - self.mean
+        return self._replace(
+            count=count,
+            mean=self.mean + share * apart,
+            variance=self.variance + share * (variance - self.variance) + share * (1.0 - share) * apart**2,
+        )
+
+    def normalise(self, x: Array, most: float = 10.0) -> Float[Array, "*B"]:
+        """Returns (x − mean)/deviation, cut off at ±10."""
+        mean, scale = (jnp.broadcast_to(y, x.shape) for y in (self.mean, lax.rsqrt(self.variance + 1e-8)))
+        return jnp.clip((x.astype(jnp.float32) - mean) * scale, -most, most)
+
+
+class RewardScale(NamedTuple):
+    """The mean square of discounted returns G = r + γ G, by which rewards are scaled.
+
+    Attributes:
+      returns: Σ γᵏ r of the steps so far of each environment's episode.
+      count: how many returns there were.
+      square: their mean square.
+    """
+
+    returns: Float[Array, " B"]
+    count: Float[Array, ""]
+    square: Float[Array, ""]
+
+    @classmethod
+    def of(cls, num_envs: int) -> "RewardScale":
+        """Nothing seen yet."""
+        return cls(jnp.zeros(num_envs, jnp.float32), jnp.float32(0), jnp.float32(0))
+
+    def scaled(
+        self, r: Float[Array, " B"], last: Bool[Array, " B"], discount: float
+    ) -> tuple[Float[Array, " B"], "RewardScale"]:
+        """Takes in the rewards of a step; returns r/√(mean of G²), so that one of the first is not too large."""
+        returns = discount * self.returns + r
+        count = self.count + r.shape[0]
+        square = self.square + r.shape[0] / count * (jnp.mean(returns**2) - self.square)
+        scaled = r * lax.rsqrt(jnp.maximum(square, 1e-16))
+        return scaled, self._replace(returns=jnp.where(last, 0.0, returns), count=count, square=square)

@@ -1,0 +1,144 @@
+"""Trained agents as objects: they act, on one observation or a batch, and are kept in files."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renga import envs, loop, nn
+from renga.cli import _export
+from renga.systems import actor_critic, dqn, sac, td3
+
+REPLAY = {"num_envs": 2, "replay_size": 32, "warmup": 8, "batch_size": 4, "units": (4,)}
+PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, lstm_units=4)
+AGENTS = {
+    "dqn": (dqn, dqn.Config(env="catch", **REPLAY, distribution="quantile", num_atoms=3)),
+    "dqn on a table": (dqn, dqn.Config(env="grid/sparse", **REPLAY)),
+    "sac": (sac, sac.Config(**REPLAY)),
+    "td3": (td3, td3.Config(**REPLAY)),
+    "ppo": (actor_critic, PPO),
+    "ppo with memory": (actor_critic, dataclasses.replace(PPO, memory="lstm", env="catch")),
+    "ppo of numbers": (
+        actor_critic,
+        dataclasses.replace(PPO, env="pendulum", policy="tanh", normalise_observations=True),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The config and the state of each, not trained much."""
+    states = {}
+
+    def of(name):
+        if name not in states:
+            system, config = AGENTS[name]
+            quick = {"xla_backend_optimization_level": 0}
+            states[name] = system, config, jax.jit(system.make(config)[0], compiler_options=quick)(jax.random.key(0))
+        return states[name]
+
+    return of
+
+
+def observations(env, num):
+    states = jax.vmap(env.reset)(jax.random.split(jax.random.key(5), num))
+    return jax.vmap(env.observe)(states)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_acts_and_comes_back_from_its_file_as_it_was(name, trained, tmp_path):
+    system, config, state = trained(name)
+    path = tmp_path / "agent.safetensors"
+    system.export(config, state, str(path))
+    agent = system.load(path)
+    assert agent.config == config
+    again = system.Agent(config, system._learned(config, state))
+    s, spec = observations(agent.env, 3), agent.env.action_spec
+    remembers = config.memory == "lstm" if system is actor_critic else False
+    call = lambda agent, *args, **named: agent.act(*args, **named) if remembers else (agent.act(*args, **named), None)
+    (a, memory), (b, _) = call(agent, s), call(again, s)
+    np.testing.assert_array_equal(a, b)
+    assert a.shape == (3, *spec.shape)
+    one, _ = call(agent, np.asarray(s[1]))
+    if isinstance(spec, envs.Discrete):
+        assert type(one) is int
+        assert spec.contains(np.int32(one))
+    else:
+        assert spec.contains(one)
+    np.testing.assert_allclose(one, a[1], rtol=1e-5)
+    drawn = [np.asarray(call(agent, s, key=jax.random.key(i))[0]) for i in range(5)]
+    assert all(spec.contains(x) for x in np.concatenate(drawn).astype(spec.dtype))
+    if remembers:
+        _, after = agent.act(s, memory=memory)
+        assert any(np.any(x != y) for x, y in zip(*map(jax.tree.leaves, (memory, after)), strict=True))
+        with pytest.raises(ValueError, match="Agent.act: memory must be what the last call with 2 observations"):
+            agent.act(s[:2], memory=memory)
+    agent.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
+    config, run = dataclasses.replace(AGENTS["sac"][1], units=(3,)), tmp_path / "run"
+    loop.run(sac.make, config, steps=2, directory=run, system="sac", show=False)
+    agent = sac.load(run)
+    assert agent.config == config
+    assert _export.run([str(run), str(tmp_path / "file")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "file")
+    s = observations(agent.env, 4)
+    np.testing.assert_array_equal(agent.act(s), sac.load(tmp_path / "file").act(s))
+    with pytest.raises(loop.RunError, match="must be a run of td3, got one of sac"):
+        td3.load(run)
+
+
+def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):
+    for name in ("dqn", "ppo"):
+        system, config, state = trained(name)
+        agent = system.Agent(config, system._learned(config, state))
+        s, n = observations(agent.env, 50), envs.num_actions(agent.env)
+        legal = jnp.tile(jnp.arange(n) == n - 1, (50, 1))
+        assert np.all(agent.act(s, legal) == n - 1)
+        assert np.all(agent.act(s, legal, key=jax.random.key(0)) == n - 1)
+        assert agent.act(s[0], legal[0]) == n - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "observation", "legal", "message"),
+    [
+        ("dqn", np.zeros((5, 10)), None, r"observation must have shape \(10, 5\), or that with a batch axis, got"),
+        (
+            "dqn",
+            np.zeros((10, 5)),
+            np.ones(2),
+            r"legal must have shape \(1, 3\), one flag for each action, got \(1, 2\)",
+        ),
+        ("dqn", np.zeros((10, 5)), np.zeros(3), "legal must allow an action in every state"),
+        ("dqn on a table", 1.0, None, "observation must be an integer, got float32"),
+        ("dqn on a table", 10**6, None, "observation must be in"),
+        ("sac", np.zeros(3), np.ones(3), "legal must be None where actions are continuous"),
+        ("ppo of numbers", np.zeros(4), None, r"observation must have shape \(3,\)"),
+    ],
+)
+def test_what_an_agent_cannot_act_on_is_said(name, observation, legal, message, trained):
+    system, config, state = trained(name)
+    agent = system.Agent(config, system._learned(config, state))
+    with pytest.raises(ValueError, match=f"Agent.act: {message}"):
+        agent.act(observation, legal)
+
+
+def test_what_is_no_agent_is_said(tmp_path, trained):
+    with pytest.raises(loop.RunError, match="load: .* must be the directory of a run, or a file that `renga export`"):
+        dqn.load(tmp_path / "nothing")
+    system, config, state = trained("td3")
+    system.export(config, state, str(tmp_path / "td3"))
+    with pytest.raises(loop.RunError, match="load: .* must be an agent of sac, got one of td3"):
+        sac.load(tmp_path / "td3")
+    nn.save(tmp_path / "params", {"params": state.params.actor})
+    with pytest.raises(loop.RunError, match="load: .* must hold 'config' and 'params', it holds params"):
+        td3.load(tmp_path / "params")
+    text = json.dumps({"unknown": 1}).encode()
+    nn.save(tmp_path / "later", {"config": jnp.asarray(np.frombuffer(text, np.uint8)), "params": state.params.actor})
+    with pytest.raises(loop.RunError, match="this version of renga.systems.td3 has no field unknown"):
+        td3.load(tmp_path / "later")
