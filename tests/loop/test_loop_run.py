@@ -109,6 +109,7 @@ def test_metrics_are_the_same_wherever_a_run_is_stopped_within_a_window(stops, t
 
 def test_metrics_are_the_same_if_a_run_is_made_longer_than_it_was(tmp_path):
     run(tmp_path / "run", steps=5, window=4)
+    run(tmp_path / "run", steps=5, resume=True)  # nothing is left to do
     assert [r["step"] for r in RunDirectory(tmp_path / "run").read_metrics()] == [4, 5]
     run(tmp_path / "run", steps=12, resume=True)
     run(tmp_path / "whole", steps=12, window=4)

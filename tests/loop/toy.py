@@ -51,16 +51,18 @@ def make(config):
     return init, step
 
 
-if __name__ == "__main__":  # python toy.py DIRECTORY STEPS [--resume] [coordinator n i]
+if __name__ == "__main__":  # python toy.py DIRECTORY STEPS [--resume] [--seeds=n] [coordinator n i]
     from renga import loop
 
     directory, steps, *rest = sys.argv[1:]
     resume = "--resume" in rest
-    rest = [r for r in rest if r != "--resume"]
+    seeds = next((int(r.partition("=")[2]) for r in rest if r.startswith("--seeds=")), None)
+    rest = [r for r in rest if not r.startswith("--")]
     if rest:
         jax.config.update("jax_num_cpu_devices", 1)
         loop.join_processes(rest[0], int(rest[1]), int(rest[2]))
     result = loop.run(
-        make, Config(), steps=int(steps), directory=directory, system="toy", resume=resume, checkpoint_seconds=0.05
-    )
+        make, Config(), steps=int(steps), directory=directory, system="toy", resume=resume, checkpoint_seconds=0.05,
+        seeds=seeds,
+    )  # fmt: skip
     print("done", result.step, result.finished)

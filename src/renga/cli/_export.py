@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from renga.cli._main import UsageError
-from renga.cli._runs import newest_state, only_run
+from renga.cli._runs import newest_state, only_run, take_which
 
 
 def run(args: Sequence[str]) -> int:
     """Writes what the newest checkpoint of a run has learned to a file, as its system does it."""
-    if len(args) != 2 or any(arg.startswith("-") for arg in args):
-        raise UsageError("usage: renga export RUN FILE")
-    system, config, _, state = newest_state(only_run(tuple(args[:1]), "export"))
+    which, rest = take_which(args)
+    if len(rest) != 2 or any(arg.startswith("-") for arg in rest):
+        raise UsageError("usage: renga export RUN FILE [--member M]")
+    system, config, _, state = newest_state(only_run(tuple(rest[:1]), "export"), which)
     if not hasattr(system, "export"):
         raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has nothing to export")
-    system.export(config, state, args[1])
-    print(args[1])
+    system.export(config, state, rest[1])
+    print(rest[1])
     return 0

@@ -19,6 +19,8 @@ USAGE = """usage: renga COMMAND …
   renga list                          the systems there are
   renga train SYSTEM [--field value]  train one; renga train SYSTEM --help lists its fields
   renga train SYSTEM --resume RUN     go on with a run that was stopped
+  renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
+  renga member RUN M                  make member M of a population a run of its own; M may be best, median or worst
   renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
@@ -29,7 +31,7 @@ USAGE = """usage: renga COMMAND …
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
-COMMANDS = ("doctor", "eval", "export", "list", "play", "report", "train")
+COMMANDS = ("doctor", "eval", "export", "list", "member", "play", "report", "train")
 
 
 class UsageError(Exception):

@@ -26,6 +26,8 @@ def run(args: Sequence[str]) -> int:
     """Serves a page to play against what a run has learned."""
     if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
         raise UsageError("usage: renga play RUN [--port N], where RUN is the directory of a run or an exported file")
+    if "seeds" in _loop_of(Path(args[0])):
+        raise UsageError(f"{args[0]} is a population: make a member a run of its own, renga member {args[0]} best")
     import tyro
 
     help_only = args[0] in ("-h", "--help")
@@ -49,6 +51,11 @@ def run(args: Sequence[str]) -> int:
         announce=lambda address: print(f"play at {address} (Ctrl-C ends it)", flush=True),
     )
     return 0
+
+
+def _loop_of(path: Path) -> dict[str, Any]:
+    """What config.json keeps of the loop, where there is one."""
+    return RunDirectory(path).read_config()["loop"] if path.is_dir() else {}
 
 
 def load(path: Path) -> Any:

@@ -1,12 +1,15 @@
 """Reading a run back: its system, its config, its newest state."""
 
+import dataclasses
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from renga import systems
 from renga.cli._main import UsageError
-from renga.loop import RunDirectory, restore
+from renga.loop import RunDirectory, choose, restore
 
 
 def system_named(name: str) -> ModuleType:
@@ -24,7 +27,43 @@ def only_run(args: list[str] | tuple[str, ...], command: str) -> RunDirectory:
     return RunDirectory(Path(args[0]))
 
 
-def newest_state(files: RunDirectory) -> tuple[ModuleType, Any, int, Any]:
-    """Returns system, config, step and state of a run."""
+@dataclasses.dataclass(frozen=True)
+class Which:
+    """Which member of a population is meant."""
+
+    member: str | None = None  # its number, or best, median or worst
+    metric: str | None = None  # that best goes by; a return, or else a loss, by default
+    goal: str | None = None  # max or min: whether more of it is better; by default what its name says
+
+
+def take_which(args: Sequence[str]) -> tuple[Which, list[str]]:
+    """Takes `--member`, `--metric` and `--goal` from the arguments."""
+    found, rest, left = {}, [], list(args)
+    while left:
+        flag, equals, value = left.pop(0).partition("=")
+        if flag in ("--member", "--metric", "--goal"):
+            if not equals and not left:
+                raise UsageError(f"{flag} needs a value")
+            found[flag[2:]] = value if equals else left.pop(0)
+        else:
+            rest.append(flag + equals + value)
+    which = Which(**found)
+    if which.member is None and (which.metric or which.goal):
+        raise UsageError("--metric and --goal say what --member best goes by: pass it, too")
+    return which, rest
+
+
+def member_of(files: RunDirectory, which: Which) -> int | None:
+    """Returns the number of the member that is meant, or None if none is named."""
+    if which.member is None:
+        return None
+    member = choose(files, which.member, which.metric, which.goal)
+    if not which.member.isdigit():
+        print(f"member {member} is the {which.member} one", file=sys.stderr)
+    return member
+
+
+def newest_state(files: RunDirectory, which: Which | None = None) -> tuple[ModuleType, Any, int, Any]:
+    """Returns system, config, step and state of a run, or of a member of a population."""
     system = system_named(files.read_config()["system"])
-    return system, *restore(files, system)
+    return system, *restore(files, system, member_of(files, which or Which()))

@@ -26,6 +26,8 @@ class Options:
     preset: str | None = None  # a config by name that the other fields start from, where the system has some
     steps: int | None = None  # steps to train in all; each system, and each preset, has its own default
     seed: int | None = None  # of the key that everything random is made from; default 0
+    seeds: int | None = None  # train so many, from SEED on, as one program: a population; default one, by itself
+    at_once: int | None = None  # members of a population in memory at once; default as many as fit
     directory: str | None = None  # where to keep the run; default runs/SYSTEM-DATE-TIME
     resume: str | None = None  # directory of a run to go on with
     override: bool = False  # go on although the config differs from the saved one
@@ -75,6 +77,8 @@ def run(args: Sequence[str]) -> int:
             debug_nans=options.debug_nans,
             show=not options.quiet,
             may_exit=True,
+            seeds=options.seeds,
+            at_once=options.at_once,
         )
     if result.signal:
         if main:
@@ -85,15 +89,29 @@ def run(args: Sequence[str]) -> int:
         return 128 + result.signal
     if main:
         if options.evaluate and hasattr(system, "evaluate"):
-            from renga.cli._eval import evaluate
-
-            evaluate(RunDirectory(directory), system, config, result.step, result.state)
+            _evaluate(RunDirectory(directory), system, config, result, not options.quiet)
         print(f"report: {Path(directory) / 'report.html'}")
+    if result.frozen:
+        listed = "\n  ".join(
+            f"member {member} after step {how.step}: the next one made {', '.join(how.because)} non-finite"
+            for member, how in sorted(result.frozen.items())
+        )
+        print(f"renga: {len(result.frozen)} members are frozen:\n  {listed}", file=sys.stderr)
     if result.non_finite:
         listed = ", ".join(f"{metric} by step {step}" for metric, step in result.non_finite.items())
         print(f"renga: not finite: {listed}; --debug-nans finds the operation", file=sys.stderr)
-        return 1
-    return 0
+    return 1 if result.frozen or result.non_finite else 0
+
+
+def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop.Result, show: bool) -> None:
+    """Measures what a run came to; of a population the members that are not frozen."""
+    from renga.cli._eval import evaluate, evaluate_members
+
+    members = files.read_config()["loop"].get("seeds")
+    if members is None:
+        evaluate(files, system, config, result.step, result.state)
+    elif len(result.frozen) < len(members):
+        evaluate_members(files, show=show)
 
 
 def _require_sense(options: Options) -> None:
@@ -106,6 +124,13 @@ def _require_sense(options: Options) -> None:
         raise UsageError("--override is for --resume: a new run needs a directory of its own")
     if options.coordinator is None and (options.num_processes, options.process_id) != (1, 0):
         raise UsageError("--num-processes and --process-id need --coordinator")
+    if options.at_once is not None and options.seeds is None and options.resume is None:
+        raise UsageError("--at-once is for --seeds: how many members are in memory at once")
+    if options.coordinator is not None and options.num_processes > 1 and options.seeds is not None:
+        raise UsageError(
+            "--seeds is for one process, as members need no word between them: start one a machine, each with its own "
+            "--seed and --directory"
+        )
     if options.coordinator is not None and not (options.resume or options.directory):
         raise UsageError("several processes share one run: pass --directory")
 

@@ -1,6 +1,7 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
 from renga.loop._checkpoint import Checkpoints
+from renga.loop._choice import choose, final_numbers, measures_of, objective_of, take_member
 from renga.loop._config import Requirements, check_config
 from renga.loop._devices import join_processes, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment
@@ -8,13 +9,16 @@ from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
 from renga.loop._files import write_json
 from renga.loop._iterate import Update, Window, iterate
+from renga.loop._members import Frozen, Members
 from renga.loop._report import write_report
-from renga.loop._restore import config_of, restore
+from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run
 
 __all__ = [
     "Checkpoints",
     "Examination",
+    "Frozen",
+    "Members",
     "Requirements",
     "Result",
     "RunDirectory",
@@ -22,15 +26,21 @@ __all__ = [
     "Update",
     "Window",
     "check_config",
+    "choose",
     "config_of",
     "environment",
     "examine",
+    "final_numbers",
     "iterate",
     "join_processes",
+    "measures_of",
+    "objective_of",
     "over_devices",
     "restore",
+    "restore_members",
     "run",
     "shard_batch",
+    "take_member",
     "write_json",
     "write_report",
 ]

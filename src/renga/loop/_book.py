@@ -1,7 +1,7 @@
 """What a run writes down while it goes on."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Book:
     """
 
     def __init__(
-        self, files: RunDirectory, system: str, config: Any, loop: dict[str, int], start: int, under_way: Window | None
+        self, files: RunDirectory, system: str, config: Any, loop: dict[str, Any], start: int, under_way: Window | None
     ) -> None:
         self.non_finite: dict[str, int] = {}
         self.first_pictures: dict[str, np.ndarray] = {}
@@ -42,7 +42,7 @@ class Book:
         files.write_environment()
         files.write_status("running", self._start)
         self.non_finite |= non_finite(row for row in files.read_metrics() if row["step"] <= self._start)
-        files.open_metrics(self._start, drop_last=self._under_way is not None)
+        files.open_metrics(self._start, drop_last=self._under_way is not None, members="seeds" in self._loop)
         if self.first_pictures:
             files.write_pictures(0, self.first_pictures)
 
@@ -68,10 +68,12 @@ class Book:
                     self._advised.add(kind)
                     _LOG.warning("by step %d: %s", step, text)
 
-    def write(self, update: Update) -> None:
-        """Writes the metrics of an update."""
+    def write(self, update: Update, each: Update | None = None) -> None:
+        """Writes the metrics of an update, and of each member of a population."""
         self.open()
         self._done = update.step
+        if each is not None:
+            self._files.write_members(each.rows)
         self._files.write_metrics(update.rows)
 
     def write_pictures(self, step: int, pictures: Callable[[PyTree], dict[str, np.ndarray]], state: PyTree) -> None:
@@ -83,11 +85,14 @@ class Book:
             return
         self._files.write_pictures(step, found)
 
-    def finish(self, step: int, signal: int) -> None:
-        """Writes how it ended, and the report."""
+    def finish(self, step: int, signal: int, frozen: Mapping[int, Any]) -> None:
+        """Writes how it ended, which members are frozen, and the report."""
         self.open()
         self._done = step
-        self._files.write_status("stopped" if signal else "finished", step, **({"signal": signal} if signal else {}))
+        more: dict[str, Any] = {"signal": signal} if signal else {}
+        more |= {"frozen": dict(frozen)} if frozen else {}
+        state = "stopped" if signal else "frozen" if step < self._loop["steps"] else "finished"
+        self._files.write_status(state, step, **more)
         self._files.close()
         write_report(self._files)
 

@@ -44,14 +44,20 @@ def flatten_metrics(metrics: PyTree) -> dict[str, Any]:
 
 
 def make_chunk(step: Callable[[PyTree], tuple[PyTree, Any]], donate: bool) -> Callable[..., Chunk]:
-    """Returns the compiled `chunk(state, carried, num_windows, first, window, last)`.
-
-    The first of `num_windows` windows goes on for `first` steps from the sums that are `carried` into it, the last one
-    has `last` steps, those between have `window`.
+    """Returns the compiled `chunk_of(step)`.
 
     Args:
       step: one step of a system.
       donate: whether the state that goes in gives its memory to the one that comes out.
+    """
+    return jax.jit(chunk_of(step), donate_argnums=0 if donate else ())
+
+
+def chunk_of(step: Callable[[PyTree], tuple[PyTree, Any]]) -> Callable[..., Chunk]:
+    """Returns `chunk(state, carried, num_windows, first, window, last)`.
+
+    The first of `num_windows` windows goes on for `first` steps from the sums that are `carried` into it, the last one
+    has `last` steps, those between have `window`.
     """
 
     def steps(
@@ -80,7 +86,7 @@ def make_chunk(step: Callable[[PyTree], tuple[PyTree, Any]], donate: bool) -> Ca
         state, _, sums = jax.lax.fori_loop(0, num_windows, one_window, (state, total, sums))
         return Chunk(state, sums)
 
-    return jax.jit(steps, donate_argnums=0 if donate else ())
+    return steps
 
 
 def metric_names(step: Callable[[PyTree], tuple[PyTree, Any]], state: PyTree) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,22 +52,19 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(taken), (AXIS,))
 
 
-def require_memory(state: PyTree, show: bool = False) -> None:
+def require_memory(state: PyTree, show: bool = False, copies: float = 1.0) -> None:
     """Refuses a state that no device of this machine can hold, before anything is allocated.
 
     Args:
       state: the shapes of its arrays.
       show: whether to say how large a state of more than 64 MiB is.
+      copies: how often a device holds it, or which part of it.
 
     Raises:
       RunError: if it is larger than a device's memory, naming its largest arrays.
     """
-    sizes = [
-        (math.prod(x.shape) * x.dtype.itemsize, jax.tree_util.keystr(path, simple=True, separator="/"), x)
-        for path, x in jax.tree.leaves_with_path(state)
-    ]
-    total, memory = sum(size for size, _, _ in sizes), _memory()
-    sizes.sort(key=lambda entry: -entry[0])
+    sizes = sorted(_sizes(state), key=lambda entry: -entry[0])
+    total, memory = size_of(state) * copies, memory_of()
     listed = ", ".join(f"{name} {x.dtype}{list(x.shape)} {size / 2**30:,.2f}" for size, name, x in sizes[:3])
     taken = f"the state takes {total / 2**30:,.2f} GiB"
     if memory and total > memory:
@@ -75,7 +73,20 @@ def require_memory(state: PyTree, show: bool = False) -> None:
         say(f"{taken} of {memory / 2**30:,.2f} GiB; largest: {listed}")
 
 
-def _memory() -> int:
+def _sizes(state: PyTree) -> list[tuple[int, str, Any]]:
+    """Bytes, name and shape of each array."""
+    return [
+        (math.prod(x.shape) * x.dtype.itemsize, jax.tree_util.keystr(path, simple=True, separator="/"), x)
+        for path, x in jax.tree.leaves_with_path(state)
+    ]
+
+
+def size_of(state: PyTree) -> int:
+    """Bytes of a state."""
+    return sum(size for size, _, _ in _sizes(state))
+
+
+def memory_of() -> int:
     """Bytes of a device's memory, or 0 if nobody says."""
     device = jax.local_devices()[0]
     if device.platform != "cpu":

@@ -2,8 +2,10 @@
 
 config.json     the system, its config, and the loop's settings
 env.json        versions, devices, command and commit
-metrics.jsonl   one line a window: step, seconds, and the mean of each metric
+metrics.jsonl   one line a window: step, seconds, and the mean of each metric; of a population median and quartiles
+members.jsonl   of a population: the mean of each metric for each member
 tensorboard/    the same for TensorBoard
+groups/         of a population that memory did not hold at once: a run each
 pictures/       STEP/NAME.png
 checkpoints/    STEP/
 status.json     whether it runs, or how it ended
@@ -34,7 +36,7 @@ import numpy as np
 import renga
 from renga.loop._errors import RunError
 from renga.loop._files import finite, is_leftover, read_json, why, write_json, write_whole
-from renga.loop._metrics import MetricsWriter, read_lines
+from renga.loop._metrics import MEMBERS, LineWriter, MetricsWriter, members_row, read_lines, read_members
 
 _LOG = logging.getLogger("renga")
 
@@ -80,6 +82,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         self._metrics: MetricsWriter | None = None
+        self._members: LineWriter | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -125,7 +128,7 @@ class RunDirectory:
         loop = saved.get("loop")
         whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)
         whole = whole and isinstance(loop, dict) and all(type(loop.get(n)) is int for n in ("steps", "seed", "window"))
-        if not whole or loop["steps"] < 1 or loop["window"] < 1:
+        if not whole or loop["steps"] < 1 or loop["window"] < 1 or not _is_population(loop):
             raise RunError(
                 f"{self.path / 'config.json'} is damaged: it must hold system, config, "
                 "and loop with steps, seed and window"
@@ -143,19 +146,31 @@ class RunDirectory:
 
     # Metrics.
 
-    def open_metrics(self, after: int, drop_last: bool = False) -> None:
+    def open_metrics(self, after: int, drop_last: bool = False, members: bool = False) -> None:
         """Opens metrics.jsonl and TensorBoard to go on after a step, and drops what was written beyond it.
 
         Args:
           after: the step.
           drop_last: whether the line of that step, too, is dropped: its window goes on.
+          members: whether it is a population, which has members.jsonl too.
         """
+        if members:
+            self._members = LineWriter(self.path / MEMBERS, after, drop_last)
         self._metrics = MetricsWriter(self.path, after, drop_last)
 
-    def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
-        """Appends one line a window."""
+    def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]], seconds: float | None = None) -> None:
+        """Appends one line a window, with the time since the metrics were opened if no other is given."""
         assert self._metrics is not None
-        self._metrics.write(rows)
+        self._metrics.write(rows, seconds)
+
+    def write_members(self, rows: Iterable[tuple[int, dict[str, np.ndarray]]]) -> None:
+        """Appends one line a window: the mean of each metric for each member."""
+        assert self._members is not None
+        self._members.write(members_row(step, each) for step, each in rows)
+
+    def read_members(self) -> list[tuple[int, dict[str, np.ndarray]]]:
+        """Reads members.jsonl: the last step of each window, and the mean of each metric for each member."""
+        return read_members(self.path / MEMBERS)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Reads metrics.jsonl; damaged lines are left out with a warning, and a last line that was cut off without."""
@@ -168,9 +183,10 @@ class RunDirectory:
 
     def close(self) -> None:
         """Closes what is open."""
-        if self._metrics is not None:
-            self._metrics.close()
-        self._metrics = None
+        for writer in (self._metrics, self._members):
+            if writer is not None:
+                writer.close()
+        self._metrics = self._members = None
 
     # Pictures.
 
@@ -196,6 +212,20 @@ class RunDirectory:
                 for file in sorted(folder.glob("*.png")):
                     found.setdefault(file.stem, []).append((int(folder.name), file))
         return {name: sorted(series) for name, series in sorted(found.items())}
+
+
+def _is_population(loop: dict[str, Any]) -> bool:
+    """Whether what is said of members, if anything is, has its form."""
+    seeds, values = loop.get("seeds", [0]), loop.get("values", {})
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        return False
+    groups = loop.get("groups", [len(seeds)])
+    if not isinstance(groups, list) or not all(type(n) is int and n > 0 for n in groups) or sum(groups) != len(seeds):
+        return False
+    return isinstance(values, dict) and all(
+        isinstance(v, list) and len(v) == len(seeds) and all(type(x) in (int, float) for x in v)
+        for v in values.values()
+    )
 
 
 def is_step(name: str) -> bool:

@@ -10,9 +10,10 @@ from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory, is_step
 from renga.loop._errors import RunError
 from renga.loop._files import is_leftover, read_bytes, read_json, why, write_whole
+from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
-from renga.loop._metrics import non_finite, read_lines, set_aside
-from renga.loop._report import PNG, read_evaluation, signal_name
+from renga.loop._metrics import MEMBERS, non_finite, read_lines, set_aside
+from renga.loop._report import PNG, frozen_lines, read_evaluation, signal_name
 
 DAMAGED = "damaged"  # the folder that damaged pieces are moved to
 
@@ -59,13 +60,15 @@ class _Doctor:
     def __init__(self, directory: Path, repair: bool) -> None:
         self._files, self._repair = RunDirectory(directory), repair
         self._found = Examination([], [], [])
+        self._is_grouped = False  # whether the checkpoints stand in the groups
 
     def examine(self, locked_before: dict | None = None) -> Examination:
         live = self._lock(locked_before)
         self._config()
         self._json("env.json", lambda: read_json(self._files.path / "env.json"))
         newest = self._checkpoints()
-        self._metrics()
+        for name in ("metrics.jsonl", MEMBERS):
+            self._lines(name)
         self._json("evaluation.json", lambda: read_evaluation(self._files))
         self._pictures()
         self._leftovers(live)
@@ -112,9 +115,21 @@ class _Doctor:
             self._problem(f"config.json: {error}; without it the run cannot be resumed")
             return
         loop = saved["loop"]
-        self._fact(
-            f"config.json: {saved['system'] or 'a system without a name'}, {loop['steps']} steps, seed {loop['seed']}"
-        )
+        who = f"seeds {loop['seeds'][0]} to {loop['seeds'][-1]}" if "seeds" in loop else f"seed {loop['seed']}"
+        self._fact(f"config.json: {saved['system'] or 'a system without a name'}, {loop['steps']} steps, {who}")
+        for number in range(len(loop.get("groups", ()))):
+            self._group(number)
+
+    def _group(self, number: int) -> None:
+        """Examines a group of a population as the run that it is."""
+        directory = group_directory(self._files.path, number)
+        self._is_grouped = True
+        if not directory.is_dir():
+            self._fact(f"groups/{number:03d}: not begun")
+            return
+        found = examine(directory, self._repair)
+        for lines, mine in zip(found, self._found, strict=True):
+            mine.extend(f"groups/{number:03d}: {line}" for line in lines)
 
     def _json(self, name: str, read: Callable[[], object]) -> None:
         if not (self._files.path / name).exists():
@@ -144,32 +159,30 @@ class _Doctor:
                 self._move(path)
         return whole[-1] if whole else None
 
-    def _metrics(self) -> None:
-        path = self._files.path / "metrics.jsonl"
+    def _lines(self, file: str) -> None:
+        path = self._files.path / file
         try:
             found = read_lines(path)
         except RunError as error:
-            self._problem(f"metrics.jsonl: {error}")
+            self._problem(f"{file}: {error}")
             self._move(path)
             return
         rows = [row for row, _ in found.rows]
         if rows:
-            self._fact(f"metrics.jsonl: {len(rows)} lines, steps {rows[0]['step']} to {rows[-1]['step']}")
+            self._fact(f"{file}: {len(rows)} lines, steps {rows[0]['step']} to {rows[-1]['step']}")
         steps = [row["step"] for row in rows]
         if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
-            self._problem("metrics.jsonl: the steps do not rise from line to line")
+            self._problem(f"{file}: the steps do not rise from line to line")
         for number, _ in found.damaged:
             is_last = found.cut_off and number == found.damaged[-1][0]
-            self._problem(f"metrics.jsonl: line {number} {'was cut off' if is_last else 'cannot be read'}")
+            self._problem(f"{file}: line {number} {'was cut off' if is_last else 'cannot be read'}")
         for name, step in non_finite(rows).items():
-            self._problem(f"metrics.jsonl: {name} was not finite in the steps up to {step}, or since")
+            self._problem(f"{file}: {name} was not finite in the steps up to {step}, or since")
         if found.damaged and self._repair:
-            moved = set_aside(self._files.path, (text for _, text in found.damaged))
+            moved = set_aside(self._files.path, (text for _, text in found.damaged), file)
             write_whole(path, b"".join(text + b"\n" for _, text in found.rows))
             numbers = ", ".join(str(number) for number, _ in found.damaged)
-            self._found.repaired.append(
-                f"moved line {numbers} of metrics.jsonl to {moved.relative_to(self._files.path)}"
-            )
+            self._found.repaired.append(f"moved line {numbers} of {file} to {moved.relative_to(self._files.path)}")
 
     def _pictures(self) -> None:
         good = {file for series in self._files.pictures().values() for _, file in series}
@@ -211,6 +224,8 @@ class _Doctor:
                 self._problem(f"status.json: {error}")
                 self._move(path)
         state, step = status.get("state"), status.get("step")
+        for line in frozen_lines(status):
+            self._problem(line)
         if live:
             self._fact("state: a process trains in it")
         elif state == "running":
@@ -221,7 +236,7 @@ class _Doctor:
             self._problem(f"state: failed after step {step}: {status.get('error')}")
         elif state is not None:
             self._fact(f"state: {state} after step {step}")
-        if newest is None and not live:
+        if newest is None and not live and not self._is_grouped:
             self._problem("no whole checkpoint: there is nothing to go on from")
         elif newest is not None:
             self._fact(f"newest whole checkpoint: step {newest}; --resume goes on from there")

@@ -13,6 +13,7 @@ from renga.loop._chunk import CAPACITY, make_chunk, metric_names
 from renga.loop._devices import agree
 
 Step = Callable[[PyTree], tuple[PyTree, Any]]
+Advance = Callable[[PyTree, dict[str, Any], "Plan", int], tuple[PyTree, dict[str, Any], "Plan"]]
 
 MOST_STEPS = 2**31 - 1  # systems count steps in int32
 
@@ -23,13 +24,14 @@ class Update(NamedTuple):
     Attributes:
       step: how many steps are done.
       state: the state after them; its memory goes to the next state, so copy what should outlive this update.
-      rows: for each window of steps that ended since the last update, the last step in it and the mean of each metric.
+      rows: for each window of steps that ended since the last update, the last step in it and the mean of each metric;
+        of a population an array with a mean a member.
       window: the window of the last step, which may not have ended.
     """
 
     step: int
     state: PyTree
-    rows: list[tuple[int, dict[str, float]]]
+    rows: list[tuple[int, dict[str, Any]]]
     window: "Window"
 
 
@@ -38,15 +40,20 @@ class Window(NamedTuple):
 
     Attributes:
       began: how many steps were done when it began.
-      sums: the sum of each metric over its steps so far, in float32.
+      sums: the sum of each metric over its steps so far, in float32; of a population an array with a sum a member.
     """
 
     began: int
-    sums: dict[str, float]
+    sums: dict[str, Any]
 
-    def means(self, step: int) -> dict[str, float]:
+    def means(self, step: int) -> dict[str, Any]:
         """Returns the mean of each metric up to a step."""
-        return {k: float(np.float32(v) / np.float32(step - self.began)) for k, v in self.sums.items()}
+        return {k: _number(np.float32(v) / np.float32(step - self.began)) for k, v in self.sums.items()}
+
+
+def _number(x: Any) -> Any:
+    """A scalar as Python's number; the numbers of a population stay an array."""
+    return float(x) if np.ndim(x) == 0 else np.asarray(x)
 
 
 def iterate(
@@ -104,25 +111,44 @@ def drive(
     state: PyTree,
     names: Sequence[str],
     *,
+    donate: bool,
+    **settings: Any,
+) -> Iterator[Update]:
+    """What `iterate` does, for metrics of these names; `settings` are those of `follow`."""
+    chunk = make_chunk(step, donate)
+    if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
+        state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
+
+    def advance(state: PyTree, sums: dict[str, Any], plan: Plan, start: int) -> tuple[PyTree, dict[str, Any], Plan]:
+        del start
+        state, sums = chunk(state, {k: np.float32(v) for k, v in sums.items()}, *map(np.int32, plan))
+        return state, jax.device_get(sums), plan
+
+    yield from follow(advance, state, dict.fromkeys(names, 0.0), **settings)
+
+
+def follow(
+    advance: Advance,
+    state: PyTree,
+    zero: dict[str, Any],
+    *,
     steps: int,
     start: int,
     window: int,
     marks: Sequence[int],
-    donate: bool,
     should_stop: Callable[[], int],
     seconds: float = 0.5,
     split_windows: bool = False,
     resumed: Window | None = None,
 ) -> Iterator[Update]:
-    """What `iterate` does, for metrics of these names.
+    """Cuts steps into chunks and their metrics into windows, whoever does the steps; arguments as in `iterate`, and:
 
-    With `split_windows` a chunk may end within a window; otherwise it takes at least one, however long that takes.
-    `resumed` is the window that was under way at `start`; by default a new one begins.
+    `advance` does a plan's steps, or fewer, and returns the state after them, the sums of each metric over the windows,
+    and the plan of what it has done; where it has done nothing, this ends. `zero` is, by name, what the sums of each
+    metric begin with. With `split_windows` a chunk may end within a window; otherwise it takes at least one, however
+    long that takes. `resumed` is the window that was under way at `start`; by default a new one begins.
     """
-    chunk = make_chunk(step, donate)
-    if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
-        state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
-    at_hand = resumed or Window(start, dict.fromkeys(names, 0.0))
+    at_hand = resumed or Window(start, dict(zero))
     unit, origin = (1, start) if split_windows else (window, at_hand.began)
     ends = sorted({min(origin - (origin - mark) // unit * unit, steps) for mark in marks if mark > start} | {steps})
     count = unit
@@ -131,27 +157,28 @@ def drive(
         if stop:
             return
         room = next(e for e in ends if e > start) - start
-        plan = _Plan.make(window, start - at_hand.began, count, room, split_windows)
+        plan = Plan.make(window, start - at_hand.began, count, room, split_windows)
         began = time.perf_counter()
-        state, sums = chunk(state, {k: np.float32(v) for k, v in at_hand.sums.items()}, *map(np.int32, plan))
-        sums = jax.device_get(sums)
+        state, sums, plan = advance(state, at_hand.sums, plan, start)
         elapsed = time.perf_counter() - began
         done = plan.steps(window)
+        if not done:
+            return
         rows, last = [], at_hand
         for i in range(plan.num_windows):
-            last = Window(at_hand.began, {name: float(sums[name][i]) for name in names})
+            last = Window(at_hand.began, {name: _number(sums[name][i]) for name in zero})
             end = min(last.began + window, start + done)
             is_whole = end == last.began + window
             if is_whole or end == steps:
                 rows.append((end, last.means(end)))
-            at_hand = Window(end, dict.fromkeys(names, 0.0)) if is_whole else last
+            at_hand = Window(end, dict(zero)) if is_whole else last
         start += done
         yield Update(start, state, rows, last)
         # At most four times as many as before: the first chunk's time is mostly compilation.
         count = int(np.clip(seconds * done / max(elapsed, 1e-6), unit, min(4 * max(done, unit), MOST_STEPS)))
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """How a chunk is cut into windows: the arguments of the compiled program."""
 
     num_windows: int
@@ -160,14 +187,18 @@ class _Plan(NamedTuple):
     last: int
 
     @classmethod
-    def make(cls, window: int, offset: int, count: int, room: int, split_windows: bool) -> "_Plan":
+    def make(cls, window: int, offset: int, count: int, room: int, split_windows: bool) -> "Plan":
         """About `count` steps, at most `room`, from `offset` steps into a window on."""
         if not split_windows:
             count = max(count // window, 1) * window - offset
         count = min(count, room, CAPACITY * window - offset)
-        first = min(window - offset, count)
-        whole, rest = divmod(count - first, window)
-        return cls(1 + whole + (rest > 0), first, window, rest or window)
+        return cls(1, window - offset, window, window).cut(count)
+
+    def cut(self, count: int) -> "Plan":
+        """The first `count` steps of it, and of what would follow it."""
+        first = min(self.first, count)
+        whole, rest = divmod(count - first, self.window)
+        return Plan(1 + whole + (rest > 0), first, self.window, rest or self.window)
 
     def steps(self, window: int) -> int:
         """How many steps these are."""

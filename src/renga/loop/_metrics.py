@@ -1,11 +1,11 @@
-"""metrics.jsonl, one line a window of steps, and the same for TensorBoard."""
+"""metrics.jsonl, one line a window of steps, and the same for TensorBoard; members.jsonl, the same of each member."""
 
 import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from renga.loop._errors import RunError
 from renga.loop._files import read_bytes, why, write_whole
 
+MEMBERS = "members.jsonl"
 _LOG = logging.getLogger("renga")
 
 
@@ -32,7 +33,7 @@ class Lines(NamedTuple):
 
 
 def read_lines(path: Path) -> Lines:
-    """Reads metrics.jsonl; no line hides another.
+    """Reads metrics.jsonl or members.jsonl; no line hides another.
 
     Raises:
       RunError: if the file is there and cannot be read.
@@ -46,7 +47,7 @@ def read_lines(path: Path) -> Lines:
     rows, damaged = [], []
     texts = data.split(b"\n")
     for number, text in enumerate(texts, 1):
-        row = _row(text)
+        row = _row(text, path.name == MEMBERS)
         if row is not None:
             rows.append((row, text))
         elif text.strip():
@@ -54,20 +55,22 @@ def read_lines(path: Path) -> Lines:
     return Lines(rows, damaged, bool(damaged) and damaged[-1][0] == len(texts))
 
 
-def _row(text: bytes) -> dict[str, Any] | None:
-    """A line's object, if it is one of steps and numbers."""
+def _row(text: bytes, of_members: bool) -> dict[str, Any] | None:
+    """A line's object, if it is one of steps and numbers, or of steps and lists of a number or null a member."""
     try:
         row = json.loads(text.decode())
     except (ValueError, RecursionError):
         return None
-    is_row = (
-        isinstance(row, dict)
-        and type(row.get("step")) is int
-        and row["step"] >= 0
-        and all(isinstance(v, int | float | str) for v in row.values())
-        and isinstance(row.get("seconds", 0), int | float)
-    )
-    return row if is_row else None
+    if not (isinstance(row, dict) and type(row.get("step")) is int and row["step"] >= 0):
+        return None
+    if of_members:
+        each = [value for name, value in row.items() if name != "step"]
+        is_row = all(
+            isinstance(value, list) and all(x is None or type(x) in (int, float) for x in value) for value in each
+        )
+        return row if is_row and len(set(map(len, each))) <= 1 else None
+    is_row = all(isinstance(v, int | float | str) for v in row.values())
+    return row if is_row and isinstance(row.get("seconds", 0), int | float) else None
 
 
 def non_finite(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -80,9 +83,9 @@ def non_finite(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     return found
 
 
-def set_aside(directory: Path, lines: Iterable[bytes]) -> Path:
+def set_aside(directory: Path, lines: Iterable[bytes], name: str = "metrics.jsonl") -> Path:
     """Keeps damaged lines of metrics.jsonl in `damaged/metrics.jsonl`, and returns where."""
-    path = directory / "damaged" / "metrics.jsonl"
+    path = directory / "damaged" / name
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
@@ -92,33 +95,72 @@ def set_aside(directory: Path, lines: Iterable[bytes]) -> Path:
     return path
 
 
-class MetricsWriter:
-    """Goes on with metrics.jsonl after a step; what was written beyond it is dropped, it will be written again."""
+class LineWriter:
+    """Goes on with a file of lines after a step; what was written beyond it is dropped, it will be written again."""
 
-    def __init__(self, directory: Path, after: int, drop_last: bool) -> None:
-        self._path, self._events_path = directory / "metrics.jsonl", directory / "tensorboard"
-        self._started = time.perf_counter()
-        lines = read_lines(self._path)
+    def __init__(self, path: Path, after: int, drop_last: bool) -> None:
+        self._path = path
+        lines = read_lines(path)
         kept = [text for row, text in lines.rows if row["step"] < after + (not drop_last)]
         if lines.damaged:
             numbers = ", ".join(str(n) for n, _ in lines.damaged)
-            moved = set_aside(directory, (text for _, text in lines.damaged))
+            moved = set_aside(path.parent, (text for _, text in lines.damaged), path.name)
             if len(lines.damaged) > lines.cut_off:
-                _LOG.warning("%s: damaged lines (%s) moved to %s", self._path, numbers, moved)
-        write_whole(self._path, b"".join(text + b"\n" for text in kept))
+                _LOG.warning("%s: damaged lines (%s) moved to %s", path, numbers, moved)
+        write_whole(path, b"".join(text + b"\n" for text in kept))
+        with naming(path):
+            self._file = path.open("ab")
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Appends one line a row.
+
+        Raises:
+          RunError: if the file cannot be written, naming it.
+        """
+        with naming(self._path):
+            for row in rows:
+                self._file.write((json.dumps(row) + "\n").encode())
+            self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        with contextlib.suppress(OSError):  # what could not be written was said when it was written
+            self._file.close()
+
+
+def members_row(step: int, each: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A line of members.jsonl: nine digits are a float32 to the bit, and NaN, which JSON has not, is null."""
+    of = lambda numbers: [float(f"{x:.9g}") if np.isfinite(x) else None for x in numbers]
+    return {"step": step, **{name: of(numbers) for name, numbers in each.items()}}
+
+
+def read_members(path: Path) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """Reads members.jsonl; lines that cannot be read are left out."""
+    rows = []
+    for row, _ in read_lines(path).rows:
+        each = {k: np.asarray(v, np.float32) for k, v in row.items() if isinstance(v, list)}
+        rows.append((row["step"], each))
+    return rows
+
+
+class MetricsWriter:
+    """Goes on with metrics.jsonl and TensorBoard after a step."""
+
+    def __init__(self, directory: Path, after: int, drop_last: bool) -> None:
+        self._events_path = directory / "tensorboard"
+        self._started = time.perf_counter()
+        self._events = None
+        self._lines = LineWriter(directory / "metrics.jsonl", after, drop_last)
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore[missing-module-attribute]
 
-        self._file = self._events = None
-        with self._naming(self._path):
-            self._file = self._path.open("ab")
-        with self._naming(self._events_path):
+        with naming(self._events_path):
             self._events_path.mkdir(exist_ok=True)
             self._events = EventsWriter(str(self._events_path / "events"), f".{os.getpid()}.{time.time_ns()}")
             begin = Event(step=after + 1, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
             self._events.write_event(begin)
 
-    def write(self, rows: Iterable[tuple[int, dict[str, float]]]) -> None:
+    def write(self, rows: Iterable[tuple[int, dict[str, float]]], seconds: float | None = None) -> None:
         """Appends one line a window.
 
         Raises:
@@ -127,34 +169,33 @@ class MetricsWriter:
         from tensorboardX.proto.event_pb2 import Event  # pyrefly: ignore[missing-module-attribute]
         from tensorboardX.proto.summary_pb2 import Summary  # pyrefly: ignore[missing-module-attribute]
 
-        assert self._file is not None
         assert self._events is not None
-        now = time.perf_counter() - self._started
+        now = time.perf_counter() - self._started if seconds is None else seconds
+        written = []
         for step, row in rows:
             # Seven digits are all that float32 has. JSON has no NaN: such a metric is written as a string.
             values = {k: float(f"{v:.7g}") if np.isfinite(v) else str(v) for k, v in row.items()}
-            with self._naming(self._path):
-                self._file.write((json.dumps({"step": step, "seconds": round(now, 3), **values}) + "\n").encode())
+            written.append({"step": step, "seconds": round(now, 3), **values})
             # One event a window: an event a metric takes ten times as long.
             scalars = [Summary.Value(tag=name, simple_value=value) for name, value in row.items()]
-            with self._naming(self._events_path):
+            with naming(self._events_path):
                 self._events.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=scalars)))
-        with self._naming(self._path):
-            self._file.flush()
-        with self._naming(self._events_path):
+        self._lines.write(written)
+        with naming(self._events_path):
             self._events.flush()
 
     def close(self) -> None:
         """Closes both files."""
-        for writer in (self._file, self._events):
-            if writer is not None:
-                with contextlib.suppress(OSError):  # what could not be written was said when it was written
-                    writer.close()
+        self._lines.close()
+        if self._events is not None:
+            with contextlib.suppress(OSError):  # what could not be written was said when it was written
+                self._events.close()
 
-    @staticmethod
-    @contextlib.contextmanager
-    def _naming(path: Path) -> Any:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {why(error)}") from error
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Says which file could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {why(error)}") from error

@@ -57,8 +57,8 @@ class Progress:
             with contextlib.suppress(OSError):
                 self._bar.stop()
 
-    def update(self, step: int, metrics: dict[str, float]) -> None:
-        """Shows the newest step."""
+    def update(self, step: int, metrics: dict[str, float], note: str = "") -> None:
+        """Shows the newest step, its metrics, and what else there is to say."""
         if not self._show:
             return
         now = time.perf_counter()
@@ -66,12 +66,11 @@ class Progress:
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2f} steps/s"
         if "env_steps" in metrics:  # steps of environments in one step of the system
             speed += f", {rate * metrics['env_steps']:,.0f} of environments"
+        told = f"{note}  {format_metrics(metrics)}" if note else format_metrics(metrics)
         if self._bar is not None:
             with contextlib.suppress(OSError):
-                self._bar.update(
-                    self._task, description="training", completed=step, rate=speed, metrics=format_metrics(metrics)
-                )
+                self._bar.update(self._task, description="training", completed=step, rate=speed, metrics=told)
         elif now - self._last_line >= self._every or step == self._steps:
             self._last_line = now
             left = (self._steps - step) / max(rate, 1e-9)
-            say(f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {format_metrics(metrics)}")
+            say(f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {told}")

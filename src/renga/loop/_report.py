@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
 from renga.loop._files import read_bytes, read_json, write_whole
@@ -69,9 +71,21 @@ def _ending(files: RunDirectory, rows: list[dict[str, Any]]) -> str:
     state, step = status.get("state"), status.get("step")
     if state == "stopped":
         found.append(f"Stopped by {signal_name(status.get('signal'))} after step {step}.")
+    found += [f"{line}." for line in frozen_lines(status)]
     if state == "failed":
         found.append(f"Failed after step {step}: {status.get('error')}")
     return "".join(map(_warning, found))
+
+
+def frozen_lines(status: dict[str, Any]) -> list[str]:
+    """What status.json says of members of a population that are frozen, a line each."""
+    try:
+        return [
+            f"Member {member} is frozen after step {step}: the next one made {', '.join(because)} non-finite"
+            for member, (step, because) in status.get("frozen", {}).items()
+        ]
+    except (TypeError, ValueError, AttributeError):
+        return ["Which members are frozen cannot be read"]
 
 
 def signal_name(number: Any) -> str:
@@ -87,7 +101,9 @@ def _summary(saved: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         return "<p>No metrics yet.</p>"
     last = rows[-1]
     spent = f"{last['seconds']:.0f} s" if last.get("seconds") else ""
-    text = f"<p>Step {last['step']} of {saved['loop']['steps']}, seed {saved['loop']['seed']}. {spent}"
+    seeds = saved["loop"].get("seeds")
+    who = f"{len(seeds)} members: median and quartiles" if seeds else f"seed {saved['loop']['seed']}"
+    text = f"<p>Step {last['step']} of {saved['loop']['steps']}, {who}. {spent}"
     return text + f" <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
 
 
@@ -158,7 +174,8 @@ def _number(value: float | str | None) -> str:
 def _curves(rows: list[dict[str, Any]]) -> str:
     """One plot a metric, and one a group of metrics that share what stands before the first slash."""
     names = dict.fromkeys(name for row in rows[-1:] + rows[:1] for name in row)
-    names = [name for name in names if name not in ("step", "seconds")]
+    quartiles = {f"{name}/{q}" for name in names for q in ("q1", "q3")}
+    names = [name for name in names if name not in ("step", "seconds") and name not in quartiles]
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.split("/")[0], []).append(name)
@@ -178,7 +195,12 @@ def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
         if points:
             x, y = zip(*points, strict=True)
             positive &= min(y) > 0
-            axes.plot(x, y, linewidth=1, label=name.removeprefix(group + "/"))
+            (line,) = axes.plot(x, y, linewidth=1, label=name.removeprefix(group + "/"))
+            low, high = ([row.get(f"{name}/{q}") for row in rows if _is_finite(row.get(name))] for q in ("q1", "q3"))
+            if all(map(_is_finite, low + high)):  # a population's
+                axes.fill_between(
+                    x, np.array(low, float), np.array(high, float), color=line.get_color(), alpha=0.2, linewidth=0
+                )
     if wide:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
         if positive:

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,29 +12,97 @@ import jax
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
+from renga.loop._groups import group_directory
+from renga.loop._members import members_of, row
 
 
-def restore(files: RunDirectory, system: ModuleType) -> tuple[Any, int, Any]:
+def restore(files: RunDirectory, system: ModuleType, member: int | None = None) -> tuple[Any, int, Any]:
     """Returns config, step and newest state of a run.
 
     Args:
       files: the run.
       system: the module of its system.
+      member: the number of a member, if it is a population. One that is frozen has fewer steps than the others.
 
     Raises:
-      RunError: if the run is of another system, damaged, or holds no checkpoint yet.
+      RunError: if the run is of another system, damaged, or holds no checkpoint yet; if it is a population and no
+        member is named, or there is no such member.
     """
     saved = files.read_config()
     name = system.__name__.rpartition(".")[2]
     if saved["system"] != name:
         raise RunError(f"{files.path} must be a run of {name}, got one of {saved['system']}")
     config = config_of(system, saved["config"])
+    who = members_of(saved["loop"])
+    if (who is None) != (member is None):
+        raise RunError(_unnamed(files, len(who.seeds)) if who else f"{files.path} is no population: it has no members")
+    if who is not None and member is not None:
+        if not 0 <= member < len(who.seeds):
+            raise RunError(f"{files.path}: member must be in [0, {len(who.seeds) - 1}], got {member}")
+        group, place = place_of(files, member)
+        step, states, steps = _group(group, system, who.config(config, member))
+        return who.config(config, member), steps.get(place, step), row(states, place)
     init, _ = system.make(config)
     like = jax.eval_shape(init, jax.random.key(saved["loop"]["seed"]))
-    found = Checkpoints(files.checkpoints).load_newest(like)
+    return config, *_newest(files, like)[:2]
+
+
+def restore_members(files: RunDirectory, system: ModuleType) -> Iterator[tuple[int, Any, int, Any]]:
+    """Yields number, config, step and newest state of each member of a population, one after the other.
+
+    Args:
+      files: the population.
+      system: the module of its system.
+
+    Raises:
+      RunError: as `restore` does.
+    """
+    saved = files.read_config()
+    who, config = members_of(saved["loop"]), config_of(system, saved["config"])
+    if who is None:
+        raise RunError(f"{files.path} is no population: it has no members")
+    group, held = None, None
+    for member in range(len(who.seeds)):
+        mine, (here, place) = who.config(config, member), place_of(files, member)
+        if held is None or group is None or here.path != group.path:
+            group, held = here, _group(here, system, mine)
+        step, states, steps = held
+        yield member, mine, steps.get(place, step), row(states, place)
+
+
+def _group(files: RunDirectory, system: ModuleType, config: Any) -> tuple[int, Any, dict[int, int]]:
+    """The newest states of members that were trained at once: step, states, and the steps of those that are frozen."""
+    who = members_of(files.read_config()["loop"])
+    assert who is not None
+    one = jax.eval_shape(system.make(config)[0], jax.random.key(0))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(who.seeds), *x.shape), x.dtype), one)
+    step, states, notes = _newest(files, like)
+    return step, states, {int(member): int(how[0]) for member, how in notes.get("frozen", {}).items()}
+
+
+def _newest(files: RunDirectory, like: Any) -> tuple[int, Any, dict[str, Any]]:
+    """Step, state and notes of the newest whole checkpoint."""
+    checkpoints = Checkpoints(files.checkpoints)
+    found = checkpoints.load_newest(like)
     if found is None:
         raise RunError(f"{files.path} holds no checkpoint yet")
-    return config, *found
+    return *found, checkpoints.notes(found[0])
+
+
+def _unnamed(files: RunDirectory, count: int) -> str:
+    return (
+        f"{files.path} is a population of {count} members: say which one with --member, 0 to {count - 1}, best, median "
+        f"or worst, or make one a run of its own: renga member {files.path} best"
+    )
+
+
+def place_of(files: RunDirectory, member: int) -> tuple[RunDirectory, int]:
+    """Returns the run that holds a member, which is one of the groups if there are some, and its place in there."""
+    for number, size in enumerate(files.read_config()["loop"].get("groups", ())):
+        if member < size:
+            return RunDirectory(group_directory(files.path, number)), member
+        member -= size
+    return files, member
 
 
 def config_of(system: ModuleType, saved: dict[str, Any], drop: bool = False) -> Any:

@@ -1,6 +1,7 @@
 """Trains a system and keeps everything about it in a directory."""
 
 import contextlib
+import functools
 import os
 import time
 import types
@@ -14,20 +15,30 @@ from jaxtyping import PyTree
 
 from renga.loop._book import Book
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._chunk import metric_names
-from renga.loop._debug import find_non_finite
-from renga.loop._devices import agree, make_mesh, replicated, require_memory
+from renga.loop._devices import agree, make_mesh
 from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
 from renga.loop._errors import RunError
 from renga.loop._files import finite
-from renga.loop._iterate import MOST_STEPS, Step, Update, Window, drive
+from renga.loop._groups import group_sizes, run_groups
+from renga.loop._iterate import MOST_STEPS, Update, Window
 from renga.loop._lock import lock
+from renga.loop._members import (
+    Frozen,
+    Members,
+    Population,
+    check_members,
+    members_mesh,
+    members_of,
+    most_at_once,
+    refuse_processes,
+    summary_of,
+    to_json,
+)
 from renga.loop._peers import fail, meet
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
+from renga.loop._subject import Alone, Make
 
-Init = Callable[[Any], PyTree]
-Make = Callable[[Any], tuple[Init, Step]]
 Pictures = Callable[[PyTree], dict[str, np.ndarray]]
 Advise = Callable[[dict[str, float]], dict[str, str]]
 
@@ -42,6 +53,7 @@ class Result(NamedTuple):
       directory: where everything stands.
       signal: number of the signal that stopped the run, or 0.
       non_finite: metrics that were NaN or infinite, each with the step at which the first such window ended.
+      frozen: members of a population that turned non-finite, each with how many steps its state has behind it, and why.
     """
 
     state: PyTree
@@ -50,6 +62,7 @@ class Result(NamedTuple):
     directory: Path
     signal: int = 0
     non_finite: Mapping[str, int] = types.MappingProxyType({})
+    frozen: Mapping[int, Frozen] = types.MappingProxyType({})
 
 
 def run(
@@ -71,6 +84,9 @@ def run(
     debug_nans: bool = False,
     show: bool = True,
     may_exit: bool = False,
+    seeds: int | None = None,
+    members: Members | None = None,
+    at_once: int | None = None,
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
@@ -98,6 +114,11 @@ def run(
       debug_nans: whether to stop at the first metric that is not finite and name the operation it came from.
       show: whether to show progress.
       may_exit: whether a signal may end this process at once, if it is the second, or before there is anything to save.
+      seeds: how many seeds to train as one program, from `seed` on, each as if it ran alone: a population. States have
+        a leading axis then, metrics are medians and quartiles over the members, and `members.jsonl` has each member's.
+      members: a population of any seeds, whose members may differ in numbers of the config, too.
+      at_once: how many members to train at once; as many as memory holds by default. If that is not all of them, they
+        are trained in groups, one after the other, and `Result.state` is None.
 
     Returns:
       The last state and where the run stands.
@@ -108,66 +129,90 @@ def run(
         `debug_nans`.
     """
     files = RunDirectory(directory)
-    asked = _Asked(system, config, steps, seed, window, resume, override)
+    asked = _Asked(system, config, steps, seed, window, resume, override, seeds, members, at_once)
     _check(asked, checkpoint_seconds, num_pictures)
+    if seeds is not None or members is not None or resume:
+        loop = _settle(files, Checkpoints(files.checkpoints), asked)
+        who = members_of(loop)
+        if who and "groups" not in loop:
+            refuse_processes()
+            most = at_once or most_at_once(make, who.config(config, 0), len(who.seeds), num_devices)
+            if most < len(who.seeds):
+                loop["groups"] = group_sizes(len(who.seeds), most)
+        if who and "groups" in loop:
+            one = functools.partial(
+                run, make, config, steps=steps, system=system, override=override, window=loop["window"],
+                checkpoint_seconds=checkpoint_seconds, pictures=pictures, num_pictures=num_pictures, advise=advise,
+                num_devices=num_devices, debug_nans=debug_nans, show=show, may_exit=may_exit,
+            )  # fmt: skip
+            done, signal, non_finite, frozen = run_groups(one, files, loop, who, system, config, show)
+            return Result(None, done, not signal and done == steps, files.path, signal, non_finite, frozen)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Signals(may_exit))
         stack.push(_on_error)
         meet(_facts(asked) | {"devices": num_devices, "debug_nans": debug_nans, "pictures": bool(pictures)})
-        main, checkpoints, mesh = jax.process_index() == 0, Checkpoints(files.checkpoints), make_mesh(num_devices)
+        main, checkpoints = jax.process_index() == 0, Checkpoints(files.checkpoints)
         loop = _settle(files, checkpoints, asked)
+        who = members_of(loop)
+        mesh = members_mesh(num_devices, len(who.seeds)) if who else make_mesh(num_devices)
         if main:
             stack.enter_context(lock(files.path))
             loop = _settle(files, checkpoints, asked)  # another process may have been at work until now
             files.prepare()
 
         stack.enter_context(jax.set_mesh(mesh))
-        init, step = make(config)
-        key = jax.random.key(loop["seed"])
-        like = jax.eval_shape(init, key)
-        require_memory(like, show and main)
-        loaded = checkpoints.load_newest(like, replicated(mesh)) if resume else None
-        start, state = loaded or (0, jax.jit(init, out_shardings=replicated(mesh))(key))
+        if who:
+            subject = Population(make, config, who, mesh, debug_nans)
+        else:
+            subject = Alone(make, config, loop["seed"], mesh, debug_nans)
+        subject.require_memory(show and main)
+        loaded = checkpoints.load_newest(subject.like, subject.sharding) if resume else None
+        start, state = loaded or (0, subject.begin())
         if start > steps:
             raise RunError(
                 f"{files.path} has {start} steps behind it already: steps must be at least that, got {steps}"
             )
-        names = metric_names(step, state)
-        under_way = _window_of(checkpoints.notes(start), names, start, loop["window"]) if loaded else None
+        subject.look_at(state)
+        notes = checkpoints.notes(start) if loaded else {}
+        subject.remember(notes)
+        # Where no steps are left, the line of the last window stays as it is.
+        under_way = _window_of(notes, subject, start, loop["window"]) if start < steps else None
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
         book = Book(files, system, config, loop, start, under_way)
         stack.push(book.close)
         if pictures and main and start == 0:
-            book.first_pictures = pictures(state)
+            book.first_pictures = pictures(subject.shown(state))
         if main and not resume:
             book.open()
         progress = stack.enter_context(Progress(start, steps, show and main))
 
-        saved_at, saved, done = time.perf_counter(), start if loaded else -1, start
-        updates = drive(
-            step, state, names, steps=steps, start=start, window=loop["window"], marks=marks, donate=not debug_nans,
-            should_stop=stop.requested, split_windows=True, resumed=under_way,
+        saved_at, saved, done = time.perf_counter(), (start if loaded else -1, len(subject.frozen)), start
+        update = None
+        updates = subject.updates(
+            state, steps=steps, start=start, window=loop["window"], marks=marks, should_stop=stop.requested,
+            split_windows=True, resumed=under_way,
         )  # fmt: skip
         for update in updates:
-            book.guard(update, lambda at: find_non_finite(step, state, done + 1, at), debug_nans)  # noqa: B023
+            seen = summary_of(update) if who else update
+            book.guard(seen, lambda at: subject.find_non_finite(state, done + 1, at), debug_nans)  # noqa: B023
             done, state, stop.ready = update.step, update.state, True
             if main:
-                book.write(update)
+                book.write(seen, update if who else None)
                 if advise:
-                    book.advise(update, advise)
-                progress.update(done, update.rows[-1][1] if update.rows else update.window.means(done))
+                    book.advise(seen, advise)
+                progress.update(done, *subject.news(seen))
                 if pictures and done in marks:
-                    book.write_pictures(done, pictures, state)
+                    book.write_pictures(done, pictures, subject.shown(state))
             due = time.perf_counter() - saved_at >= checkpoint_seconds
             if agree(int(due))[0]:
-                checkpoints.save(done, state, _notes(update, loop["window"]))
-                saved_at, saved = time.perf_counter(), done
-        if saved != done:
-            checkpoints.save(done, state, _notes(update, loop["window"]) if done > start else None)
+                checkpoints.save(done, state, _notes(update, loop["window"], subject))
+                saved_at, saved = time.perf_counter(), (done, len(subject.frozen))
+        if saved != (done, len(subject.frozen)):
+            checkpoints.save(done, state, _notes(update, loop["window"], subject))
         (signal,) = agree(stop.requested()) if done < steps else (0,)
         if main:
-            book.finish(done, signal)
-    return Result(state, done, done == steps, files.path, signal, book.non_finite)
+            book.finish(done, signal, subject.frozen)
+    return Result(state, done, done == steps, files.path, signal, book.non_finite, dict(subject.frozen))
 
 
 class _Asked(NamedTuple):
@@ -180,19 +225,29 @@ class _Asked(NamedTuple):
     window: int | None
     resume: bool
     override: bool
+    seeds: int | None
+    members: Members | None
+    at_once: int | None
 
 
 def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
     """Refuses what cannot be, whatever the directory holds."""
     config_to_json(asked.config)
-    for name in ("steps", "window"):
+    for name in ("steps", "window", "seeds", "at_once"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise RunError(f"{name} must be at least 1, got {value}")
         if value is not None and value > MOST_STEPS:
             raise RunError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
+    last = (asked.seed or 0) + (asked.seeds or 1) - 1
     if asked.seed is not None and not -(2**31) <= asked.seed < 2**32:
         raise RunError(f"seed must be a number of 32 bits, got {asked.seed}")
+    if last >= 2**32:
+        raise RunError(f"seed must be a number of 32 bits for the last of {asked.seeds} members, too, got {last}")
+    if asked.seeds is not None and asked.members is not None:
+        raise RunError("seeds and members both say who is in a population: pass one of them")
+    if asked.members is not None:
+        check_members(asked.members)
     if not checkpoint_seconds >= 0:
         raise RunError(f"checkpoint_seconds must be 0 or positive, got {checkpoint_seconds}")
     if num_pictures < 1:
@@ -206,15 +261,19 @@ def _facts(asked: _Asked) -> dict[str, Any]:
     return facts | asked._replace(config=None)._asdict() | {"x64": jax.config.read("jax_enable_x64")}
 
 
-def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dict[str, int]:
-    """Returns steps, seed and window, or says why the directory cannot be trained in; writes nothing."""
+def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dict[str, Any]:
+    """Returns steps, seed, window and who is in it, or says why the directory cannot be trained in; writes nothing."""
+    first, who = asked.seed or 0, asked.members
+    if asked.seeds is not None:
+        who = Members(tuple(range(first, first + asked.seeds)))
     if not asked.resume:
         if checkpoints.steps():
             raise RunError(f"{files.path} already holds a run; resume it, or choose another directory")
         return {
             "steps": asked.steps,
-            "seed": asked.seed or 0,
+            "seed": who.seeds[0] if who else first,
             "window": asked.window or max(1, asked.steps // 500),
+            **(to_json(who) if who else {}),
         }
     saved = files.read_config()
     loop = saved["loop"]
@@ -224,6 +283,11 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
         given = getattr(asked, name)
         if given is not None and given != loop[name]:
             raise RunError(f"the run in {files.path} has the {name} {loop[name]}, which cannot be changed, got {given}")
+    if asked.seeds is not None and asked.seeds != len(loop.get("seeds", ())):
+        has = f"{len(loop['seeds'])} seeds" if "seeds" in loop else "one seed and is no population"
+        raise RunError(f"the run in {files.path} has {has}, which cannot be changed, got seeds = {asked.seeds}")
+    if asked.members is not None and to_json(asked.members) != {k: loop[k] for k in ("seeds", "values") if k in loop}:
+        raise RunError(f"the run in {files.path} has other members, which cannot be changed")
     differences = config_differences(asked.config, saved["config"])
     if differences and not asked.override:
         listed = "\n  ".join(differences)
@@ -234,20 +298,23 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
     return {**loop, "steps": asked.steps}
 
 
-def _window_of(notes: dict[str, Any], names: list[str], step: int, window: int) -> Window | None:
+def _window_of(notes: dict[str, Any], subject: Alone | Population, step: int, window: int) -> Window | None:
     """The window that was under way when a checkpoint was written, if there was one and it has these metrics."""
     try:
-        found = Window(int(notes["window"]["began"]), {str(k): float(v) for k, v in notes["window"]["sums"].items()})
+        sums = {str(name): subject.total(total) for name, total in notes["window"]["sums"].items()}
+        found = Window(int(notes["window"]["began"]), sums)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return found if set(found.sums) == set(names) and step - window < found.began < step else None
+    return found if set(found.sums) == set(subject.names) and step - window < found.began < step else None
 
 
-def _notes(update: Update, window: int) -> dict[str, Any] | None:
-    """What a checkpoint needs to go on within a window."""
-    if update.step == update.window.began + window:
-        return None
-    return {"window": {"began": update.window.began, "sums": update.window.sums}}
+def _notes(update: Update | None, window: int, subject: Alone | Population) -> dict[str, Any] | None:
+    """What a checkpoint needs to go on within a window, and without the members that are frozen."""
+    notes: dict[str, Any] = {"frozen": dict(subject.frozen)} if subject.frozen else {}
+    if update is not None and update.step != update.window.began + window:
+        sums = {name: np.asarray(total).tolist() for name, total in update.window.sums.items()}
+        notes["window"] = {"began": update.window.began, "sums": sums}
+    return notes or None
 
 
 def _on_error(kind: Any, error: Any, trace: Any) -> None:

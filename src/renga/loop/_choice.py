@@ -1,0 +1,188 @@
+"""One member of a population: which, its numbers, and taking it out as a run of its own."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from renga.loop._checkpoint import Checkpoints
+from renga.loop._directory import RunDirectory
+from renga.loop._errors import RunError
+from renga.loop._members import members_of
+from renga.loop._report import write_report
+from renga.loop._restore import place_of, restore
+
+_UP = ("return", "reward", "accuracy", "score", "win")
+_DOWN = ("loss", "error", "cost")
+
+
+class Objective(NamedTuple):
+    """What members are compared by.
+
+    Attributes:
+      metric: its name.
+      is_high: whether more of it is better.
+    """
+
+    metric: str
+    is_high: bool
+
+    def order(self, numbers: np.ndarray) -> np.ndarray:
+        """Members from the best to the worst; those without a number come last."""
+        return np.argsort(np.where(np.isnan(numbers), np.inf, -numbers if self.is_high else numbers), kind="stable")
+
+    def __str__(self) -> str:
+        return f"{'highest' if self.is_high else 'lowest'} {self.metric}"
+
+
+def objective_of(names: Sequence[str], metric: str | None = None, goal: str | None = None) -> Objective:
+    """Says what members are compared by: a metric that is named, or a return, or a loss.
+
+    Args:
+      names: the metrics there are.
+      metric: the one to take; by default the first whose name speaks of a return, else the first that does of a loss.
+      goal: `max` or `min`; by default what the name says.
+
+    Raises:
+      RunError: if there is no such metric, or no telling which, or whether more of it is better.
+
+    Example:
+      >>> str(objective_of(["loss", "episode_return"]))
+      'highest episode_return'
+    """
+    speaks = lambda name, words: any(word in name for word in words)
+    if metric is None:
+        found = [name for words in (_UP[:1], _DOWN[:1]) for name in names if speaks(name, words)]
+        if not found:
+            raise RunError(f"which metric is it to go by? --metric must be one of {', '.join(names)}")
+        metric = found[0]
+    if metric not in names:
+        raise RunError(f"--metric must be one of {', '.join(names)}, got {metric!r}")
+    if goal is None and speaks(metric, _UP) == speaks(metric, _DOWN):
+        raise RunError(f"is more of {metric} better? Say --goal max or --goal min")
+    if goal not in (None, "max", "min"):
+        raise RunError(f"--goal must be max or min, got {goal!r}")
+    return Objective(metric, speaks(metric, _UP) if goal is None else goal == "max")
+
+
+def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
+    """What each member came to: the mean of a metric over the last tenth of the windows; NaN for one that is frozen."""
+    rows = files.read_members()
+    last = rows[-max(1, len(rows) // 10) :]
+    return np.mean([each[metric].astype(np.float64) for _, each in last], axis=0)
+
+
+def choose(files: RunDirectory, which: str, metric: str | None = None, goal: str | None = None) -> int:
+    """Returns the number of a member.
+
+    Args:
+      files: the population.
+      which: a number, or best, median or worst.
+      metric: what best goes by: see `objective_of`.
+      goal: see `objective_of`.
+
+    Raises:
+      RunError: if there is no such member.
+    """
+    who = members_of(files.read_config()["loop"])
+    if who is None:
+        raise RunError(f"{files.path} is no population: it has no members to choose from")
+    count = len(who.seeds)
+    if which not in ("best", "median", "worst"):
+        if not (which.isascii() and which.isdigit() and int(which) < count):
+            raise RunError(f"--member must be in [0, {count - 1}], or best, median or worst, got {which!r}")
+        return int(which)
+    rows = files.read_members()
+    if not rows:
+        raise RunError(f"{files.path} has no metrics yet, by which a member were {which}")
+    objective = objective_of(list(rows[-1][1]), metric, goal)
+    numbers = final_numbers(files, objective.metric)
+    living = int(np.sum(~np.isnan(numbers)))
+    if not living:
+        raise RunError(f"{files.path}: all members are frozen; name one by its number")
+    place = {"best": 0, "median": (living - 1) // 2, "worst": living - 1}[which]
+    return int(objective.order(numbers)[place])
+
+
+def take_member(
+    files: RunDirectory, system: ModuleType, member: int, directory: str | os.PathLike[str] | None = None
+) -> Path:
+    """Makes a member of a population a run of its own, which can be resumed, measured, exported and played against.
+
+    Args:
+      files: the population.
+      system: the module of its system.
+      member: its number.
+      directory: where to; `members/NUMBER` in the population's directory by default.
+
+    Returns:
+      Where it stands.
+
+    Raises:
+      RunError: if there is no such member, or something stands there already.
+    """
+    saved = files.read_config()
+    who = members_of(saved["loop"])
+    config, step, state = restore(files, system, member)
+    assert who is not None
+    to = RunDirectory(Path(directory) if directory is not None else files.path / "members" / f"{member:03d}")
+    if to.path.exists() and any(to.path.iterdir()):
+        raise RunError(f"{to.path} must not be there yet, or be empty")
+    files, place = place_of(files, member)
+    try:
+        to.path.mkdir(parents=True, exist_ok=True)
+        if (files.path / "env.json").exists():
+            shutil.copyfile(files.path / "env.json", to.path / "env.json")
+    except OSError as error:
+        raise RunError(f"cannot write {to.path}: {error}") from error
+    loop = {name: saved["loop"][name] for name in ("steps", "window")} | {"seed": who.seeds[member]}
+    newest = Checkpoints(files.checkpoints)
+    window = next((notes.get("window") for s in newest.steps() if s == step and (notes := newest.notes(s))), None)
+    if window:
+        window = {**window, "sums": {name: sums[place] for name, sums in window["sums"].items()}}
+    rows = [(at, {name: float(x[place]) for name, x in each.items()}) for at, each in files.read_members()]
+    to.write_config(saved["system"], config, loop)
+    Checkpoints(to.checkpoints).save(step, state, {"window": window} if window else None)
+    to.open_metrics(0)
+    to.write_metrics((at, row) for at, row in rows if at <= step and all(map(np.isfinite, row.values())))
+    to.write_status("finished" if step == loop["steps"] else "stopped", step)
+    to.close()
+    write_report(to)
+    return to.path
+
+
+# Numbers of a population.
+
+
+def iqm(numbers: np.ndarray) -> float:
+    """The mean of the middle half: a quarter of the numbers is left out at each end, rounded down.
+
+    Example:
+      >>> iqm(np.array([0.0, 1.0, 2.0, 100.0]))
+      1.5
+    """
+    out = len(numbers) // 4
+    return float(np.mean(np.sort(numbers)[out : len(numbers) - out]))
+
+
+def measures_of(each: dict[str, list[float]]) -> dict[str, float]:
+    """Median, interquartile mean and quartiles of measures of members, in the form that a report makes columns of.
+
+    Example:
+      >>> measures_of({"return": [1.0, 2.0, 3.0]})
+      {'return (median)': 2.0, 'return (IQM)': 2.0, 'return (q1)': 1.5, 'return (q3)': 2.5}
+    """
+    found = {}
+    for name, numbers in each.items():
+        base, _, note = name.removesuffix(")").partition(" (")
+        title = lambda column, base=base, note=note: f"{base} ({note + ', ' if note else ''}{column})"
+        q1, q2, q3 = np.quantile(numbers, [0.25, 0.5, 0.75])
+        found |= {
+            title("median"): float(q2), title("IQM"): iqm(np.asarray(numbers)),
+            title("q1"): float(q1), title("q3"): float(q3),
+        }  # fmt: skip
+    return found

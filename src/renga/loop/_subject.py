@@ -1,0 +1,65 @@
+"""What a run drives: one system by itself. `_members.py` has the other kind, many at once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from renga.loop._chunk import metric_names
+from renga.loop._debug import find_non_finite
+from renga.loop._devices import replicated, require_memory
+from renga.loop._errors import RunError
+from renga.loop._iterate import Step, Update, drive
+
+Init = Callable[[Any], PyTree]
+Make = Callable[[Any], tuple[Init, Step]]
+
+
+class Alone:
+    """One system, its batch split over the devices, its state on each."""
+
+    def __init__(self, make: Make, config: Any, seed: int, mesh: Mesh, debug_nans: bool) -> None:
+        self._init, self.step = make(config)
+        self._key = jax.random.key(seed)
+        self._debug_nans = debug_nans
+        self.sharding = replicated(mesh)
+        self.like = jax.eval_shape(self._init, self._key)
+        self.names: list[str] = []
+        self.frozen: dict[int, Any] = {}
+
+    def require_memory(self, show: bool) -> None:
+        """Refuses a state that does not fit."""
+        require_memory(self.like, show)
+
+    def begin(self) -> PyTree:
+        """Makes the first state."""
+        return jax.jit(self._init, out_shardings=self.sharding)(self._key)
+
+    def look_at(self, state: PyTree) -> None:
+        """Finds the metrics' names."""
+        self.names = metric_names(self.step, state)
+
+    def updates(self, state: PyTree, **settings: Any) -> Iterator[Update]:
+        """Does the steps."""
+        return drive(self.step, state, self.names, donate=not self._debug_nans, **settings)
+
+    def find_non_finite(self, state: PyTree, first: int, last: int) -> RunError:
+        """Says which operation made a metric non-finite."""
+        return find_non_finite(self.step, state, first, last)
+
+    def shown(self, state: PyTree) -> PyTree:
+        """The state that pictures are made of."""
+        return state
+
+    def remember(self, notes: dict[str, Any]) -> None:
+        """Takes what a checkpoint notes beside the state."""
+
+    def total(self, noted: Any) -> float:
+        """The sum of a metric, as a checkpoint notes it."""
+        return float(noted)
+
+    def news(self, update: Update) -> tuple[dict[str, float], str]:
+        """What progress shows."""
+        return update.rows[-1][1] if update.rows else update.window.means(update.step), ""

@@ -1,0 +1,132 @@
+"""Populations, as users of the command meet them."""
+
+import dataclasses
+import json
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from renga import loop, systems
+from renga.cli import main
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the toy can be asked for."""
+
+    rate: float = 0.5
+    size: int = 1
+
+
+def make(config):
+    def init(key):
+        return jax.random.uniform(key, (config.size,)), jnp.int32(0)
+
+    def step(state):
+        x, n = state[0] * config.rate, state[1] + 1
+        failing = jnp.where((n == 3) & (x[0] < 0.002), jnp.nan, 1.0)  # members that are small by then
+        return (x, n), {"loss": jnp.sum(x) * failing, "norm": {"x": jnp.max(x)}}
+
+    return init, step
+
+
+def evaluate(config, state, *, times: int = 1):
+    return {"size (x)": float(times * state[0].sum())}
+
+
+def export(config, state, path):
+    Path(path).write_text(str(float(state[0][0])))
+
+
+Toy = types.ModuleType("renga.systems.toy", "A system whose runs are cheap.")
+Toy.Config, Toy.STEPS, Toy.make, Toy.evaluate, Toy.export = Config, 4, make, evaluate, export
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(systems, "get", lambda name: Toy)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A population of two."""
+    directory = tmp_path_factory.mktemp("small") / "run"
+    loop.run(make, Config(), steps=1, seeds=2, directory=directory, system="toy", show=False)
+    return directory
+
+
+def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
+    assert main(["train", "toy", "--seeds", "5", "--quiet", "--directory", "run"]) == 0
+    shown = capsys.readouterr()
+    assert "5 of 5 members after step 4" in shown.out
+    assert "size (x, IQM)" in shown.out
+    assert shown.err == ""
+    found = json.loads(Path("run/evaluation.json").read_text())
+    assert (len(found["each"]["size (x)"]), found["members"]) == (5, [0, 1, 2, 3, 4])
+    assert main(["train", "toy", "--seed", "3", "--quiet", "--directory", "alone"]) == 0
+    (alone,) = json.loads(Path("alone/evaluation.json").read_text())["measures"].values()
+    assert found["each"]["size (x)"][3] == alone
+
+    assert main(["eval", "run", "--member", "best", "--times", "2"]) == 0
+    shown = capsys.readouterr()
+    best = min(range(5), key=found["each"]["size (x)"].__getitem__)
+    assert f"member {best} is the best one" in shown.err
+    assert json.loads(Path("run/evaluation.json").read_text()) == found  # that of all members stays
+    assert main(["export", "run", "file", "--member=3"]) == 0
+    assert float(Path("file").read_text()) == pytest.approx(alone)
+    assert main(["member", "run", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "run/members/003"
+    assert main(["eval", "run/members/003"]) == 0
+    assert main(["train", "toy", "--resume", "run/members/003", "--steps", "6", "--quiet"]) == 0
+    assert main(["doctor", "run"]) == 0
+    assert main(["train", "toy", "--resume", "run", "--steps", "6", "--quiet", "--no-evaluate"]) == 0
+
+
+def test_members_that_fail_are_told_and_are_an_error_at_the_end(toy, capsys):
+    assert main(["train", "toy", "--seeds", "9", "--quiet", "--directory", "run", "--rate", "0.15"]) == 1
+    shown = capsys.readouterr()
+    frozen = json.loads(Path("run/status.json").read_text())["frozen"]
+    assert 0 < len(frozen) < 9
+    assert f"{len(frozen)} members are frozen:" in shown.err
+    assert "after step 2: the next one made loss non-finite" in shown.err
+    assert f"{9 - len(frozen)} of 9 members after step 4" in shown.out
+    assert main(["train", "toy", "--seeds", "2", "--quiet", "--directory", "none", "--rate", "0.01"]) == 1
+    assert "2 members are frozen" in capsys.readouterr().err
+
+
+def test_groups_are_trained_one_after_the_other(toy, capsys):
+    assert main(["train", "toy", "--seeds", "3", "--at-once", "2", "--directory", "run", "--no-evaluate"]) == 0
+    assert "group 2 of 2: members 2 to 2" in capsys.readouterr().err
+    assert main(["eval", "run"]) == 0
+    assert main(["eval", "run", "--member", "2"]) == 0
+    assert main(["report", "run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["train", "toy", "--seeds", "0"], 1, "seeds must be at least 1, got 0"),
+        (["train", "toy", "--at-once", "2"], 2, "--at-once is for --seeds"),
+        (["train", "toy", "--seeds", "2", "--coordinator", "a:1", "--num-processes", "2"], 2, "is for one process"),
+        (["train", "toy", "--resume", "run", "--seeds", "3"], 1, "has 2 seeds, which cannot be changed"),
+        (["export", "run", "file"], 1, "is a population of 2 members: say which one with --member"),
+        (["play", "run"], 2, "run is a population: make a member a run of its own, renga member run best"),
+        (["eval", "run", "--member", "2"], 1, "--member must be in [0, 1], or best, median or worst, got '2'"),
+        (["eval", "run", "--member"], 2, "--member needs a value"),
+        (["eval", "run", "--metric", "loss"], 2, "pass it, too"),
+        (["eval", "run", "--member", "best", "--metric", "los"], 1, "--metric must be one of loss, norm/x"),
+        (["member", "run"], 2, "usage: renga member RUN M"),
+        (["member", "run", "-1"], 2, "usage: renga member RUN M"),
+    ],
+)
+def test_a_mistake_gets_one_readable_message(args, code, message, toy, small, capsys):
+    Path("run").symlink_to(small)
+    assert main(args) == code
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
