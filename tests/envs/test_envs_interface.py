@@ -205,7 +205,7 @@ def test_an_environment_of_ones_own_has_a_name(tmp_path, monkeypatch):
         ("own_other:World", ValueError, "there is no module 'own_other'"),
         ("own_world:World", ValueError, "own_world must have a class or function 'World'"),
         ("own_world:none", ValueError, "own_world must have a class or function 'none'"),
-        ("builtins:dict", TypeError, "builtins:dict must make a renga.envs.Environment, got dict"),
+        ("builtins:dict", TypeError, "builtins:dict must make a renga.envs.Environment or a gymnasium.Env, got dict"),
         ("own_broken:World", ModuleNotFoundError, "a_package_that_is_not_there"),
     ]:
         with pytest.raises(error, match=message):

@@ -8,10 +8,22 @@ from renga.envs._chain import Chain, ChainState, chain_level, chain_world
 from renga.envs._deep_sea import DeepSea, DeepSeaState, deep_sea_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
-from renga.envs._environment import AutoReset, Batch, Box, Discrete, Environment, Running, Step, Symmetries, num_actions
+from renga.envs._environment import (
+    AutoReset,
+    Batch,
+    Box,
+    Discrete,
+    Environment,
+    HostEnvironment,
+    Running,
+    Step,
+    Symmetries,
+    num_actions,
+)
 from renga.envs._episodes import episode_returns
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
+from renga.envs._gymnasium import Gymnasium, GymnasiumState
 from renga.envs._gymnax import Gymnax
 from renga.envs._memory_chain import MemoryChain, MemoryChainState
 from renga.envs._mountain_car import MountainCar, MountainCarContinuous, MountainCarState
@@ -44,7 +56,10 @@ __all__ = [
     "Environment",
     "Grid",
     "GridState",
+    "Gymnasium",
+    "GymnasiumState",
     "Gymnax",
+    "HostEnvironment",
     "MemoryChain",
     "MemoryChainState",
     "MountainCar",

@@ -229,6 +229,26 @@ class Environment(abc.ABC, Generic[S]):
         raise NotImplementedError(f"{type(self).__name__}.draw: this environment has no pictures")
 
 
+class HostEnvironment(Environment[S]):
+    """An environment that runs on the host, and not in JAX.
+
+    Several copies step together in one call and begin new episodes by themselves: `Batch`, `AutoReset` and
+    `episode_returns` use these calls in place of `jax.vmap`. In their states every array has a leading axis.
+    """
+
+    @abc.abstractmethod
+    def begin(self, key: PRNGKeyArray, num_envs: int) -> S:
+        """Begins an episode in each."""
+
+    @abc.abstractmethod
+    def go_on(self, state: S, action: Any) -> tuple[S, Step]:
+        """Takes an action in each, and begins the next episode where one is over."""
+
+    @abc.abstractmethod
+    def end(self, state: S) -> None:
+        """Lets go of what the state stands for on the host."""
+
+
 def num_actions(env: Environment) -> int:
     """Returns how many actions an environment has.
 
@@ -292,6 +312,26 @@ class Running(NamedTuple):
     num_episodes: Int[Array, "*B"]
 
 
+def _start(state: PyTree, *shape: int) -> Running:
+    """No episode has come to anything yet."""
+    real, whole = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.int32)
+    return Running(state, *vary_like((real, whole, real, whole, whole), state))
+
+
+def _count(running: Running, following: PyTree, step: Step) -> Running:
+    """Goes on counting; `following` is the state that is gone on from, of the next episode where one is over."""
+    last = step.last
+    total, length = running.episode_return + step.reward, running.episode_length + 1
+    return Running(
+        state=following,
+        episode_return=jnp.where(last, 0.0, total),
+        episode_length=jnp.where(last, 0, length),
+        last_return=jnp.where(last, total, running.last_return),
+        last_length=jnp.where(last, length, running.last_length),
+        num_episodes=running.num_episodes + last,
+    )
+
+
 @value
 class AutoReset(Environment[Running]):
     """An environment whose next episode begins by itself, and that keeps count.
@@ -322,30 +362,25 @@ class AutoReset(Environment[Running]):
 
     def reset(self, key: PRNGKeyArray) -> Running:
         """Begins the first episode."""
-        state = self.env.reset(key)
-        counters = vary_like((jnp.float32(0), jnp.int32(0)) * 2 + (jnp.int32(0),), state)
-        return Running(state, *counters)
+        if isinstance(self.env, HostEnvironment):
+            return _alone(_start(self.env.begin(key, 1), 1))
+        return _start(self.env.reset(key))
 
     def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
         """Takes an action, and begins the next episode where this one is over."""
+        if isinstance(self.env, HostEnvironment):
+            check_action(self, action)
+            several = jax.tree.map(lambda x: x[None], (state, jnp.asarray(action)))
+            return _alone(Batch(self.env, 1).step(key, *several))
         key_step, key_reset = jax.random.split(key)
         inner, step = self.env.step(key_step, state.state, action)
         if self.env.has_illegal_actions and step.legal_actions is None:
             step = step._replace(legal_actions=self.env.legal_actions(inner))
         if self.env.num_players > 1 and step.to_play is None:
             step = step._replace(to_play=self.env.to_play(inner))
-        last = step.last
-        total, length = state.episode_return + step.reward, state.episode_length + 1
         fresh = self.env.reset(key_reset)
-        running = Running(
-            state=jax.tree.map(lambda new, old: jnp.where(last, new, old), fresh, inner),
-            episode_return=jnp.where(last, 0.0, total),
-            episode_length=jnp.where(last, 0, length),
-            last_return=jnp.where(last, total, state.last_return),
-            last_length=jnp.where(last, length, state.last_length),
-            num_episodes=state.num_episodes + last,
-        )
-        return running, step
+        following = jax.tree.map(lambda new, old: jnp.where(step.last, new, old), fresh, inner)
+        return _count(state, following, step), step
 
     def observe(self, state: Running) -> Any:
         """What the agent sees."""
@@ -370,11 +405,17 @@ class AutoReset(Environment[Running]):
         return self.env.num_players
 
 
+def _alone(tree: Any) -> Any:
+    """The only one of a batch."""
+    return jax.tree.map(lambda x: x[0], tree)
+
+
 @value
 class Batch:
     """Several copies of an environment that step together and reset by themselves.
 
-    Every array has a leading axis `[num_envs]`.
+    Every array has a leading axis `[num_envs]`. A world that runs on the host, as `Gymnasium` does, steps all of them
+    in one call; all others step under `jax.vmap`.
 
     Example:
       >>> from renga import envs
@@ -402,10 +443,15 @@ class Batch:
 
     def reset(self, key: PRNGKeyArray) -> Running:
         """Begins an episode in each."""
+        if isinstance(self.env, HostEnvironment):
+            return _start(self.env.begin(key, self.num_envs), self.num_envs)
         return jax.vmap(AutoReset(self.env).reset)(jax.random.split(key, self.num_envs))
 
     def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
         """Takes an action in each."""
+        if isinstance(self.env, HostEnvironment):
+            following, step = self.env.go_on(state.state, action)
+            return _count(state, following, step), step
         return jax.vmap(AutoReset(self.env).step)(jax.random.split(key, self.num_envs), state, action)
 
     def observe(self, state: Running) -> Any:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga._core.varying import vary_like
-from renga.envs._environment import Environment
+from renga.envs._environment import Environment, HostEnvironment
 
 Act = Callable[..., tuple[Array, PyTree]]
 
@@ -46,7 +46,13 @@ def episode_returns(
       1.0
     """
     key_reset, key = jax.random.split(key)
-    state = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
+    on_host = isinstance(env, HostEnvironment)
+    if on_host:
+        state = env.begin(key_reset, num_episodes)
+        go_on = lambda key, state, action: env.go_on(state, action)
+    else:
+        state = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
+        go_on = lambda key, *args: jax.vmap(env.step)(jax.random.split(key, num_episodes), *args)
     playing, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes)
 
     def unfinished(carry):
@@ -58,9 +64,12 @@ def episode_returns(
         key, key_act, key_env = jax.random.split(key, 3)
         legal = (jax.vmap(env.legal_actions)(state),) if legal_actions else ()
         action, memory = act(key_act, jax.vmap(env.observe)(state), memory, *legal)
-        state, outcome = jax.vmap(env.step)(jax.random.split(key_env, num_episodes), state, action)
+        state, outcome = go_on(key_env, state, action)
         returns = returns + jnp.where(playing, outcome.reward, 0.0)
         return time + 1, key, playing & ~outcome.last, returns, state, memory
 
     carry = vary_like((jnp.int32(0), key, playing, returns, state, memory), key)
-    return jax.lax.while_loop(unfinished, step, carry)[3]
+    *_, returns, state, _ = jax.lax.while_loop(unfinished, step, carry)
+    if on_host:
+        env.end(state)
+    return returns

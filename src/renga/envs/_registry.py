@@ -16,6 +16,7 @@ from renga.envs._chain import CHAINS, chain_world
 from renga.envs._deep_sea import deep_sea_world
 from renga.envs._environment import Environment
 from renga.envs._grid_worlds import WORLDS, grid_world
+from renga.envs._gymnasium import Gymnasium
 from renga.envs._gymnax import Gymnax
 from renga.envs._memory_chain import MemoryChain
 from renga.envs._mountain_car import MountainCar, MountainCarContinuous
@@ -67,11 +68,12 @@ def make(name: str, **options: Any) -> Environment:
 
     Args:
       name: one of `names()`; a board game of pgx (2048, backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
-        or `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is a class or
-        function of a module that Python finds, or that stands in the working directory.
+        or `gymnasium/ID`, `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is
+        a class or function of a module that Python finds, or that stands in the working directory. It may also make an
+        environment of Gymnasium.
       **options: arguments of the environment: of the class that bears its name, such as `CartPole`; of `grid_world`,
         `chain_world` or `deep_sea_world` (with a `size` of 10 by default), with `seed` for the level to draw in place
-        of a key; fields of gymnax's parameters.
+        of a key; fields of gymnax's parameters; keyword arguments for Gymnasium, and `vectorization` of `Gymnasium`.
 
     Returns:
       The environment.
@@ -87,9 +89,12 @@ def make(name: str, **options: Any) -> Environment:
       >>> make("gymnax/CartPole-v1", max_steps_in_episode=100).action_spec
       Discrete(num=2, shape=(), dtype=<class 'numpy.int32'>)
     """
+    home, _, rest = name.partition("/")
+    if home == "gymnasium":
+        vectorization = options.pop("vectorization", None)
+        return Gymnasium(rest, tuple(sorted(options.items())), vectorization=vectorization)
     if ":" in name:
         return _own(name, options)
-    home, _, rest = name.partition("/")
     if name in _FACTORIES:
         return _FACTORIES[name](**options)
     if home == "grid" and name in names():
@@ -107,7 +112,9 @@ def make(name: str, **options: Any) -> Environment:
     if home == "pgx":
         return Pgx(rest, **options)
     known = ", ".join(names())
-    raise ValueError(f"make: name must be one of {known}, gymnax/NAME, pgx/NAME or MODULE:NAME, got {name!r}")
+    raise ValueError(
+        f"make: name must be one of {known}, gymnasium/ID, gymnax/NAME, pgx/NAME or MODULE:NAME, got {name!r}"
+    )
 
 
 def _own(name: str, options: dict[str, Any]) -> Environment:
@@ -126,7 +133,12 @@ def _own(name: str, options: dict[str, Any]) -> Environment:
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise ValueError(f"make: {home} must have a class or function {attribute!r}, got {name!r}")
+    vectorization = {"vectorization": options.pop("vectorization")} if "vectorization" in options else {}
     env = factory(**options)
+    gymnasium = sys.modules.get("gymnasium")  # who makes one of its environments has imported it
+    if gymnasium is not None and isinstance(env, gymnasium.Env):
+        env.close()
+        return Gymnasium(name, tuple(sorted(options.items())), factory, **vectorization)
     if not isinstance(env, Environment):
-        raise TypeError(f"make: {name} must make a renga.envs.Environment, got {type(env).__name__}")
+        raise TypeError(f"make: {name} must make a renga.envs.Environment or a gymnasium.Env, got {type(env).__name__}")
     return env
