@@ -1,5 +1,7 @@
 """What the tests of LPG share: tiny worlds, tiny rules."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,9 @@ import numpy as np
 from renga import envs, optim
 from renga.systems import lpg
 from renga.systems.lpg._agents import Table, TableCritic
+
+# Compiling is nearly all the time.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 # In NumPy: importing this starts no backend.
 WALLS = np.array([[0, 1, 0], [0, 0, 0]], bool)

@@ -1,7 +1,6 @@
 """The meta-gradient is the derivative of the meta-objective, whatever is stopped, however agents learn."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -86,9 +85,6 @@ def objective(setup, eta, agent, key, seen):
 
 
 # Compiling is nearly all the time.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @pytest.mark.parametrize(
     ("rule", "optimiser", "stops"),
     [
@@ -105,13 +101,15 @@ def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stop
         rule, optimiser, through_policy=stops[0], through_predictions=stops[1], **weights
     )
     key = jax.random.key(7)
-    unstopped = jit(lambda eta: objective(setup, eta, agent, key, None))
+    unstopped = small.jit(lambda eta: objective(setup, eta, agent, key, None))
     _, history = unstopped(eta)
-    written_out = jit(lambda eta: objective(setup, eta, agent, key, history)[0])
+    written_out = small.jit(lambda eta: objective(setup, eta, agent, key, history)[0])
     expected = central_differences(written_out, eta, direction)
     for remat in (False, True) if stops == (True, True) else (False,):
         variant = dataclasses.replace(setup, remat=remat)
-        (value, _), grads = jit(jax.value_and_grad(lpg.outer_loss, argnums=1, has_aux=True))(variant, eta, agent, key)
+        (value, _), grads = small.jit(jax.value_and_grad(lpg.outer_loss, argnums=1, has_aux=True))(
+            variant, eta, agent, key
+        )
         assert jnp.allclose(value, written_out(eta), rtol=1e-12)
         got = optim.tree.vdot(grads, direction)
         assert abs(got - expected) < 1e-6 * abs(expected), (remat, got, expected)

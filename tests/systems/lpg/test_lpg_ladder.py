@@ -21,10 +21,10 @@ KEY = jax.random.key(11)
 @pytest.fixture(scope="module")
 def population():
     setup = small.setup()
-    agents = jax.jit(lambda: small.agents(setup, 4))()
+    agents = small.jit(lambda: small.agents(setup, 4))()
     eta = setup.rule.init(jax.random.key(1))
     eta = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape), eta)
-    gradient = jax.jit(lpg.meta_gradient, static_argnames=("micro_batch", "per_agent"))
+    gradient = small.jit(lpg.meta_gradient, static_argnames=("micro_batch", "per_agent"))
     keys = jax.random.split(KEY, 4)
     return setup, eta, agents, keys, gradient, gradient(setup, eta, agents, keys)
 
@@ -40,7 +40,7 @@ def test_rollouts_of_many_environments_are_those_of_each():
     _, rollouts = _ladder._do_rollouts(setup, agent, KEY)
     key = jax.random.split(KEY, 4)[2]
     one = jax.tree.map(lambda x: x[2], agent.env)
-    _, rollout = jax.jit(lpg.do_rollout)(setup, agent.params, key, agent.life.level, one)
+    _, rollout = small.jit(lpg.do_rollout)(setup, agent.params, key, agent.life.level, one)
     for x, y in zip(rollout, rollouts, strict=True):
         assert (x == y[2]).all()
 
@@ -76,7 +76,7 @@ def test_two_devices_find_the_same_as_one(population):
         in_specs=(whole, parts, parts),
         out_specs=(whole, parts, whole),
     )
-    close(expected, jax.jit(rung)(eta, agents, keys))
+    close(expected, small.jit(rung)(eta, agents, keys))
 
 
 def test_micro_batches_must_divide_the_population(population):
@@ -129,7 +129,7 @@ def _inputs(rule, T=5, key=KEY):
 def test_a_rule_looks_ahead_but_not_past_an_episodes_end(name):
     rule = small.RULES[name]
     eta = rule.init(KEY)
-    judge = jax.jit(lambda x: rule(eta, x))
+    judge = small.jit(lambda x: rule(eta, x))
     inputs = _inputs(rule)
     changed = inputs._replace(r_t=inputs.r_t.at[3].add(1.0))
     before, after = judge(inputs).pi_hat, judge(changed).pi_hat
@@ -192,7 +192,7 @@ def test_a2c_as_a_rule_is_a2c(optimiser):
 
     updates, _ = optimiser(0.5).update(jax.grad(loss)(agent.params), agent.opt, agent.params)
     expected = optim.apply_updates(agent.params, updates)
-    after, _ = jax.jit(lpg.inner_update)(setup, (), agent, KEY)
+    after, _ = small.jit(lpg.inner_update)(setup, (), agent, KEY)
     close(after.params, expected, rtol=1e-5)
     assert not np.allclose(after.params["table"], table)
 
@@ -212,7 +212,7 @@ def test_clipping_clips():
     for max_norm in (0.0, 1e-3):
         setup = small.setup(lpg.REINFORCE(), lpg.agent_optimiser("sgd", max_norm))
         agent = small.agent(setup, KEY, **life)
-        after, _ = jax.jit(lpg.inner_update)(setup, (), agent, KEY)
+        after, _ = small.jit(lpg.inner_update)(setup, (), agent, KEY)
         moved.append(optim.global_norm(jax.tree.map(jnp.subtract, after.params, agent.params)))
     assert moved[0] > 1.0
     np.testing.assert_allclose(moved[1], 100.0 * 1e-3, rtol=1e-4)

@@ -28,12 +28,12 @@ def trained():
     init, step = lpg.make(CONFIG)
     traces = []
 
-    @jax.jit
+    @small.jit
     def counted(state):
         traces.append(1)
         return step(state)
 
-    states, metrics = [jax.jit(init)(jax.random.key(0))], []
+    states, metrics = [small.jit(init)(jax.random.key(0))], []
     for _ in range(4):
         state, seen = counted(states[-1])
         states.append(state)
@@ -78,7 +78,7 @@ def test_an_agent_that_goes_on_is_not_touched_when_another_ends(trained):
     group = lpg.group_for(CONFIG, "grid/small_sparse", lpg.rule_of(CONFIG), 2)
     population = states[1].populations[0]
     agents = population.agents._replace(update=jnp.array([6, 4]))
-    after = jax.jit(lambda p: _lifetimes.renew(group, p, jax.random.key(5)))(population._replace(agents=agents))
+    after = small.jit(lambda p: _lifetimes.renew(group, p, jax.random.key(5)))(population._replace(agents=agents))
     one = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
     assert same(one(after.agents, 1), one(agents, 1))
     assert after.agents.update[0] == 0
@@ -135,15 +135,15 @@ def test_one_device_eight_devices_and_two_processes_train_alike(tmp_path):
     np.testing.assert_allclose(eight, one, atol=2e-5)
     np.testing.assert_allclose(two, one, atol=2e-5)
     init, _ = lpg.make(CONFIG)
-    start = np.concatenate([np.ravel(x) for x in jax.tree.leaves(jax.jit(init)(jax.random.key(0)).eta)])
+    start = np.concatenate([np.ravel(x) for x in jax.tree.leaves(small.jit(init)(jax.random.key(0)).eta)])
     assert not np.allclose(one, start, atol=2e-4)
 
 
 def test_adam_for_each_agent_averages_their_steps():
     config = dataclasses.replace(CONFIG, outer="per_agent", worlds=("chain/short",))
     init, step = lpg.make(config)
-    before = init(jax.random.key(0))
-    after, _ = jax.jit(step)(before)
+    before = small.jit(init)(jax.random.key(0))
+    after, _ = small.jit(step)(before)
     assert jax.tree.leaves(after.opt)[-1].shape[0] == 4
     # Adam's first step has the size of the learning rate wherever an agent's gradient is not 0, so a mean is no larger.
     moved = [np.abs(x - y) for x, y in zip(jax.tree.leaves(after.eta), jax.tree.leaves(before.eta), strict=True)]
@@ -159,7 +159,7 @@ def test_evolution_climbs_to_what_ends_better():
         rule,
         1,
     )
-    gradient = jax.jit(lambda key: _evolution.evolution_gradient(group, {"scale": jnp.zeros(())}, key, 1.0, 32))
+    gradient = small.jit(lambda key: _evolution.evolution_gradient(group, {"scale": jnp.zeros(())}, key, 1.0, 32))
     found, seen = gradient(jax.random.key(0))
     assert found["scale"] < -0.05
     assert np.isfinite(seen["fitness"])
@@ -178,8 +178,8 @@ class Scaled(lpg.REINFORCE):
 def test_evolution_is_a_choice_of_the_system():
     config = dataclasses.replace(CONFIG, outer="evolution", stddev=1.0, worlds=("grid/small_sparse",))
     init, step = lpg.make(config)
-    state = init(jax.random.key(0))
-    after, seen = jax.jit(step)(state)
+    state = small.jit(init)(jax.random.key(0))
+    after, seen = small.jit(step)(state)
     assert seen["env_steps"] == 4 * 6 * 3 * 4
     assert not same(after.eta, state.eta)
 
@@ -260,5 +260,5 @@ def test_the_command_trains_measures_and_exports_a_rule_for_ones_own_program(tmp
 def test_other_optimisers_of_ours_drive_agents_too():
     setup = small.setup(lpg.REINFORCE(), lambda rate: optim.chain(optim.scale_by_lion(), optim.scale(-0.01 * rate)))
     agent = small.agent(setup, jax.random.key(0))
-    after, _ = jax.jit(lpg.inner_update)(setup, (), agent, jax.random.key(1))
+    after, _ = small.jit(lpg.inner_update)(setup, (), agent, jax.random.key(1))
     assert not same(after.params, agent.params)

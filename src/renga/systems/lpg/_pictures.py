@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from renga import envs
 from renga.systems.lpg._agents import Table
@@ -53,7 +53,8 @@ def make(groups: list[Group]) -> Callable[[PyTree], dict[str, np.ndarray]]:
     return draw
 
 
-def _probe(rule: Rule, eta: PyTree, discount: float, **changes: Array) -> Targets:
+@jax.jit
+def _probe(rule: Rule, eta: PyTree, discount: Float[ArrayLike, ""], **changes: Array) -> Targets:
     """The rule's answer to rollouts `[B, T]` in which nothing happens but the changes."""
     B = next(iter(changes.values())).shape[0]
     M = rule.prediction_size
