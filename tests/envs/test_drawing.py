@@ -92,3 +92,36 @@ def test_what_cannot_be_drawn_is_said(level):
         envs.draw_level(level, states)
     with pytest.raises(ValueError, match="draw_trajectory: states must have one leading axis"):
         envs.draw_trajectory(level, level.reset(jax.random.key(0)))
+
+
+DRAWN = [name for name in envs.names() if not name.startswith(("grid/", "chain/"))]
+DRAWN += ["gymnax/Breakout-MinAtar", "pgx/connect_four"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_world_draws_its_states(name):
+    env = envs.make(name)
+    state = env.reset(jax.random.key(0))
+    step = jax.jit(env.step)
+    action = np.full(env.action_spec.shape, 1, env.action_spec.dtype)
+    pictures = [env.draw(state)]
+    for i in range(3):
+        state, _ = step(jax.random.key(i), state, action)
+        pictures.append(env.draw(state))
+    first, last = pictures[0], pictures[-1]
+    assert first.dtype == np.uint8
+    assert first.shape == last.shape
+    assert first.ndim == first.shape[-1] == 3
+    assert min(first.shape[:2]) >= 32
+    assert max(first.shape[:2]) <= 512
+    assert not np.array_equal(first, last)
+    assert len(np.unique(last.reshape(-1, 3), axis=0)) >= 2
+
+
+def test_a_world_without_pictures_says_so():
+    chain = envs.make("chain/short")
+    with pytest.raises(NotImplementedError, match=r"Chain\.draw: this environment has no pictures"):
+        chain.draw(chain.reset(jax.random.key(0)))
+    numbers = envs.make("gymnax/CartPole-v1")
+    with pytest.raises(NotImplementedError, match=r"Gymnax\.draw: this environment has no pictures"):
+        numbers.draw(numbers.reset(jax.random.key(0)))

@@ -10,11 +10,13 @@ from renga import envs
 # Other worlds and chains are the same program with other numbers, and are played beside a reference in their own tests.
 LIKE_OTHERS = ("grid/", "chain/")
 OWN = ["chain/distraction", "chain/long_noisy", "grid/all", "grid/dense", "grid/random_small"]
-OWN += [name for name in envs.names() if not name.startswith(LIKE_OTHERS)]
+# These are played in tests of their own, and their types are held in `test_types.py`.
+ALONE = ("acrobot", "cartpole_", "deep_sea", "memory_chain", "mountain_car", "reacher")
+OWN += [name for name in envs.names() if not name.startswith((*LIKE_OTHERS, *ALONE))]
 PLAYED = [*OWN, "gymnax/Breakout-MinAtar", "gymnax/MountainCar-v0", "gymnax/Pendulum-v1", "pgx/tic_tac_toe"]
 # These take long to compile: their specs only.
 LOOKED_AT = [
-    *(name for name in envs.names() if name not in OWN),
+    *(name for name in envs.names() if name not in OWN and not name.startswith(ALONE)),
     *(f"gymnax/{name}-MinAtar" for name in ("Asterix", "Freeway", "Seaquest", "SpaceInvaders")),
     *(f"gymnax/{name}" for name in ("Acrobot-v1", "CartPole-v1", "Catch-bsuite", "MountainCarContinuous-v0")),
     *(f"pgx/{name}" for name in ("connect_four", "go_9x9", "kuhn_poker", "minatar-breakout", "minatar-seaquest")),

@@ -33,10 +33,13 @@ from renga.envs._reacher import Reacher, ReacherState
 from renga.envs._registry import make, names
 from renga.envs._swing_up import CartPoleSwingUp, CartPoleSwingUpState
 from renga.envs._t_maze import TMaze, TMazeState
+from renga.envs._to_gymnasium import to_gymnasium
+from renga.envs._wrappers import ActionRepeat, ClipReward, FrameStack, ScaleReward, StickyActions, TimeLimit, Wrapped
 
 __all__ = [
     "Acrobot",
     "AcrobotState",
+    "ActionRepeat",
     "AutoReset",
     "Batch",
     "Box",
@@ -50,10 +53,12 @@ __all__ = [
     "CatchState",
     "Chain",
     "ChainState",
+    "ClipReward",
     "DeepSea",
     "DeepSeaState",
     "Discrete",
     "Environment",
+    "FrameStack",
     "Grid",
     "GridState",
     "Gymnasium",
@@ -71,10 +76,14 @@ __all__ = [
     "Reacher",
     "ReacherState",
     "Running",
+    "ScaleReward",
     "Step",
+    "StickyActions",
     "Symmetries",
     "TMaze",
     "TMazeState",
+    "TimeLimit",
+    "Wrapped",
     "action_values",
     "chain_level",
     "chain_world",
@@ -90,4 +99,5 @@ __all__ = [
     "optimal_return",
     "optimal_values",
     "save_picture",
+    "to_gymnasium",
 ]

@@ -11,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._sketch import Picture
 
 Actions = Literal[5, 9, 18]
 Observation = Literal["index", "image"]
@@ -192,6 +193,12 @@ class Grid(Environment[GridState]):
             planes.append(functools.reduce(jnp.logical_or, here, jnp.zeros_like(planes[0])))
         image = jnp.stack(planes, axis=1).astype(jnp.float32)
         return image.reshape(height, width, -1)
+
+    def draw(self, state: GridState, *, cell_size: int = 32) -> Picture:
+        """Draws the level, as `draw_level` does."""
+        from renga.envs._drawing import draw_level  # it draws grids, and knows them
+
+        return draw_level(self, state, cell_size=cell_size)
 
 
 def _nth_other(u: Array, count: Array, taken: Array | None) -> Int[Array, ""]:

@@ -13,6 +13,7 @@ from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 from renga.envs._import import import_package
+from renga.envs._sketch import Picture, draw_planes
 
 
 class _Loaded(NamedTuple):
@@ -34,6 +35,13 @@ def _load(name: str, options: tuple[tuple[str, Any], ...]) -> _Loaded:
     params = params.replace(**dict(options))
     observation = jax.eval_shape(lambda: env.get_obs(env.reset_env(jax.random.key(0), params)[1], params))
     return _Loaded(env, params, observation)
+
+
+def _bound(bound: Any, shape: tuple[int, ...], widest: Any) -> np.ndarray:
+    """One of a space's bounds; the largest float32 stands for none."""
+    bound = np.asarray(bound, np.float64)
+    bound = np.where(bound > 3e38, np.inf, np.where(bound < -3e38, -np.inf, bound))
+    return bound if bound.shape == shape else np.asarray(widest(bound))
 
 
 @value
@@ -74,7 +82,9 @@ class Gymnax(Environment[Any]):
         space = env.observation_space(params)
         low, high = getattr(space, "low", -np.inf), getattr(space, "high", np.inf)
         dtype = np.dtype(observation.dtype)
-        return Box(observation.shape, float(np.min(low)), float(np.max(high)), dtype)
+        return Box(
+            observation.shape, _bound(low, observation.shape, np.min), _bound(high, observation.shape, np.max), dtype
+        )
 
     @property
     def action_spec(self) -> Discrete | Box:
@@ -83,7 +93,8 @@ class Gymnax(Environment[Any]):
         space = env.action_space(params)
         if hasattr(space, "n"):
             return Discrete(int(space.n))
-        return Box(tuple(space.shape), float(np.min(space.low)), float(np.max(space.high)))
+        shape = tuple(space.shape)
+        return Box(shape, _bound(space.low, shape, np.min), _bound(space.high, shape, np.max))
 
     def reset(self, key: PRNGKeyArray) -> Any:
         """Begins an episode."""
@@ -94,8 +105,7 @@ class Gymnax(Environment[Any]):
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Takes an action."""
-        if isinstance(self.action_spec, Discrete):
-            check_action(self, action)
+        check_action(self, action)
         env, params, _ = self._loaded
         _, after, reward, _, _ = env.step_env(key, state, action, params)
         after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
@@ -108,3 +118,9 @@ class Gymnax(Environment[Any]):
         """What the agent sees."""
         env, params, _ = self._loaded
         return env.get_obs(state, params)
+
+    def draw(self, state: Any, *, cell_size: int = 24) -> Picture:
+        """Draws a board that is seen as planes, `[H, W, C]`; of others there are no pictures."""
+        if len(self.observation_spec.shape) != 3:
+            return super().draw(state)
+        return draw_planes(np.asarray(self.observe(state)), cell_size)

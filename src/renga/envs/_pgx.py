@@ -12,6 +12,7 @@ from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
 from renga.envs._import import import_package
+from renga.envs._sketch import Picture, draw_planes
 
 
 @functools.cache
@@ -80,6 +81,12 @@ class Pgx(Environment[Any]):
         """What the player who moves next sees."""
         observation = state.observation
         return observation.astype(jnp.float32) if observation.dtype == bool else observation
+
+    def draw(self, state: Any, *, cell_size: int = 24) -> Picture:
+        """Draws a board that is seen as planes, `[H, W, C]`; of others there are no pictures."""
+        if len(self.observation_spec.shape) != 3:
+            return super().draw(state)
+        return draw_planes(np.asarray(self.observe(state)), cell_size)
 
     def legal_actions(self, state: Any) -> Bool[Array, " A"]:
         """Which moves are legal."""

@@ -1,5 +1,6 @@
 """Pictures of bodies and of boards, in plain NumPy."""
 
+import colorsys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 Picture = UInt8[np.ndarray, "H W 3"]
-Point = tuple[float, float]
+Point = tuple[float | int, float | int]
 Colour = Literal["floor", "faint", "dark", "body", "goal", "bad", "pale"]
 
 _FINE = 2  # points a pixel on each side, averaged: smooth edges
@@ -31,7 +32,7 @@ class Sketch:
       centre: the point in the middle.
     """
 
-    def __init__(self, size: int, width: float, centre: Point = (0.0, 0.0)):
+    def __init__(self, size: int, width: float | int, centre: Point = (0, 0)):
         place = (np.arange(size * _FINE) + 0.5) / (size * _FINE) - 0.5
         self.x, self.y = centre[0] + width * place[None, :], centre[1] - width * place[:, None]
         self.pixels = np.empty((size * _FINE, size * _FINE, 3), np.float32)
@@ -87,3 +88,13 @@ def draw_board(cells: Mapping[str, np.ndarray], cell_size: int) -> Picture:
     line[::cell_size], line[:, ::cell_size] = True, True
     picture[line] = _COLOURS["faint"]
     return picture
+
+
+def draw_planes(planes: np.ndarray, cell_size: int) -> Picture:
+    """Draws a board that is seen as planes, `[H, W, C]`: each in a colour of its own, later ones over earlier ones."""
+    picture = np.empty((*planes.shape[:2], 3), np.uint8)
+    picture[:] = _COLOURS["floor"]
+    for i in range(planes.shape[2]):
+        share = float(np.modf(0.6 + i * 0.618034)[0])  # colours far from each other
+        picture[planes[..., i] > 0] = [round(255 * x) for x in colorsys.hsv_to_rgb(share, 0.7, 0.75)]
+    return np.repeat(np.repeat(picture, cell_size, axis=0), cell_size, axis=1)
