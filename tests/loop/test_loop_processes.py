@@ -4,12 +4,14 @@ import contextlib
 import socket
 import threading
 
+import jax
 import pytest
 
 from renga import loop
 from renga.loop import RunError, _peers
 
-from .running import start, wait_for
+from . import toy
+from .running import assert_same_bits, run, start
 
 
 def free_port():
@@ -127,14 +129,20 @@ def test_processes_that_do_not_fit_together_are_refused(second, claims, message)
     assert any(message in str(error) for error in found[1:])  # one may have come when process 0 had gone
 
 
-def test_a_killed_process_ends_the_others_at_once_with_one_line(tmp_path):
-    address = f"127.0.0.1:{free_port()}"
-    processes = [start(tmp_path / "run", 1_000_000, address, 2, i) for i in range(2)]
-    checkpoints = loop.Checkpoints(tmp_path / "run" / "checkpoints")
-    wait_for(checkpoints.steps)
-    processes[1].kill()
-    _, errors = processes[0].communicate(timeout=20)
-    processes[1].communicate()
-    assert processes[0].returncode == 1
-    own = [text for text in errors.splitlines() if "Gloo" not in text and not text.startswith("step ")]
-    assert own == ["renga: process 1 of this run has ended, so process 0 ends too"]
+def test_a_run_of_two_processes_goes_on_with_one_and_with_two_again_to_the_bit(tmp_path):
+    directory = tmp_path / "run"
+
+    def go_on(steps, *flags):
+        address = f"127.0.0.1:{free_port()}"
+        processes = [start(directory, steps, *flags, address, 2, i) for i in range(2)]
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+
+    go_on(4)
+    run(directory, steps=8, resume=True, num_devices=2, window=1)
+    go_on(12, "--resume")
+    init, _ = toy.make(toy.Config())
+    step, state = loop.Checkpoints(directory / "checkpoints").load_newest(jax.eval_shape(init, jax.random.key(0)))
+    assert step == 12
+    assert_same_bits(state, run(tmp_path / "whole", num_devices=2).state)

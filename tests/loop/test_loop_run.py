@@ -238,25 +238,6 @@ def test_a_batch_that_does_not_divide_by_the_devices_is_refused(tmp_path):
         run(tmp_path / "other", num_devices=3)
 
 
-def test_two_processes_give_the_numbers_of_one(whole, tmp_path):
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    processes = [start(tmp_path / "run", 12, f"127.0.0.1:{port}", 2, i) for i in range(2)]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-    init, _ = toy.make(toy.Config())
-    step, state = loop.Checkpoints(tmp_path / "run" / "checkpoints").load_newest(
-        jax.eval_shape(init, jax.random.key(0))
-    )
-    assert step == 12
-    np.testing.assert_allclose(state.w, whole.state.w, rtol=1e-5)
-    np.testing.assert_array_equal(jax.random.key_data(state.key), jax.random.key_data(whole.state.key))
-
-
 def test_pictures_are_made_evenly_and_shown_in_the_report(tmp_path):
     def pictures(state):
         return {"weights": np.full((4, 4), int(state.step), np.uint8)}

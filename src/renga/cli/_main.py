@@ -1,4 +1,4 @@
-"""`renga train|eval|play|export|report|doctor|list`: finds the command, runs it, turns errors into a readable message.
+"""`renga COMMAND …`: finds the command, runs it, turns errors into a readable message.
 
 Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 usage; 128 + n
 stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
@@ -21,6 +21,8 @@ USAGE = """usage: renga COMMAND …
   renga train SYSTEM --resume RUN     go on with a run that was stopped
   renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
   renga member RUN M                  make member M of a population a run of its own; M may be best, median or worst
+  renga launch --processes N -- train SYSTEM …
+                                      train one with several processes of this machine
   renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
@@ -31,7 +33,7 @@ USAGE = """usage: renga COMMAND …
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
-COMMANDS = ("doctor", "eval", "export", "list", "member", "play", "report", "train")
+COMMANDS = ("doctor", "eval", "export", "launch", "list", "member", "play", "report", "train")
 
 
 class UsageError(Exception):
@@ -82,6 +84,16 @@ def _run(args: list[str], show_traceback: bool) -> int:
             kind = "" if type(error).__name__ in ("RunError", "DataError") else f"{type(error).__name__}: "
             _say(f"renga: {kind}{error}\n(--traceback shows where it came from)")
         return 1
+
+
+def value_of(flag: str, args: Sequence[str]) -> str | None:
+    """Finds the value of `flag value` or `flag=value`."""
+    for i, arg in enumerate(args):
+        if arg == flag and i + 1 < len(args):
+            return args[i + 1]
+        if arg.startswith(flag + "="):
+            return arg.partition("=")[2]
+    return None
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import jax
 
 from renga import loop
-from renga.cli._main import UsageError
+from renga.cli._main import UsageError, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
 
@@ -37,6 +37,7 @@ class Options:
     evaluate: bool = True  # measure the result at the end
     debug_nans: bool = False  # stop at the first number that is not finite and name the operation
     quiet: bool = False  # show no progress
+    cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
     coordinator: str | None = None  # host:port of process 0, when several processes train together
     num_processes: int = 1  # how many processes train together
     process_id: int = 0  # which of them this is
@@ -52,8 +53,7 @@ def run(args: Sequence[str]) -> int:
     config, options = _parse(name, system, rest)
     _require_sense(options)
 
-    if options.coordinator is not None:
-        loop.join_processes(options.coordinator, options.num_processes, options.process_id, options.join_seconds)
+    _join(options)
     with _directory(name, options) as directory:
         main = jax.process_index() == 0
         if main and not options.quiet:
@@ -114,6 +114,24 @@ def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop
         evaluate_members(files, show=show)
 
 
+def _join(options: Options) -> None:
+    """Meets the other processes of the run, if there are any."""
+    if options.coordinator is not None:
+        loop.join_processes(options.coordinator, options.num_processes, options.process_id, options.join_seconds)
+        return
+    launched = loop.find_launched(options.cluster)
+    if launched is None or launched.num_processes == 1:
+        return
+    if not (options.resume or options.directory):
+        raise UsageError(
+            f"{launched.launcher} has started several processes, which share one run: pass --directory; "
+            "or let each train by itself with --cluster none"
+        )
+    loop.join_cluster(options.cluster, options.join_seconds)
+    if jax.process_index() == 0 and not options.quiet:
+        print(f"{launched.launcher}: {jax.process_count()} processes", file=sys.stderr)
+
+
 def _require_sense(options: Options) -> None:
     """Refuses options that would be ignored."""
     if options.resume is not None:
@@ -122,6 +140,8 @@ def _require_sense(options: Options) -> None:
                 raise UsageError(f"{flag} is of a new run, --resume of one that goes on: pass one of them")
     if options.override and options.resume is None:
         raise UsageError("--override is for --resume: a new run needs a directory of its own")
+    if options.coordinator is not None and options.cluster not in ("auto", "none"):
+        raise UsageError("--coordinator says where the processes meet, --cluster finds it out: pass one of them")
     if options.coordinator is None and (options.num_processes, options.process_id) != (1, 0):
         raise UsageError("--num-processes and --process-id need --coordinator")
     if options.at_once is not None and options.seeds is None and options.resume is None:
@@ -183,8 +203,8 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     """Reads the fields of the system's config, and of `Options`, from the command line."""
     import tyro
 
-    default, _ = _preset(system, _value_of("--preset", args))
-    resume = _value_of("--resume", args)
+    default, _ = _preset(system, value_of("--preset", args))
+    resume = value_of("--resume", args)
     if resume is not None:
         saved = RunDirectory(resume).read_config()
         if saved["system"] != name:
@@ -211,13 +231,3 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
             print(f"renga train {name} takes: {flags}", file=sys.stderr)
         raise
     return parsed.config, parsed.options
-
-
-def _value_of(flag: str, args: list[str]) -> str | None:
-    """Finds the value of `flag value` or `flag=value`."""
-    for i, arg in enumerate(args):
-        if arg == flag and i + 1 < len(args):
-            return args[i + 1]
-        if arg.startswith(flag + "="):
-            return arg.partition("=")[2]
-    return None

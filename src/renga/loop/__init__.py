@@ -2,6 +2,7 @@
 
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import choose, final_numbers, measures_of, objective_of, take_member
+from renga.loop._cluster import Launched, find_launched, join_cluster
 from renga.loop._config import Requirements, check_config
 from renga.loop._devices import join_processes, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoints",
     "Examination",
     "Frozen",
+    "Launched",
     "Members",
     "Requirements",
     "Result",
@@ -31,7 +33,9 @@ __all__ = [
     "environment",
     "examine",
     "final_numbers",
+    "find_launched",
     "iterate",
+    "join_cluster",
     "join_processes",
     "measures_of",
     "objective_of",

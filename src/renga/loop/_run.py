@@ -34,7 +34,7 @@ from renga.loop._members import (
     summary_of,
     to_json,
 )
-from renga.loop._peers import fail, meet
+from renga.loop._peers import all_find, fail, meet
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
 from renga.loop._subject import Alone, Make
@@ -159,6 +159,7 @@ def run(
             stack.enter_context(lock(files.path))
             loop = _settle(files, checkpoints, asked)  # another process may have been at work until now
             files.prepare()
+        all_find(files.path)
 
         stack.enter_context(jax.set_mesh(mesh))
         if who:
