@@ -294,7 +294,7 @@ class ActionRepeat(_Wrapper):
         """Takes an action several times."""
         check_action(self, action)
         keys = jax.random.split(key, self.num_repeats)
-        first = self.env.step(keys[0], state, action)
+        first = vary_like(self.env.step(keys[0], state, action), state, key)
 
         def again(before: tuple[Any, Step], key: PRNGKeyArray) -> tuple[tuple[Any, Step], None]:
             state, step = before
