@@ -38,6 +38,7 @@ BREAKOUT = {
     "image": "flat",
     "activation": "relu",
     "learning_rate": 5e-3,
+    "normalise_rewards": False,
 }
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {

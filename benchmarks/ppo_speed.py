@@ -22,7 +22,7 @@ from renga.systems import actor_critic
 
 # Gymnax's name, settings, updates a lap, pairs of laps.
 TASKS = {
-    "cartpole": ("CartPole-v1", actor_critic.Config(decay_steps=0), 10, 21),
+    "cartpole": ("CartPole-v1", actor_critic.Config(decay_steps=0, normalise_rewards=False), 10, 21),
     "breakout": ("Breakout-MinAtar", actor_critic.Config(decay_steps=0, **BREAKOUT), 3, 21),
 }
 

@@ -39,6 +39,7 @@ _BREAKOUT = {
     "image": "flat",
     "activation": "relu",
     "learning_rate": 2.5e-3,
+    "normalise_rewards": False,
 }
 # CartPole is solved at 475 of 500; Breakout's wall has 30 bricks; Catch pays at most 1. A GAN's samples are judged by
 # their Fréchet distance to held-out digits, in units of that between training images and them.

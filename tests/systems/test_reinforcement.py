@@ -16,8 +16,9 @@ SMALL_DQN = dqn.Config(
     num_envs=4, replay_size=500, warmup=40, batch_size=16, units=(16,), n_step=3, epsilon_steps=100, decay_steps=0
 )
 SMALL_AC = actor_critic.Config(
-    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(16,), lstm_units=8, decay_steps=0
-)
+    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(16,), lstm_units=8, decay_steps=0,
+    normalise_rewards=False,
+)  # fmt: skip
 VARIANTS = {
     "dqn": (dqn, SMALL_DQN),
     "dqn with quantiles, on a table": (

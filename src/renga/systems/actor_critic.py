@@ -7,6 +7,8 @@ Differs from Mnih et al. 2016 (A2C, https://arxiv.org/abs/1602.01783), Schulman 
 https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561):
   * all three share the network, the advantage's λ, Adam, and the clipping of gradients by their global norm;
   * the value's loss is not clipped in PPO;
+  * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
+    steps to tell values of 100, and the policy follows its errors meanwhile;
   * an episode that is cut keeps its bootstrap: γ v of its last state is added to its last reward;
   * environments step inside the compiled update, so V-trace corrects only for what epochs and minibatches change.
 """
@@ -59,7 +61,7 @@ class Config:
     entropy_cost: float = 0.01  # weight of the policy's entropy
     normalise_advantages: bool = True  # to mean 0 and deviation 1, in each minibatch
     normalise_observations: bool = False  # to mean 0 and deviation 1, of all that were seen before the update
-    normalise_rewards: bool = False  # so that discounted returns have a mean square of 1, of all that came before
+    normalise_rewards: bool = True  # so that discounted returns have a mean square of 1, of all that came before
 
 
 PRESETS: dict[str, tuple[Config, int]] = {

@@ -70,10 +70,10 @@ class Config:
     decay_steps: int = STEPS  # steps over which the learning rate falls to zero along a cosine; 0 keeps it
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
-    n_step: int = 10  # rewards in a return before it is bootstrapped
+    n_step: int = 20  # rewards in a return before it is bootstrapped
     epsilon: float = 0.01  # ε of the behaviour policy in the end
     epsilon_steps: int = 5_000  # steps over which ε falls from 1
-    target_period: int = 200  # gradient steps between copies of online into target
+    target_period: int = 100  # gradient steps between copies of online into target
     target_rate: float = 0.0  # τ: how far the target goes towards online in a gradient step; 0 for copies
     double: bool = True  # choose the action by the online network, value it by the target network
     dueling: bool = True  # a state's value and the actions' advantages as two streams
