@@ -130,3 +130,34 @@ def test_a_mistake_gets_one_readable_message(args, code, message, toy, small, ca
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+
+
+def test_a_sweep_ends_with_the_command_that_trains_the_best(toy, capsys):
+    command = ["sweep", "toy", "--rate", "0.5..1:2", "--size", "1,2", "--search", "grid", "--directory", "run"]
+    assert main([*command, "--steps", "2", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert "by lowest loss" in shown.out
+    assert "  renga train toy --rate 0.5 --size 1 --steps 2 --seed 0" in shown.out
+    train = next(line for line in shown.out.splitlines() if "renga train" in line).split()[1:]
+    assert main([*train, "--directory", "best", "--quiet", "--no-evaluate"]) == 0
+    assert main(["sweep", "toy", "--resume", "run", "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "report: run/report.html"
+    assert main(["member", "run/groups/000", "best"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["sweep"], 2, "usage: renga sweep SYSTEM"),
+        (["sweep", "toy"], 1, "nothing to try"),
+        (["sweep", "toy", "--rate", "1..2", "--resume", "run"], 1, "not the directory of a sweep"),
+        (["sweep", "toy", "--rate", "1..2", "--rate", "2..3"], 2, "--rate is given twice"),
+        (["sweep", "toy", "--rate", "1..2", "--search", "pbt"], 1, "--search must be one of random, grid, got 'pbt'"),
+    ],
+)
+def test_a_mistake_in_a_sweep_gets_one_readable_message(args, code, message, toy, capsys):
+    assert main(args) == code
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+    assert not list(toy.iterdir())

@@ -23,6 +23,7 @@ USAGE = """usage: renga COMMAND …
   renga member RUN M                  make member M of a population a run of its own; M may be best, median or worst
   renga launch --processes N -- train SYSTEM …
                                       train one with several processes of this machine
+  renga sweep SYSTEM --field WHAT …   try many settings at once: --learning-rate 1e-4..1e-2:log --discount 0.9,0.99
   renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
@@ -33,7 +34,7 @@ USAGE = """usage: renga COMMAND …
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
-COMMANDS = ("doctor", "eval", "export", "launch", "list", "member", "play", "report", "train")
+COMMANDS = ("doctor", "eval", "export", "launch", "list", "member", "play", "report", "sweep", "train")
 
 
 class UsageError(Exception):

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import jax
 
 from renga import loop
+from renga.cli._cores import use_cores
 from renga.cli._main import UsageError, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
@@ -54,7 +55,9 @@ def run(args: Sequence[str]) -> int:
     _require_sense(options)
 
     _join(options)
-    with _directory(name, options) as directory:
+    if options.seeds is not None or (options.resume and "seeds" in _saved_loop(options.resume)):
+        use_cores(options.devices)
+    with directory_of(name, options.resume or options.directory) as directory:
         main = jax.process_index() == 0
         if main and not options.quiet:
             print(f"{name}: {directory}", file=sys.stderr)
@@ -63,7 +66,7 @@ def run(args: Sequence[str]) -> int:
             config,
             steps=options.steps
             if options.steps is not None
-            else _saved_steps(options) or _preset(system, options.preset)[1],
+            else _saved_steps(options) or preset_of(system, options.preset)[1],
             directory=directory,
             system=name,
             seed=options.seed,
@@ -170,9 +173,8 @@ def _made(path: Path, count: int = 1) -> Path:
 
 
 @contextlib.contextmanager
-def _directory(name: str, options: Options) -> Iterator[str | Path]:
+def directory_of(name: str, given: str | None) -> Iterator[str | Path]:
     """Gives the directory of the run; makes one of its own where none is given, and takes it away if it stays empty."""
-    given = options.resume or options.directory
     if given is not None:
         yield given
         return
@@ -186,10 +188,14 @@ def _directory(name: str, options: Options) -> Iterator[str | Path]:
 
 
 def _saved_steps(options: Options) -> int | None:
-    return RunDirectory(options.resume).read_config()["loop"]["steps"] if options.resume else None
+    return _saved_loop(options.resume)["steps"] if options.resume else None
 
 
-def _preset(system: ModuleType, name: str | None) -> tuple[Any, int]:
+def _saved_loop(directory: str) -> dict[str, Any]:
+    return RunDirectory(directory).read_config()["loop"]
+
+
+def preset_of(system: ModuleType, name: str | None) -> tuple[Any, int]:
     """Returns the config and the number of steps of a preset, or the system's own."""
     presets = getattr(system, "PRESETS", {})
     if name is None:
@@ -203,7 +209,7 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     """Reads the fields of the system's config, and of `Options`, from the command line."""
     import tyro
 
-    default, _ = _preset(system, value_of("--preset", args))
+    default, _ = preset_of(system, value_of("--preset", args))
     resume = value_of("--resume", args)
     if resume is not None:
         saved = RunDirectory(resume).read_config()

@@ -14,6 +14,7 @@ from renga.loop._members import Frozen, Members
 from renga.loop._report import write_report
 from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run
+from renga.loop._sweep import Swept, Trial, read_sweep, sweep
 
 __all__ = [
     "Checkpoints",
@@ -25,6 +26,8 @@ __all__ = [
     "Result",
     "RunDirectory",
     "RunError",
+    "Swept",
+    "Trial",
     "Update",
     "Window",
     "check_config",
@@ -40,10 +43,12 @@ __all__ = [
     "measures_of",
     "objective_of",
     "over_devices",
+    "read_sweep",
     "restore",
     "restore_members",
     "run",
     "shard_batch",
+    "sweep",
     "take_member",
     "write_json",
     "write_report",

@@ -12,6 +12,7 @@ import numpy as np
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
+from renga.loop._files import read_json
 from renga.loop._members import members_of
 from renga.loop._report import write_report
 from renga.loop._restore import place_of, restore
@@ -73,7 +74,17 @@ def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
     """What each member came to: the mean of a metric over the last tenth of the windows; NaN for one that is frozen."""
     rows = files.read_members()
     last = rows[-max(1, len(rows) // 10) :]
-    return np.mean([each[metric].astype(np.float64) for _, each in last], axis=0)
+    found = np.mean([each[metric].astype(np.float64) for _, each in last], axis=0)
+    found[[member for member in _frozen(files) if member < len(found)]] = np.nan  # in a run that ended with all of them
+    return found
+
+
+def _frozen(files: RunDirectory) -> list[int]:
+    """Who is frozen, as status.json says it."""
+    try:
+        return [int(member) for member in read_json(files.path / "status.json").get("frozen", {})]
+    except (RunError, TypeError, ValueError):
+        return []
 
 
 def choose(files: RunDirectory, which: str, metric: str | None = None, goal: str | None = None) -> int:

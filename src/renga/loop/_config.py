@@ -5,6 +5,8 @@ import math
 import typing
 from typing import Any
 
+import jax
+
 from renga._core.ranges import check_range
 from renga.loop._errors import RunError
 
@@ -38,8 +40,14 @@ class Requirements:
     system: str
     config: Any
 
-    def __call__(self, condition: bool, field: str, expected: str) -> None:
-        """Raises a RunError that says what the field must be and what it is, unless the condition holds."""
+    def __call__(self, condition: bool | jax.Array, field: str, expected: str) -> None:
+        """Raises a RunError that says what the field must be and what it is, unless the condition holds.
+
+        Where it is traced, as a member's numbers are in a sweep, nothing is known, and nothing is said: a sweep checks
+        all of its values beforehand.
+        """
+        if isinstance(condition, jax.core.Tracer):
+            return
         if not condition:
             raise RunError(f"{self.system}: {field} must be {expected}, got {getattr(self.config, field)!r}")
 

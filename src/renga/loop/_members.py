@@ -101,7 +101,8 @@ class Population:
     def __init__(self, make: Make, config: Any, members: Members, mesh: Mesh, debug_nans: bool) -> None:
         self._make, self._config, self._members, self._mesh = make, config, members, mesh
         self._alone = make(config)
-        self._values = {name: jnp.asarray(numbers, jnp.float32) for name, numbers in members.values.items()}
+        # Weakly typed, as Python's numbers are: a network in 16 bits stays one.
+        self._values = {name: jnp.stack([jnp.asarray(float(x)) for x in v]) for name, v in members.values.items()}
         self._keys = jnp.stack([jax.random.key(seed) for seed in members.seeds])
         self._debug_nans = debug_nans
         self.frozen: dict[int, Frozen] = {}

@@ -20,7 +20,7 @@ from renga.loop._metrics import non_finite
 _LOG = logging.getLogger("renga")
 PNG = b"\x89PNG\r\n\x1a\n"
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
 h1 { font-size: 1.7rem } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem }
 table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
@@ -44,7 +44,7 @@ def write_report(files: RunDirectory) -> None:
     body += ["<h2>Config</h2>", _table(saved["config"])]
     body += ["<h2>Environment</h2>", _or_damage(lambda files: _table(read_json(files.path / "env.json")), files)]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
-    page += f"<style>{_STYLE}</style><body>{''.join(body)}</body></html>\n"
+    page += f"<style>{STYLE}</style><body>{''.join(body)}</body></html>\n"
     write_whole(files.path / "report.html", page)
 
 

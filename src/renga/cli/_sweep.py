@@ -1,0 +1,173 @@
+"""`renga sweep SYSTEM`."""
+
+import dataclasses
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from renga import loop
+from renga.cli._cores import use_cores
+from renga.cli._main import UsageError
+from renga.cli._runs import system_named
+from renga.cli._train import directory_of, preset_of
+from renga.loop import RunError, config_of
+
+_RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
+
+USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid] [--other-field value …]
+
+  --learning-rate 1e-4..1e-2       numbers between two, evenly
+  --learning-rate 1e-4..1e-2:log   evenly in their logarithm; for a grid also how many: 1e-4..1e-2:log:5
+  --discount 0.9,0.99              one of these
+renga sweep SYSTEM --help lists the other options and fields; renga sweep SYSTEM --resume DIRECTORY goes on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to sweep, whatever the system."""
+
+    trials: int | None = None  # settings to draw, 64 by default; of a grid, as many as there are
+    search: str = "random"  # random, or grid for all combinations
+    seeds: int = 1  # that each trial is trained with
+    metric: str | None = None  # what trials are compared by at their end; by default a return, or a loss
+    goal: str | None = None  # max or min: whether more of the metric is better; by default what its name says
+    preset: str | None = None  # a config by name that the fields start from, where the system has some
+    steps: int | None = None  # steps of each trial; each system, and each preset, has its own default
+    seed: int = 0  # the first seed of each trial; also what settings are drawn from
+    directory: str | None = None  # where to keep the sweep; default runs/SYSTEM-sweep-DATE-TIME
+    resume: str | None = None  # directory of a sweep to go on with
+    devices: int | None = None  # devices to split the trials over; default as many as they divide by
+    at_once: int | None = None  # trained at once; default as many as fit in memory
+    window: int | None = None  # steps that a line of metrics.jsonl is the mean of; default a 500th of all
+    checkpoint_seconds: float = 30.0  # time between checkpoints
+    quiet: bool = False  # show no progress
+
+
+def run(args: Sequence[str]) -> int:
+    """Sweeps a system's fields, prints the best settings and the command that trains with them."""
+    if not args or args[0].startswith("-"):
+        raise UsageError(USAGE)
+    name, rest = args[0], list(args[1:])
+    system = system_named(name)
+    texts, rest = _take_space(system, rest)
+    config, options = _parse(name, system, rest)
+    resume = options.resume is not None
+    if resume and (texts or options.directory):
+        raise UsageError("a sweep that goes on tries what it began with: pass --resume DIRECTORY without fields")
+    steps = options.steps if options.steps is not None else preset_of(system, options.preset)[1]
+    use_cores(options.devices)
+    given = options.resume or options.directory
+    with directory_of(f"{name}-sweep", given) as directory:
+        if not options.quiet:
+            print(f"{name}: {directory}", file=sys.stderr)
+        found = loop.sweep(
+            system.make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
+            num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
+            resume=resume, show=not options.quiet, num_devices=options.devices, at_once=options.at_once,
+            window=options.window, checkpoint_seconds=options.checkpoint_seconds, may_exit=True,
+        )  # fmt: skip
+    if found.signal:
+        print(f"stopped; go on with\n  renga sweep {name} --resume {shlex.quote(str(directory))}")
+        return 128 + found.signal
+    failed = sum(trial.failed for trial in found.trials)
+    if failed:
+        print(f"renga: {failed} of {len(found.trials) * _seeds(directory)} members turned non-finite", file=sys.stderr)
+    if found.best is None:
+        raise RunError("no trial came to an end: all turned non-finite")
+    _print(name, system, config, Path(directory), found)
+    return 0
+
+
+def _print(name: str, system: ModuleType, config: Any, directory: Path, found: loop.Swept) -> None:
+    """Prints the best trials and how to train with the best one."""
+    settled = loop.read_sweep(directory)
+    assert found.best is not None
+    by_number = sorted(range(len(found.trials)), key=lambda i: _rank(found, i))[:5]
+    print(f"by {found.objective}")
+    for number in by_number:
+        trial = found.trials[number]
+        values = "  ".join(f"{field} {value}" for field, value in trial.values.items())
+        print(f"  trial {number}: {trial.number:.6g}  {values}")
+    best = found.trials[found.best]
+    chosen = dataclasses.replace(config, **best.values)
+    flags = " ".join(_flag(field, getattr(chosen, field)) for field in _differing(system, chosen, best.values))
+    print("train with the best:")
+    print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {settled['seed']}")
+    print(f"report: {directory / 'report.html'}")
+
+
+def _rank(found: loop.Swept, number: int) -> float:
+    came_to = found.trials[number].number
+    return float("inf") if came_to != came_to else -came_to if found.objective.is_high else came_to
+
+
+def _seeds(directory: str | Path) -> int:
+    return loop.read_sweep(Path(directory))["seeds"]
+
+
+def _differing(system: ModuleType, config: Any, values: Any) -> list[str]:
+    """The fields that a command must say: those that were tried, and those that are not the system's own."""
+    own = system.Config()
+    return [
+        f.name
+        for f in dataclasses.fields(config)
+        if f.name in values or getattr(config, f.name) != getattr(own, f.name)
+    ]
+
+
+def _flag(field: str, value: Any) -> str:
+    name = field.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    each = value if isinstance(value, tuple | list) else (value,)
+    return " ".join([f"--{name}", *(shlex.quote(str(x)) for x in each)])
+
+
+def _take_space(system: ModuleType, args: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Takes the fields that have a range or several values."""
+    fields = {f.name for f in dataclasses.fields(system.Config)}
+    texts, rest, left = {}, [], list(args)
+    while left:
+        arg = left.pop(0)
+        flag, equals, value = arg.partition("=")
+        field = flag.removeprefix("--").replace("-", "_")
+        value = value if equals else left[0] if left else ""
+        if flag.startswith("--") and field in fields and ("," in value or _RANGE.match(value)):
+            if field in texts:
+                raise UsageError(f"{flag} is given twice")
+            texts[field] = value
+            if not equals:
+                left.pop(0)
+        else:
+            rest.append(arg)
+    return texts, rest
+
+
+def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options]:
+    """Reads the fields that stay the same, and `Options`."""
+    import tyro
+
+    from renga.cli._main import value_of
+
+    default, _ = preset_of(system, value_of("--preset", args))
+    resume = value_of("--resume", args)
+    if resume is not None:
+        default = config_of(system, loop.read_sweep(Path(resume))["config"])
+
+    @dataclasses.dataclass(frozen=True)
+    class Arguments:
+        config: Annotated[system.Config, tyro.conf.arg(name="")]  # pyrefly: ignore
+        options: Annotated[Options, tyro.conf.arg(name="")]
+
+    parsed = tyro.cli(
+        Arguments,
+        args=args,
+        default=Arguments(default, Options()),
+        prog=f"renga sweep {name}",
+        description=USAGE,
+    )
+    return parsed.config, parsed.options

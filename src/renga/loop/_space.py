@@ -1,0 +1,205 @@
+"""What a sweep tries: values of a config's fields, drawn or enumerated, and which of them one program can take."""
+
+import dataclasses
+import itertools
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from renga.loop._errors import RunError
+from renga.loop._subject import Make
+
+
+class Choices(NamedTuple):
+    """A field that takes one of some values."""
+
+    values: tuple[Any, ...]
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """Draws one of them."""
+        return self.values[rng.integers(len(self.values))]
+
+    def grid(self) -> tuple[Any, ...]:
+        """All of them."""
+        return self.values
+
+
+class Range(NamedTuple):
+    """A field that takes a number between two others, which belong to it.
+
+    Attributes:
+      low: the least.
+      high: the greatest.
+      is_log: whether its logarithm is uniform, and not the number itself.
+      is_int: whether it is a whole number.
+      count: how many a grid takes, evenly; None if it was not said.
+    """
+
+    low: float
+    high: float
+    is_log: bool
+    is_int: bool
+    count: int | None = None
+
+    def at(self, u: float) -> float | int:
+        """The number at a place in [0, 1]: six digits of it, so that it can be written down and typed."""
+        if self.is_log:
+            x = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        else:
+            x = self.low + u * (self.high - self.low)
+        if self.is_int:
+            return min(max(round(x), round(self.low)), round(self.high))
+        return min(max(float(f"{x:.6g}"), self.low), self.high)
+
+    def draw(self, rng: np.random.Generator) -> float | int:
+        """Draws a number."""
+        if self.is_int and not self.is_log:
+            return int(rng.integers(round(self.low), round(self.high), endpoint=True))
+        return self.at(rng.random())
+
+    def grid(self) -> tuple[float | int, ...]:
+        """As many as `count` says."""
+        assert self.count is not None
+        return tuple(dict.fromkeys(self.at(i / max(self.count - 1, 1)) for i in range(self.count)))
+
+
+Space = Mapping[str, Choices | Range]
+
+
+def read_space(config: Any, texts: Mapping[str, str]) -> dict[str, Choices | Range]:
+    """Reads what a sweep tries of each field.
+
+    Args:
+      config: the config; its types say what a text means.
+      texts: by field, `1e-4..1e-2`, `1e-4..1e-2:log`, `1e-4..1e-2:log:5` (five of them in a grid), or `0.9,0.99`.
+
+    Raises:
+      RunError: naming the field, what it may be and what came.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.1
+      ...     units: int = 8
+      >>> space = read_space(Config(), {"rate": "1e-4..1e-2:log:3", "units": "8,16"})
+      >>> space["rate"].grid(), space["units"].values
+      ((0.0001, 0.001, 0.01), (8, 16))
+    """
+    hints = typing.get_type_hints(type(config))
+    found: dict[str, Choices | Range] = {}
+    for field, text in texts.items():
+        if field not in hints:
+            raise RunError(f"sweep: there is no field {field}")
+        found[field] = (
+            _read_range(field, hints[field], text) if ".." in text else _read_choices(field, hints[field], text)
+        )
+    return found
+
+
+def _read_range(field: str, kind: Any, text: str) -> Range:
+    wrong = RunError(
+        f"sweep: {field} must be a range low..high, low..high:log, or with how many a grid takes at its end, "
+        f"low..high:log:5, of a field that is a number; got {text!r}"
+    )
+    low, _, rest = text.partition("..")
+    high, *more = rest.split(":")
+    is_log = more[:1] == ["log"]
+    counts = more[is_log:]
+    try:
+        low, high = float(low), float(high)
+        count = int(counts[0]) if counts else None
+    except ValueError:
+        raise wrong from None
+    if kind not in (int, float) or len(counts) > 1 or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise wrong
+    if count is not None and count < 1:
+        raise wrong
+    if is_log and low <= 0:
+        raise RunError(f"sweep: {field} must begin above 0 for a logarithm, got {text!r}")
+    if kind is int and not (low.is_integer() and high.is_integer()):
+        raise RunError(f"sweep: {field} is a whole number, and so must be its bounds, got {text!r}")
+    return Range(low, high, is_log, kind is int, count)
+
+
+def _read_choices(field: str, kind: Any, text: str) -> Choices:
+    options = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    values = []
+    for part in text.split(","):
+        try:
+            value = _READ[kind](part) if kind in _READ else part if kind is str or part in options else None
+        except (ValueError, KeyError):
+            value = None
+        if value is None:
+            wanted = f"one of {', '.join(map(str, options))}" if options else getattr(kind, "__name__", str(kind))
+            raise RunError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
+        values.append(value)
+    if len(set(values)) < len(values):
+        raise RunError(f"sweep: {field} has a value twice: {text!r}")
+    return Choices(tuple(values))
+
+
+_TRUTH = {"True": True, "true": True, "False": False, "false": False}
+_READ: dict[Any, Any] = {int: int, float: float, bool: _TRUTH.__getitem__}
+
+
+def draw_trials(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
+    """Draws values of all fields, independently; the same for the same seed, and the first ones whatever the count."""
+    rng = np.random.default_rng(seed % 2**32)
+    return [{field: values.draw(rng) for field, values in space.items()} for _ in range(count)]
+
+
+def grid_trials(space: Space) -> list[dict[str, Any]]:
+    """All combinations.
+
+    Raises:
+      RunError: if a range does not say how many of it.
+    """
+    for field, values in space.items():
+        if isinstance(values, Range) and values.count is None:
+            raise RunError(f"sweep: a grid needs to know how many of {field}: say low..high:5, or low..high:log:5")
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*(v.grid() for v in space.values()))]
+
+
+def traceable_fields(make: Make, config: Any, fields: Sequence[str]) -> list[str]:
+    """Finds the fields that may be traced: those that a program can take as an argument, and so differ in one program.
+
+    It is tried and not looked up: a field of floats is given to `make`, `init` and `step` as a traced number. What must
+    be known when the program is made, because `make` asks which it is, or because a shape or a type would be another,
+    cannot be.
+
+    Args:
+      make: the system.
+      config: its config.
+      fields: the fields in question.
+    """
+    hints = typing.get_type_hints(type(config))
+
+    def shapes(names: Sequence[str]) -> Any:
+        def outputs(values: dict[str, Any]) -> Any:
+            init, step = make(dataclasses.replace(config, **values))
+            state = init(jax.random.key(0))
+            return state, step(state)
+
+        return jax.eval_shape(outputs, {name: jnp.asarray(float(getattr(config, name))) for name in names})
+
+    plain = shapes(())
+    found: list[str] = []
+    for field in fields:
+        if hints[field] is not float:
+            continue
+        try:
+            if _same(shapes([*found, field]), plain):
+                found.append(field)
+        except Exception:  # whatever a system says to a number that it cannot look at
+            continue
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    of = lambda tree: [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]
+    return jax.tree.structure(a) == jax.tree.structure(b) and of(a) == of(b)

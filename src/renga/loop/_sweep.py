@@ -1,0 +1,324 @@
+"""A sweep: many settings of a system's numbers, as few programs as can be.
+
+Fields that may be traced differ within one program, a population; for each combination of the others there is a group,
+a run of its own in `groups/NUMBER/`. What was settled stands in sweep.json, what came of it in trials.jsonl.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from renga.loop._choice import Objective, final_numbers, objective_of
+from renga.loop._chunk import metric_names
+from renga.loop._directory import RunDirectory, config_differences, config_to_json, environment
+from renga.loop._errors import RunError
+from renga.loop._files import read_json, write_json, write_whole
+from renga.loop._groups import group_directory
+from renga.loop._lock import lock
+from renga.loop._members import Members, members_mesh
+from renga.loop._progress import say
+from renga.loop._run import run
+from renga.loop._space import draw_trials, grid_trials, read_space, traceable_fields
+from renga.loop._subject import Make
+from renga.loop._sweep_report import write_sweep_report
+
+SEARCHES = ("random", "grid")
+MOST_TRIALS = 100_000
+
+
+class Trial(NamedTuple):
+    """One setting and what came of it.
+
+    Attributes:
+      values: by field, what it was.
+      group: number of the run that it was trained in.
+      member: number of the first of its seeds in there.
+      number: what it came to in the metric that trials are compared by, the mean over its seeds; NaN if all failed.
+      failed: how many of its seeds turned non-finite.
+    """
+
+    values: Mapping[str, Any]
+    group: int
+    member: int
+    number: float = math.nan
+    failed: int = 0
+
+
+class Swept(NamedTuple):
+    """What a sweep came to.
+
+    Attributes:
+      trials: all trials that are done, in their order.
+      objective: what they are compared by.
+      best: number of the best one; None if there is none.
+      finished: whether all are done; otherwise a signal stopped the sweep, and it can be resumed.
+      signal: number of the signal, or 0.
+    """
+
+    trials: list[Trial]
+    objective: Objective
+    best: int | None
+    finished: bool
+    signal: int
+
+
+def sweep(
+    make: Make,
+    config: Any,
+    texts: Mapping[str, str],
+    *,
+    steps: int,
+    directory: str | os.PathLike[str],
+    system: str = "",
+    search: str = "random",
+    num_trials: int | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    metric: str | None = None,
+    goal: str | None = None,
+    resume: bool = False,
+    show: bool = True,
+    **settings: Any,
+) -> Swept:
+    """Trains a system with many settings, and says which came to most.
+
+    Args:
+      make: the system.
+      config: its config; fields that are not swept keep their values.
+      texts: by field, what to try: `1e-4..1e-2`, `1e-4..1e-2:log`, `0.9,0.99`; see `read_space`.
+      steps: how many steps each trial is trained.
+      directory: where to keep the sweep.
+      system: its name.
+      search: `random`, or `grid` for all combinations.
+      num_trials: how many settings to draw; of a grid, as many as there are.
+      seed: of the first seed of each trial, and of what is drawn.
+      seeds: how many seeds each trial is trained with.
+      metric: what trials are compared by: its mean over the last tenth of the windows; by default a return, or a loss.
+      goal: `max` or `min`; by default what the metric's name says.
+      resume: whether to go on with the sweep in `directory`; groups that are done are not run again.
+      show: whether to show progress.
+      **settings: further arguments of `run`, for each group.
+
+    Raises:
+      RunError: for whatever its user can mend, a setting that the system refuses among it, before anything is trained.
+    """
+    path = Path(directory)
+    if resume:
+        settled = read_sweep(path)
+        _require_same(path, settled, config, system)
+    else:
+        if (path / "sweep.json").exists() or (path / "config.json").exists():
+            raise RunError(f"{path} already holds a sweep or a run; resume it, or choose another directory")
+        settled = _settle(make, config, texts, steps, system, search, num_trials, seed, seeds, metric, goal)
+    groups = [Group.read(entry) for entry in settled["groups"]]
+    for group in groups:
+        members_mesh(settings.get("num_devices"), len(group.trials) * settled["seeds"])
+    with lock(path):
+        if not resume:
+            write_json(path / "sweep.json", settled)
+            write_json(path / "env.json", environment())
+        if show:
+            traced = ", ".join(settled["traced"]) or "none"
+            say(f"{len(settled['trials'])} trials as {len(groups)} programs; in one program differ: {traced}")
+        signal = 0
+        for number, group in enumerate(groups):
+            if _is_done(group_directory(path, number), settled["steps"]):
+                continue
+            if show:
+                say(f"program {number + 1} of {len(groups)}: {len(group.trials)} trials{_listed(group.fixed)}")
+            signal = _run_group(make, config, path, number, group, settled, show, settings).signal
+            if signal:
+                break
+            _write(path, settled, groups)
+        trials, objective = _write(path, settled, groups)
+    order = objective.order(np.array([t.number for t in trials]))
+    best = int(order[0]) if len(order) and not math.isnan(trials[order[0]].number) else None
+    return Swept(trials, objective, best, not signal, signal)
+
+
+class Group(NamedTuple):
+    """Trials of one program.
+
+    Attributes:
+      fixed: by field, what is the same in all of them.
+      trials: their numbers.
+    """
+
+    fixed: dict[str, Any]
+    trials: list[int]
+
+    @classmethod
+    def read(cls, entry: dict[str, Any]) -> "Group":
+        """Reads what sweep.json keeps of it."""
+        return cls(dict(entry["fixed"]), list(entry["trials"]))
+
+
+def _settle(
+    make: Make,
+    config: Any,
+    texts: Mapping[str, str],
+    steps: int,
+    system: str,
+    search: str,
+    num_trials: int | None,
+    seed: int,
+    seeds: int,
+    metric: str | None,
+    goal: str | None,
+) -> dict[str, Any]:
+    """Decides everything about a sweep, and refuses what cannot be; writes nothing."""
+    if search not in SEARCHES:
+        raise RunError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
+    if not texts:
+        raise RunError("sweep: nothing to try: give a field a range or values, as --learning-rate 1e-4..1e-2:log")
+    if steps < 1 or seeds < 1:
+        raise RunError(f"sweep: steps and seeds must be at least 1, got {steps} and {seeds}")
+    if num_trials is not None and not 1 <= num_trials <= MOST_TRIALS:
+        raise RunError(f"--trials must be in [1, {MOST_TRIALS}], got {num_trials}")
+    space = read_space(config, texts)
+    if search == "grid":
+        trials = grid_trials(space)
+        if num_trials not in (None, len(trials)):
+            raise RunError(f"a grid of these has {len(trials)} trials, got --trials {num_trials}; leave it out")
+    else:
+        trials = draw_trials(space, 64 if num_trials is None else num_trials, seed)
+    for values in trials:
+        _check_trial(make, config, values)
+    init, step = make(dataclasses.replace(config, **trials[0]))
+    names = metric_names(step, jax.eval_shape(init, jax.random.key(0)))
+    objective = objective_of(names, metric, goal)
+    traced = traceable_fields(make, config, list(space))
+    groups: dict[tuple, Group] = {}
+    for number, values in enumerate(trials):
+        fixed = {field: value for field, value in values.items() if field not in traced}
+        groups.setdefault(tuple(fixed.items()), Group(fixed, [])).trials.append(number)
+    return {
+        "system": system, "config": config_to_json(config), "tried": dict(texts), "search": search, "steps": steps,
+        "seed": seed, "seeds": seeds, "metric": objective.metric, "goal": "max" if objective.is_high else "min",
+        "traced": traced, "trials": trials,
+        "groups": [group._asdict() for group in groups.values()],
+    }  # fmt: skip
+
+
+def _check_trial(make: Make, config: Any, values: Mapping[str, Any]) -> None:
+    try:
+        make(dataclasses.replace(config, **values))
+    except (RunError, ValueError, TypeError) as error:
+        raise RunError(f"sweep: the setting{_listed(values)} cannot be: {error}") from error
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return "".join(f", {field} {value}" for field, value in values.items()).replace(",", " with", 1)
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """Reads sweep.json.
+
+    Raises:
+      RunError: if it is missing or damaged.
+    """
+    if not (path / "sweep.json").exists():
+        raise RunError(f"{path} is not the directory of a sweep: there is no sweep.json")
+    found = read_json(path / "sweep.json")
+    kinds = {
+        "system": str,
+        "config": dict,
+        "metric": str,
+        "steps": int,
+        "seed": int,
+        "seeds": int,
+        "traced": list,
+        "trials": list,
+    }
+    whole = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    numbers: list[int] = []
+    try:
+        numbers = sorted(number for group in found["groups"] for number in Group.read(group).trials)
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole or numbers != list(range(len(found["trials"]))):
+        raise RunError(f"{path / 'sweep.json'} is damaged")
+    return found
+
+
+def _require_same(path: Path, settled: dict[str, Any], config: Any, system: str) -> None:
+    if system and settled["system"] != system:
+        raise RunError(f"{path} is a sweep of {settled['system']}, not of {system}")
+    differences = config_differences(config, settled["config"])
+    if differences:
+        listed = "\n  ".join(differences)
+        raise RunError(f"the config differs from that of the sweep in {path}:\n  {listed}")
+
+
+def _run_group(
+    make: Make,
+    config: Any,
+    path: Path,
+    number: int,
+    group: Group,
+    settled: dict[str, Any],
+    show: bool,
+    settings: dict[str, Any],
+) -> Any:
+    """Trains the trials of one program, or goes on with them."""
+    seeds = range(settled["seed"], settled["seed"] + settled["seeds"])
+    values = {
+        field: tuple(float(settled["trials"][t][field]) for t in group.trials for _ in seeds)
+        for field in settled["traced"]
+    }
+    members = Members(tuple(seed for _ in group.trials for seed in seeds), values)
+    directory = group_directory(path, number)
+    return run(
+        make, dataclasses.replace(config, **group.fixed), steps=settled["steps"], directory=directory,
+        system=settled["system"], members=members, resume=(directory / "config.json").exists(), show=show, **settings,
+    )  # fmt: skip
+
+
+def _is_done(directory: Path, steps: int) -> bool:
+    try:
+        status = read_json(directory / "status.json")
+    except RunError:
+        return False
+    return status.get("state") == "frozen" or (status.get("state") == "finished" and status.get("step") == steps)
+
+
+def _write(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> tuple[list[Trial], Objective]:
+    """Writes trials.jsonl and report.html of the groups that are done; returns their trials."""
+    trials, objective = _results(path, settled, groups), Objective(settled["metric"], settled["goal"] == "max")
+    rows = []
+    for number, trial in trials.items():
+        came_to = None if math.isnan(trial.number) else trial.number
+        rows.append({"trial": number, **trial.values, objective.metric: came_to, "failed": trial.failed,
+                     "group": trial.group, "member": trial.member})  # fmt: skip
+    write_whole(path / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    table = [(number, dict(trial.values), trial.number, trial.failed) for number, trial in trials.items()]
+    write_sweep_report(path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"))
+    return list(trials.values()), objective
+
+
+def _results(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> dict[int, Trial]:
+    """What came of the trials of the groups that are done, by their numbers."""
+    found: dict[int, Trial] = {}
+    seeds = settled["seeds"]
+    for number, group in enumerate(groups):
+        directory = group_directory(path, number)
+        if not _is_done(directory, settled["steps"]):
+            continue
+        files = RunDirectory(directory)
+        numbers = np.full(len(group.trials) * seeds, np.nan)
+        if files.read_members():  # none where all members failed in their first window
+            numbers = final_numbers(files, settled["metric"])
+        for i, trial in enumerate(group.trials):
+            mine = numbers[i * seeds : (i + 1) * seeds]
+            failed = int(np.isnan(mine).sum())
+            mean = float(np.nanmean(mine)) if failed < seeds else math.nan
+            found[trial] = Trial(settled["trials"][trial], number, i * seeds, mean, failed)
+    return dict(sorted(found.items()))

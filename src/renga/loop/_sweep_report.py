@@ -1,0 +1,130 @@
+"""`report.html` of a sweep: what was tried, what came of it, and which numbers mattered."""
+
+import base64
+import html
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from renga.loop._choice import Objective
+from renga.loop._files import write_whole
+from renga.loop._report import STYLE
+
+Row = tuple[int, dict[str, Any], float, int]  # number, values, what it came to, how many of its seeds failed
+
+
+def write_sweep_report(
+    path: Path, settled: dict[str, Any], rows: Sequence[Row], objective: Objective, when: str
+) -> None:
+    """Writes the report of a sweep.
+
+    Args:
+      path: where to.
+      settled: what sweep.json holds.
+      rows: the trials that are done.
+      objective: what they are compared by.
+      when: the time to show.
+    """
+    order = objective.order(np.array([number for _, _, number, _ in rows]))
+    ranked = [rows[i] for i in order]
+    count, every = len(rows), len(settled["trials"])
+    lead = f"{count} of {every} trials, {settled['steps']} steps, {settled['seeds']} seeds each; by {objective}."
+    body = [f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1>", f"<p>{html.escape(lead)} "]
+    body.append(f"<span class='note'>Written {when}.</span></p>")
+    body += [_coordinates(ranked, settled["tried"], objective), _marginals(ranked, settled["tried"], objective)]
+    body.append(_table(ranked, objective))
+    title = html.escape(f"{settled['system']}: sweep")
+    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>"
+    write_whole(path, f"{page}<style>{STYLE}</style><body>{''.join(body)}</body></html>\n")
+
+
+def _table(ranked: Sequence[Row], objective: Objective) -> str:
+    fields = list(ranked[0][1]) if ranked else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ["trial", *fields, objective.metric, "failed seeds"])
+    lines = []
+    for number, values, came_to, failed in ranked:
+        cells = [number, *values.values(), came_to if not math.isnan(came_to) else "–", failed or ""]
+        shown = (f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells)
+        lines.append("<tr>" + "".join(f"<td class='number'>{html.escape(x)}</td>" for x in shown) + "</tr>")
+    return f"<h2>Trials, the best first</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _places(ranked: Sequence[Row], field: str, text: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Where each trial stands on a field's axis, in [0, 1], and the axis's marks."""
+    values = [row[1][field] for row in ranked]
+    if ".." in text:
+        is_log = ":log" in text
+        scale = np.log if is_log else np.asarray
+        low, high = (float(x) for x in text.split(":")[0].split(".."))
+        place = lambda x: (scale(x) - scale(low)) / (scale(high) - scale(low))
+        middle = float(np.sqrt(low * high)) if is_log else (low + high) / 2
+        return np.array([float(place(float(v))) for v in values]), [
+            (0.0, f"{low:g}"), (0.5, f"{middle:.3g}"), (1.0, f"{high:g}")
+        ]  # fmt: skip
+    known = list(dict.fromkeys(values))
+    known.sort(key=lambda v: v if isinstance(v, int | float) else 0.0)
+    at = {v: i / max(len(known) - 1, 1) for i, v in enumerate(known)}
+    return np.array([at[v] for v in values]), [(at[v], f"{v}") for v in known]
+
+
+def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Objective) -> str:
+    """One line a trial through the axes of all fields and of what it came to; the better, the darker."""
+    from matplotlib import colormaps
+
+    good = [row for row in ranked if not math.isnan(row[2])]
+    if len(good) < 2:
+        return ""
+    axes_of = [_places(good, field, text) for field, text in tried.items()]
+    numbers = np.array([row[2] for row in good])
+    low, high = numbers.min(), numbers.max()
+    height = (numbers - low) / (high - low) if high > low else np.full(len(good), 0.5)
+    columns = np.stack([*(place for place, _ in axes_of), height], axis=1)
+    marks = [*(m for _, m in axes_of), [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        for rank in reversed(range(len(good))):
+            share = 1 - rank / max(len(good) - 1, 1)
+            axes.plot(columns[rank], color=colormaps["viridis_r"](share), alpha=0.25 + 0.7 * share, linewidth=1.2)
+        for x, points in enumerate(marks):
+            axes.axvline(x, color="#999999", linewidth=0.8)
+            for y, label in points:
+                axes.text(x + 0.02, y, label, fontsize=7, va="center")
+        axes.set_xticks(range(len(marks)), [*tried, objective.metric], fontsize=8)
+        axes.set_yticks([])
+
+    return f"<h2>Parallel coordinates</h2>{_figure(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
+
+
+def _marginals(ranked: Sequence[Row], tried: dict[str, str], objective: Objective) -> str:
+    """What trials came to against each field by itself."""
+    good = [row for row in ranked if not math.isnan(row[2])]
+    figures = []
+    for field, text in tried.items() if good else ():
+        place, marks = _places(good, field, text)
+
+        def draw(figure: Any, place: np.ndarray = place, marks: list[tuple[float, str]] = marks, field: str = field):
+            axes = figure.subplots()
+            axes.plot(place, [row[2] for row in good], "o", markersize=4, alpha=0.7)
+            axes.set_xticks([x for x, _ in marks], [label for _, label in marks], fontsize=8)
+            axes.set_title(f"{objective.metric} against {field}", fontsize=9)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.25)
+
+        figures.append(_figure(draw, (5.0, 2.6), f"{objective.metric} against {field}"))
+    return f"<h2>Each field by itself</h2>{''.join(figures)}" if figures else ""
+
+
+def _figure(draw: Any, size: tuple[float, float], label: str) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<figure><img alt='{html.escape(label)}' src='data:image/png;base64,{data}'></figure>"
