@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +36,43 @@ class Thought(NamedTuple):
     prior: Array
 
 
+class _Programs(NamedTuple):
+    """What agents of the same settings compute, compiled once: their parameters are arguments."""
+
+    env: envs.Environment
+    facts: Callable[..., Any]  # of states: what is observed, and which actions are legal
+    think: Callable[..., Thought]
+    search: Callable[..., tuple[Thought, Tree | None]]
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(config: Config) -> _Programs:
+    env = envs.make(config.env)
+    plans = planner(config, env, _networks.make(config, env))
+
+    def facts(state: PyTree) -> tuple[Any, Array]:
+        return env.observe(state), env.legal_actions(state)
+
+    def search(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations: int | None
+    ) -> tuple[Thought, Tree | None]:
+        root = plans.root(params, state, observation, legal)
+        prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
+        if simulations == 0:
+            none = jnp.zeros(legal.shape)
+            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, jnp.asarray(root.value), none, prior), None
+        plan: Plan = plans.plan(params, key, root, legal, noise=0.0, simulations=simulations)
+        visits = plan.tree.summary().visit_counts
+        thought = Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
+        return thought, plan.tree.replace(embeddings=None, extra_data=None)
+
+    def think(*arguments: Any) -> Thought:
+        return search(*arguments)[0]
+
+    compiled = functools.partial(jax.jit, static_argnums=5)
+    return _Programs(env, jax.jit(jax.vmap(facts)), compiled(think), compiled(search))
+
+
 class Agent:
     """A trained agent.
 
@@ -48,8 +86,8 @@ class Agent:
     def __init__(self, config: Config, params: PyTree):
         self.config = config
         self.params = params
-        self.env = envs.make(config.env)
-        self._planner = planner(config, self.env, _networks.make(config, self.env))
+        self._programs = _programs(config)
+        self.env = self._programs.env
 
     def act(
         self,
@@ -89,7 +127,7 @@ class Agent:
     ) -> Thought:
         """Tells what a search finds. The arguments are those of `act`."""
         single, arguments = self._arguments(observation, legal, state, simulations, key)
-        thought = self._think(self.params, *arguments)
+        thought = self._programs.think(self.params, *arguments)
         return jax.tree.map(lambda x: x[0], thought) if single else thought
 
     def search(
@@ -108,7 +146,7 @@ class Agent:
           simulations=0.
         """
         single, arguments = self._arguments(observation, legal, state, simulations, key)
-        thought, tree = self._search(self.params, *arguments)
+        thought, tree = self._programs.search(self.params, *arguments)
         return (jax.tree.map(lambda x: x[0], thought) if single else thought), tree
 
     def _arguments(
@@ -132,35 +170,10 @@ class Agent:
         """The agent as a player of matches."""
 
         def act(key: PRNGKeyArray, states: PyTree) -> Array:
-            observation, legal = self._facts(states)
-            return self._think(self.params, key, states, observation, legal, simulations).action
+            observation, legal = self._programs.facts(states)
+            return self._programs.think(self.params, key, states, observation, legal, simulations).action
 
         return act
-
-    @functools.cached_property
-    def _facts(self):
-        return jax.jit(jax.vmap(lambda state: (self.env.observe(state), self.env.legal_actions(state))))
-
-    def _searched(
-        self, params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations: Any
-    ) -> tuple[Thought, Tree | None]:
-        root = self._planner.root(params, state, observation, legal)
-        prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
-        if simulations == 0:
-            none = jnp.zeros(legal.shape)
-            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, jnp.asarray(root.value), none, prior), None
-        plan: Plan = self._planner.plan(params, key, root, legal, noise=0.0, simulations=simulations)
-        visits = plan.tree.summary().visit_counts
-        thought = Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
-        return thought, plan.tree.replace(embeddings=None, extra_data=None)
-
-    @functools.cached_property
-    def _think(self):
-        return jax.jit(lambda *arguments: self._searched(*arguments)[0], static_argnums=5)
-
-    @functools.cached_property
-    def _search(self):
-        return jax.jit(self._searched, static_argnums=5)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""

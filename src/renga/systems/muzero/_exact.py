@@ -10,6 +10,8 @@ from jaxtyping import PyTree
 
 from renga import envs
 
+_ROWS = 512  # positions that are stepped at once
+
 
 class Game(NamedTuple):
     """Every position of a deterministic game for one or two players that can be reached and is not over.
@@ -91,14 +93,19 @@ class _Layer(NamedTuple):
 
 
 def _in_batches(function: Callable[..., Any]) -> Callable[[PyTree], Any]:
-    """Maps over a leading axis, made as long as a power of two, so that few programs are compiled."""
+    """Maps over a leading axis of any length, so many rows at a time that one program serves."""
     compiled = jax.jit(jax.vmap(function))
+
+    def some(tree: PyTree, start: int, size: int) -> Any:
+        part = jax.tree.map(lambda x: x[start : start + _ROWS], tree)
+        fill = lambda x: np.concatenate([x, np.zeros((_ROWS - len(x), *x.shape[1:]), x.dtype)])
+        found = jax.device_get(compiled(jax.tree.map(fill, part)))
+        return jax.tree.map(lambda x: np.asarray(x)[: size - start], found)
 
     def run(tree: PyTree) -> Any:
         size = _length(tree)
-        more = (1 << (size - 1).bit_length() if size else 1) - size
-        longer = jax.tree.map(lambda x: np.concatenate([x, np.zeros((more, *x.shape[1:]), x.dtype)]), tree)
-        return jax.tree.map(lambda x: np.asarray(x)[:size], jax.device_get(compiled(longer)))
+        parts = [some(tree, start, size) for start in range(0, max(size, 1), _ROWS)]
+        return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
     return run
 

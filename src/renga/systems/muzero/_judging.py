@@ -1,5 +1,7 @@
 """How strong an agent is: against whom, and in which positions."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from renga.loop import RunError
 from renga.systems.muzero import _exact, _opponents, _solver
 from renga.systems.muzero._agent import Agent, load
 from renga.systems.muzero._match import match
+from renga.systems.muzero._once import once
 
 
 def judge(agent: Agent, against: str, simulations: int, games: int) -> dict[str, float]:
@@ -63,10 +66,10 @@ def opponent(env: envs.Environment, name: str) -> _opponents.Player:
 
 def episode_returns(agent: Agent, simulations: int, episodes: int) -> np.ndarray:
     """Plays episodes side by side in a world for one player; returns what each comes to."""
-    env, act = agent.env, agent.player(simulations)
-    step = jax.jit(jax.vmap(env.step))
+    act = agent.player(simulations)
+    reset, step = _stepping(agent.env)
     key, key_reset = jax.random.split(jax.random.key(20_201_207))
-    states = jax.vmap(env.reset)(jax.random.split(key_reset, episodes))
+    states = reset(jax.random.split(key_reset, episodes))
     over, total = np.zeros(episodes, bool), np.zeros(episodes)
     while not over.all():
         key, key_act, key_step = jax.random.split(key, 3)
@@ -76,9 +79,17 @@ def episode_returns(agent: Agent, simulations: int, episodes: int) -> np.ndarray
     return total
 
 
+@once
+def _stepping(env: envs.Environment) -> Any:
+    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step))
+
+
+_solved = once(_exact.solve)
+
+
 def in_every_position(agent: Agent, simulations: int) -> dict[str, float]:
     """Judges an agent in all positions of a small game, and against every reply of an opponent."""
-    game = _exact.solve(agent.env)
+    game = _solved(agent.env)
     states = jax.tree.map(jnp.asarray, game.states)
     found = {}
     for name, count in (("", simulations), (" without search", 0)):

@@ -1,7 +1,7 @@
 """Matches between two players: every opening from both seats, and what the score says of their strengths."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from renga import envs
+from renga.systems.muzero._once import once
 from renga.systems.muzero._opponents import Player
 
 
@@ -55,6 +56,13 @@ class Score(NamedTuple):
         return rating(p), rating(middle - half), rating(middle + half)
 
 
+@once
+def _stepping(env: envs.Environment) -> Any:
+    """Resets, steps and whose turn it is, each of many games."""
+    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step)), jax.jit(jax.vmap(env.to_play))
+
+
+@once
 def openings(env: envs.Environment, plies: int) -> np.ndarray:
     """All sequences of so many legal moves from the beginning that do not end the game, [N, plies]."""
     step, legal_actions = jax.jit(env.step), jax.jit(env.legal_actions)
@@ -92,16 +100,15 @@ def match(
     count = len(starts)
     seat = np.repeat([0, 1], count // 2)  # whether `player` moves second
     key = jax.random.key(seed)
-    step = jax.jit(jax.vmap(env.step))
-    facts = jax.jit(jax.vmap(env.to_play))
+    reset, step, to_play = _stepping(env)
     key, key_reset = jax.random.split(key)
-    states = jax.vmap(env.reset)(jnp.broadcast_to(key_reset, (count,)))
-    first = np.asarray(facts(states))
+    states = reset(jnp.broadcast_to(key_reset, (count,)))
+    first = np.asarray(to_play(states))
     own = np.where(seat == 0, first, 1 - first)  # number of `player` in each game
     over, gain = np.zeros(count, bool), np.zeros(count)
     record: list[np.ndarray] = []
     while not over.all():
-        mover = np.asarray(facts(states))
+        mover = np.asarray(to_play(states))
         ply = len(record)
         if ply < plies:
             moves = starts[:, ply]

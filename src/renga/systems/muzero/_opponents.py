@@ -11,10 +11,12 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from renga import envs, search
 from renga.loop import RunError
+from renga.systems.muzero._once import once
 
 Player = Callable[[PRNGKeyArray, PyTree], Int[Array, " B"]]
 
 
+@once
 def random_player(env: envs.Environment) -> Player:
     """Draws legal moves evenly."""
 
@@ -29,6 +31,7 @@ def _even(key: PRNGKeyArray, legal: Array) -> Array:
     return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
 
 
+@once
 def uct_player(env: envs.Environment, playouts: int, exploration: float = math.sqrt(2.0)) -> Player:
     """Plain Monte Carlo tree search: UCB1 in the tree, games played to their end at random for values.
 
