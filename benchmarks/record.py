@@ -11,7 +11,21 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PEERS = ("jax", "jaxlib", "chex", "distrax", "dm-haiku", "jraph", "mctx", "optax", "rlax", "scipy", "torch")
+PEERS = (
+    "jax",
+    "jaxlib",
+    "chex",
+    "distrax",
+    "dm-haiku",
+    "gymnasium",
+    "gymnax",
+    "jraph",
+    "mctx",
+    "optax",
+    "rlax",
+    "scipy",
+    "torch",
+)
 
 
 def made() -> dict[str, str]:

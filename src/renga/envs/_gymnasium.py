@@ -124,16 +124,17 @@ class Gymnasium(HostEnvironment[GymnasiumState]):
             bounds = (jnp.broadcast_to(x, action.shape) for x in (low, high))
             action = jnp.clip(action, *bounds)
         num_envs = state.world.shape[0]
-        like = lambda dtype, *shape: jax.ShapeDtypeStruct((num_envs, *shape), dtype)
-        number, seen, flag = like(jnp.int32), like(form.dtype, *form.shape), like(jnp.bool_)
+        seen = jax.ShapeDtypeStruct((num_envs, *form.shape), form.dtype)
         call = lambda *args: WORLDS.step(functools.partial(_vector, self), form, *args)
         # The clock that a call takes is the one that the call before it gave: they come in their order.
-        out: Played = io_callback(
-            call, Played(number, number, seen, seen, like(jnp.float32), flag, flag, flag), *state[:2], action
-        )
-        lost = out.lost.reshape(-1, *[1] * len(form.shape))
+        which = jnp.stack([state.world, state.clock], axis=1)
+        facts = jax.ShapeDtypeStruct((num_envs, 3), jnp.int32)
+        out: Played = io_callback(call, Played(facts, seen, seen), which, action)
+        clock, bits, ends = out.facts.T
+        reward = jax.lax.bitcast_convert_type(bits, jnp.float32)
+        lost = (ends & 4 > 0).reshape(-1, *[1] * len(form.shape))
         final = jnp.where(lost, state.observation, out.final)
-        return GymnasiumState(out.world, out.clock, out.seen), Step(final, out.reward, out.terminated, out.truncated)
+        return GymnasiumState(state.world, clock, out.seen), Step(final, reward, ends & 1 > 0, ends & 2 > 0)
 
     def end(self, state: GymnasiumState) -> None:
         """Closes the world of a state."""

@@ -23,27 +23,23 @@ LOST = (
 
 
 class Played(NamedTuple):
-    """What one call gives, each `[num_envs, ...]`.
+    """What one call gives, each `[num_envs, ...]`; few arrays, since each takes time on its way.
 
     Attributes:
-      world: the number of the world.
-      clock: its calls so far.
+      facts: the world's calls so far, the bits of the reward as a float, and the sum of 1 where an episode has ended, 2
+        where it was cut, and 4 where the world was another one, that was not there any more.
       seen: the observations to go on from.
       final: the observations that the step led to; others than `seen` where an episode is over.
-      reward: the rewards.
-      terminated: whether an episode has ended.
-      truncated: whether it was cut.
-      lost: whether the world was another one, that was not there any more.
     """
 
-    world: Any
-    clock: Any
+    facts: Any
     seen: Any
     final: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    lost: Any
+
+
+def _facts(clock: int, reward: Any, ends: Any) -> np.ndarray:
+    bits = np.asarray(reward, np.float32).view(np.int32)
+    return np.stack([np.full(bits.shape, clock, np.int32), bits, np.asarray(ends, np.int32)], axis=1)
 
 
 class Form(NamedTuple):
@@ -129,12 +125,10 @@ class Worlds:
         self._keep(number, world)
         return np.full(num_envs, number, np.int32), form.observations(world.seen)
 
-    def step(self, make: Callable[[int], Any], form: Form, number: Any, clock: Any, action: Any) -> Played:
-        """Steps a world, which begins new episodes by itself."""
-        numbers, clocks = np.asarray(number), np.asarray(clock)
-        number, clock, num_envs = int(numbers[0]), int(clocks[0]), len(numbers)
-        flag = lambda value: np.full(num_envs, value)
-        with_clock = lambda world: (numbers, np.full(num_envs, world.clock, np.int32))
+    def step(self, make: Callable[[int], Any], form: Form, which: Any, action: Any) -> Played:
+        """Steps a world, which begins new episodes by itself; `which` has number and clock for each environment."""
+        which = np.asarray(which)
+        number, clock, num_envs = int(which[0, 0]), int(which[0, 1]), len(which)
         world = self.find(number, clock)
         if world is None:
             if not self._warned:
@@ -146,20 +140,18 @@ class Worlds:
             world = _World(make(num_envs), num_envs, number ^ (clock + 1))
             world.clock = clock + 1
             self._keep(number, world)
-            seen, no_reward = form.observations(world.seen), np.zeros(num_envs, np.float32)
-            return Played(*with_clock(world), seen, seen, no_reward, flag(False), flag(True), flag(True))
+            seen = form.observations(world.seen)
+            return Played(_facts(world.clock, np.zeros(num_envs), np.full(num_envs, 2 + 4)), seen, seen)
         with world.lock:
             seen, reward, terminated, truncated, info = world.vector.step(form.actions(action))
             world.clock += 1
+        ends = np.asarray(terminated, np.int32) + 2 * np.asarray(truncated, np.int32)
         seen = form.observations(seen)
-        over, final = np.flatnonzero(terminated | truncated), seen
+        over, final = np.flatnonzero(ends), seen
         if over.size:
-            last = form.observations(np.stack([info["final_obs"][i] for i in over]))
             final = seen.copy()
-            final[over] = last
-        reward = np.asarray(reward, np.float32)
-        ends = np.asarray(terminated, bool), np.asarray(truncated, bool)
-        return Played(*with_clock(world), np.array(seen), final, reward, *ends, flag(False))
+            final[over] = form.observations(np.stack([info["final_obs"][i] for i in over]))
+        return Played(_facts(world.clock, reward, ends), seen, final)
 
     def end(self, number: Any) -> None:
         """Closes a world."""
