@@ -81,15 +81,15 @@ def test_an_agent_acts_and_comes_back_from_its_file_as_it_was(name, trained, tmp
 
 
 def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
-    config, run = dataclasses.replace(AGENTS["sac"][1], units=(3,)), tmp_path / "run"
-    loop.run(sac.make, config, steps=2, directory=run, system="sac", show=False)
-    agent = sac.load(run)
+    config, run = dataclasses.replace(PPO, rollout_length=2), tmp_path / "run"
+    loop.run(actor_critic.make, config, steps=1, directory=run, system="actor_critic", show=False)
+    agent = actor_critic.load(run)
     assert agent.config == config
     assert _export.run([str(run), str(tmp_path / "file")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "file")
-    s = observations(agent.env, 4)
-    np.testing.assert_array_equal(agent.act(s), sac.load(tmp_path / "file").act(s))
-    with pytest.raises(loop.RunError, match="must be a run of td3, got one of sac"):
+    s = observations(agent.env, 40)
+    np.testing.assert_array_equal(agent.act(s), actor_critic.load(tmp_path / "file").act(s))
+    with pytest.raises(loop.RunError, match="must be a run of td3, got one of actor_critic"):
         td3.load(run)
 
 

@@ -109,6 +109,17 @@ def test_saving_and_going_on_gives_the_same_bits_and_devices_agree(variant, tmp_
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", [*VARIANTS, "ppo tanh", "ppo beta"])
+def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
+    system, config = VARIANTS.get(variant, (actor_critic, AC))
+    if system is actor_critic:
+        config = dataclasses.replace(config, policy=variant.partition(" ")[2] or "gaussian")
+    init, step = system.make(config)
+    state = jax.eval_shape(init, jax.random.key(0))
+    after, _ = jax.eval_shape(step, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+
+
 def test_the_policy_of_sac_is_a_density_over_the_box_and_its_entropy_is_of_the_unit_box():
     nets, s, _, actor, _ = of(Aim(), sac, SAC)
     policy = nets.policy(actor, s[:1])

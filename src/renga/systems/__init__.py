@@ -13,6 +13,7 @@ and, if it likes,
     advise(config, metrics) -> {kind: text}, what about the config cannot go well, seen from the metrics of a window
     evaluate(config, state, *, …) -> {measure: number or image}; what stands after the star are options of `renga eval`
     export(config, state, path)       writes what was learned to a file
+    load(path) -> agent               what was learned, from the directory of a run or from such a file, as an object
 """
 
 import importlib

@@ -92,8 +92,9 @@ class TrainedAgent:
         remembers = bool(jax.tree.leaves(fresh))
         memory = fresh if memory is None or not remembers else _checked(memory, fresh)
         a, memory = self._act(self.params, key, s, legal, memory)
-        a = a[0] if single else a
-        if single and isinstance(self.env.action_spec, envs.Discrete) and known(a) is not None:
+        spec = self.env.action_spec
+        a = (a[0] if single else a).astype(spec.dtype)
+        if single and isinstance(spec, envs.Discrete) and known(a) is not None:
             a = int(a)
         return (a, memory) if remembers else a
 

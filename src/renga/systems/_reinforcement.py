@@ -118,6 +118,7 @@ def go_on(
     env: envs.Batch, replay: Replay, discount: float, key: PRNGKeyArray, state: S, s_tm1: Array, a_tm1: Array
 ) -> S:
     """Takes a step in every environment, puts it in place of the oldest, and keeps what the last n came to."""
+    a_tm1 = a_tm1.astype(env.action_spec.dtype)
     env_state, step = env.step(key, state.env, a_tm1)
     newest = Recent(s_tm1, a_tm1, step)
     recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)
