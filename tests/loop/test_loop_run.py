@@ -271,3 +271,15 @@ def test_how_large_a_state_is_is_said_before_it_is_made(capsys):
         RunError, match=r"the state takes 1,048,576.00 GiB, and a device has .* largest: replay float32"
     ):
         _devices.require_memory({"replay": jax.ShapeDtypeStruct((1 << 48,), jnp.float32)})
+
+
+def test_a_chunk_is_compiled_once_on_several_devices_too(tmp_path, caplog):
+    def make(config):
+        del config
+        step = lambda state: ({"x": loop.shard_batch(state["x"]) + 1, "none": None}, {"x": state["x"][0]})
+        return lambda key: {"x": jnp.zeros(4), "none": None}, step
+
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        result = run(tmp_path / "run", make=make, steps=6, window=1, num_devices=2)
+    assert len([r for r in caplog.records if "Finished XLA compilation of jit(steps)" in r.getMessage()]) == 1
+    assert result.state["x"].sharding.is_fully_replicated

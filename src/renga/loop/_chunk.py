@@ -43,14 +43,18 @@ def flatten_metrics(metrics: PyTree) -> dict[str, Any]:
     return flat
 
 
-def make_chunk(step: Callable[[PyTree], tuple[PyTree, Any]], donate: bool) -> Callable[..., Chunk]:
+def make_chunk(
+    step: Callable[[PyTree], tuple[PyTree, Any]], donate: bool, places: PyTree = None
+) -> Callable[..., Chunk]:
     """Returns the compiled `chunk_of(step)`.
 
     Args:
       step: one step of a system.
       donate: whether the state that goes in gives its memory to the one that comes out.
+      places: shardings of the state that comes out; None leaves them to the compiler.
     """
-    return jax.jit(chunk_of(step), donate_argnums=0 if donate else ())
+    out = None if places is None else Chunk(places, None)  # pyrefly: ignore[bad-argument-type]
+    return jax.jit(chunk_of(step), donate_argnums=0 if donate else (), out_shardings=out)
 
 
 def chunk_of(step: Callable[[PyTree], tuple[PyTree, Any]]) -> Callable[..., Chunk]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from renga.loop._chunk import CAPACITY, make_chunk, metric_names
@@ -115,9 +116,11 @@ def drive(
     **settings: Any,
 ) -> Iterator[Update]:
     """What `iterate` does, for metrics of these names; `settings` are those of `follow`."""
-    chunk = make_chunk(step, donate)
     if donate:  # the caller's arrays stay the caller's, and one array in two places becomes two
         state = jax.tree.map(lambda x: jnp.asarray(x).copy(), state)
+    # What is on several devices stays where it is: another place would be another program for the next chunk.
+    on_mesh = all(isinstance(getattr(x, "sharding", None), NamedSharding) for x in jax.tree.leaves(state))
+    chunk = make_chunk(step, donate, jax.tree.map(lambda x: x.sharding, state) if on_mesh else None)
 
     def advance(state: PyTree, sums: dict[str, Any], plan: Plan, start: int) -> tuple[PyTree, dict[str, Any], Plan]:
         del start
