@@ -66,7 +66,7 @@ class Config:
     warmup: int = 5_000  # transitions of a random policy in replay before learning starts
     batch_size: int = 128  # transitions a gradient step
     units: tuple[int, ...] = (128, 128)  # of the network's layers
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     decay_steps: int = STEPS  # steps over which the learning rate falls to zero along a cosine; 0 keeps it
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
