@@ -14,6 +14,7 @@ from renga.loop._members import Frozen, Members
 from renga.loop._report import write_report
 from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run
+from renga.loop._space import traceable_fields
 from renga.loop._sweep import Swept, Trial, read_sweep, sweep
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "shard_batch",
     "sweep",
     "take_member",
+    "traceable_fields",
     "write_json",
     "write_report",
 ]
