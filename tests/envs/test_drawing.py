@@ -24,6 +24,7 @@ def middle(picture, row, column):
 def test_a_level_shows_walls_objects_and_the_agent(level):
     state = envs.GridState(jnp.int32(4), level.cells, level.exists, jnp.int32(0))
     picture = envs.draw_level(level, state, cell_size=SIZE)
+    np.testing.assert_array_equal(level.draw(state, cell_size=SIZE), picture)
     assert picture.shape == (2 * SIZE + 1, 3 * SIZE + 1, 3)
     assert picture.dtype == np.uint8
     floor = middle(picture, 0, 0)

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
+from renga.envs._canvas import AGENT, Canvas, draw_objects
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 from renga.envs._sketch import Picture
 
@@ -196,9 +197,11 @@ class Grid(Environment[GridState]):
 
     def draw(self, state: GridState, *, cell_size: int = 32) -> Picture:
         """Draws the level, as `draw_level` does."""
-        from renga.envs._drawing import draw_level  # it draws grids, and knows them
-
-        return draw_level(self, state, cell_size=cell_size)
+        level, state = jax.device_get((self, state))
+        canvas = Canvas(np.asarray(level.walls), cell_size)
+        draw_objects(canvas, level, state)
+        canvas.diamond(int(state.position), 0.34, AGENT)
+        return canvas.picture()
 
 
 def _nth_other(u: Array, count: Array, taken: Array | None) -> Int[Array, ""]:
