@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import signal
 from typing import Literal
 
 import jax.numpy as jnp
@@ -206,3 +207,19 @@ def test_a_setting_that_the_system_refuses_is_named_before_anything_is_trained(t
     ):
         sweep(tmp_path / "run", make=make)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_that_a_signal_stops_within_a_group_goes_on_to_the_same_numbers(swept, tmp_path):
+    def pictures(state):
+        if int(state.step) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return {}
+
+    stopped = sweep(tmp_path / "run", at_once=2, pictures=pictures, num_pictures=6)
+    assert (stopped.finished, stopped.signal, stopped.trials) == (False, signal.SIGTERM, [])
+    state = json.loads((tmp_path / "run" / "groups" / "000" / "status.json").read_text())["state"]
+    assert state == "stopped"
+    found = sweep(tmp_path / "run", {}, resume=True)  # in groups of two members, as it began
+    assert (found.best, found.finished) == (swept[1].best, True)
+    np.testing.assert_allclose([t.number for t in found.trials], [t.number for t in swept[1].trials], rtol=1e-5)
+    assert loop.choose(RunDirectory(tmp_path / "run" / "groups" / "000"), "best") in (0, 1, 2)
