@@ -163,6 +163,25 @@ def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_trained_generator_is_loaded_from_a_run_and_from_a_file(norm, tmp_path, unchecked):
+    config = dataclasses.replace(SMALL, data="ring", gen_norm=norm)
+    run, file, key = tmp_path / "run", tmp_path / "generator.safetensors", jax.random.key(3)
+    state = loop.run(gan.make, config, steps=2, directory=run, system="gan", show=False).state
+    gan.export(config, state, file)
+    wanted = gan.sample(config, state, key, 9)
+    for loaded in (gan.load(run), gan.load(file)):
+        assert loaded.config == config
+        np.testing.assert_allclose(loaded.sample(key, 9), wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(loaded(loaded.latents(key, 9)), loaded.sample(key, 9))
+    with pytest.raises(ValueError, match=r"Generator: latents must have shape \[N, 4\], got \(4,\)"):
+        loaded(np.zeros(4))
+    with pytest.raises(ValueError, match=r"Generator.sample: num must be >= 1, got 0"):
+        loaded.sample(key, 0)
+    with pytest.raises(RunError, match="must be the directory of a run, or a file"):
+        gan.load(tmp_path / "nothing")
+
+
 def test_two_devices_give_the_numbers_of_one(tmp_path):
     states = [
         loop.run(gan.make, SMALL, steps=3, directory=tmp_path / str(n), num_devices=n, show=False).state for n in (1, 2)

@@ -246,6 +246,15 @@ def test_the_command_trains_measures_and_exports_a_rule_for_ones_own_program(tmp
     assert main(["export", run, file]) == 0
 
     rule, eta = lpg.load_rule(file)
+    of_run, of_file = lpg.load(run), lpg.load(file)
+    assert (of_run.rule, of_file.rule, of_run.config.num_envs, of_file.config) == (rule, rule, 2, lpg.Config())
+    assert same(of_run.eta, eta)
+    assert same(of_file.eta, eta)
+    setup, agent = of_run.begin("grid/small_sparse", jax.random.key(0), learning_rate=0.5)
+    assert (agent.life.learning_rate, agent.life.y_cost) == (0.5, of_run.config.y_costs[0])
+    assert setup.rule == rule
+    with pytest.raises(loop.RunError, match="nothing"):
+        lpg.load(tmp_path / "nothing")
     assert rule == lpg.rule_of(dataclasses.replace(lpg.PRESETS["small"][0], units=8))
     y, never = jnp.zeros((5, 8)), jnp.zeros(5, bool)
     inputs = lpg.Inputs(jnp.ones(5), never, never, jnp.zeros(5), y, y, jnp.float32(0.9), jnp.int32(0), jnp.int32(9))

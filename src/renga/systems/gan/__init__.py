@@ -25,8 +25,22 @@ from renga.loop import RunError, check_config, shard_batch
 from renga.systems.gan import _points
 from renga.systems.gan._losses import LOSSES
 from renga.systems.gan._players import GAN, Pair
+from renga.systems.gan._trained import Generator, export, load
 
-__all__ = ["LOSSES", "STEPS", "Config", "State", "evaluate", "make", "pictures", "sample"]
+__all__ = [
+    "LOSSES",
+    "STEPS",
+    "Config",
+    "Generator",
+    "State",
+    "evaluate",
+    "export",
+    "load",
+    "make",
+    "pictures",
+    "sample",
+    "sample_shape",
+]
 
 STEPS = 30_000
 
@@ -92,6 +106,11 @@ def _check(config: Config) -> None:
 
 def _is_points(config: Config) -> bool:
     return config.data in _points.STDDEV
+
+
+def sample_shape(config: Config) -> tuple[int, ...]:
+    """The shape of one sample: `[H, W, C]`, or `[2]`."""
+    return (2,) if _is_points(config) else load_images(config.data).train.shape[1:]
 
 
 def _data(config: Config) -> tuple[tuple[int, ...], Callable[[PRNGKeyArray, int], Array]]:
@@ -207,7 +226,7 @@ def sample(config: Config, state: State, key: PRNGKeyArray, num_samples: int, av
     Returns:
       `[num_samples, H, W, C]` in [−1, 1], or `[num_samples, 2]`.
     """
-    gan = GAN(config, (2,) if _is_points(config) else load_images(config.data).train.shape[1:])
+    gan = GAN(config, sample_shape(config))
     params = state.average if average else state.params.gen
     return gan.sample(params, state.state.gen, gan.latents(key, num_samples), _sampling_stats(config))[0]
 

@@ -55,6 +55,7 @@ from renga.systems.lpg._lifetimes import Group, Population, begin, renew, return
 from renga.systems.lpg._meta_test import at_random, compete, optimum
 from renga.systems.lpg._rules import A2C, LPG, REINFORCE, Rule
 from renga.systems.lpg._train import play, train
+from renga.systems.lpg._trained import LearnedRule, load
 
 __all__ = [
     "A2C",
@@ -67,6 +68,7 @@ __all__ = [
     "Critic",
     "Group",
     "Inputs",
+    "LearnedRule",
     "Life",
     "Network",
     "NetworkCritic",
@@ -90,6 +92,7 @@ __all__ = [
     "export",
     "group_for",
     "inner_update",
+    "load",
     "load_rule",
     "make",
     "meta_gradient",
@@ -241,5 +244,5 @@ def evaluate(
 
 
 def export(config: Config, state: State, path: str | os.PathLike[str]) -> None:
-    """Writes the learned rule to a file for `load_rule`."""
+    """Writes the learned rule to a file for `load` and `load_rule`."""
     save_rule(path, rule_of(config), state.eta)
