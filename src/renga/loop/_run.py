@@ -161,7 +161,8 @@ def run(
             files.prepare()
         all_find(files.path)
 
-        stack.enter_context(jax.set_mesh(mesh))
+        if not who:  # what members split stands in the population's own program, around what `make` made without it
+            stack.enter_context(jax.set_mesh(mesh))
         if who:
             subject = Population(make, config, who, mesh, debug_nans)
         else:
