@@ -311,3 +311,15 @@ def test_progress_shows_who_lives(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "2 members of 50 B on one device: 200 B with a copy" in shown
     assert "1 of 2 live" in shown
+
+
+def test_what_make_makes_before_the_program_lies_on_no_mesh(tmp_path):
+    """An array of a mesh cannot be used where each device does its own part."""
+    seen = []
+
+    def make(config):
+        seen.append(jax.sharding.get_abstract_mesh().axis_names)
+        return lambda key: jnp.float32(0), lambda x: (x + 1, {})
+
+    run(tmp_path / "run", steps=1, make=make, seeds=2, num_devices=2)
+    assert set(seen) == {()}
