@@ -73,7 +73,7 @@ class Config:
     n_step: int = 20  # rewards in a return before it is bootstrapped
     epsilon: float = 0.01  # ε of the behaviour policy in the end
     epsilon_steps: int = 5_000  # steps over which ε falls from 1
-    target_period: int = 100  # gradient steps between copies of online into target
+    target_period: int = 50  # gradient steps between copies of online into target
     target_rate: float = 0.0  # τ: how far the target goes towards online in a gradient step; 0 for copies
     double: bool = True  # choose the action by the online network, value it by the target network
     dueling: bool = True  # a state's value and the actions' advantages as two streams
