@@ -152,7 +152,11 @@ def test_a_sweep_ends_with_the_command_that_trains_the_best(toy, capsys):
         (["sweep", "toy"], 1, "nothing to try"),
         (["sweep", "toy", "--rate", "1..2", "--resume", "run"], 1, "not the directory of a sweep"),
         (["sweep", "toy", "--rate", "1..2", "--rate", "2..3"], 2, "--rate is given twice"),
-        (["sweep", "toy", "--rate", "1..2", "--search", "pbt"], 1, "--search must be one of random, grid, got 'pbt'"),
+        (
+            ["sweep", "toy", "--rate", "1..2", "--search", "pbt"],
+            1,
+            "--search must be one of random, grid, tpe, got 'pbt'",
+        ),
     ],
 )
 def test_a_mistake_in_a_sweep_gets_one_readable_message(args, code, message, toy, capsys):

@@ -18,7 +18,7 @@ from renga.loop import RunError, config_of
 
 _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
 
-USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid] [--other-field value …]
+USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid|tpe] [--other-field value …]
 
   --learning-rate 1e-4..1e-2       numbers between two, evenly
   --learning-rate 1e-4..1e-2:log   evenly in their logarithm; for a grid also how many: 1e-4..1e-2:log:5
@@ -31,7 +31,10 @@ class Options:
     """How to sweep, whatever the system."""
 
     trials: int | None = None  # settings to draw, 64 by default; of a grid, as many as there are
-    search: str = "random"  # random, or grid for all combinations
+    search: str = "random"  # random; grid for all combinations; tpe goes by what earlier trials came to (Optuna)
+    batch: int | None = None  # of tpe: trials that are proposed and trained at once; default 16
+    storage: str | None = None  # of tpe: address of a database that several sweeps share; default a file of its own
+    study: str | None = None  # of tpe: name of the study in it; default that of the system
     seeds: int = 1  # that each trial is trained with
     metric: str | None = None  # what trials are compared by at their end; by default a return, or a loss
     goal: str | None = None  # max or min: whether more of the metric is better; by default what its name says
@@ -67,8 +70,9 @@ def run(args: Sequence[str]) -> int:
         found = loop.sweep(
             system.make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
             num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
-            resume=resume, show=not options.quiet, num_devices=options.devices, at_once=options.at_once,
-            window=options.window, checkpoint_seconds=options.checkpoint_seconds, may_exit=True,
+            batch=options.batch, storage=options.storage, study=options.study, resume=resume, show=not options.quiet,
+            num_devices=options.devices, at_once=options.at_once, window=options.window,
+            checkpoint_seconds=options.checkpoint_seconds, may_exit=True,
         )  # fmt: skip
     if found.signal:
         print(f"stopped; go on with\n  renga sweep {name} --resume {shlex.quote(str(directory))}")

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,13 @@ from renga.loop._members import Members, members_mesh
 from renga.loop._progress import say
 from renga.loop._run import run
 from renga.loop._space import draw_trials, grid_trials, read_space, traceable_fields
+from renga.loop._study import Study
 from renga.loop._subject import Make
 from renga.loop._sweep_report import write_sweep_report
 
-SEARCHES = ("random", "grid")
+SEARCHES = ("random", "grid", "tpe")
+BATCH = 16  # settings that are proposed at once, by default
+MOST_REFUSED = 100  # proposals in a row that a system may refuse
 MOST_TRIALS = 100_000
 
 
@@ -84,6 +87,9 @@ def sweep(
     seeds: int = 1,
     metric: str | None = None,
     goal: str | None = None,
+    batch: int | None = None,
+    storage: str | None = None,
+    study: str | None = None,
     resume: bool = False,
     show: bool = True,
     **settings: Any,
@@ -97,12 +103,16 @@ def sweep(
       steps: how many steps each trial is trained.
       directory: where to keep the sweep.
       system: its name.
-      search: `random`, or `grid` for all combinations.
+      search: `random`; `grid` for all combinations; or `tpe`, which proposes settings from what earlier ones came to.
       num_trials: how many settings to draw; of a grid, as many as there are.
       seed: of the first seed of each trial, and of what is drawn.
       seeds: how many seeds each trial is trained with.
       metric: what trials are compared by: its mean over the last tenth of the windows; by default a return, or a loss.
       goal: `max` or `min`; by default what the metric's name says.
+      batch: of `tpe`: how many settings are proposed, and trained, at once; 16 by default.
+      storage: of `tpe`: the address of Optuna's database, which several sweeps may share; by default a file of SQLite's
+        in `directory`.
+      study: of `tpe`: the name of the study in it; by default that of the system.
       resume: whether to go on with the sweep in `directory`; groups that are done are not run again.
       show: whether to show progress.
       **settings: further arguments of `run`, for each group.
@@ -117,31 +127,105 @@ def sweep(
     else:
         if (path / "sweep.json").exists() or (path / "config.json").exists():
             raise RunError(f"{path} already holds a sweep or a run; resume it, or choose another directory")
-        settled = _settle(make, config, texts, steps, system, search, num_trials, seed, seeds, metric, goal)
-    groups = [Group.read(entry) for entry in settled["groups"]]
-    for group in groups:
+        proposing = _proposing(search, batch, storage, study, system)
+        settled = _settle(make, config, texts, steps, system, search, num_trials, seed, seeds, metric, goal) | proposing
+    for group in _groups(settled):
         members_mesh(settings.get("num_devices"), len(group.trials) * settled["seeds"])
     with lock(path):
         if not resume:
             write_json(path / "sweep.json", settled)
             write_json(path / "env.json", environment())
+        propose = _proposer(make, config, path, settled) if settled["search"] == "tpe" else lambda trials: False
         if show:
             traced = ", ".join(settled["traced"]) or "none"
-            say(f"{len(settled['trials'])} trials as {len(groups)} programs; in one program differ: {traced}")
+            said = f"as {len(settled['groups'])} programs" if settled["trials"] else f"{settled['batch']} at a time"
+            say(f"{settled['num_trials']} trials {said}; in one program differ: {traced}")
         signal = 0
-        for number, group in enumerate(groups):
-            if _is_done(group_directory(path, number), settled["steps"]):
-                continue
-            if show:
-                say(f"program {number + 1} of {len(groups)}: {len(group.trials)} trials{_listed(group.fixed)}")
-            signal = _run_group(make, config, path, number, group, settled, show, settings).signal
-            if signal:
+        while not signal:
+            signal = _run_groups(make, config, path, settled, show, settings)
+            if signal or not propose(_results(path, settled, _groups(settled))):
                 break
-            _write(path, settled, groups)
-        trials, objective = _write(path, settled, groups)
+        trials, objective = _write(path, settled, _groups(settled))
     order = objective.order(np.array([t.number for t in trials]))
     best = int(order[0]) if len(order) and not math.isnan(trials[order[0]].number) else None
     return Swept(trials, objective, best, not signal, signal)
+
+
+def _proposing(search: str, batch: int | None, storage: str | None, study: str | None, system: str) -> dict[str, Any]:
+    """What is settled of a search that goes by what earlier trials came to."""
+    if search not in SEARCHES:
+        raise RunError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
+    if search != "tpe":
+        if (batch, storage, study) != (None, None, None):
+            raise RunError(f"sweep: batch, storage and study are for --search tpe, got --search {search}")
+        return {}
+    if batch is not None and batch < 1:
+        raise RunError(f"--batch must be at least 1, got {batch}")
+    return {"batch": BATCH if batch is None else batch, "storage": storage, "study": study or system or "sweep"}
+
+
+def _groups(settled: dict[str, Any]) -> list["Group"]:
+    return [Group.read(entry) for entry in settled["groups"]]
+
+
+def _run_groups(
+    make: Make, config: Any, path: Path, settled: dict[str, Any], show: bool, settings: dict[str, Any]
+) -> int:
+    """Trains what is not done yet; returns the number of the signal that stopped it, or 0."""
+    groups = _groups(settled)
+    for number, group in enumerate(groups):
+        if _is_done(group_directory(path, number), settled["steps"]):
+            continue
+        if show:
+            say(f"program {number + 1} of {len(groups)}: {len(group.trials)} trials{_listed(group.fixed)}")
+        signal = _run_group(make, config, path, number, group, settled, show, settings).signal
+        if signal:
+            return signal
+        _write(path, settled, groups)
+    return 0
+
+
+def _proposer(make: Make, config: Any, path: Path, settled: dict[str, Any]) -> Callable[[Mapping[int, Any]], bool]:
+    """Returns a function of the trials that are done: it proposes the next ones, and says whether there are any."""
+    objective = Objective(settled["metric"], settled["goal"] == "max")
+    storage = settled["storage"] or f"sqlite:///{(path / 'study.db').resolve()}"
+    study = Study(read_space(config, settled["tried"]), objective, storage, settled["study"], settled["seed"])
+
+    def asked(left: int = MOST_REFUSED) -> tuple[int, dict[str, Any]]:
+        """A setting that the system takes."""
+        number, values = study.ask()
+        try:
+            _check_trial(make, config, values)
+        except RunError:
+            study.tell(number, math.nan)
+            if not left:
+                raise
+            return asked(left - 1)
+        return number, values
+
+    def propose(done: Mapping[int, "Trial"]) -> bool:
+        for trial, number in enumerate(settled["asked"]):
+            study.tell(number, done[trial].number)
+        known = len(settled["trials"])
+        more = min(settled["batch"], settled["num_trials"] - known)
+        for _ in range(more):
+            number, values = asked()
+            settled["asked"].append(number)
+            settled["trials"].append(values)
+        settled["groups"] += _grouped(settled["trials"], settled["traced"], known)
+        write_json(path / "sweep.json", settled)
+        return more > 0
+
+    return propose
+
+
+def _grouped(trials: Sequence[Mapping[str, Any]], traced: Sequence[str], first: int) -> list[dict[str, Any]]:
+    """Groups trials, from a number on, by what must be the same in one program."""
+    groups: dict[tuple, Group] = {}
+    for number, values in enumerate(trials[first:], first):
+        fixed = {field: value for field, value in values.items() if field not in traced}
+        groups.setdefault(tuple(fixed.items()), Group(fixed, [])).trials.append(number)
+    return [group._asdict() for group in groups.values()]
 
 
 class Group(NamedTuple):
@@ -175,8 +259,6 @@ def _settle(
     goal: str | None,
 ) -> dict[str, Any]:
     """Decides everything about a sweep, and refuses what cannot be; writes nothing."""
-    if search not in SEARCHES:
-        raise RunError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
     if not texts:
         raise RunError("sweep: nothing to try: give a field a range or values, as --learning-rate 1e-4..1e-2:log")
     if steps < 1 or seeds < 1:
@@ -188,23 +270,23 @@ def _settle(
         trials = grid_trials(space)
         if num_trials not in (None, len(trials)):
             raise RunError(f"a grid of these has {len(trials)} trials, got --trials {num_trials}; leave it out")
+        num_trials = len(trials)
     else:
-        trials = draw_trials(space, 64 if num_trials is None else num_trials, seed)
-    for values in trials:
+        num_trials = 64 if num_trials is None else num_trials
+        trials = draw_trials(space, num_trials, seed)
+    for values in trials if search != "tpe" else []:
         _check_trial(make, config, values)
-    init, step = make(dataclasses.replace(config, **trials[0]))
+    init, step = make(config if search == "tpe" else dataclasses.replace(config, **trials[0]))
     names = metric_names(step, jax.eval_shape(init, jax.random.key(0)))
     objective = objective_of(names, metric, goal)
     traced = traceable_fields(make, config, list(space))
-    groups: dict[tuple, Group] = {}
-    for number, values in enumerate(trials):
-        fixed = {field: value for field, value in values.items() if field not in traced}
-        groups.setdefault(tuple(fixed.items()), Group(fixed, [])).trials.append(number)
+    if search == "tpe":
+        trials = []  # nobody knows them yet
     return {
         "system": system, "config": config_to_json(config), "tried": dict(texts), "search": search, "steps": steps,
         "seed": seed, "seeds": seeds, "metric": objective.metric, "goal": "max" if objective.is_high else "min",
-        "traced": traced, "trials": trials,
-        "groups": [group._asdict() for group in groups.values()],
+        "traced": traced, "num_trials": num_trials, "trials": trials, "asked": [],
+        "groups": _grouped(trials, traced, 0),
     }  # fmt: skip
 
 
@@ -236,7 +318,9 @@ def read_sweep(path: Path) -> dict[str, Any]:
         "seed": int,
         "seeds": int,
         "traced": list,
+        "num_trials": int,
         "trials": list,
+        "asked": list,
     }
     whole = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
     numbers: list[int] = []

@@ -31,7 +31,7 @@ def write_sweep_report(
     """
     order = objective.order(np.array([number for _, _, number, _ in rows]))
     ranked = [rows[i] for i in order]
-    count, every = len(rows), len(settled["trials"])
+    count, every = len(rows), settled["num_trials"]
     lead = f"{count} of {every} trials, {settled['steps']} steps, {settled['seeds']} seeds each; by {objective}."
     body = [f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1>", f"<p>{html.escape(lead)} "]
     body.append(f"<span class='note'>Written {when}.</span></p>")
