@@ -10,7 +10,16 @@ import grimp
 
 ROWS = [
     ["cli", "web"],
-    ["systems.gan", "systems.dqn", "systems.sac", "systems.td3", "systems.actor_critic", "systems.lpg", "systems.muzero", "systems.graph"],
+    [
+        "systems.gan",
+        "systems.dqn",
+        "systems.sac",
+        "systems.td3",
+        "systems.actor_critic",
+        "systems.lpg",
+        "systems.muzero",
+        "systems.graph",
+    ],
     ["loop", "data", "envs"],
     ["nn", "optim", "rl", "search", "graph", "dist", "testing"],
     ["_core"],
