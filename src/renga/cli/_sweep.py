@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Annotated, Any
 
 from renga import loop
-from renga.cli._cores import use_cores
 from renga.cli._main import UsageError
 from renga.cli._runs import system_named
 from renga.cli._train import directory_of, preset_of
@@ -62,7 +61,6 @@ def run(args: Sequence[str]) -> int:
     if resume and (texts or options.directory):
         raise UsageError("a sweep that goes on tries what it began with: pass --resume DIRECTORY without fields")
     steps = options.steps if options.steps is not None else preset_of(system, options.preset)[1]
-    use_cores(options.devices)
     given = options.resume or options.directory
     with directory_of(f"{name}-sweep", given) as directory:
         if not options.quiet:

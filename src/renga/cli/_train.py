@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import jax
 
 from renga import loop
-from renga.cli._cores import use_cores
 from renga.cli._main import UsageError, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
@@ -55,8 +54,6 @@ def run(args: Sequence[str]) -> int:
     _require_sense(options)
 
     _join(options)
-    if options.seeds is not None or (options.resume and "seeds" in _saved_loop(options.resume)):
-        use_cores(options.devices)
     with directory_of(name, options.resume or options.directory) as directory:
         main = jax.process_index() == 0
         if main and not options.quiet:
