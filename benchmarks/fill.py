@@ -494,6 +494,28 @@ def _() -> list[str]:
 
 # --- finding and writing --------------------------------------------------------------------------
 
+# --- scale ----------------------------------------------------------------------------------------
+
+
+@sentences("scale.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    r = record("population_speed")
+    seconds = r["seconds"]
+    return [
+        (
+            "{} seeds of PPO on CartPole, {} updates each, take {} s as one program",
+            (str(r["seeds"]), str(r["steps"]), f"{seconds['population']:.0f}"),
+        ),
+        (
+            "would take {} s (the mean of three, times {}): {} times as long",
+            (
+                f"{seconds['sequential, the mean times the seeds']:,.0f}",
+                str(r["seeds"]),
+                f"{r['times_as_fast']:.1f}",
+            ),
+        ),
+    ]
+
 
 def filled(page: str, text: str) -> str:
     """The text of a page with its tables and sentences as the records have them.
