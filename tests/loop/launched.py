@@ -1,4 +1,7 @@
-"""A process of a cluster: joins the others and says what it sees. `python launched.py [ask] [DIRECTORY]`."""
+"""A process of a cluster: joins the others and says what it sees. `python launched.py [ask] [DIRECTORY]`.
+
+What it says stands between two marks: Gloo writes lines of its own to stdout, before, after or on the same line.
+"""
 
 import sys
 from pathlib import Path
@@ -20,7 +23,8 @@ try:
     for directory in sys.argv[1:]:
         if directory != "ask":
             _peers.all_find(Path(directory))
-    print(found.launcher, found.num_processes, found.process_id, everyone.tolist())
+    said = f"{found.launcher} {found.num_processes} {found.process_id} {everyone.tolist()}"
 except loop.RunError as error:
     _peers.fail()
-    print("refused:", error)
+    said = f"refused: {error}"
+print(f"<said>{said}</said>")
