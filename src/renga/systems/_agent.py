@@ -1,6 +1,7 @@
 """What was learned, as an object and as a file: shared by all systems whose result acts."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -44,9 +45,31 @@ def play(
     )
 
 
-def judged(env: envs.Environment, player: Player, params: PyTree) -> dict[str, float]:
+def returns_of(
+    make_player: Callable[[Any, envs.Environment], Player],
+    config: Any,
+    params: PyTree,
+    kinds: tuple[bool, ...] = (True,),
+) -> tuple[Float[Array, " N"], ...]:
+    """Plays 100 episodes for each kind: with the best action where it is true, else with what the policy draws."""
+    try:
+        playing = _playing(make_player, config, kinds)
+    except TypeError:  # a config with a list in it is no key
+        playing = _playing.__wrapped__(make_player, config, kinds)
+    return playing(params, jax.random.key(20_201_207))
+
+
+@functools.lru_cache(maxsize=4)
+def _playing(make_player: Callable[[Any, envs.Environment], Player], config: Any, kinds: tuple[bool, ...]) -> Any:
+    """The compiled program of `returns_of`: one for all members of a population."""
+    env = envs.make(config.env)
+    player = make_player(config, env)
+    return jax.jit(lambda params, key: tuple(play(env, player, params, key, 100, greedy) for greedy in kinds))
+
+
+def judged(make_player: Callable[[Any, envs.Environment], Player], config: Any, params: PyTree) -> dict[str, float]:
     """Plays 100 episodes with the best action."""
-    returns = jax.jit(lambda key: play(env, player, params, key, 100))(jax.random.key(20_201_207))
+    (returns,) = returns_of(make_player, config, params)
     return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
-from renga.systems._agent import Player, TrainedAgent, play, read
+from renga.systems._agent import Player, TrainedAgent, read, returns_of
 from renga.systems._continuous import ActionBox, action_box
 from renga.systems._normalise import Moments, RewardScale
 from renga.systems._reinforcement import episode_metrics, features, log_prob, need_one_player
@@ -466,10 +466,7 @@ def export(config: Config, state: State, path: str) -> None:
 
 def evaluate(config: Config, state: State) -> dict[str, float]:
     """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
-    env = envs.make(config.env)
-    player, params = _player(config, env), _learned(config, state)
-    both = jax.jit(lambda key: tuple(play(env, player, params, key, 100, greedy) for greedy in (True, False)))
-    greedy, sampled = both(jax.random.key(20_201_207))
+    greedy, sampled = returns_of(_player, config, _learned(config, state), kinds=(True, False))
     return {
         "greedy return": float(greedy.mean()),
         "greedy return, least of 100": float(greedy.min()),

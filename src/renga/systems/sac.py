@@ -263,5 +263,4 @@ def export(config: Config, state: State, path: str) -> None:
 
 def evaluate(config: Config, state: State) -> dict[str, float]:
     """Plays 100 episodes with the policy's median action."""
-    env = envs.make(config.env)
-    return judged(env, _player(config, env), _learned(config, state))
+    return judged(_player, config, _learned(config, state))
