@@ -1,5 +1,6 @@
 """Strict settings for every test: no silent rank promotion, two CPU devices, checked annotations."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -17,6 +18,9 @@ if jax.__version_info__ < (0, 11):
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tracing makes many objects that live on, which the garbage collector would look through again and again.
+gc.set_threshold(200_000, 20, 100)
 
 # Annotations of our own code are checked by beartype at every call.
 install_import_hook("renga", "beartype.beartype")
