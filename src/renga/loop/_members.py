@@ -1,13 +1,16 @@
 """A population: many members of one system as one compiled program, each as if it ran alone.
 
 A member is the system with a seed of its own, or with other numbers in its config. `init` and `step` are mapped over
-the members, and on several devices the members are what is split: a step needs no word between them.
+the members, and on several devices the members are what is split: a step needs no word between them. On a CPU, which
+is one device, they are split over its cores: XLA leaves cores idle in a program of many small products, so the program
+is one of a part of the members, and a thread a part runs it.
 
 A member that turns non-finite is frozen: it keeps the state from before the step that did it, and the others go on. No
 step asks for that: the compiled chunk says at which step a member failed, and the chunk is done again up to there, by
 the same program. What the program computes for a frozen member afterwards is thrown away at the end of each chunk.
 """
 
+import concurrent.futures
 import dataclasses
 import logging
 import math
@@ -25,6 +28,7 @@ from renga.loop._debug import find_non_finite
 from renga.loop._devices import memory_of, require_memory, size_of
 from renga.loop._errors import RunError
 from renga.loop._iterate import Plan, Step, Update, follow
+from renga.loop._parts import is_key, joined, parts_of, threads_of
 from renga.loop._progress import say
 from renga.loop._subject import Init, Make
 
@@ -101,8 +105,7 @@ class Population:
     def __init__(self, make: Make, config: Any, members: Members, mesh: Mesh, debug_nans: bool) -> None:
         self._make, self._config, self._members, self._mesh = make, config, members, mesh
         self._alone = make(config)
-        # Weakly typed, as Python's numbers are: a network in 16 bits stays one.
-        self._values = {name: jnp.stack([jnp.asarray(float(x)) for x in v]) for name, v in members.values.items()}
+        self._values = _numbers(members.values)
         self._keys = jnp.stack([jax.random.key(seed) for seed in members.seeds])
         self._debug_nans = debug_nans
         self.frozen: dict[int, Frozen] = {}
@@ -111,6 +114,8 @@ class Population:
         self._one = jax.eval_shape(self._alone[0], self._keys[0])
         self.like = jax.eval_shape(self._mapped(self._init), self._keys, self._values)
         self._chunk = jax.jit(self._steps)
+        self._parts = parts_of(len(self), threads_of(mesh, self.like))
+        self._program: Any = None  # of a part
 
     def __len__(self) -> int:
         return len(self._members.seeds)
@@ -197,8 +202,16 @@ class Population:
         living: Bool[Array, " n"],
         carried: dict[str, Array],
         plan: Sequence[Array],
+        rows: tuple[Array, Array] | None,
     ) -> tuple[PyTree, dict[str, Array], Int[Array, " n"]]:
-        """Does a plan's steps; returns states, sums `[n, CAPACITY]`, and before which step each failed, or −1."""
+        """Does a plan's steps; returns states, sums `[n, CAPACITY]`, and before which step each failed, or −1.
+
+        With `rows = (own, source)` these are some of the members, to be found in the states of all of them: each begins
+        from the state of its source, but for the keys, which are its own.
+        """
+        if rows is not None:
+            own, source = rows
+            state = jax.tree.map(lambda x: x[own if is_key(x) else source], state)
 
         def member(
             state: PyTree, values: dict[str, Array], is_living: Array, carried: dict[str, Array], plan: Sequence[Array]
@@ -214,32 +227,60 @@ class Population:
             one_plan = [x[0] for x in plans]  # not mapped over: all members end their loops together
             return jax.vmap(member, in_axes=(0, 0, 0, 0, None))(state, values, living, carried, one_plan)
 
-        plans = [jnp.broadcast_to(x, len(self)) for x in plan]
+        plans = [jnp.broadcast_to(x, len(living)) for x in plan]
         return self._split(part)(state, values, living, carried, plans)
 
-    def _do(self, state: PyTree, sums: dict[str, Any], plan: Plan) -> tuple[PyTree, dict[str, np.ndarray], np.ndarray]:
+    def _do(
+        self, state: PyTree, sums: dict[str, Any], plan: Plan, source: np.ndarray | None = None
+    ) -> tuple[PyTree, dict[str, np.ndarray], np.ndarray]:
+        """Does a plan's steps, each member from the state of its source; by default that is itself."""
         living = np.ones(len(self), bool)
         living[list(self.frozen)] = False
         carried = {name: np.asarray(total, np.float32) for name, total in sums.items()}
-        state, sums, failed = self._chunk(state, self._values, living, carried, tuple(map(np.int32, plan)))
-        found, failed = jax.device_get((sums, failed))
+        many = len(self._parts) > 1
+        origin = np.arange(len(self), dtype=np.int32) if source is None and many else source
+        calls = []
+        for own in self._parts:
+            values = (
+                {name: numbers[own[0] : own[-1] + 1] for name, numbers in self._values.items()}
+                if many
+                else self._values
+            )
+            rows = None if origin is None else (own, origin[own])
+            each = {name: total[own] for name, total in carried.items()}
+            calls.append((state, values, living[own], each, tuple(map(np.int32, plan)), rows))
+        if many:
+            # Compiled by this thread, whose settings of JAX the others do not have.
+            self._program = self._program or self._chunk.lower(*calls[0]).compile()
+            with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+                parts = list(pool.map(lambda call: jax.block_until_ready(self._program(*call)), calls))
+            state, found, failed = joined(parts, self._parts, self.sharding)
+        else:
+            state, *rest = self._chunk(*calls[0])
+            found, failed = jax.device_get(rest)
         found = {name: np.array(total[:, : plan.num_windows].T) for name, total in found.items()}
         for total in found.values():
             total[:, ~living] = np.nan
         return state, found, np.where(living, failed, -1)
 
+    def _source(self, start: int) -> np.ndarray | None:
+        """From whose state each member goes on at a step; None if each goes on from its own."""
+        del start
+        return None
+
     def _advance(
         self, state: PyTree, sums: dict[str, Any], plan: Plan, start: int
     ) -> tuple[PyTree, dict[str, Any], Plan]:
         """Does a plan's steps, or as many as there are before a member fails."""
+        source = self._source(start)
         while len(self.frozen) < len(self):
-            after, found, failed = self._do(state, sums, plan)
+            after, found, failed = self._do(state, sums, plan, source)
             if np.all(failed < 0):
                 return after, found, plan
             first = int(failed[failed >= 0].min())
             plan_before = plan.cut(first)
             if first:
-                after, found, _ = self._do(state, sums, plan_before)
+                after, found, _ = self._do(state, sums, plan_before, source)
             self._freeze(after if first else state, np.flatnonzero(failed == first), start + first)
             if first:
                 return after, found, plan_before
@@ -293,6 +334,11 @@ def _has_nan(state: PyTree) -> list[Array]:
     """Whether there is a NaN in each array of a state that can have one and is not too large to look."""
     arrays = [jnp.asarray(x) for x in jax.tree.leaves(state)]
     return [jnp.any(jnp.isnan(x)) for x in arrays if jnp.issubdtype(x.dtype, jnp.inexact) and x.size <= WATCHED]
+
+
+def _numbers(values: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+    """Numbers of fields of the config; weakly typed, as Python's are, so that a network in 16 bits stays one."""
+    return {name: jnp.stack([jnp.asarray(float(x)) for x in numbers]) for name, numbers in values.items()}
 
 
 def _bytes(count: int | float) -> str:
