@@ -75,7 +75,7 @@ def test_a_finished_one_has_nothing_more_to_do_and_another_joins_its_study(found
         ({"batch": 0}, "--batch must be at least 1, got 0"),
         ({"storage": "nothing://x"}, "--storage 'nothing://x' cannot be opened"),
         ({"search": "random", "storage": "sqlite://"}, "batch, storage and study are for --search tpe, got"),
-        ({"search": "pbt", "batch": None}, "--search must be one of random, grid, tpe, got 'pbt'"),
+        ({"search": "hyperband", "batch": None}, "--search must be one of random, grid, tpe, pbt, got 'hyperband'"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, message, tmp_path):

@@ -179,7 +179,7 @@ def test_trials_that_fail_come_last_and_seeds_are_averaged(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"search": "tree"}, "--search must be one of random, grid, tpe, got 'tree'"),
+        ({"search": "tree"}, "--search must be one of random, grid, tpe, pbt, got 'tree'"),
         ({"tried": {}}, "nothing to try"),
         ({"num_trials": 5}, "a grid of these has 6 trials, got --trials 5"),
         ({"num_trials": 0}, r"--trials must be in \[1, "),

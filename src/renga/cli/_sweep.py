@@ -17,7 +17,7 @@ from renga.loop import RunError, config_of
 
 _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
 
-USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid|tpe] [--other-field value …]
+USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid|tpe|pbt] [--other-field value …]
 
   --learning-rate 1e-4..1e-2       numbers between two, evenly
   --learning-rate 1e-4..1e-2:log   evenly in their logarithm; for a grid also how many: 1e-4..1e-2:log:5
@@ -30,16 +30,19 @@ class Options:
     """How to sweep, whatever the system."""
 
     trials: int | None = None  # settings to draw, 64 by default; of a grid, as many as there are
-    search: str = "random"  # random; grid for all combinations; tpe goes by what earlier trials came to (Optuna)
+    search: str | None = None  # random, the default; grid for all combinations; tpe goes by what earlier trials came
+    # to (Optuna); pbt lets the worst trials copy the best ones while they train, and changes their fields a little
     batch: int | None = None  # of tpe: trials that are proposed and trained at once; default 16
     storage: str | None = None  # of tpe: address of a database that several sweeps share; default a file of its own
     study: str | None = None  # of tpe: name of the study in it; default that of the system
-    seeds: int = 1  # that each trial is trained with
+    interval: int | None = None  # of pbt: steps between two times that trials copy; default a twentieth of all
+    quantile: float | None = None  # of pbt: share of trials that copies, and share that is copied; default 0.25
+    seeds: int | None = None  # that each trial is trained with; default 1
     metric: str | None = None  # what trials are compared by at their end; by default a return, or a loss
     goal: str | None = None  # max or min: whether more of the metric is better; by default what its name says
     preset: str | None = None  # a config by name that the fields start from, where the system has some
     steps: int | None = None  # steps of each trial; each system, and each preset, has its own default
-    seed: int = 0  # the first seed of each trial; also what settings are drawn from
+    seed: int | None = None  # the first seed of each trial; also what settings are drawn from; default 0
     directory: str | None = None  # where to keep the sweep; default runs/SYSTEM-sweep-DATE-TIME
     resume: str | None = None  # directory of a sweep to go on with
     devices: int | None = None  # devices to split the trials over; default as many as they divide by
@@ -58,9 +61,12 @@ def run(args: Sequence[str]) -> int:
     texts, rest = _take_space(system, rest)
     config, options = _parse(name, system, rest)
     resume = options.resume is not None
-    if resume and (texts or options.directory):
+    if resume and (texts or options.directory or options.preset):
         raise UsageError("a sweep that goes on tries what it began with: pass --resume DIRECTORY without fields")
-    steps = options.steps if options.steps is not None else preset_of(system, options.preset)[1]
+    steps = options.steps
+    if steps is None:
+        going_on = options.resume is not None
+        steps = loop.read_sweep(Path(options.resume))["steps"] if going_on else preset_of(system, options.preset)[1]
     given = options.resume or options.directory
     with directory_of(f"{name}-sweep", given) as directory:
         if not options.quiet:
@@ -68,7 +74,8 @@ def run(args: Sequence[str]) -> int:
         found = loop.sweep(
             system.make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
             num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
-            batch=options.batch, storage=options.storage, study=options.study, resume=resume, show=not options.quiet,
+            batch=options.batch, storage=options.storage, study=options.study, interval=options.interval,
+            quantile=options.quantile, resume=resume, show=not options.quiet,
             num_devices=options.devices, at_once=options.at_once, window=options.window,
             checkpoint_seconds=options.checkpoint_seconds, may_exit=True,
         )  # fmt: skip
@@ -97,8 +104,17 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
     best = found.trials[found.best]
     chosen = dataclasses.replace(config, **best.values)
     flags = " ".join(_flag(field, getattr(chosen, field)) for field in _differing(system, chosen, best.values))
-    print("train with the best:")
-    print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {settled['seed']}")
+    group = shlex.quote(str(directory / "groups" / f"{best.group:03d}"))
+    if found.schedule:
+        print("what made the best:")
+        for step, values in found.schedule:
+            print(f"  from step {step} on: {'  '.join(f'{field} {value}' for field, value in values.items())}")
+        print(f"make the best a run of its own:\n  renga member {group} {best.member}")
+        print("train with its last values from the beginning:")
+    else:
+        print("train with the best:")
+    seed = settled["seed"] + (best.member if found.schedule else 0)
+    print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {seed}")
     print(f"report: {directory / 'report.html'}")
 
 

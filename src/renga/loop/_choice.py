@@ -71,9 +71,14 @@ def objective_of(names: Sequence[str], metric: str | None = None, goal: str | No
 
 
 def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
-    """What each member came to: the mean of a metric over the last tenth of the windows; NaN for one that is frozen."""
+    """What each member came to: the mean of a metric over the last tenth of the windows; NaN for one that is frozen.
+
+    Of members that copy each other, only windows since they did so last count.
+    """
     rows = files.read_members()
-    last = rows[-max(1, len(rows) // 10) :]
+    interval = (files.read_config()["loop"].get("evolution") or {}).get("interval")
+    since = (rows[-1][0] - 1) // interval * interval if interval else 0
+    last = [(step, each) for step, each in rows[-max(1, len(rows) // 10) :] if step > since] or rows[-1:]
     found = np.mean([each[metric].astype(np.float64) for _, each in last], axis=0)
     found[[member for member in _frozen(files) if member < len(found)]] = np.nan  # in a run that ended with all of them
     return found

@@ -5,6 +5,7 @@ env.json        versions, devices, command and commit
 metrics.jsonl   one line a window: step, seconds, and the mean of each metric; of a population median and quartiles
 members.jsonl   of a population: the mean of each metric for each member
 tensorboard/    the same for TensorBoard
+exploits.jsonl  of population-based training: who copied whom, and what became of the numbers
 groups/         of a population that memory did not hold at once: a run each
 pictures/       STEP/NAME.png
 checkpoints/    STEP/
@@ -221,6 +222,15 @@ def _is_population(loop: dict[str, Any]) -> bool:
         return False
     groups = loop.get("groups", [len(seeds)])
     if not isinstance(groups, list) or not all(type(n) is int and n > 0 for n in groups) or sum(groups) != len(seeds):
+        return False
+    evolution = loop.get("evolution")
+    if evolution is not None and not (
+        isinstance(evolution, dict)
+        and set(evolution) == {"interval", "quantile", "metric", "is_high", "seed", "tried"}
+        and type(evolution["interval"]) is int
+        and evolution["interval"] > 0
+        and isinstance(evolution["tried"], dict)
+    ):
         return False
     return isinstance(values, dict) and all(
         isinstance(v, list) and len(v) == len(seeds) and all(type(x) in (int, float) for x in v)

@@ -27,6 +27,7 @@ from renga.loop._chunk import chunk_of, flatten_metrics, metric_names
 from renga.loop._debug import find_non_finite
 from renga.loop._devices import memory_of, require_memory, size_of
 from renga.loop._errors import RunError
+from renga.loop._exploit import Evolution
 from renga.loop._iterate import Plan, Step, Update, follow
 from renga.loop._parts import is_key, joined, parts_of, threads_of
 from renga.loop._progress import say
@@ -45,15 +46,22 @@ class Members(NamedTuple):
       seeds: what each member's key is made from.
       values: by field of the config, the number that it is for each member, where members differ.
       first: number of the first of them, if they are a part of others; for messages only.
+      evolution: how they copy each other while they train, if they do; `values` are those that they begin with.
     """
 
     seeds: tuple[int, ...]
     values: Mapping[str, tuple[float, ...]] = {}
     first: int = 0
+    evolution: Evolution | None = None
 
     def config(self, config: Any, member: int) -> Any:
         """Returns the config of one member."""
         return dataclasses.replace(config, **{name: numbers[member] for name, numbers in self.values.items()})
+
+    def now(self, notes: Mapping[str, Any]) -> "Members":
+        """Returns the members with the numbers that they have come to, as a checkpoint notes them."""
+        noted = notes.get("evolution", {}).get("values", {})
+        return self._replace(values={**self.values, **{name: tuple(numbers) for name, numbers in noted.items()}})
 
     def part(self, start: int, stop: int) -> "Members":
         """Returns the members from one number up to another."""
@@ -64,14 +72,17 @@ class Members(NamedTuple):
 def to_json(members: Members) -> dict[str, Any]:
     """What config.json keeps of a population."""
     values = {name: list(numbers) for name, numbers in members.values.items()}
-    return {"seeds": list(members.seeds), **({"values": values} if values else {})}
+    evolution = {"evolution": members.evolution._asdict()} if members.evolution else {}
+    return {"seeds": list(members.seeds), **({"values": values} if values else {}), **evolution}
 
 
 def members_of(loop: dict[str, Any]) -> Members | None:
     """Reads back what `to_json` gave; None for a run that is no population."""
     if "seeds" not in loop:
         return None
-    return Members(tuple(loop["seeds"]), {name: tuple(v) for name, v in loop.get("values", {}).items()})
+    evolution = Evolution(**loop["evolution"]) if "evolution" in loop else None
+    values = {name: tuple(v) for name, v in loop.get("values", {}).items()}
+    return Members(tuple(loop["seeds"]), values, evolution=evolution)
 
 
 def check_members(members: Members) -> None:
@@ -85,6 +96,8 @@ def check_members(members: Members) -> None:
     for name, numbers in members.values.items():
         if len(numbers) != len(members.seeds) or not all(map(math.isfinite, numbers)):
             raise RunError(f"members: {name} must be {len(members.seeds)} finite numbers, got {numbers}")
+    if members.evolution:
+        members.evolution.check(len(members.seeds))
 
 
 class Frozen(NamedTuple):
@@ -105,7 +118,7 @@ class Population:
     def __init__(self, make: Make, config: Any, members: Members, mesh: Mesh, debug_nans: bool) -> None:
         self._make, self._config, self._members, self._mesh = make, config, members, mesh
         self._alone = make(config)
-        self._values = _numbers(members.values)
+        self._values = numbers_of(members.values)
         self._keys = jnp.stack([jax.random.key(seed) for seed in members.seeds])
         self._debug_nans = debug_nans
         self.frozen: dict[int, Frozen] = {}
@@ -156,6 +169,10 @@ class Population:
         """Takes who is frozen from what a checkpoint notes."""
         noted = notes.get("frozen", {})
         self.frozen = {int(member): Frozen(step, tuple(because)) for member, (step, because) in noted.items()}
+
+    def notes(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the states: who is frozen."""
+        return {"frozen": dict(self.frozen)} if self.frozen else {}
 
     def total(self, noted: Any) -> np.ndarray:
         """The sums of a metric, as a checkpoint notes them."""
@@ -336,7 +353,7 @@ def _has_nan(state: PyTree) -> list[Array]:
     return [jnp.any(jnp.isnan(x)) for x in arrays if jnp.issubdtype(x.dtype, jnp.inexact) and x.size <= WATCHED]
 
 
-def _numbers(values: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+def numbers_of(values: Mapping[str, Sequence[float]]) -> dict[str, Array]:
     """Numbers of fields of the config; weakly typed, as Python's are, so that a network in 16 bits stays one."""
     return {name: jnp.stack([jnp.asarray(float(x)) for x in numbers]) for name, numbers in values.items()}
 
@@ -366,6 +383,15 @@ def refuse_processes() -> None:
         raise RunError(
             "a population is of one process, as its members need no word between them: "
             "start one a machine, each with its own --seed and --directory"
+        )
+
+
+def refuse_groups(members: Members, most: int) -> None:
+    """Refuses to train members one after the other that copy each other."""
+    if members.evolution:
+        raise RunError(
+            f"--search pbt trains all members at once, as they copy each other: at most {most} fit in memory or are "
+            f"asked for by --at-once, got {len(members.seeds)}"
         )
 
 

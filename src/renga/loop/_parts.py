@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, PyTree
 
-
 _PACKED = ("int2", "int4", "uint2", "uint4", "float4_e2m1fn")  # JAX takes these in no program that is compiled ahead
 
 

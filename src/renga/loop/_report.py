@@ -215,6 +215,18 @@ def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
     return f"<figure><img alt='{html.escape(group)} against steps' src='data:image/png;base64,{data}'></figure>"
 
 
+def figure_of(draw: Callable[[Any], None], size: tuple[float, float], label: str) -> str:
+    """A picture of Matplotlib's as a part of a page."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<figure><img alt='{html.escape(label)}' src='data:image/png;base64,{data}'></figure>"
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
 

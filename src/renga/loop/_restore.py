@@ -40,8 +40,8 @@ def restore(files: RunDirectory, system: ModuleType, member: int | None = None) 
         if not 0 <= member < len(who.seeds):
             raise RunError(f"{files.path}: member must be in [0, {len(who.seeds) - 1}], got {member}")
         group, place = place_of(files, member)
-        step, states, steps = _group(group, system, who.config(config, member))
-        return who.config(config, member), steps.get(place, step), row(states, place)
+        step, states, steps, notes = _group(group, system, who.config(config, member))
+        return who.now(notes).config(config, member), steps.get(place, step), row(states, place)
     init, _ = system.make(config)
     like = jax.eval_shape(init, jax.random.key(saved["loop"]["seed"]))
     return config, *_newest(files, like)[:2]
@@ -66,18 +66,18 @@ def restore_members(files: RunDirectory, system: ModuleType) -> Iterator[tuple[i
         mine, (here, place) = who.config(config, member), place_of(files, member)
         if held is None or group is None or here.path != group.path:
             group, held = here, _group(here, system, mine)
-        step, states, steps = held
-        yield member, mine, steps.get(place, step), row(states, place)
+        step, states, steps, notes = held
+        yield member, who.now(notes).config(config, member), steps.get(place, step), row(states, place)
 
 
-def _group(files: RunDirectory, system: ModuleType, config: Any) -> tuple[int, Any, dict[int, int]]:
-    """The newest states of members that were trained at once: step, states, and the steps of those that are frozen."""
+def _group(files: RunDirectory, system: ModuleType, config: Any) -> tuple[int, Any, dict[int, int], dict[str, Any]]:
+    """The newest states of members that were trained at once: step, states, steps of those that are frozen, notes."""
     who = members_of(files.read_config()["loop"])
     assert who is not None
     one = jax.eval_shape(system.make(config)[0], jax.random.key(0))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(who.seeds), *x.shape), x.dtype), one)
     step, states, notes = _newest(files, like)
-    return step, states, {int(member): int(how[0]) for member, how in notes.get("frozen", {}).items()}
+    return step, states, {int(member): int(how[0]) for member, how in notes.get("frozen", {}).items()}, notes
 
 
 def _newest(files: RunDirectory, like: Any) -> tuple[int, Any, dict[str, Any]]:

@@ -30,10 +30,12 @@ from renga.loop._members import (
     members_mesh,
     members_of,
     most_at_once,
+    refuse_groups,
     refuse_processes,
     summary_of,
     to_json,
 )
+from renga.loop._pbt import population_of
 from renga.loop._peers import all_find, fail, meet
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
@@ -138,6 +140,7 @@ def run(
             refuse_processes()
             most = at_once or most_at_once(make, who.config(config, 0), len(who.seeds), num_devices)
             if most < len(who.seeds):
+                refuse_groups(who, most)
                 loop["groups"] = group_sizes(len(who.seeds), most)
         if who and "groups" in loop:
             one = functools.partial(
@@ -164,7 +167,7 @@ def run(
         if not who:  # what members split stands in the population's own program, around what `make` made without it
             stack.enter_context(jax.set_mesh(mesh))
         if who:
-            subject = Population(make, config, who, mesh, debug_nans)
+            subject = population_of(make, config, who, mesh, debug_nans, files.path)
         else:
             subject = Alone(make, config, loop["seed"], mesh, debug_nans)
         subject.require_memory(show and main)
@@ -288,7 +291,9 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
     if asked.seeds is not None and asked.seeds != len(loop.get("seeds", ())):
         has = f"{len(loop['seeds'])} seeds" if "seeds" in loop else "one seed and is no population"
         raise RunError(f"the run in {files.path} has {has}, which cannot be changed, got seeds = {asked.seeds}")
-    if asked.members is not None and to_json(asked.members) != {k: loop[k] for k in ("seeds", "values") if k in loop}:
+    if asked.members is not None and to_json(asked.members) != {
+        k: loop[k] for k in ("seeds", "values", "evolution") if k in loop
+    }:
         raise RunError(f"the run in {files.path} has other members, which cannot be changed")
     differences = config_differences(asked.config, saved["config"])
     if differences and not asked.override:
@@ -311,8 +316,8 @@ def _window_of(notes: dict[str, Any], subject: Alone | Population, step: int, wi
 
 
 def _notes(update: Update | None, window: int, subject: Alone | Population) -> dict[str, Any] | None:
-    """What a checkpoint needs to go on within a window, and without the members that are frozen."""
-    notes: dict[str, Any] = {"frozen": dict(subject.frozen)} if subject.frozen else {}
+    """What a checkpoint needs to go on within a window, and what its subject has to note."""
+    notes = subject.notes()
     if update is not None and update.step != update.window.began + window:
         sums = {name: np.asarray(total).tolist() for name, total in update.window.sums.items()}
         notes["window"] = {"began": update.window.began, "sums": sums}

@@ -56,6 +56,10 @@ class Alone:
     def remember(self, notes: dict[str, Any]) -> None:
         """Takes what a checkpoint notes beside the state."""
 
+    def notes(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state: nothing."""
+        return {}
+
     def total(self, noted: Any) -> float:
         """The sum of a metric, as a checkpoint notes it."""
         return float(noted)

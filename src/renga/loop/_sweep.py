@@ -18,20 +18,23 @@ import numpy as np
 
 from renga.loop._choice import Objective, final_numbers, objective_of
 from renga.loop._chunk import metric_names
-from renga.loop._directory import RunDirectory, config_differences, config_to_json, environment
+from renga.loop._directory import RunDirectory, config_to_json, environment
 from renga.loop._errors import RunError
+from renga.loop._exploit import Evolution, Exploit, read_exploits, schedule, values_at
 from renga.loop._files import read_json, write_json, write_whole
 from renga.loop._groups import group_directory
 from renga.loop._lock import lock
 from renga.loop._members import Members, members_mesh
+from renga.loop._pbt import rhythm
 from renga.loop._progress import say
 from renga.loop._run import run
+from renga.loop._settled import Group, grouped, groups_of, read_sweep, require_same
 from renga.loop._space import draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
 from renga.loop._subject import Make
 from renga.loop._sweep_report import write_sweep_report
 
-SEARCHES = ("random", "grid", "tpe")
+SEARCHES = ("random", "grid", "tpe", "pbt")
 BATCH = 16  # settings that are proposed at once, by default
 MOST_REFUSED = 100  # proposals in a row that a system may refuse
 MOST_TRIALS = 100_000
@@ -41,7 +44,7 @@ class Trial(NamedTuple):
     """One setting and what came of it.
 
     Attributes:
-      values: by field, what it was.
+      values: by field, what it was; under population-based training, at the end.
       group: number of the run that it was trained in.
       member: number of the first of its seeds in there.
       number: what it came to in the metric that trials are compared by, the mean over its seeds; NaN if all failed.
@@ -64,6 +67,7 @@ class Swept(NamedTuple):
       best: number of the best one; None if there is none.
       finished: whether all are done; otherwise a signal stopped the sweep, and it can be resumed.
       signal: number of the signal, or 0.
+      schedule: under population-based training, from which step on which values made the best one.
     """
 
     trials: list[Trial]
@@ -71,6 +75,7 @@ class Swept(NamedTuple):
     best: int | None
     finished: bool
     signal: int
+    schedule: Sequence[tuple[int, Mapping[str, float]]] = ()
 
 
 def sweep(
@@ -81,15 +86,17 @@ def sweep(
     steps: int,
     directory: str | os.PathLike[str],
     system: str = "",
-    search: str = "random",
+    search: str | None = None,
     num_trials: int | None = None,
-    seed: int = 0,
-    seeds: int = 1,
+    seed: int | None = None,
+    seeds: int | None = None,
     metric: str | None = None,
     goal: str | None = None,
     batch: int | None = None,
     storage: str | None = None,
     study: str | None = None,
+    interval: int | None = None,
+    quantile: float | None = None,
     resume: bool = False,
     show: bool = True,
     **settings: Any,
@@ -103,17 +110,21 @@ def sweep(
       steps: how many steps each trial is trained.
       directory: where to keep the sweep.
       system: its name.
-      search: `random`; `grid` for all combinations; or `tpe`, which proposes settings from what earlier ones came to.
-      num_trials: how many settings to draw; of a grid, as many as there are.
-      seed: of the first seed of each trial, and of what is drawn.
-      seeds: how many seeds each trial is trained with.
+      search: `random`, the default; `grid` for all combinations; `tpe`, which proposes settings from what earlier ones
+        came to; or `pbt` for population-based training, where the worst trials copy the best ones while they train.
+      num_trials: how many settings to draw, 64 by default; of a grid, as many as there are.
+      seed: of the first seed of each trial, and of what is drawn; 0 by default. Under `pbt` each trial has its own.
+      seeds: how many seeds each trial is trained with; 1 by default.
       metric: what trials are compared by: its mean over the last tenth of the windows; by default a return, or a loss.
       goal: `max` or `min`; by default what the metric's name says.
       batch: of `tpe`: how many settings are proposed, and trained, at once; 16 by default.
       storage: of `tpe`: the address of Optuna's database, which several sweeps may share; by default a file of SQLite's
         in `directory`.
       study: of `tpe`: the name of the study in it; by default that of the system.
-      resume: whether to go on with the sweep in `directory`; groups that are done are not run again.
+      interval: of `pbt`: steps between two times that trials copy; by default a twentieth of all.
+      quantile: of `pbt`: share of the trials that copies, and that is copied; 0.25 by default.
+      resume: whether to go on with the sweep in `directory`; groups that are done are not run again. What was settled
+        cannot be changed: other arguments are left out, or the same.
       show: whether to show progress.
       **settings: further arguments of `run`, for each group.
 
@@ -123,13 +134,21 @@ def sweep(
     path = Path(directory)
     if resume:
         settled = read_sweep(path)
-        _require_same(path, settled, config, system)
+        asked = {
+            "tried": dict(texts) or None, "steps": steps, "search": search, "num_trials": num_trials, "seed": seed,
+            "seeds": seeds, "metric": metric, "goal": goal, "batch": batch, "storage": storage, "study": study,
+            "interval": interval, "quantile": quantile,
+        }  # fmt: skip
+        require_same(path, settled, config, system, asked)
     else:
         if (path / "sweep.json").exists() or (path / "config.json").exists():
             raise RunError(f"{path} already holds a sweep or a run; resume it, or choose another directory")
-        proposing = _proposing(search, batch, storage, study, system)
-        settled = _settle(make, config, texts, steps, system, search, num_trials, seed, seeds, metric, goal) | proposing
-    for group in _groups(settled):
+        search, seeds = search or "random", 1 if seeds is None else seeds
+        own = _own(search, num_trials, seeds, steps, batch, storage, study, system, interval, quantile, settings)
+        settled = own | _settle(make, config, texts, steps, system, search, num_trials, seed or 0, seeds, metric, goal)
+        if search == "pbt":
+            _check_traced(settled)
+    for group in groups_of(settled):
         members_mesh(settings.get("num_devices"), len(group.trials) * settled["seeds"])
     with lock(path):
         if not resume:
@@ -143,36 +162,71 @@ def sweep(
         signal = 0
         while not signal:
             signal = _run_groups(make, config, path, settled, show, settings)
-            if signal or not propose(_results(path, settled, _groups(settled))):
+            if signal or not propose(_results(path, settled, groups_of(settled))):
                 break
-        trials, objective = _write(path, settled, _groups(settled))
+        trials, objective = _write(path, settled, groups_of(settled))
     order = objective.order(np.array([t.number for t in trials]))
     best = int(order[0]) if len(order) and not math.isnan(trials[order[0]].number) else None
-    return Swept(trials, objective, best, not signal, signal)
+    made_by = _schedule(path, settled, best) if settled["search"] == "pbt" and best is not None else ()
+    return Swept(trials, objective, best, not signal, signal, made_by)
 
 
-def _proposing(search: str, batch: int | None, storage: str | None, study: str | None, system: str) -> dict[str, Any]:
-    """What is settled of a search that goes by what earlier trials came to."""
+def _own(
+    search: str,
+    num_trials: int | None,
+    seeds: int,
+    steps: int,
+    batch: int | None,
+    storage: str | None,
+    study: str | None,
+    system: str,
+    interval: int | None,
+    quantile: float | None,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is settled of one kind of search only."""
     if search not in SEARCHES:
         raise RunError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
-    if search != "tpe":
-        if (batch, storage, study) != (None, None, None):
-            raise RunError(f"sweep: batch, storage and study are for --search tpe, got --search {search}")
-        return {}
-    if batch is not None and batch < 1:
-        raise RunError(f"--batch must be at least 1, got {batch}")
-    return {"batch": BATCH if batch is None else batch, "storage": storage, "study": study or system or "sweep"}
+    for kind, names, given in (
+        ("tpe", "batch, storage and study", (batch, storage, study)),
+        ("pbt", "interval and quantile", (interval, quantile)),
+    ):
+        if search != kind and given != (None,) * len(given):
+            raise RunError(f"sweep: {names} are for --search {kind}, got --search {search}")
+    if search == "tpe":
+        if batch is not None and batch < 1:
+            raise RunError(f"--batch must be at least 1, got {batch}")
+        return {"batch": BATCH if batch is None else batch, "storage": storage, "study": study or system or "sweep"}
+    if search == "pbt":
+        count, at_once = 64 if num_trials is None else num_trials, settings.get("at_once")
+        if seeds != 1:
+            raise RunError(f"--seeds must be 1 with --search pbt, where each trial has a seed of its own, got {seeds}")
+        if at_once is not None and at_once < count:
+            raise RunError(
+                f"--at-once must be all {count} trials with --search pbt, as they copy each other, got {at_once}"
+            )
+        interval, window = rhythm(steps, interval, settings.get("window"))
+        quantile = 0.25 if quantile is None else quantile
+        Evolution(interval, quantile, "", True, 0, {}).check(count)
+        return {"interval": interval, "quantile": quantile, "window": window}
+    return {}
 
 
-def _groups(settled: dict[str, Any]) -> list["Group"]:
-    return [Group.read(entry) for entry in settled["groups"]]
+def _check_traced(settled: dict[str, Any]) -> None:
+    """Refuses fields that cannot change while a program runs."""
+    fixed = [field for field in settled["tried"] if field not in settled["traced"]]
+    if fixed:
+        raise RunError(
+            "--search pbt changes what it tries while it trains, so all of it must be numbers that one program can "
+            f"take; settled when the program is made are: {', '.join(fixed)}"
+        )
 
 
 def _run_groups(
     make: Make, config: Any, path: Path, settled: dict[str, Any], show: bool, settings: dict[str, Any]
 ) -> int:
     """Trains what is not done yet; returns the number of the signal that stopped it, or 0."""
-    groups = _groups(settled)
+    groups = groups_of(settled)
     for number, group in enumerate(groups):
         if _is_done(group_directory(path, number), settled["steps"]):
             continue
@@ -212,37 +266,11 @@ def _proposer(make: Make, config: Any, path: Path, settled: dict[str, Any]) -> C
             number, values = asked()
             settled["asked"].append(number)
             settled["trials"].append(values)
-        settled["groups"] += _grouped(settled["trials"], settled["traced"], known)
+        settled["groups"] += grouped(settled["trials"], settled["traced"], known)
         write_json(path / "sweep.json", settled)
         return more > 0
 
     return propose
-
-
-def _grouped(trials: Sequence[Mapping[str, Any]], traced: Sequence[str], first: int) -> list[dict[str, Any]]:
-    """Groups trials, from a number on, by what must be the same in one program."""
-    groups: dict[tuple, Group] = {}
-    for number, values in enumerate(trials[first:], first):
-        fixed = {field: value for field, value in values.items() if field not in traced}
-        groups.setdefault(tuple(fixed.items()), Group(fixed, [])).trials.append(number)
-    return [group._asdict() for group in groups.values()]
-
-
-class Group(NamedTuple):
-    """Trials of one program.
-
-    Attributes:
-      fixed: by field, what is the same in all of them.
-      trials: their numbers.
-    """
-
-    fixed: dict[str, Any]
-    trials: list[int]
-
-    @classmethod
-    def read(cls, entry: dict[str, Any]) -> "Group":
-        """Reads what sweep.json keeps of it."""
-        return cls(dict(entry["fixed"]), list(entry["trials"]))
 
 
 def _settle(
@@ -286,7 +314,7 @@ def _settle(
         "system": system, "config": config_to_json(config), "tried": dict(texts), "search": search, "steps": steps,
         "seed": seed, "seeds": seeds, "metric": objective.metric, "goal": "max" if objective.is_high else "min",
         "traced": traced, "num_trials": num_trials, "trials": trials, "asked": [],
-        "groups": _grouped(trials, traced, 0),
+        "groups": grouped(trials, traced, 0),
     }  # fmt: skip
 
 
@@ -301,47 +329,6 @@ def _listed(values: Mapping[str, Any]) -> str:
     return "".join(f", {field} {value}" for field, value in values.items()).replace(",", " with", 1)
 
 
-def read_sweep(path: Path) -> dict[str, Any]:
-    """Reads sweep.json.
-
-    Raises:
-      RunError: if it is missing or damaged.
-    """
-    if not (path / "sweep.json").exists():
-        raise RunError(f"{path} is not the directory of a sweep: there is no sweep.json")
-    found = read_json(path / "sweep.json")
-    kinds = {
-        "system": str,
-        "config": dict,
-        "metric": str,
-        "steps": int,
-        "seed": int,
-        "seeds": int,
-        "traced": list,
-        "num_trials": int,
-        "trials": list,
-        "asked": list,
-    }
-    whole = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
-    numbers: list[int] = []
-    try:
-        numbers = sorted(number for group in found["groups"] for number in Group.read(group).trials)
-    except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole or numbers != list(range(len(found["trials"]))):
-        raise RunError(f"{path / 'sweep.json'} is damaged")
-    return found
-
-
-def _require_same(path: Path, settled: dict[str, Any], config: Any, system: str) -> None:
-    if system and settled["system"] != system:
-        raise RunError(f"{path} is a sweep of {settled['system']}, not of {system}")
-    differences = config_differences(config, settled["config"])
-    if differences:
-        listed = "\n  ".join(differences)
-        raise RunError(f"the config differs from that of the sweep in {path}:\n  {listed}")
-
-
 def _run_group(
     make: Make,
     config: Any,
@@ -354,11 +341,21 @@ def _run_group(
 ) -> Any:
     """Trains the trials of one program, or goes on with them."""
     seeds = range(settled["seed"], settled["seed"] + settled["seeds"])
+    copying = settled["search"] == "pbt"
+    evolution = None
+    if copying:
+        settings = {**settings, "window": settled["window"]}
+        evolution = Evolution(
+            settled["interval"], settled["quantile"], settled["metric"], settled["goal"] == "max", settled["seed"],
+            settled["tried"],
+        )  # fmt: skip
     values = {
         field: tuple(float(settled["trials"][t][field]) for t in group.trials for _ in seeds)
         for field in settled["traced"]
     }
-    members = Members(tuple(seed for _ in group.trials for seed in seeds), values)
+    # Trials that may copy each other have a seed each, and keep its random keys; others differ in nothing but values.
+    of_trials = tuple(seed + trial * copying for trial in group.trials for seed in seeds)
+    members = Members(of_trials, values, evolution=evolution)
     directory = group_directory(path, number)
     return run(
         make, dataclasses.replace(config, **group.fixed), steps=settled["steps"], directory=directory,
@@ -384,7 +381,9 @@ def _write(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> tupl
                      "group": trial.group, "member": trial.member})  # fmt: skip
     write_whole(path / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     table = [(number, dict(trial.values), trial.number, trial.failed) for number, trial in trials.items()]
-    write_sweep_report(path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"))
+    write_sweep_report(
+        path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"), _exploits(path, settled)
+    )
     return list(trials.values()), objective
 
 
@@ -400,9 +399,20 @@ def _results(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> di
         numbers = np.full(len(group.trials) * seeds, np.nan)
         if files.read_members():  # none where all members failed in their first window
             numbers = final_numbers(files, settled["metric"])
+        last = settled["trials"]
+        if settled["search"] == "pbt":
+            last = [own[-1][1] for own in values_at(settled["trials"], _exploits(path, settled))]
         for i, trial in enumerate(group.trials):
             mine = numbers[i * seeds : (i + 1) * seeds]
             failed = int(np.isnan(mine).sum())
             mean = float(np.nanmean(mine)) if failed < seeds else math.nan
-            found[trial] = Trial(settled["trials"][trial], number, i * seeds, mean, failed)
+            found[trial] = Trial(last[trial], number, i * seeds, mean, failed)
     return dict(sorted(found.items()))
+
+
+def _schedule(path: Path, settled: dict[str, Any], best: int) -> list[tuple[int, dict[str, float]]]:
+    return schedule(settled["trials"], _exploits(path, settled), best)
+
+
+def _exploits(path: Path, settled: dict[str, Any]) -> list[Exploit]:
+    return read_exploits(group_directory(path, 0)) if settled["search"] == "pbt" else []

@@ -1,8 +1,6 @@
 """`report.html` of a sweep: what was tried, what came of it, and which numbers mattered."""
 
-import base64
 import html
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +9,21 @@ from typing import Any
 import numpy as np
 
 from renga.loop._choice import Objective
+from renga.loop._exploit import Exploit
 from renga.loop._files import write_whole
-from renga.loop._report import STYLE
+from renga.loop._pbt_report import evolution_figures
+from renga.loop._report import STYLE, figure_of
 
 Row = tuple[int, dict[str, Any], float, int]  # number, values, what it came to, how many of its seeds failed
 
 
 def write_sweep_report(
-    path: Path, settled: dict[str, Any], rows: Sequence[Row], objective: Objective, when: str
+    path: Path,
+    settled: dict[str, Any],
+    rows: Sequence[Row],
+    objective: Objective,
+    when: str,
+    exploits: Sequence[Exploit] = (),
 ) -> None:
     """Writes the report of a sweep.
 
@@ -28,6 +33,7 @@ def write_sweep_report(
       rows: the trials that are done.
       objective: what they are compared by.
       when: the time to show.
+      exploits: which trials copied which.
     """
     order = objective.order(np.array([number for _, _, number, _ in rows]))
     ranked = [rows[i] for i in order]
@@ -36,6 +42,9 @@ def write_sweep_report(
     body = [f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1>", f"<p>{html.escape(lead)} "]
     body.append(f"<span class='note'>Written {when}.</span></p>")
     body += [_coordinates(ranked, settled["tried"], objective), _marginals(ranked, settled["tried"], objective)]
+    if settled["search"] == "pbt" and rows:
+        best = ranked[0][0] if not math.isnan(ranked[0][2]) else None
+        body.append(evolution_figures(settled["trials"], exploits, best, settled["steps"], settled["tried"]))
     body.append(_table(ranked, objective))
     title = html.escape(f"{settled['system']}: sweep")
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>"
@@ -97,7 +106,7 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
         axes.set_xticks(range(len(marks)), [*tried, objective.metric], fontsize=8)
         axes.set_yticks([])
 
-    return f"<h2>Parallel coordinates</h2>{_figure(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
+    return f"<h2>Parallel coordinates</h2>{figure_of(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
 
 
 def _marginals(ranked: Sequence[Row], tried: dict[str, str], objective: Objective) -> str:
@@ -115,16 +124,5 @@ def _marginals(ranked: Sequence[Row], tried: dict[str, str], objective: Objectiv
             axes.tick_params(labelsize=8)
             axes.grid(alpha=0.25)
 
-        figures.append(_figure(draw, (5.0, 2.6), f"{objective.metric} against {field}"))
+        figures.append(figure_of(draw, (5.0, 2.6), f"{objective.metric} against {field}"))
     return f"<h2>Each field by itself</h2>{''.join(figures)}" if figures else ""
-
-
-def _figure(draw: Any, size: tuple[float, float], label: str) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<figure><img alt='{html.escape(label)}' src='data:image/png;base64,{data}'></figure>"
