@@ -1,5 +1,6 @@
 """Distributions over finite sets."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -317,10 +318,21 @@ class Categorical(Distribution):
 
     def _logits_where(self, needed: Array) -> Array:
         """Log p, and 0 with zero gradient where it is not needed."""
-        table, needed = align(self._table, needed)
-        if self._probs is None:
-            return jnp.where(needed, table, 0.0)
-        return jnp.log(jnp.where(needed, table, 1.0))
+        return _log_where(*align(self._table, needed), self._probs is None)
+
+
+def _log_where(table: Array, needed: Array, is_log: bool) -> Array:
+    """Log p of a table of p or of log p, and 0 with zero gradient where it is not needed."""
+    return jnp.where(needed, table, 0.0) if is_log else jnp.log(jnp.where(needed, table, 1.0))
+
+
+@partial(jax.jit, inline=True, static_argnums=(2, 3))
+def _divergence_of_tables(p: Array, q: Array, p_is_log: bool, q_is_log: bool) -> Array:
+    """KL(p ‖ q) of tables of p or of log p, `[..., A]`."""
+    probs, others = jnp.exp(p) if p_is_log else p, jnp.exp(q) if q_is_log else q
+    needed = jnp.broadcast_to(probs != 0, jnp.broadcast_shapes(p.shape, q.shape))
+    log_ratio = _log_where(p, needed, p_is_log) - _log_where(q, needed, q_is_log)
+    return divergence_terms(probs, others, log_ratio).sum(-1)
 
 
 @register_kl(Categorical, Categorical)
@@ -329,9 +341,7 @@ def _kl_categorical(p, q):
         raise ValueError(
             f"{p.name}.kl_divergence: other_dist must have {p.num_categories} categories, got {q.num_categories}"
         )
-    probs, others = align(p.probs, q.probs)
-    needed = probs != 0
-    return divergence_terms(probs, others, p._logits_where(needed) - q._logits_where(needed)).sum(-1)
+    return _divergence_of_tables(*align(p._table, q._table), p._probs is None, q._probs is None)
 
 
 class OneHotCategorical(Categorical):

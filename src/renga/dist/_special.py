@@ -255,6 +255,7 @@ def expanded(p: Any) -> Any:
     return p._with(**{name: x[None] for name, (x, _) in p._parameters().items()})
 
 
+@partial(jax.jit, inline=True)
 def divergence_terms(p: Array, q: Array, log_ratio: Array) -> Array:
     """p log(p/q) + q − p of probabilities, from log(p/q): terms ≥ 0, whose sum is that of p log(p/q) alone.
 
