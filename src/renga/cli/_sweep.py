@@ -105,7 +105,8 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
     chosen = dataclasses.replace(config, **best.values)
     flags = " ".join(_flag(field, getattr(chosen, field)) for field in _differing(system, chosen, best.values))
     group = shlex.quote(str(directory / "groups" / f"{best.group:03d}"))
-    if found.schedule:
+    copying = settled["search"] == "pbt"
+    if copying:
         print("what made the best:")
         for step, values in found.schedule:
             print(f"  from step {step} on: {'  '.join(f'{field} {value}' for field, value in values.items())}")
@@ -113,7 +114,7 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
         print("train with its last values from the beginning:")
     else:
         print("train with the best:")
-    seed = settled["seed"] + (best.member if found.schedule else 0)
+    seed = settled["seed"] + (best.member if copying else 0)
     print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {seed}")
     print(f"report: {directory / 'report.html'}")
 
@@ -162,6 +163,12 @@ def _take_space(system: ModuleType, args: list[str]) -> tuple[dict[str, str], li
                 left.pop(0)
         else:
             rest.append(arg)
+    given = {arg.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_") for arg in rest}
+    for field in texts:
+        if field in given:
+            raise UsageError(
+                f"--{field.replace('_', '-')} is given twice: with {texts[field]} to try, and with one value"
+            )
     return texts, rest
 
 

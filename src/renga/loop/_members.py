@@ -36,6 +36,7 @@ from renga.loop._subject import Init, Make
 AXIS = "members"
 WATCHED = 1 << 18  # numbers of the largest array in a member's state that is searched for NaN after each step
 STATE = "its state"
+MOST_MEMBERS = 1 << 20
 _LOG = logging.getLogger("renga")
 
 
@@ -92,10 +93,12 @@ def check_members(members: Members) -> None:
       RunError: if there are none, seeds need more than 32 bits, or a field has not a finite number for each.
     """
     if not members.seeds or not all(-(2**31) <= seed < 2**32 for seed in members.seeds):
-        raise RunError(f"members: seeds must be one number of 32 bits or more, got {members.seeds}")
+        wrong = next((seed for seed in members.seeds if not -(2**31) <= seed < 2**32), "none")
+        raise RunError(f"members: seeds must be numbers of 32 bits, one or more, got {wrong}")
     for name, numbers in members.values.items():
         if len(numbers) != len(members.seeds) or not all(map(math.isfinite, numbers)):
-            raise RunError(f"members: {name} must be {len(members.seeds)} finite numbers, got {numbers}")
+            got = next((x for x in numbers if not math.isfinite(x)), len(numbers))
+            raise RunError(f"members: {name} must be {len(members.seeds)} finite numbers, got {got}")
     if members.evolution:
         members.evolution.check(len(members.seeds))
 

@@ -23,6 +23,7 @@ from renga.loop._groups import group_sizes, run_groups
 from renga.loop._iterate import MOST_STEPS, Update, Window
 from renga.loop._lock import lock
 from renga.loop._members import (
+    MOST_MEMBERS,
     Frozen,
     Members,
     Population,
@@ -244,6 +245,8 @@ def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
             raise RunError(f"{name} must be at least 1, got {value}")
         if value is not None and value > MOST_STEPS:
             raise RunError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
+    if asked.seeds is not None and asked.seeds > MOST_MEMBERS:
+        raise RunError(f"seeds must be at most {MOST_MEMBERS}, got {asked.seeds}")
     last = (asked.seed or 0) + (asked.seeds or 1) - 1
     if asked.seed is not None and not -(2**31) <= asked.seed < 2**32:
         raise RunError(f"seed must be a number of 32 bits, got {asked.seed}")

@@ -8,6 +8,8 @@ from renga.loop._directory import config_differences
 from renga.loop._errors import RunError
 from renga.loop._files import read_json
 
+SEARCHES = ("random", "grid", "tpe", "pbt")
+
 
 class Group(NamedTuple):
     """Trials of one program.
@@ -49,27 +51,42 @@ def read_sweep(path: Path) -> dict[str, Any]:
     if not (path / "sweep.json").exists():
         raise RunError(f"{path} is not the directory of a sweep: there is no sweep.json")
     found = read_json(path / "sweep.json")
-    kinds = {
-        "system": str,
-        "config": dict,
-        "metric": str,
-        "steps": int,
-        "seed": int,
-        "seeds": int,
-        "traced": list,
-        "num_trials": int,
-        "trials": list,
-        "asked": list,
-    }
-    whole = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
-    numbers: list[int] = []
+    if not _is_whole(found):
+        raise RunError(f"{path / 'sweep.json'} is damaged")
+    return found
+
+
+_KINDS = {
+    "system": str, "config": dict, "tried": dict, "search": str, "metric": str, "goal": str, "steps": int, "seed": int,
+    "seeds": int, "traced": list, "num_trials": int, "trials": list, "asked": list, "groups": list,
+}  # fmt: skip
+_OF_SEARCH = {
+    "tpe": {"batch": int, "study": str},
+    "pbt": {"interval": int, "quantile": float, "window": int},
+}
+
+
+def _is_whole(found: dict[str, Any]) -> bool:
+    """Whether what sweep.json holds has the form that a sweep gives it."""
+    kinds = _KINDS | _OF_SEARCH.get(str(found.get("search")), {})
+    if not all(type(found.get(name)) is kind for name, kind in kinds.items()):
+        return False
+    if found["search"] not in SEARCHES or found["goal"] not in ("max", "min"):
+        return False
+    if any(
+        found[name] < 1 for name in ("steps", "seeds", "num_trials", "batch", "interval", "window") if name in kinds
+    ):
+        return False
+    fields = set(found["tried"])
+    if not all(isinstance(values, dict) and set(values) == fields for values in found["trials"]):
+        return False
+    if not fields or not all(isinstance(text, str) for text in found["tried"].values()):
+        return False
     try:
         numbers = sorted(number for group in found["groups"] for number in Group.read(group).trials)
     except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole or numbers != list(range(len(found["trials"]))):
-        raise RunError(f"{path / 'sweep.json'} is damaged")
-    return found
+        return False
+    return numbers == list(range(len(found["trials"])))
 
 
 def require_same(path: Path, settled: dict[str, Any], config: Any, system: str, asked: Mapping[str, Any]) -> None:

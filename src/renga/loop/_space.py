@@ -14,6 +14,10 @@ import numpy as np
 from renga.loop._errors import RunError
 from renga.loop._subject import Make
 
+MOST_TRIALS = 100_000
+LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # a program takes floats in 32 bits
+MOST_WHOLE = 2**53
+
 
 class Choices(NamedTuple):
     """A field that takes one of some values."""
@@ -47,14 +51,19 @@ class Range(NamedTuple):
     count: int | None = None
 
     def at(self, u: float) -> float | int:
-        """The number at a place in [0, 1]: six digits of it, so that it can be written down and typed."""
+        """The number at a place in [0, 1]: six digits of it, so that it can be written down and typed.
+
+        Where the bounds are so close that six digits do not tell numbers between them apart, it has more.
+        """
         if self.is_log:
             x = math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         else:
             x = self.low + u * (self.high - self.low)
         if self.is_int:
             return min(max(round(x), round(self.low)), round(self.high))
-        return min(max(float(f"{x:.6g}"), self.low), self.high)
+        spread = max(abs(self.low), abs(self.high)) / (self.high - self.low)
+        digits = min(5 + max(math.ceil(math.log10(spread)), 1), 17)
+        return min(max(float(f"{x:.{digits}g}"), self.low), self.high)
 
     def draw(self, rng: np.random.Generator) -> float | int:
         """Draws a number."""
@@ -117,12 +126,14 @@ def _read_range(field: str, kind: Any, text: str) -> Range:
         raise wrong from None
     if kind not in (int, float) or len(counts) > 1 or not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise wrong
-    if count is not None and count < 1:
-        raise wrong
+    if count is not None and not 1 <= count <= MOST_TRIALS:
+        raise RunError(f"sweep: {field} must have from 1 to {MOST_TRIALS} values in a grid, got {text!r}")
     if is_log and low <= 0:
         raise RunError(f"sweep: {field} must begin above 0 for a logarithm, got {text!r}")
-    if kind is int and not (low.is_integer() and high.is_integer()):
-        raise RunError(f"sweep: {field} is a whole number, and so must be its bounds, got {text!r}")
+    if kind is int and not (low.is_integer() and high.is_integer() and max(-low, high) <= MOST_WHOLE):
+        raise RunError(f"sweep: {field} is a whole number, and so must be its bounds, of 53 bits, got {text!r}")
+    if kind is float and not (_fits(low) and _fits(high) and high - low <= MOST):
+        raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {text!r}")
     return Range(low, high, is_log, kind is int, count)
 
 
@@ -137,10 +148,16 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
         if value is None:
             wanted = f"one of {', '.join(map(str, options))}" if options else getattr(kind, "__name__", str(kind))
             raise RunError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
+        if kind is float and not _fits(value):
+            raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {part!r} in {text!r}")
         values.append(value)
     if len(set(values)) < len(values):
         raise RunError(f"sweep: {field} has a value twice: {text!r}")
     return Choices(tuple(values))
+
+
+def _fits(x: float) -> bool:
+    return x == 0 or LEAST <= abs(x) <= MOST
 
 
 _TRUTH = {"True": True, "true": True, "False": False, "false": False}
@@ -148,7 +165,14 @@ _READ: dict[Any, Any] = {int: int, float: float, bool: _TRUTH.__getitem__}
 
 
 def draw_trials(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
-    """Draws values of all fields, independently; the same for the same seed, and the first ones whatever the count."""
+    """Draws values of all fields, independently; the same for the same seed, and the first ones whatever the count.
+
+    Raises:
+      RunError: if a range says how many of it, which only a grid asks.
+    """
+    for field, values in space.items():
+        if isinstance(values, Range) and values.count is not None:
+            raise RunError(f"sweep: how many of {field} is for --search grid: it has {values.count} here")
     rng = np.random.default_rng(seed % 2**32)
     return [{field: values.draw(rng) for field, values in space.items()} for _ in range(count)]
 
@@ -157,12 +181,16 @@ def grid_trials(space: Space) -> list[dict[str, Any]]:
     """All combinations.
 
     Raises:
-      RunError: if a range does not say how many of it.
+      RunError: if a range does not say how many of it, or all are too many.
     """
     for field, values in space.items():
         if isinstance(values, Range) and values.count is None:
             raise RunError(f"sweep: a grid needs to know how many of {field}: say low..high:5, or low..high:log:5")
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*(v.grid() for v in space.values()))]
+    grids = [values.grid() for values in space.values()]
+    count = math.prod(map(len, grids))
+    if count > MOST_TRIALS:
+        raise RunError(f"sweep: a grid must have at most {MOST_TRIALS} trials, got {count}")
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*grids)]
 
 
 def traceable_fields(make: Make, config: Any, fields: Sequence[str]) -> list[str]:

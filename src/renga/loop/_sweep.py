@@ -6,6 +6,7 @@ a run of its own in `groups/NUMBER/`. What was settled stands in sweep.json, wha
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import time
@@ -16,28 +17,29 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import Objective, final_numbers, objective_of
 from renga.loop._chunk import metric_names
 from renga.loop._directory import RunDirectory, config_to_json, environment
 from renga.loop._errors import RunError
-from renga.loop._exploit import Evolution, Exploit, read_exploits, schedule, values_at
+from renga.loop._exploit import EXPLOITS, Evolution, Exploit, read_exploits, schedule, values_at
 from renga.loop._files import read_json, write_json, write_whole
 from renga.loop._groups import group_directory
+from renga.loop._iterate import MOST_STEPS
 from renga.loop._lock import lock
-from renga.loop._members import Members, members_mesh
+from renga.loop._members import MOST_MEMBERS, Members, members_mesh
 from renga.loop._pbt import rhythm
 from renga.loop._progress import say
 from renga.loop._run import run
-from renga.loop._settled import Group, grouped, groups_of, read_sweep, require_same
-from renga.loop._space import draw_trials, grid_trials, read_space, traceable_fields
+from renga.loop._settled import SEARCHES, Group, grouped, groups_of, read_sweep, require_same
+from renga.loop._space import MOST_TRIALS, draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
 from renga.loop._subject import Make
 from renga.loop._sweep_report import write_sweep_report
 
-SEARCHES = ("random", "grid", "tpe", "pbt")
+_LOG = logging.getLogger("renga")
 BATCH = 16  # settings that are proposed at once, by default
 MOST_REFUSED = 100  # proposals in a row that a system may refuse
-MOST_TRIALS = 100_000
 
 
 class Trial(NamedTuple):
@@ -144,12 +146,12 @@ def sweep(
         if (path / "sweep.json").exists() or (path / "config.json").exists():
             raise RunError(f"{path} already holds a sweep or a run; resume it, or choose another directory")
         search, seeds = search or "random", 1 if seeds is None else seeds
+        _check_numbers(steps, seeds, settings)
         own = _own(search, num_trials, seeds, steps, batch, storage, study, system, interval, quantile, settings)
         settled = own | _settle(make, config, texts, steps, system, search, num_trials, seed or 0, seeds, metric, goal)
         if search == "pbt":
             _check_traced(settled)
-    for group in groups_of(settled):
-        members_mesh(settings.get("num_devices"), len(group.trials) * settled["seeds"])
+    _check_devices(settled, settings.get("num_devices"))
     with lock(path):
         if not resume:
             write_json(path / "sweep.json", settled)
@@ -210,6 +212,30 @@ def _own(
         Evolution(interval, quantile, "", True, 0, {}).check(count)
         return {"interval": interval, "quantile": quantile, "window": window}
     return {}
+
+
+def _check_numbers(steps: int, seeds: int, settings: Mapping[str, Any]) -> None:
+    """Refuses what no run can be, before there is one."""
+    for name, value in {"steps": steps, "seeds": seeds, **settings}.items():
+        if name in ("steps", "seeds", "window", "at_once") and value is not None and not 1 <= value <= MOST_STEPS:
+            raise RunError(f"--{name.replace('_', '-')} must be in [1, {MOST_STEPS}], got {value}")
+    if not settings.get("checkpoint_seconds", 0) >= 0:
+        raise RunError(f"--checkpoint-seconds must be 0 or positive, got {settings['checkpoint_seconds']}")
+
+
+def _check_devices(settled: dict[str, Any], num_devices: int | None) -> None:
+    """Refuses a number of devices that the trials of a program do not divide by."""
+    sizes = {len(group.trials) for group in groups_of(settled)}
+    if settled["search"] == "tpe":
+        batch, count = settled["batch"], settled["num_trials"]
+        sizes |= {min(batch, count), count % batch or batch}
+        if num_devices not in (None, 1) and set(settled["tried"]) - set(settled["traced"]):
+            raise RunError(
+                "--devices cannot be known to divide the trials of a program with --search tpe, where fields that are "
+                f"settled when the program is made are tried, got {num_devices}; leave it out"
+            )
+    for size in sizes:
+        members_mesh(num_devices, size * settled["seeds"])
 
 
 def _check_traced(settled: dict[str, Any]) -> None:
@@ -289,8 +315,6 @@ def _settle(
     """Decides everything about a sweep, and refuses what cannot be; writes nothing."""
     if not texts:
         raise RunError("sweep: nothing to try: give a field a range or values, as --learning-rate 1e-4..1e-2:log")
-    if steps < 1 or seeds < 1:
-        raise RunError(f"sweep: steps and seeds must be at least 1, got {steps} and {seeds}")
     if num_trials is not None and not 1 <= num_trials <= MOST_TRIALS:
         raise RunError(f"--trials must be in [1, {MOST_TRIALS}], got {num_trials}")
     space = read_space(config, texts)
@@ -307,6 +331,13 @@ def _settle(
     init, step = make(config if search == "tpe" else dataclasses.replace(config, **trials[0]))
     names = metric_names(step, jax.eval_shape(init, jax.random.key(0)))
     objective = objective_of(names, metric, goal)
+    if num_trials * seeds > MOST_MEMBERS:
+        raise RunError(f"--trials times --seeds must be at most {MOST_MEMBERS}, got {num_trials} times {seeds}")
+    last = seed + (num_trials if search == "pbt" else seeds) - 1
+    if not -(2**31) <= seed <= last < 2**32:
+        raise RunError(
+            f"--seed must be a number of 32 bits, and so must be the last of all seeds: got {seed} to {last}"
+        )
     traced = traceable_fields(make, config, list(space))
     if search == "tpe":
         trials = []  # nobody knows them yet
@@ -395,13 +426,8 @@ def _results(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> di
         directory = group_directory(path, number)
         if not _is_done(directory, settled["steps"]):
             continue
-        files = RunDirectory(directory)
-        numbers = np.full(len(group.trials) * seeds, np.nan)
-        if files.read_members():  # none where all members failed in their first window
-            numbers = final_numbers(files, settled["metric"])
-        last = settled["trials"]
-        if settled["search"] == "pbt":
-            last = [own[-1][1] for own in values_at(settled["trials"], _exploits(path, settled))]
+        numbers = _numbers_of(RunDirectory(directory), settled["metric"], len(group.trials) * seeds)
+        last = _last_values(path, settled) if settled["search"] == "pbt" else settled["trials"]
         for i, trial in enumerate(group.trials):
             mine = numbers[i * seeds : (i + 1) * seeds]
             failed = int(np.isnan(mine).sum())
@@ -410,8 +436,37 @@ def _results(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> di
     return dict(sorted(found.items()))
 
 
+def _numbers_of(files: RunDirectory, metric: str, count: int) -> np.ndarray:
+    """What each member of a group came to; NaN for one that failed."""
+    rows = files.read_members()
+    if not rows and read_json(files.path / "status.json").get("state") == "frozen":  # in their first window
+        return np.full(count, np.nan)
+    if not rows or any(len(each.get(metric, ())) != count for _, each in rows):
+        raise RunError(
+            f"{files.path / 'members.jsonl'} is damaged: it must hold {metric} of {count} members; "
+            f"take {files.path} away, and it is trained again"
+        )
+    return final_numbers(files, metric)
+
+
+def _last_values(path: Path, settled: dict[str, Any]) -> list[dict[str, float]]:
+    """What each trial has come to under population-based training: what the newest checkpoint notes."""
+    checkpoints = Checkpoints(RunDirectory(group_directory(path, 0)).checkpoints)
+    notes = checkpoints.notes(checkpoints.steps()[-1]) if checkpoints.steps() else {}
+    noted = notes.get("evolution", {}).get("values")
+    if not noted:
+        raise RunError(
+            f"{checkpoints.directory} holds no checkpoint that can be read, and it says what trials have come to"
+        )
+    return [{field: noted[field][trial] for field in settled["tried"]} for trial in range(len(settled["trials"]))]
+
+
 def _schedule(path: Path, settled: dict[str, Any], best: int) -> list[tuple[int, dict[str, float]]]:
-    return schedule(settled["trials"], _exploits(path, settled), best)
+    exploits = _exploits(path, settled)
+    if [own[-1][1] for own in values_at(settled["trials"], exploits)] != _last_values(path, settled):
+        _LOG.warning("%s is damaged: what made the best trial is not known", group_directory(path, 0) / EXPLOITS)
+        return []
+    return schedule(settled["trials"], exploits, best)
 
 
 def _exploits(path: Path, settled: dict[str, Any]) -> list[Exploit]:

@@ -105,6 +105,8 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
                 axes.text(x + 0.02, y, label, fontsize=7, va="center")
         axes.set_xticks(range(len(marks)), [*tried, objective.metric], fontsize=8)
         axes.set_yticks([])
+        axes.set_ylim(-0.05, 1.05)
+        axes.set_xlim(-0.05, len(marks) - 0.8)
 
     return f"<h2>Parallel coordinates</h2>{figure_of(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
 
