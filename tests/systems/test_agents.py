@@ -10,13 +10,20 @@ import pytest
 
 from renga import envs, loop, nn
 from renga.cli import _export
-from renga.systems import actor_critic, dqn, sac, td3
+from renga.systems import actor_critic, dqn, pqn, sac, td3
 
 REPLAY = {"num_envs": 2, "replay_size": 32, "warmup": 8, "batch_size": 4, "units": (4,)}
-PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, lstm_units=4)
+PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, memory_units=4)
 AGENTS = {
     "dqn": (dqn, dqn.Config(env="catch", **REPLAY, distribution="quantile", num_atoms=3)),
     "dqn on a table": (dqn, dqn.Config(env="grid/sparse", **REPLAY)),
+    "dqn with memory": (
+        dqn,
+        dqn.Config(
+            env="catch", **{**REPLAY, "warmup": 12}, memory="rnn", noisy=0.5, memory_units=4, trace_length=2, burn_in=1
+        ),
+    ),
+    "pqn": (pqn, pqn.Config(env="catch", num_envs=2, units=(4,))),
     "sac": (sac, sac.Config(**REPLAY)),
     "td3": (td3, td3.Config(**REPLAY)),
     "ppo": (actor_critic, PPO),
@@ -57,7 +64,7 @@ def test_an_agent_acts_and_comes_back_from_its_file_as_it_was(name, trained, tmp
     assert agent.config == config
     again = system.Agent(config, system._learned(config, state))
     s, spec = observations(agent.env, 3), agent.env.action_spec
-    remembers = config.memory == "lstm" if system is actor_critic else False
+    remembers = getattr(config, "memory", "none") != "none"
     call = lambda agent, *args, **named: agent.act(*args, **named) if remembers else (agent.act(*args, **named), None)
     (a, memory), (b, _) = call(agent, s), call(again, s)
     np.testing.assert_array_equal(a, b)

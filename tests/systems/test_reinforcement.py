@@ -9,22 +9,43 @@ import numpy as np
 import pytest
 
 from renga import envs, loop
-from renga.systems import actor_critic, dqn
+from renga.systems import actor_critic, dqn, pqn
 from renga.systems._reinforcement import n_step
 
 SMALL_DQN = dqn.Config(
     num_envs=4, replay_size=500, warmup=40, batch_size=16, units=(16,), n_step=3, epsilon_steps=100, decay_steps=0
 )
 SMALL_AC = actor_critic.Config(
-    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(16,), lstm_units=8, decay_steps=0,
+    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(16,), memory_units=8, decay_steps=0,
     normalise_rewards=False,
 )  # fmt: skip
+SMALL_PQN = pqn.Config(
+    env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(8,), decay_steps=0, epsilon_steps=2
+)
 VARIANTS = {
+    "pqn": (pqn, SMALL_PQN),
     "dqn": (dqn, SMALL_DQN),
     "dqn with quantiles, on a table": (
         dqn,
         dataclasses.replace(
             SMALL_DQN, env="grid/sparse", distribution="quantile", num_atoms=5, prioritised=False, dueling=False
+        ),
+    ),
+    "iqn with memory": (
+        dqn,
+        dataclasses.replace(
+            SMALL_DQN,
+            memory="gru",
+            distribution="implicit",
+            noisy=0.5,
+            munchausen=0.9,
+            num_levels=3,
+            num_target_levels=3,
+            num_greedy_levels=3,
+            num_cosines=4,
+            memory_units=4,
+            trace_length=4,
+            burn_in=2,
         ),
     ),
     "ppo on images": (actor_critic, dataclasses.replace(SMALL_AC, env="grid/random_small_sparse", activation="relu")),
@@ -63,8 +84,14 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
 
 @pytest.mark.parametrize(
     ("system", "config"),
-    [(dqn, SMALL_DQN), (actor_critic, SMALL_AC), VARIANTS["v-trace with memory"]],
-    ids=["dqn", "ppo", "v-trace with memory"],
+    [
+        (dqn, SMALL_DQN),
+        (pqn, SMALL_PQN),
+        VARIANTS["iqn with memory"],
+        (actor_critic, SMALL_AC),
+        VARIANTS["v-trace with memory"],
+    ],
+    ids=["dqn", "pqn", "iqn with memory", "ppo", "v-trace with memory"],
 )
 def test_two_devices_learn_what_one_does(system, config):
     init, step = system.make(config)
@@ -147,12 +174,69 @@ class CutEveryThreeSteps(envs.Environment):
         return jnp.ones(1)
 
 
+def test_pqn_follows_the_returns_of_a_loop_from_values_of_the_moment(monkeypatch):
+    """One update of one gradient step: the loss is that of Q(λ), with ends, and γ max q where an episode was cut."""
+
+    class Walk(CutEveryThreeSteps):
+        """What is seen is the number of steps; an action of 1 in the second ends the episode."""
+
+        def step(self, key, state, action):
+            ended = (state == 1) & (action == 1)
+            return state + 1, envs.Step(self.observe(state + 1), 1.0 + action, ended, (state + 1 >= 3) & ~ended)
+
+        def observe(self, state):
+            return jnp.asarray(state, jnp.float32)[None]
+
+    monkeypatch.setattr(envs, "make", lambda name: Walk())
+    config = dataclasses.replace(
+        SMALL_PQN, num_envs=3, rollout_length=8, epochs=1, minibatches=1, discount=0.9, trace_decay=0.7, epsilon=1.0,
+        normalise_rewards=False,
+    )  # fmt: skip
+    init, step = pqn.make(config)
+    state = jit(init)(jax.random.key(0))
+    net, took = pqn.network(config, Walk()), []
+    batch = envs.Batch(Walk(), 3)
+    real = envs.Batch.step
+
+    def spied(self, key, running, a):
+        after, step = real(self, key, running, a)
+        jax.debug.callback(lambda *x: took.append(tuple(map(np.asarray, x))), a, self.observe(running), *step[:4])
+        return after, step
+
+    monkeypatch.setattr(envs.Batch, "step", spied)
+    after, metrics = jit(step)(state)
+    jax.effects_barrier()
+    values = np.asarray(net.apply(state.params, jnp.arange(4.0)[:, None]))  # of 0 … 3 steps
+    a, s, s_t, r, ended, cut = (np.stack(x) for x in zip(*took, strict=True))
+    s, s_t = s[..., 0].astype(int), s_t[..., 0].astype(int)
+    assert ended.any()
+    assert cut.any()
+    losses = []
+    for b in range(3):
+        G, last = values[int(batch.observe(after.env)[b, 0])].max(), 0.7
+        for t in reversed(range(8)):
+            v = values[s_t[t, b]].max()
+            mixed = v if cut[t, b] else (1 - last) * v + last * G
+            G = r[t, b] + 0.9 * (0.0 if ended[t, b] else mixed)
+            losses.append(0.5 * (G - values[s[t, b], a[t, b]]) ** 2)
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
+
+
+def test_pqn_learns_catch(monkeypatch):
+    monkeypatch.setattr(envs, "make", lambda name: envs.Catch(rows=4, columns=3))
+    init, step = pqn.make(
+        dataclasses.replace(SMALL_PQN, num_envs=16, units=(32,), learning_rate=3e-3, epsilon_steps=20)
+    )
+    run = lambda key: jax.lax.scan(lambda state, _: (step(state)[0], state.env.last_return), init(key), None, 100)[1]
+    assert jnp.mean(jit(run)(jax.random.key(0))[-20:]) >= 0.6  # at random 0
+
+
 @pytest.mark.parametrize(("algorithm", "memory"), [("a2c", "none"), ("vtrace", "lstm")])
 def test_actor_critic_keeps_the_bootstrap_of_a_cut_episode(algorithm, memory, monkeypatch):
     """All states look the same and are worth 1/(1 − γ). Were cuts ends, targets would be 1, 1 + γ and 1 + γ + γ²."""
     monkeypatch.setattr(envs, "make", lambda name: CutEveryThreeSteps())
     config = dataclasses.replace(
-        SMALL_AC, algorithm=algorithm, memory=memory, discount=0.5, learning_rate=1e-2, epochs=1, lstm_units=1
+        SMALL_AC, algorithm=algorithm, memory=memory, discount=0.5, learning_rate=1e-2, epochs=1, memory_units=1
     )
     init, step = actor_critic.make(config)
     state = jit(lambda key: jax.lax.fori_loop(0, 300, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
@@ -161,7 +245,7 @@ def test_actor_critic_keeps_the_bootstrap_of_a_cut_episode(algorithm, memory, mo
     assert metrics["value_loss"] < 0.005  # with ends for cuts, ½ Var(1, 1.5, 1.75) = 0.049
 
 
-@pytest.mark.parametrize("variant", ["dqn", "v-trace with memory"])
+@pytest.mark.parametrize("variant", ["dqn", "iqn with memory", "v-trace with memory"])
 def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
     system, config = VARIANTS[variant]
     init, step = system.make(config)
@@ -183,12 +267,14 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
         (actor_critic, {"clip": float("inf")}, "actor_critic: clip must be finite, got inf"),
         (actor_critic, {"rollout_length": 2**30}, r"rollout_length must be at most \d+ with num_envs = 4"),
         (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
+        (pqn, {"minibatches": 5}, r"pqn: minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
+        (pqn, {"epsilon": 2.0}, "pqn: epsilon must be in"),
         (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),
         (actor_critic, {"units": ()}, "units must be one number or more"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(system, changes, message):
-    small = SMALL_DQN if system is dqn else SMALL_AC
+    small = {dqn: SMALL_DQN, pqn: SMALL_PQN, actor_critic: SMALL_AC}[system]
     with pytest.raises(loop.RunError, match=message):
         system.make(dataclasses.replace(small, **changes))

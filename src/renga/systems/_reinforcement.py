@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga import envs, nn
 from renga.data import PrioritisedReplay, UniformReplay
@@ -69,6 +69,17 @@ class Transition(NamedTuple):
     discount_t: Array  # product of the n discounts: 0 where s_t is terminal; a time-out keeps its bootstrap
     s_t: Array  # the state that the sum ends with, never of the next episode
     legal_t: Array | None = None  # which actions are legal in s_t; None if all are
+    legal_tm1: Array | None = None  # which were in s_tm1
+
+
+class Outputs(NamedTuple):
+    """What networks of action values say of transitions: values, logits of atoms or quantiles of each action."""
+
+    tm1: Float[Array, "B A K"]  # the online network of s_tm1
+    t: Float[Array, "B A L"]  # the target network of s_t
+    select: Float[Array, "B A M"]  # what chooses the next action
+    levels: Float[Array, "B K"] | None = None  # of the quantiles `tm1`; None for even ones
+    before: Float[Array, "B A N"] | None = None  # the target network of s_tm1, where its policy counts
 
 
 class Recent(NamedTuple):
@@ -77,6 +88,7 @@ class Recent(NamedTuple):
     s_tm1: Array
     a_tm1: Array
     step: envs.Step
+    legal_tm1: Array | None = None
 
 
 def n_step(recent: Recent, discount: float) -> Transition:
@@ -95,7 +107,8 @@ def n_step(recent: Recent, discount: float) -> Transition:
             legal_t = jnp.where(going_on[:, None], step.legal_actions[i], legal_t)
         discount_t = jnp.where(going_on, discount_t * discount * (1.0 - step.terminated[i]), discount_t)
         going_on &= ~step.last[i]
-    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t)
+    legal_tm1 = None if recent.legal_tm1 is None else recent.legal_tm1[0]
+    return Transition(recent.s_tm1[0], recent.a_tm1[0], r_t, discount_t, s_t, legal_t, legal_tm1)
 
 
 Replay = UniformReplay | PrioritisedReplay
@@ -108,10 +121,15 @@ def blank(
     spec = env.action_spec
     a = jnp.zeros((env.num_envs, *spec.shape), spec.dtype)
     step = jax.eval_shape(lambda e: env.step(key, e, a)[1], env_state)
-    newest = Recent(env.observe(env_state), a, step)
+    newest = Recent(env.observe(env_state), a, step, legal_now(env, env_state))
     recent = jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), newest)
     items = jax.eval_shape(lambda recent: n_step(recent, discount), recent)
     return recent, replay.init(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), items))
+
+
+def legal_now(env: envs.Batch, env_state: envs.Running) -> Bool[Array, "B A"] | None:
+    """Which actions are legal; None if all are."""
+    return env.legal_actions(env_state) if env.env.has_illegal_actions else None
 
 
 def go_on(
@@ -120,7 +138,7 @@ def go_on(
     """Takes a step in every environment, puts it in place of the oldest, and keeps what the last n came to."""
     a_tm1 = a_tm1.astype(env.action_spec.dtype)
     env_state, step = env.step(key, state.env, a_tm1)
-    newest = Recent(s_tm1, a_tm1, step)
+    newest = Recent(s_tm1, a_tm1, step, legal_now(env, state.env))
     recent = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), state.recent, newest)
     kept = replay.add(state.replay, n_step(recent, discount))
     return state._replace(env=env_state, recent=recent, replay=kept)

@@ -1,4 +1,4 @@
-"""Actor-critic: A2C, PPO or V-trace, feed-forward or with an LSTM, of choices or of numbers, by argument.
+"""Actor-critic: A2C, PPO or V-trace, feed-forward or with a memory, of choices or of numbers, by argument.
 
 One file, top to bottom in the order data flows: Config, State, policies, network, acting, targets, loss, step. One step
 lets every environment go on for `rollout_length` steps and then learns from what they did.
@@ -24,8 +24,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
+from renga.systems import _memory
 from renga.systems._agent import Player, TrainedAgent, read, returns_of
 from renga.systems._continuous import ActionBox, action_box
+from renga.systems._memory import Memory
 from renga.systems._normalise import Moments, RewardScale
 from renga.systems._reinforcement import episode_metrics, features, log_prob, need_one_player
 
@@ -42,14 +44,14 @@ class Config:
     algorithm: Literal["a2c", "ppo", "vtrace"] = "ppo"
     policy: Literal["gaussian", "tanh", "beta"] = "gaussian"  # of actions that are numbers: a normal law, clipped to
     # the box of actions, or one squashed into it by tanh; or a beta distribution over it
-    memory: Literal["none", "lstm"] = "none"  # what the agent remembers of earlier observations
+    memory: Memory = "none"  # what the agent remembers of earlier observations
     num_envs: int = 16  # environments stepped in parallel
     rollout_length: int = 64  # steps of each environment in an update
     epochs: int = 4  # how often an update goes through its rollout; 1 for A2C
-    minibatches: int = 4  # parts that a rollout is cut into, a gradient step each; of environments if V-trace or LSTM
+    minibatches: int = 4  # parts that a rollout is cut into, a gradient step each; of environments if V-trace or memory
     units: tuple[int, ...] = (64, 64)  # of the network's layers
     image: Literal["conv", "flat"] = "conv"  # what an image goes through first: a convolution, or nothing
-    lstm_units: int = 64
+    memory_units: int = 64
     activation: Literal["tanh", "relu"] = "tanh"
     learning_rate: float = 1e-3
     decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a line; 0 keeps it
@@ -105,14 +107,14 @@ class State(NamedTuple):
 
 def _check(config: Config) -> None:
     require = check_config("actor_critic", config)
-    require.numbers("num_envs", "rollout_length", "epochs", "minibatches", "lstm_units", low=1)
+    require.numbers("num_envs", "rollout_length", "epochs", "minibatches", "memory_units", low=1)
     require.numbers("learning_rate", "max_gradient_norm", "clip", above=0)
     require.numbers("discount", "trace_decay", low=0, high=1)
     require.numbers("decay_steps", "value_cost", "entropy_cost", low=0)
     require.numbers("units", low=1)
     require(bool(config.units), "units", "one number or more")
     require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
-    require(config.memory in ("none", "lstm"), "memory", "none or lstm")
+    require(config.memory in _memory.NAMES, "memory", "none, lstm, gru or rnn")
     require(config.image in ("conv", "flat"), "image", "conv or flat")
     require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
     most = (2**31 - 1) // config.num_envs
@@ -227,40 +229,33 @@ def _features(spec: envs.Box | envs.Discrete, config: Config, s: Array) -> Array
     return features(spec, config.units, s, convolve=config.image == "conv", w_init=w_init, activation=activation)
 
 
-def _network(config: Config, env: envs.Environment) -> nn.MultiTransformed:
-    """Returns `init(key, s, first, memory)` and `apply = (unroll, initial_memory)`.
+def _network(config: Config, env: envs.Environment) -> nn.Transformed:
+    """Returns `init(key, s, first, memory)` and `apply(params, s, first, memory)`.
 
-    `unroll(params, s, first, memory)` takes observations `[T, B, ...]` and returns the policy's outputs `[T, B, ...]`,
-    values `[T, B]` and what is remembered after the last of them.
+    It takes observations `[T, B, ...]` and returns the policy's outputs `[T, B, ...]`, values `[T, B]` and what is
+    remembered after the last of them.
     """
     policy, spec = _policy(config, env), env.observation_spec
 
-    def build():
-        def heads(x_policy: Array, x_value: Array) -> tuple[Array, Array]:
-            v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")
-            return policy.head(x_policy), v(x_value)[..., 0]
+    def heads(x_policy: Array, x_value: Array) -> tuple[Array, Array]:
+        v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")
+        return policy.head(x_policy), v(x_value)[..., 0]
 
-        def unroll(s: Array, first: Array, memory: PyTree) -> tuple[Array, Array, PyTree]:
-            T, B = first.shape
-            flat = s.reshape(T * B, *s.shape[2:])
-            if config.memory == "none":
-                with nn.name_scope("actor"):
-                    x_policy = _features(spec, config, flat)
-                with nn.name_scope("critic"):
-                    x_value = _features(spec, config, flat)
-                out, v = heads(x_policy, x_value)
-                return out.reshape(T, B, *out.shape[1:]), v.reshape(T, B), memory
-            x = _features(spec, config, flat).reshape(T, B, -1)
-            core = nn.ResetCore(nn.LSTM(config.lstm_units))
-            x, memory = nn.dynamic_unroll(core, (x, first), memory)
-            return *heads(x, x), memory
+    def unroll(s: Array, first: Array, memory: PyTree) -> tuple[Array, Array, PyTree]:
+        T, B = first.shape
+        flat = s.reshape(T * B, *s.shape[2:])
+        if config.memory == "none":
+            with nn.name_scope("actor"):
+                x_policy = _features(spec, config, flat)
+            with nn.name_scope("critic"):
+                x_value = _features(spec, config, flat)
+            out, v = heads(x_policy, x_value)
+            return out.reshape(T, B, *out.shape[1:]), v.reshape(T, B), memory
+        x = _features(spec, config, flat).reshape(T, B, -1)
+        x, memory = nn.dynamic_unroll(_memory.core(config.memory, config.memory_units), (x, first), memory)
+        return *heads(x, x), memory
 
-        def initial_memory(batch_size: int) -> PyTree:
-            return () if config.memory == "none" else nn.LSTM(config.lstm_units).initial_state(batch_size)
-
-        return unroll, (unroll, initial_memory)
-
-    return nn.without_apply_rng(nn.multi_transform(build))
+    return nn.without_apply_rng(nn.transform(unroll))
 
 
 # ---------------------------------------------------------------- learning
@@ -274,7 +269,7 @@ def make(config: Config):
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("actor_critic", config)(numbers, "normalise_observations", "False where an observation is a place")
     policy, network = _policy(config, env.env), _network(config, env.env)
-    unroll, initial_memory = network.apply
+    unroll, initial_memory = network.apply, _memory.initial(config.memory, config.memory_units)
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
     schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
@@ -390,7 +385,7 @@ def make(config: Config):
     def init(key: PRNGKeyArray) -> State:
         key, key_params, key_env = jax.random.split(key, 3)
         env_state = env.reset(key_env)
-        memory = initial_memory({}, config.num_envs)
+        memory = initial_memory(config.num_envs)
         first = jnp.ones(config.num_envs, bool)
         params = network.init(key_params, env.observe(env_state)[None], first[None], memory)
         observations = Moments.of(env.observe(env_state).shape[1:]) if config.normalise_observations else None
@@ -422,7 +417,7 @@ def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."
 
 def _player(config: Config, env: envs.Environment) -> Player:
     policy = _policy(config, env)
-    unroll, initial_memory = _network(config, env).apply
+    unroll = _network(config, env).apply
 
     def act(
         learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
@@ -434,7 +429,7 @@ def _player(config: Config, env: envs.Environment) -> Player:
         out = _masked(out[0], legal)
         return policy.action(policy.best(out) if key is None else policy.sample(key, out)), memory
 
-    return Player(act, lambda num: initial_memory({}, num))
+    return Player(act, _memory.initial(config.memory, config.memory_units))
 
 
 class Agent(TrainedAgent):

@@ -8,36 +8,50 @@ Differs from Mnih et al. 2015 (https://www.nature.com/articles/nature14236):
   * the target network moves by copies every `target_period` gradient steps, or a little in each.
 
 Options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, prioritised replay (Schaul et al.
-2016), categorical (Bellemare et al. 2017) and quantile (Dabney et al. 2018) value distributions: together, Rainbow
-(Hessel et al. 2018) without noisy layers.
+2016), categorical (Bellemare et al. 2017), quantile (Dabney et al. 2018a) and implicit quantile (Dabney et al. 2018b)
+value distributions, noisy layers (Fortunato et al. 2018), the log-policy as a reward (Munchausen; Vieillard et al.
+2020), rescaled values (Pohlen et al. 2018), and a memory, learned from stretches of steps (R2D2; Kapturowski et al.
+2019). `--preset rainbow` is Rainbow (Hessel et al. 2018). What differs there:
+
+  * noise is drawn for each environment and each example, not once for all of them;
+  * implicit quantiles choose actions by the mean of even levels, where the paper draws them;
+  * the log-policy is added to the first of n rewards: those of the steps between are of a policy that has changed;
+  * a stretch of steps may begin at any step, and what was remembered is kept with each.
 """
 
 import dataclasses
-import functools
 import os
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
-from renga.data import PrioritisedReplay, UniformReplay, importance_weights
+from renga.data import PrioritisedReplay, PrioritisedSequenceReplay, UniformReplay, importance_weights
 from renga.loop import check_config, shard_batch
+from renga.systems import _memory, _q_losses, _stretches
 from renga.systems._agent import Player, TrainedAgent, judged, read
+from renga.systems._memory import Memory
+from renga.systems._noisy import NoisyLinear
 from renga.systems._reinforcement import (
+    Outputs,
     Recent,
     Transition,
     blank,
     check_replay,
+    encoded,
     episode_metrics,
     features,
     go_on,
+    legal_now,
     need_one_player,
     warm_up,
 )
 
 __all__ = [
+    "PRESETS",
     "STEPS",
     "Agent",
     "Config",
@@ -80,10 +94,37 @@ class Config:
     prioritised: bool = True  # draw transitions by their last error
     priority_exponent: float = 0.6  # α of prioritised replay
     importance_exponent: float = 0.4  # β of prioritised replay
-    distribution: Literal["none", "categorical", "quantile"] = "none"  # whether to learn returns' distributions
+    distribution: Literal["none", "categorical", "quantile", "implicit"] = "none"  # whether to learn returns'
+    # distributions: by atoms, by quantiles, or by a function of a quantile's level (IQN)
     num_atoms: int = 51  # atoms or quantiles of a distribution
     min_value: float = -1.0  # lowest atom of a categorical distribution
     max_value: float = 1.0  # highest
+    num_levels: int = 32  # levels drawn for what is learned, if implicit (N)
+    num_target_levels: int = 32  # levels drawn for its target (N′)
+    num_greedy_levels: int = 32  # even levels whose mean chooses an action (K)
+    num_cosines: int = 64  # that describe a level
+    noisy: float = 0.0  # σ₀ of noise in the weights of the layers behind an image's convolution or a place's table; 0
+    # for none
+    munchausen: float = 0.0  # α: how much of the log-policy is a reward; 0 for none
+    munchausen_temperature: float = 0.03  # of that policy, a softmax of values
+    munchausen_clip: float = -1.0  # the least that temperature · log-policy counts
+    rescale: bool = False  # learn h(q) = sign(q) (√(|q| + 1) − 1) + q/1000
+    memory: Memory = "none"  # what the agent remembers of earlier observations
+    memory_units: int = 64
+    trace_length: int = 20  # steps of a stretch that are learned, with a memory; batch_size counts stretches then
+    burn_in: int = 5  # steps before them that only bring the memory up to date
+    peak: float = 0.9  # η: a stretch's priority is η of its largest error and 1 − η of their mean
+
+
+PRESETS: dict[str, tuple[Config, int]] = {
+    "rainbow": (
+        Config(noisy=0.5, epsilon=0.0, epsilon_steps=0, distribution="categorical", n_step=3, priority_exponent=0.5),
+        STEPS,
+    ),
+    "munchausen": (Config(munchausen=0.9, n_step=1, double=False, prioritised=False), STEPS),
+    "iqn": (Config(distribution="implicit", n_step=3), STEPS),
+    "r2d2": (Config(env="memory_chain", memory="lstm", rescale=True, n_step=5), STEPS),
+}
 
 
 class State(NamedTuple):
@@ -95,19 +136,32 @@ class State(NamedTuple):
     target: PyTree
     opt: PyTree
     env: envs.Running
-    recent: Recent
+    recent: Recent | None
     replay: PyTree
+    memory: PyTree = ()  # what is remembered in each environment
+    first: Array | None = None  # whether an episode begins there; None without a memory
 
 
 def _check(config: Config) -> None:
     require = check_config("dqn", config)
     check_replay(require, config)
     require.numbers("target_period", "num_atoms", low=1)
-    require.numbers("max_gradient_norm", above=0)
-    require.numbers("epsilon", "priority_exponent", "importance_exponent", low=0, high=1)
-    require.numbers("decay_steps", "epsilon_steps", low=0)
-    require(config.distribution in ("none", "categorical", "quantile"), "distribution", "none, categorical or quantile")
+    require.numbers("num_levels", "num_target_levels", "num_greedy_levels", "num_cosines", low=1)
+    require.numbers("max_gradient_norm", "munchausen_temperature", above=0)
+    require.numbers("epsilon", "priority_exponent", "importance_exponent", "munchausen", "peak", low=0, high=1)
+    require.numbers("decay_steps", "epsilon_steps", "noisy", "burn_in", low=0)
+    require.numbers("munchausen_clip", high=0)
+    require.numbers("memory_units", "trace_length", low=1)
+    kinds = ("none", "categorical", "quantile", "implicit")
+    require(config.distribution in kinds, "distribution", "none, categorical, quantile or implicit")
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
+    values = not config.rescale or (config.distribution == "none" and not config.munchausen)
+    require(values, "rescale", "False where distributions or the log-policy are learned")
+    require(config.memory in _memory.NAMES, "memory", "none, lstm, gru or rnn")
+    if config.memory != "none":
+        least = config.num_envs * _stretches.length(config)
+        why = f"at least num_envs · (burn_in + trace_length + 1) = {least} with a memory"
+        require(config.warmup >= least, "warmup", why)
 
 
 class Networks(NamedTuple):
@@ -116,60 +170,111 @@ class Networks(NamedTuple):
     network: nn.Transformed
     atoms: Array  # [K]: values of the atoms of a categorical distribution, or [1]
     config: Config
+    initial_memory: Any  # of how many environments -> what is remembered
 
-    def outputs(self, params: PyTree, s: Array) -> Float[Array, "B A K"]:
-        """Returns values, logits of atoms, or quantiles."""
-        return self.network.apply(params, s)
+    def outputs(
+        self, params: PyTree, s: Array, noise: PRNGKeyArray | None = None, levels: Array | None = None
+    ) -> Float[Array, "B A K"]:
+        """Returns values, logits of atoms, or quantiles, at even levels if none are given."""
+        return self.network.apply(params, s, None, (), noise, levels)[0]
+
+    def unroll(
+        self, params: PyTree, s: Array, first: Array, memory: PyTree, noise: PRNGKeyArray | None, levels: Array | None
+    ) -> tuple[Float[Array, "T B A K"], PyTree]:
+        """Returns the outputs of a network with a memory, and what it remembers after each step."""
+        return self.network.apply(params, s, first, memory, noise, levels)
 
     def q(self, outputs: Float[Array, "*B A K"]) -> Float[Array, "*B A"]:
         """Returns the expected return of each action."""
-        if self.config.distribution == "categorical":
-            return jnp.matmul(jax.nn.softmax(outputs), self.atoms)
-        return jnp.mean(outputs, axis=-1)
+        return _q_losses.q(self.config, self.atoms, outputs)
+
+    def noise(self, key: PRNGKeyArray | None) -> PRNGKeyArray | None:
+        """A key of its own for noise, if there is any."""
+        return jax.random.fold_in(key, 1) if self.config.noisy and key is not None else None
+
+    def levels(self, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> Float[Array, "*B K"] | None:
+        """Draws levels, if quantiles are implicit; without a key there are even ones."""
+        if self.config.distribution != "implicit" or key is None:
+            return None
+        return jax.random.uniform(jax.random.fold_in(key, 2), shape, jnp.float32)
 
     def losses(
-        self, online: PyTree, target: PyTree, batch: Transition
+        self, online: PyTree, target: PyTree, batch: Transition, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-        """Returns the loss of each transition, and the size of its error."""
-        out_tm1, out_t = self.outputs(online, batch.s_tm1), self.outputs(target, batch.s_t)
-        out_select = self.outputs(online, batch.s_t) if self.config.double else out_t
-        a_tm1, r_t, discount_t = batch.a_tm1, batch.r_t, batch.discount_t
-        q_select = self.q(out_select)
-        if batch.legal_t is not None:  # an illegal action is never the best one
-            q_select = jnp.where(batch.legal_t, q_select, -jnp.inf)
-            out_select = jnp.where(batch.legal_t[..., None], out_select, -jnp.inf)
-        if self.config.distribution == "categorical":
-            loss = jax.vmap(rl.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))(
-                self.atoms, out_tm1, a_tm1, r_t, discount_t, self.atoms, out_t, q_select
-            )
-            return loss, loss
-        if self.config.distribution == "quantile":
-            middles = (jnp.arange(self.config.num_atoms) + 0.5) / self.config.num_atoms
-            quantiles = lambda x: jnp.moveaxis(x, -1, -2)  # rl has [K, A]
-            loss = jax.vmap(rl.quantile_q_learning, in_axes=(0, None, 0, 0, 0, 0, 0, None))(
-                quantiles(out_tm1), middles, a_tm1, r_t, discount_t, quantiles(out_select), quantiles(out_t), 1.0
-            )
-            return loss, loss
-        td = jax.vmap(rl.double_q_learning)(out_tm1[..., 0], a_tm1, r_t, discount_t, out_t[..., 0], q_select)
-        return rl.huber_loss(td), jnp.abs(td)
+        """Returns the loss of each transition, and the size of its error; without a key no noise, and even levels."""
+        config, B = self.config, len(batch.r_t)
+        keys = (None, None, None) if key is None else jax.random.split(key, 3)
+        levels = self.levels(keys[0], (B, config.num_levels))
+        out_t = self.outputs(
+            target, batch.s_t, self.noise(keys[1]), self.levels(keys[1], (B, config.num_target_levels))
+        )
+        outputs = Outputs(
+            self.outputs(online, batch.s_tm1, self.noise(keys[0]), levels),
+            out_t,
+            self.outputs(online, batch.s_t, self.noise(keys[2])) if config.double else out_t,
+            levels,
+            self.outputs(target, batch.s_tm1) if config.munchausen else None,
+        )
+        return _q_losses.errors(config, self.atoms, outputs, batch)
 
 
 def networks(config: Config, env: envs.Environment) -> Networks:
     """Makes the network for an environment."""
-    num_actions, spec = envs.num_actions(env), env.observation_spec
-    num_outputs = 1 if config.distribution == "none" else config.num_atoms
+    num_actions, spec, memory = envs.num_actions(env), env.observation_spec, config.memory
+    implicit = config.distribution == "implicit"
+    num_outputs = 1 if implicit or config.distribution == "none" else config.num_atoms
 
-    def network(s: Array) -> Array:
-        x = features(spec, config.units, s)
-        advantage = nn.Linear(num_actions * num_outputs, name="advantage" if config.dueling else "values")(x)
-        advantage = advantage.reshape(-1, num_actions, num_outputs)
-        if not config.dueling:
-            return advantage
-        value = nn.Linear(num_outputs, name="value")(x)[:, None, :]
-        return value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
+    def network(
+        s: Array,
+        first: Array | None = None,
+        memory_tm1: PyTree = (),
+        noise: PRNGKeyArray | None = None,
+        levels: Array | None = None,
+    ) -> tuple[Array, PyTree]:
+        """Observations `[B, ...]`, or `[T, B, ...]` with a memory, which is that before the first step."""
+        drawn = iter(jax.random.split(noise, len(config.units) + 2)) if noise is not None else None
+
+        def dense(x: Array, size: int, name: str | None = None) -> Array:
+            if config.noisy:
+                return NoisyLinear(size, config.noisy, name)(x, None if drawn is None else next(drawn))
+            return nn.Linear(size, name=name)(x)
+
+        def layers(x: Array, sizes: tuple[int, ...]) -> Array:
+            for size in sizes:
+                x = jax.nn.relu(dense(x, size))
+            return x
+
+        lead = s.shape[: s.ndim - len(spec.shape)]
+        s = s.reshape(-1, *spec.shape)
+        # What comes before quantiles are told apart, and after.
+        split = -1 if implicit and len(config.units) > 1 else len(config.units)
+        units, rest = config.units[:split], config.units[split:]
+        if config.noisy:
+            x = layers(encoded(spec, units[0], s), units[isinstance(spec, envs.Discrete) :])
+        else:
+            x = features(spec, units, s)
+        memory_t = ()
+        if memory != "none":
+            core = _memory.core(memory, config.memory_units)
+            x, memory_t = nn.dynamic_unroll(core, (x.reshape(*lead, -1), first), memory_tm1, return_all_states=True)
+            x = x.reshape(-1, config.memory_units)
+        if implicit:
+            levels = _q_losses.even_levels(config.num_greedy_levels) if levels is None else levels
+            levels = jnp.broadcast_to(levels, (*lead, levels.shape[-1])).reshape(len(x), -1, 1)
+            cosines = jnp.cos(np.pi * levels * jnp.arange(config.num_cosines, dtype=levels.dtype)[None, None, :])
+            x = layers(x[:, None, :] * jax.nn.relu(nn.Linear(x.shape[-1], name="levels")(cosines)), rest)
+        # [B, A·K], or [B, K, A] if implicit.
+        out = dense(x, num_actions * num_outputs, "advantage" if config.dueling else "values")
+        value = dense(x, num_outputs, "value") if config.dueling else None
+        out = jnp.swapaxes(out, 1, 2) if implicit else out.reshape(-1, num_actions, num_outputs)
+        if value is not None:
+            value = jnp.swapaxes(value, 1, 2) if implicit else value[:, None, :]
+            out = value + out - jnp.mean(out, axis=1, keepdims=True)
+        return out.reshape(*lead, num_actions, -1), memory_t
 
     atoms = jnp.linspace(config.min_value, config.max_value, num_outputs)
-    return Networks(nn.without_apply_rng(nn.transform(network)), atoms, config)
+    fresh = _memory.initial(memory, config.memory_units)
+    return Networks(nn.without_apply_rng(nn.transform(network)), atoms, config, fresh)
 
 
 def make(config: Config):
@@ -178,11 +283,13 @@ def make(config: Config):
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("dqn", config, env.env)
     agent = networks(config, env.env)
-    if config.prioritised:
-        replay = PrioritisedReplay(config.replay_size, config.priority_exponent)
+    exponent = config.priority_exponent if config.prioritised else 0.0
+    if config.memory != "none":
+        replay = PrioritisedSequenceReplay(config.replay_size // config.num_envs, _stretches.length(config), exponent)
+    elif config.prioritised:
+        replay = PrioritisedReplay(config.replay_size, exponent)
     else:
         replay = UniformReplay(config.replay_size)
-    take = functools.partial(go_on, env, replay, config.discount)  # a step in every environment, and keeps it
     rate = config.learning_rate
     schedule = optim.cosine_decay_schedule(rate, config.decay_steps * config.updates) if config.decay_steps else rate
     optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule))
@@ -192,34 +299,50 @@ def make(config: Config):
         return jnp.maximum(config.epsilon, 1.0 - fraction * (1.0 - config.epsilon))
 
     def interact(key: PRNGKeyArray, state: State, epsilon: Array | float) -> State:
-        """Acts ε-greedily."""
+        """Acts ε-greedily, and keeps what comes of it."""
         key_act, key_env = jax.random.split(key)
-        s = env.observe(state.env)
-        q = agent.q(agent.outputs(state.online, s))
-        legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
-        return take(key_env, state, s, rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32))
+        s, noise = env.observe(state.env), agent.noise(key_act)
+        legal = legal_now(env, state.env)
+        choose = lambda out: rl.epsilon_greedy(epsilon).sample(key_act, agent.q(out), mask=legal).astype(jnp.int32)
+        if isinstance(replay, PrioritisedSequenceReplay):
+            out, memory = _act(agent, state.online, s, state.first, state.memory, noise)
+            return _stretches.go_on(env, replay, key_env, state, s, choose(out), memory)
+        a = choose(agent.outputs(state.online, s, noise))
+        return go_on(env, replay, config.discount, key_env, state, s, a)
 
     def init(key: PRNGKeyArray) -> State:
         key, key_params, key_env, key_warmup = jax.random.split(key, 4)
         env_state = env.reset(key_env)
         s = env.observe(env_state)
+        num_steps = -(-config.warmup // config.num_envs)
+        explore = lambda state, key: interact(key, state, 1.0)
+        if isinstance(replay, PrioritisedSequenceReplay):
+            memory, first = agent.initial_memory(config.num_envs), jnp.ones(config.num_envs, bool)
+            online = agent.network.init(key_params, s[None], first[None], memory)
+            empty = _stretches.blank(env, key_env, env_state, replay, memory)
+            opt = optimiser.init(online)
+            state = State(key, jnp.int32(0), online, online, opt, env_state, None, empty, memory, first)
+            return _stretches.warm_up(explore, state, key_warmup, num_steps)
         online = agent.network.init(key_params, s)
         recent, empty = blank(env, key_env, env_state, replay, config.n_step, config.discount)
         state = State(key, jnp.int32(0), online, online, optimiser.init(online), env_state, recent, empty)
-        explore = lambda state, key: interact(key, state, 1.0)
-        return warm_up(explore, state, key_warmup, config.n_step, -(-config.warmup // config.num_envs))
+        return warm_up(explore, state, key_warmup, config.n_step, num_steps)
 
     def learn(state: State, count: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Any]]:
         """Takes a gradient step, the `count`-th."""
         sample = replay.sample(state.replay, key, config.batch_size)
-        items = shard_batch(sample.items)
+        items, key_loss = shard_batch(sample.items), jax.random.fold_in(key, 1)
+        in_stretches = isinstance(replay, PrioritisedSequenceReplay)
         weights = jnp.ones(config.batch_size)
         if config.prioritised:
-            size = replay.size(state.replay)
+            size = replay.num_sequences(state.replay) if in_stretches else replay.size(state.replay)
             weights = importance_weights(sample.probabilities, size, config.importance_exponent)
 
         def loss_fn(online: PyTree) -> tuple[Array, Array]:
-            losses, errors = agent.losses(online, state.target, items)
+            if in_stretches:
+                losses, errors = _stretches.losses(agent, online, state.target, items, key_loss)
+            else:
+                losses, errors = agent.losses(online, state.target, items, key_loss)
             return jnp.mean(weights * losses), errors
 
         (loss, errors), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.online)
@@ -229,7 +352,7 @@ def make(config: Config):
             target = optim.incremental_update(online, state.target, config.target_rate)
         else:
             target = optim.periodic_update(online, state.target, count, config.target_period)
-        if isinstance(replay, PrioritisedReplay):
+        if config.prioritised and not isinstance(replay, UniformReplay):
             kept = replay.update_priorities(state.replay, sample.indices, errors + 1e-3)
             state = state._replace(replay=kept)
         metrics = {"loss": loss, "gradient_norm": optim.global_norm(grads)}
@@ -262,13 +385,26 @@ def _player(config: Config, env: envs.Environment) -> Player:
     def act(
         params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
     ) -> tuple[Array, PyTree]:
-        q = agent.q(agent.outputs(params, s))
+        noise = agent.noise(key)
+        if config.memory == "none":
+            out = agent.outputs(params, s, noise)
+        else:
+            out, memory = _act(agent, params, s, None, memory, noise)
+        q = agent.q(out)
         if key is not None:
             return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
-        q = q if legal is None else jnp.where(legal, q, -jnp.inf)
-        return jnp.argmax(q, axis=-1).astype(jnp.int32), memory
+        return jnp.argmax(_q_losses.legal_only(q, legal), axis=-1).astype(jnp.int32), memory
 
-    return Player(act)
+    return Player(act, agent.initial_memory)
+
+
+def _act(
+    agent: Networks, params: PyTree, s: Array, first: Array | None, memory: PyTree, noise: PRNGKeyArray | None
+) -> tuple[Float[Array, "B A K"], PyTree]:
+    """One step of a network with a memory: its outputs, and what it remembers after."""
+    first = jnp.zeros(len(s), bool) if first is None else first
+    out, memory = agent.unroll(params, s[None], first[None], memory, noise, None)
+    return out[0], jax.tree.map(lambda x: x[0], memory)
 
 
 class Agent(TrainedAgent):
