@@ -13,6 +13,7 @@ ROWS = [
     [
         "systems.gan",
         "systems.dqn",
+        "systems.pqn",
         "systems.sac",
         "systems.td3",
         "systems.actor_critic",
@@ -25,7 +26,7 @@ ROWS = [
     ["_core"],
 ]
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a3d9a"]
-WIDTH, ROW, BOX = 940, 130, (118, 46)
+WIDTH, ROW, BOX = 1080, 130, (116, 46)
 HERE = pathlib.Path(__file__).parent
 
 
