@@ -182,11 +182,13 @@ def _choose_roots(rules: Rules, tree: Tree, choices: Choices, numbers: Numbers) 
     """Makes the choices at the roots."""
     batch_size, num_nodes = tree.node_visits.shape
 
+    width = min(WIDTH, batch_size)
+
     def tile(i: Number, choices: Choices) -> Choices:
-        batch = jnp.minimum(WIDTH * i + jnp.arange(WIDTH, dtype=jnp.int32), batch_size - 1)
+        batch = jnp.minimum(width * i + jnp.arange(width, dtype=jnp.int32), batch_size - 1)
         return choose_tile(rules, 0, tree, choices, batch * num_nodes + ROOT_INDEX, numbers)
 
-    return for_each(-(-batch_size // WIDTH), tile, choices)
+    return for_each(-(-batch_size // width), tile, choices)
 
 
 def _stand(tree: Tree, kept: Kept, b: Number, node: Number, returned: Array, child_value: Array, bits: int) -> _Path:

@@ -1,6 +1,7 @@
 """What each node will select next: known since the last path went through it.
 
-A choice is made from the row of one node, or from a *tile*: the rows of `WIDTH` nodes of different trees side by side.
+A choice is made from the row of one node, or from a *tile*: the rows of up to `WIDTH` nodes of different trees, side
+by side.
 The row of a node with few actions is too short for the vector units of a CPU, and its maxima and sums are chains in
 which each step waits for the one before; in a tile, every step is done for all of its nodes.
 """
@@ -11,10 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, PyTree
 
-from renga._core.varying import vary_like
 from renga.search._keys import TIE_NOISE, uniform_words
 from renga.search._quick._arrays import Number, for_each, read, write
 from renga.search._rows import is_long, row_argmax, row_max, row_numbers
@@ -22,7 +21,7 @@ from renga.search._tree import UNVISITED, Node, Tree
 
 # Where noise decides, or where nobody has asked yet.
 UNDECIDED = -1
-WIDTH = 64
+WIDTH = 64  # XLA cannot compile what is done in a tile of 4,096 numbers or more within a kernel
 
 # A selection: all that is known of it here is `node_scores(node)`, `noisy` and `side_by_side`.
 NodeRule = Any
@@ -119,10 +118,10 @@ def pays_off(tree: Tree) -> bool:
 
 
 def choose_tile(rules: Rules, at: int, tree: Tree, choices: Choices, nodes: Array, numbers: Numbers) -> Choices:
-    """Makes the choices at `WIDTH` nodes, b · N + n for node n of tree b; the same one may come twice."""
+    """Makes the choices at some nodes, b · N + n for node n of tree b; the same one may come twice."""
     batch = nodes // tree.node_visits.shape[1]
     numbers = [_collect(x, batch) for x in numbers]
-    # An edge's field is [A, WIDTH], a node's [1, WIDTH].
+    # An edge's field is [A, W], a node's [1, W].
     tile = Node(tree, lambda array: _collect(_flat(array), nodes), lambda array: _collect(array, batch))
     if rules.pair[at].side_by_side:
         scores = masked_scores(rules.join(numbers)[at], tile, at == 0)
@@ -135,7 +134,7 @@ def choose_tile(rules: Rules, at: int, tree: Tree, choices: Choices, nodes: Arra
         child = read(_flat(tree.children_index), node, action)
         return write(choices, as_choice(action, child, ~read(tied, j)), node)
 
-    return for_each(WIDTH, put, _flat(choices)).reshape(tree.node_visits.shape)
+    return for_each(nodes.size, put, _flat(choices)).reshape(tree.node_visits.shape)
 
 
 def _each_apart(rules: Rules, at: int, tree: Tree, tile: Node, numbers: Numbers) -> Array:
@@ -146,7 +145,7 @@ def _each_apart(rules: Rules, at: int, tree: Tree, tile: Node, numbers: Numbers)
     fields = {name: getattr(tile, name) for name in here.fields_read}
 
     def wide(flat: Array, like: PyTree) -> Array:  # [size, K] -> [..., K]
-        return flat.reshape(*like.shape, WIDTH)
+        return flat.reshape(*like.shape, flat.shape[-1])
 
     def scores(numbers: Numbers, fields: PyTree) -> Array:
         return masked_scores(rules.join(numbers)[at], row(tree, 0, 0, **fields), at == 0)
@@ -157,12 +156,7 @@ def _each_apart(rules: Rules, at: int, tree: Tree, tile: Node, numbers: Numbers)
 
 def _collect(array: Array, index: Array) -> Array:
     """The rows array[index] as the columns of one array."""
-
-    def put(j: Number, tile: Array) -> Array:
-        return lax.dynamic_update_slice(tile, read(array, read(index, j)).reshape(-1, 1), (jnp.int32(0), j))
-
-    tile = jnp.zeros((array[0].size, WIDTH), array.dtype)
-    return for_each(WIDTH, put, vary_like(tile, array, index))
+    return array.at[index].get(mode="promise_in_bounds").reshape(index.size, -1).T
 
 
 def _flat(array: Array) -> Array:
