@@ -1,0 +1,30 @@
+"""PQN on CartPole, Acrobot and MountainCar: 500,000 steps, 10 seeds of each side by side in one program.
+
+python benchmarks/classic_control.py                 # all
+python benchmarks/classic_control.py "PQN, acrobot"  # one; the others' results are kept
+"""
+
+import dataclasses
+import sys
+from typing import Any
+
+import record
+import seeds
+
+from renga.systems import pqn
+
+UPDATES, SEEDS = 488, 10  # 488 · 32 · 32 = 499,712 steps
+PQN = pqn.Config(decay_steps=UPDATES)
+RUNS: dict[str, Any] = {
+    f"PQN, {world}": (pqn, dataclasses.replace(PQN, env=world), UPDATES)
+    for world in ("cartpole", "acrobot", "mountain_car")
+}
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2 or not set(sys.argv[1:]) <= set(RUNS):
+        sys.exit(__doc__)
+    record.made()
+    only = sys.argv[1] if sys.argv[1:] else None
+    kept = record.read("classic_control").get("results", []) if only else []
+    keep = lambda results: record.write("classic_control", "classic_control.py", results=results)
+    seeds.study_all(RUNS, SEEDS, only, kept, keep)
