@@ -145,6 +145,36 @@ def test_a_sweep_ends_with_the_command_that_trains_the_best(toy, capsys):
     assert main(["member", "run/groups/000", "best"]) == 0
 
 
+def test_population_based_training_ends_with_what_made_the_best(toy, capsys):
+    command = [
+        "sweep",
+        "toy",
+        "--rate",
+        "0.5..1",
+        "--search",
+        "pbt",
+        "--trials",
+        "4",
+        "--steps",
+        "8",
+        "--interval",
+        "2",
+    ]
+    assert main([*command, "--directory", "run", "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "what made the best:\n  from step 0 on: rate " in shown
+    taken = next(line for line in shown.splitlines() if "renga member" in line).split()[1:]
+    assert main(taken) == 0
+    assert "with its last values" in shown
+    assert main(["sweep", "toy", "--resume", "run", "--quiet"]) == 0
+    for args, message in (
+        (["--trials", "5"], "has --trials 4, which cannot be changed, got 5"),
+        (["--quantile", "0.5"], "has --quantile 0.25, which cannot be changed, got 0.5"),
+    ):
+        assert main(["sweep", "toy", "--resume", "run", *args]) == 1
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -152,10 +182,12 @@ def test_a_sweep_ends_with_the_command_that_trains_the_best(toy, capsys):
         (["sweep", "toy"], 1, "nothing to try"),
         (["sweep", "toy", "--rate", "1..2", "--resume", "run"], 1, "not the directory of a sweep"),
         (["sweep", "toy", "--rate", "1..2", "--rate", "2..3"], 2, "--rate is given twice"),
+        (["sweep", "toy", "--rate", "1..2", "--rate", "2"], 2, "--rate is given twice: with 1..2 to try, and with one"),
+        (["sweep", "toy", "--rate", "1..2", "--prune", "hyper"], 1, "--prune must be one of halving, median, got"),
         (
-            ["sweep", "toy", "--rate", "1..2", "--search", "pbt"],
+            ["sweep", "toy", "--rate", "1..2", "--search", "tree"],
             1,
-            "--search must be one of random, grid, tpe, got 'pbt'",
+            "--search must be one of random, grid, tpe, pbt, got 'tree'",
         ),
     ],
 )

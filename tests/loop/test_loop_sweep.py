@@ -41,6 +41,7 @@ class Config:
     size: int = 2
     fast: bool = True
     kind: Literal["a", "b"] = "a"
+    sizes: tuple[int, ...] = (2,)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,7 @@ class Config:
         ({"kind": "a,c"}, "kind must be one of a, b"),
         ({"fast": "yes,no"}, "fast must be bool"),
         ({"rate": "1,1"}, "rate has a value twice"),
+        ({"sizes": "1,2"}, "sizes cannot be tried: it is tuple, and no number, word or truth value; got '1,2'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(texts, message):
@@ -149,6 +151,8 @@ def test_the_best_trial_is_told_and_all_are_kept(swept):
     assert found.best == int(np.argmin(numbers))
     rows = [json.loads(line) for line in (directory / "trials.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == numbers
+    with pytest.raises(RunError, match="is a sweep: its programs are runs, .*groups/000"):
+        loop.choose(RunDirectory(directory), "best")
     report = (directory / "report.html").read_text()
     for text in ("parallel coordinates", "loss against learning_rate", "loss against batch_size", "by lowest loss"):
         assert text in report
@@ -164,6 +168,8 @@ def test_a_group_that_is_done_is_not_trained_again(swept, tmp_path):
     assert (tmp_path / "run" / "groups" / "000" / "status.json").stat().st_mtime_ns == before
     with pytest.raises(RunError, match=r"learning_rate: saved 0\.05, given 0\.2"):
         sweep(tmp_path / "run", {}, resume=True, config=toy.Config(learning_rate=0.2))
+    with pytest.raises(RunError, match="has --window 1, which cannot be changed, got 2"):
+        sweep(tmp_path / "run", {}, resume=True, window=2)
     with pytest.raises(RunError, match="already holds a sweep"):
         sweep(tmp_path / "run")
     (tmp_path / "run" / "sweep.json").write_text('{"groups": []}')

@@ -37,6 +37,7 @@ class Options:
     study: str | None = None  # of tpe: name of the study in it; default that of the system
     interval: int | None = None  # of pbt: steps between two times that trials copy; default a twentieth of all
     quantile: float | None = None  # of pbt: share of trials that copies, and share that is copied; default 0.25
+    prune: str | None = None  # halving or median: trials that do worse are stopped early; default none is
     seeds: int | None = None  # that each trial is trained with; default 1
     metric: str | None = None  # what trials are compared by at their end; by default a return, or a loss
     goal: str | None = None  # max or min: whether more of the metric is better; by default what its name says
@@ -65,8 +66,10 @@ def run(args: Sequence[str]) -> int:
         raise UsageError("a sweep that goes on tries what it began with: pass --resume DIRECTORY without fields")
     steps = options.steps
     if steps is None:
-        going_on = options.resume is not None
-        steps = loop.read_sweep(Path(options.resume))["steps"] if going_on else preset_of(system, options.preset)[1]
+        if options.resume is not None:
+            steps = loop.read_sweep(Path(options.resume))["steps"]
+        else:
+            steps = preset_of(system, options.preset)[1]
     given = options.resume or options.directory
     with directory_of(f"{name}-sweep", given) as directory:
         if not options.quiet:
@@ -75,7 +78,7 @@ def run(args: Sequence[str]) -> int:
             system.make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
             num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
             batch=options.batch, storage=options.storage, study=options.study, interval=options.interval,
-            quantile=options.quantile, resume=resume, show=not options.quiet,
+            quantile=options.quantile, prune=options.prune, resume=resume, show=not options.quiet,
             num_devices=options.devices, at_once=options.at_once, window=options.window,
             checkpoint_seconds=options.checkpoint_seconds, may_exit=True,
         )  # fmt: skip
@@ -95,12 +98,12 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
     """Prints the best trials and how to train with the best one."""
     settled = loop.read_sweep(directory)
     assert found.best is not None
-    by_number = sorted(range(len(found.trials)), key=lambda i: _rank(found, i))[:5]
     print(f"by {found.objective}")
-    for number in by_number:
+    for number in found.order[:5]:
         trial = found.trials[number]
         values = "  ".join(f"{field} {value}" for field, value in trial.values.items())
-        print(f"  trial {number}: {trial.number:.6g}  {values}")
+        note = f"  pruned after step {trial.pruned}" if trial.pruned else ""
+        print(f"  trial {number}: {trial.number:.6g}  {values}{note}")
     best = found.trials[found.best]
     chosen = dataclasses.replace(config, **best.values)
     flags = " ".join(_flag(field, getattr(chosen, field)) for field in _differing(system, chosen, best.values))
@@ -117,11 +120,6 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
     seed = settled["seed"] + (best.member if copying else 0)
     print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {seed}")
     print(f"report: {directory / 'report.html'}")
-
-
-def _rank(found: loop.Swept, number: int) -> float:
-    came_to = found.trials[number].number
-    return float("inf") if came_to != came_to else -came_to if found.objective.is_high else came_to
 
 
 def _seeds(directory: str | Path) -> int:
@@ -181,7 +179,10 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     default, _ = preset_of(system, value_of("--preset", args))
     resume = value_of("--resume", args)
     if resume is not None:
-        default = config_of(system, loop.read_sweep(Path(resume))["config"])
+        settled = loop.read_sweep(Path(resume))
+        if settled["system"] != name:
+            raise UsageError(f"{resume} is a sweep of {settled['system']}, not of {name}")
+        default = config_of(system, settled["config"])
 
     @dataclasses.dataclass(frozen=True)
     class Arguments:

@@ -125,6 +125,8 @@ class RunDirectory:
         Raises:
           RunError: if it is missing or damaged.
         """
+        if (self.path / "sweep.json").exists() and not (self.path / "config.json").exists():
+            raise RunError(f"{self.path} is a sweep: its programs are runs, {self.path / 'groups' / '000'} and so on")
         saved = read_json(self.path / "config.json")
         loop = saved.get("loop")
         whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)

@@ -239,14 +239,14 @@ class _Asked(NamedTuple):
 def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
     """Refuses what cannot be, whatever the directory holds."""
     config_to_json(asked.config)
+    if asked.seeds is not None and asked.seeds > MOST_MEMBERS:
+        raise RunError(f"seeds must be at most {MOST_MEMBERS}, got {asked.seeds}")
     for name in ("steps", "window", "seeds", "at_once"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             raise RunError(f"{name} must be at least 1, got {value}")
         if value is not None and value > MOST_STEPS:
             raise RunError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
-    if asked.seeds is not None and asked.seeds > MOST_MEMBERS:
-        raise RunError(f"seeds must be at most {MOST_MEMBERS}, got {asked.seeds}")
     last = (asked.seed or 0) + (asked.seeds or 1) - 1
     if asked.seed is not None and not -(2**31) <= asked.seed < 2**32:
         raise RunError(f"seed must be a number of 32 bits, got {asked.seed}")

@@ -8,6 +8,7 @@ from renga.loop._directory import config_differences
 from renga.loop._errors import RunError
 from renga.loop._files import read_json
 
+PRUNED = ("halving", "median")
 SEARCHES = ("random", "grid", "tpe", "pbt")
 
 
@@ -17,15 +18,19 @@ class Group(NamedTuple):
     Attributes:
       fixed: by field, what is the same in all of them.
       trials: their numbers.
+      steps: after how many it is decided which of them go on; 0 if it goes to the end.
+      source: number of the group that they have left, if they have.
     """
 
     fixed: dict[str, Any]
     trials: list[int]
+    steps: int = 0
+    source: int | None = None
 
     @classmethod
     def read(cls, entry: dict[str, Any]) -> "Group":
         """Reads what sweep.json keeps of it."""
-        return cls(dict(entry["fixed"]), list(entry["trials"]))
+        return cls(dict(entry["fixed"]), list(entry["trials"]), entry.get("steps", 0), entry.get("source"))
 
 
 def groups_of(settled: dict[str, Any]) -> list[Group]:
@@ -83,10 +88,19 @@ def _is_whole(found: dict[str, Any]) -> bool:
     if not fields or not all(isinstance(text, str) for text in found["tried"].values()):
         return False
     try:
-        numbers = sorted(number for group in found["groups"] for number in Group.read(group).trials)
+        groups = groups_of(found)
+        numbers = sorted(number for group in groups if group.source is None for number in group.trials)
+        fits = True
+        for i, group in enumerate(groups):
+            if group.source is not None:
+                fits = fits and group.source in range(i) and set(group.trials) <= set(groups[group.source].trials)
+        rungs = {0, *found.get("rungs", ())}
+        fits = fits and all(type(g.steps) is int and g.steps in rungs for g in groups)
+        fits = fits and all(type(rung) is int and 0 <= rung < found["steps"] for rung in rungs)
+        fits = fits and ("rungs" not in found or (found.get("prune") in PRUNED and len(rungs) > 1))
     except (KeyError, TypeError, ValueError):
         return False
-    return numbers == list(range(len(found["trials"])))
+    return fits and numbers == list(range(len(found["trials"])))
 
 
 def require_same(path: Path, settled: dict[str, Any], config: Any, system: str, asked: Mapping[str, Any]) -> None:

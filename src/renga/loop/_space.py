@@ -139,6 +139,11 @@ def _read_range(field: str, kind: Any, text: str) -> Range:
 
 def _read_choices(field: str, kind: Any, text: str) -> Choices:
     options = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+    if kind not in _READ and kind is not str and not options:
+        what = getattr(kind, "__name__", str(kind))
+        raise RunError(
+            f"sweep: {field} cannot be tried: it is {what}, and no number, word or truth value; got {text!r}"
+        )
     values = []
     for part in text.split(","):
         try:
@@ -148,7 +153,7 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
         if value is None:
             wanted = f"one of {', '.join(map(str, options))}" if options else getattr(kind, "__name__", str(kind))
             raise RunError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
-        if kind is float and not _fits(value):
+        if isinstance(value, float) and not _fits(value):
             raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {part!r} in {text!r}")
         values.append(value)
     if len(set(values)) < len(values):

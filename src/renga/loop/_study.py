@@ -36,7 +36,8 @@ class Study:
             raise RunError("--search tpe needs Optuna: pip install 'renga[sweep]'") from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = {field: _distribution(optuna, values) for field, values in space.items()}
-        self._fail = optuna.trial.TrialState.FAIL
+        self._fail, self._pruned = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
+        self._trial = optuna.trial.Trial
         direction = "maximize" if objective.is_high else "minimize"
         with _quietly():
             sampler = optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
@@ -62,8 +63,13 @@ class Study:
             trial = self._study.ask(self._space)
         return trial.number, dict(trial.params)
 
-    def tell(self, number: int, value: float) -> None:
+    def tell(self, number: int, value: float, pruned: int = 0) -> None:
         """Says what a setting came to; NaN if it failed. A setting that was told of before stays as it is.
+
+        Args:
+          number: of the setting.
+          value: what it came to.
+          pruned: after which step it was stopped, if it was.
 
         Raises:
           RunError: if the study knows no such setting.
@@ -71,9 +77,20 @@ class Study:
         came_to: dict[str, Any] = {"state": self._fail} if math.isnan(value) else {"values": value}
         with _quietly():
             try:
+                if pruned and not math.isnan(value):
+                    self._report(number, value, pruned)
+                    came_to = {"state": self._pruned}
                 self._study.tell(number, **came_to, skip_if_finished=True)
             except ValueError as error:
                 raise RunError(f"setting {number} is not in the study {self._study.study_name!r} any more") from error
+
+    def _report(self, number: int, value: float, step: int) -> None:
+        """Notes what a setting had come to when it was stopped, which the estimator goes by, too."""
+        known = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        if number not in known:
+            raise ValueError(f"no setting {number}")
+        if not known[number].state.is_finished():
+            self._trial(self._study, known[number]._trial_id).report(value, step)
 
 
 def _distribution(optuna: Any, values: Choices | Range) -> Any:

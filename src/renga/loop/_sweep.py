@@ -5,59 +5,38 @@ a run of its own in `groups/NUMBER/`. What was settled stands in sweep.json, wha
 """
 
 import dataclasses
-import json
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from renga.loop._checkpoint import Checkpoints
-from renga.loop._choice import Objective, final_numbers, objective_of
+from renga.loop._choice import Objective, objective_of
 from renga.loop._chunk import metric_names
 from renga.loop._directory import RunDirectory, config_to_json, environment
 from renga.loop._errors import RunError
-from renga.loop._exploit import EXPLOITS, Evolution, Exploit, read_exploits, schedule, values_at
-from renga.loop._files import read_json, write_json, write_whole
+from renga.loop._exploit import Evolution
+from renga.loop._files import write_json
 from renga.loop._groups import group_directory
 from renga.loop._iterate import MOST_STEPS
 from renga.loop._lock import lock
 from renga.loop._members import MOST_MEMBERS, Members, members_mesh
+from renga.loop._outcome import Trial, is_done, ranked, results_of, schedule_of, write_outcome
 from renga.loop._pbt import rhythm
 from renga.loop._progress import say
+from renga.loop._prune import carry_on, rungs_of, survivors
 from renga.loop._run import run
 from renga.loop._settled import SEARCHES, Group, grouped, groups_of, read_sweep, require_same
 from renga.loop._space import MOST_TRIALS, draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
 from renga.loop._subject import Make
-from renga.loop._sweep_report import write_sweep_report
 
 _LOG = logging.getLogger("renga")
 BATCH = 16  # settings that are proposed at once, by default
 MOST_REFUSED = 100  # proposals in a row that a system may refuse
-
-
-class Trial(NamedTuple):
-    """One setting and what came of it.
-
-    Attributes:
-      values: by field, what it was; under population-based training, at the end.
-      group: number of the run that it was trained in.
-      member: number of the first of its seeds in there.
-      number: what it came to in the metric that trials are compared by, the mean over its seeds; NaN if all failed.
-      failed: how many of its seeds turned non-finite.
-    """
-
-    values: Mapping[str, Any]
-    group: int
-    member: int
-    number: float = math.nan
-    failed: int = 0
 
 
 class Swept(NamedTuple):
@@ -68,6 +47,7 @@ class Swept(NamedTuple):
       objective: what they are compared by.
       best: number of the best one; None if there is none.
       finished: whether all are done; otherwise a signal stopped the sweep, and it can be resumed.
+      order: their numbers, from the best to the worst.
       signal: number of the signal, or 0.
       schedule: under population-based training, from which step on which values made the best one.
     """
@@ -77,6 +57,7 @@ class Swept(NamedTuple):
     best: int | None
     finished: bool
     signal: int
+    order: Sequence[int] = ()
     schedule: Sequence[tuple[int, Mapping[str, float]]] = ()
 
 
@@ -99,6 +80,7 @@ def sweep(
     study: str | None = None,
     interval: int | None = None,
     quantile: float | None = None,
+    prune: str | None = None,
     resume: bool = False,
     show: bool = True,
     **settings: Any,
@@ -125,6 +107,8 @@ def sweep(
       study: of `tpe`: the name of the study in it; by default that of the system.
       interval: of `pbt`: steps between two times that trials copy; by default a twentieth of all.
       quantile: of `pbt`: share of the trials that copies, and that is copied; 0.25 by default.
+      prune: `halving`, where the best third of the trials goes on after a ninth and after a third of the steps; or
+        `median`, where the better half does after a quarter and after half of them. By default all go on to the end.
       resume: whether to go on with the sweep in `directory`; groups that are done are not run again. What was settled
         cannot be changed: other arguments are left out, or the same.
       show: whether to show progress.
@@ -139,7 +123,7 @@ def sweep(
         asked = {
             "tried": dict(texts) or None, "steps": steps, "search": search, "num_trials": num_trials, "seed": seed,
             "seeds": seeds, "metric": metric, "goal": goal, "batch": batch, "storage": storage, "study": study,
-            "interval": interval, "quantile": quantile,
+            "interval": interval, "quantile": quantile, "prune": prune, "window": settings.get("window"),
         }  # fmt: skip
         require_same(path, settled, config, system, asked)
     else:
@@ -149,8 +133,12 @@ def sweep(
         _check_numbers(steps, seeds, settings)
         own = _own(search, num_trials, seeds, steps, batch, storage, study, system, interval, quantile, settings)
         settled = own | _settle(make, config, texts, steps, system, search, num_trials, seed or 0, seeds, metric, goal)
+        settled.setdefault("window", settings.get("window") or max(1, steps // 500))
         if search == "pbt":
             _check_traced(settled)
+        if prune is not None:
+            settled |= _pruning(prune, search, steps, settled["window"])
+            settled["groups"] = [{**group, "steps": settled["rungs"][0]} for group in settled["groups"]]
     _check_devices(settled, settings.get("num_devices"))
     with lock(path):
         if not resume:
@@ -164,13 +152,13 @@ def sweep(
         signal = 0
         while not signal:
             signal = _run_groups(make, config, path, settled, show, settings)
-            if signal or not propose(_results(path, settled, groups_of(settled))):
+            if signal or not propose(results_of(path, settled, groups_of(settled))):
                 break
-        trials, objective = _write(path, settled, groups_of(settled))
-    order = objective.order(np.array([t.number for t in trials]))
-    best = int(order[0]) if len(order) and not math.isnan(trials[order[0]].number) else None
-    made_by = _schedule(path, settled, best) if settled["search"] == "pbt" and best is not None else ()
-    return Swept(trials, objective, best, not signal, signal, made_by)
+        trials, objective = write_outcome(path, settled, groups_of(settled))
+    order = ranked(trials, objective)
+    best = order[0] if order and not math.isnan(trials[order[0]].number) else None
+    made_by = schedule_of(path, settled, best) if settled["search"] == "pbt" and best is not None else ()
+    return Swept(trials, objective, best, not signal, signal, order, made_by)
 
 
 def _own(
@@ -238,6 +226,13 @@ def _check_devices(settled: dict[str, Any], num_devices: int | None) -> None:
         members_mesh(num_devices, size * settled["seeds"])
 
 
+def _pruning(prune: str, search: str, steps: int, window: int) -> dict[str, Any]:
+    """What is settled of pruning."""
+    if search == "pbt":
+        raise RunError("--prune is not for --search pbt, where the worst trials copy the best ones")
+    return {"prune": prune, "rungs": rungs_of(prune, steps, window)}
+
+
 def _check_traced(settled: dict[str, Any]) -> None:
     """Refuses fields that cannot change while a program runs."""
     fixed = [field for field in settled["tried"] if field not in settled["traced"]]
@@ -252,17 +247,44 @@ def _run_groups(
     make: Make, config: Any, path: Path, settled: dict[str, Any], show: bool, settings: dict[str, Any]
 ) -> int:
     """Trains what is not done yet; returns the number of the signal that stopped it, or 0."""
-    groups = groups_of(settled)
-    for number, group in enumerate(groups):
-        if _is_done(group_directory(path, number), settled["steps"]):
-            continue
-        if show:
-            say(f"program {number + 1} of {len(groups)}: {len(group.trials)} trials{_listed(group.fixed)}")
-        signal = _run_group(make, config, path, number, group, settled, show, settings).signal
-        if signal:
-            return signal
-        _write(path, settled, groups)
+    number = 0
+    while number < len(settled["groups"]):
+        group, directory = groups_of(settled)[number], group_directory(path, number)
+        steps = group.steps or settled["steps"]
+        if not is_done(directory, steps):
+            if show:
+                until = f" until step {steps}" if group.steps else ""
+                count = len(settled["groups"])
+                say(f"program {number + 1} of {count}: {len(group.trials)} trials{until}{_listed(group.fixed)}")
+            signal = _run_group(make, config, path, number, group, settled, show, settings).signal
+            if signal:
+                return signal
+            if "rungs" in settled:
+                _go_on(path, settled, number)
+            write_outcome(path, settled, groups_of(settled))
+        elif "rungs" in settled:
+            _go_on(path, settled, number)
+        number += 1
     return 0
+
+
+def _go_on(path: Path, settled: dict[str, Any], number: int) -> None:
+    """Decides who goes on after a group has come to a rung: they are a group of their own."""
+    groups = groups_of(settled)
+    group = groups[number]
+    if not group.steps or any(other.source == number for other in groups):
+        return
+    objective = Objective(settled["metric"], settled["goal"] == "max")
+    pool: dict[int, float] = {}
+    for other, there in enumerate(groups):
+        if there.steps == group.steps and is_done(group_directory(path, other), there.steps):
+            pool |= {trial: found.number for trial, found in results_of(path, settled, groups, only=other).items()}
+    who = [trial for trial in survivors(settled["prune"], objective, pool) if trial in group.trials]
+    if who:
+        rungs = [*settled["rungs"], 0]
+        entry = Group(group.fixed, who, rungs[rungs.index(group.steps) + 1], number)._asdict()
+        settled["groups"].append(entry)
+        write_json(path / "sweep.json", settled)
 
 
 def _proposer(make: Make, config: Any, path: Path, settled: dict[str, Any]) -> Callable[[Mapping[int, Any]], bool]:
@@ -285,14 +307,15 @@ def _proposer(make: Make, config: Any, path: Path, settled: dict[str, Any]) -> C
 
     def propose(done: Mapping[int, "Trial"]) -> bool:
         for trial, number in enumerate(settled["asked"]):
-            study.tell(number, done[trial].number)
+            study.tell(number, done[trial].number, done[trial].pruned)
         known = len(settled["trials"])
         more = min(settled["batch"], settled["num_trials"] - known)
         for _ in range(more):
             number, values = asked()
             settled["asked"].append(number)
             settled["trials"].append(values)
-        settled["groups"] += grouped(settled["trials"], settled["traced"], known)
+        first = settled.get("rungs", [0])[0]
+        settled["groups"] += [{**g, "steps": first} for g in grouped(settled["trials"], settled["traced"], known)]
         write_json(path / "sweep.json", settled)
         return more > 0
 
@@ -374,8 +397,9 @@ def _run_group(
     seeds = range(settled["seed"], settled["seed"] + settled["seeds"])
     copying = settled["search"] == "pbt"
     evolution = None
-    if copying:
+    if "window" in settled:
         settings = {**settings, "window": settled["window"]}
+    if copying:
         evolution = Evolution(
             settled["interval"], settled["quantile"], settled["metric"], settled["goal"] == "max", settled["seed"],
             settled["tried"],
@@ -388,86 +412,12 @@ def _run_group(
     of_trials = tuple(seed + trial * copying for trial in group.trials for seed in seeds)
     members = Members(of_trials, values, evolution=evolution)
     directory = group_directory(path, number)
+    config, steps = dataclasses.replace(config, **group.fixed), group.steps or settled["steps"]
+    if group.source is not None and not (directory / "config.json").exists():
+        before = groups_of(settled)[group.source].trials
+        places = [before.index(trial) * len(seeds) + i for trial in group.trials for i in range(len(seeds))]
+        carry_on(make, config, RunDirectory(group_directory(path, group.source)), places, directory, members, steps)
     return run(
-        make, dataclasses.replace(config, **group.fixed), steps=settled["steps"], directory=directory,
+        make, config, steps=steps, directory=directory,
         system=settled["system"], members=members, resume=(directory / "config.json").exists(), show=show, **settings,
     )  # fmt: skip
-
-
-def _is_done(directory: Path, steps: int) -> bool:
-    try:
-        status = read_json(directory / "status.json")
-    except RunError:
-        return False
-    return status.get("state") == "frozen" or (status.get("state") == "finished" and status.get("step") == steps)
-
-
-def _write(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> tuple[list[Trial], Objective]:
-    """Writes trials.jsonl and report.html of the groups that are done; returns their trials."""
-    trials, objective = _results(path, settled, groups), Objective(settled["metric"], settled["goal"] == "max")
-    rows = []
-    for number, trial in trials.items():
-        came_to = None if math.isnan(trial.number) else trial.number
-        rows.append({"trial": number, **trial.values, objective.metric: came_to, "failed": trial.failed,
-                     "group": trial.group, "member": trial.member})  # fmt: skip
-    write_whole(path / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    table = [(number, dict(trial.values), trial.number, trial.failed) for number, trial in trials.items()]
-    write_sweep_report(
-        path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"), _exploits(path, settled)
-    )
-    return list(trials.values()), objective
-
-
-def _results(path: Path, settled: dict[str, Any], groups: Sequence[Group]) -> dict[int, Trial]:
-    """What came of the trials of the groups that are done, by their numbers."""
-    found: dict[int, Trial] = {}
-    seeds = settled["seeds"]
-    for number, group in enumerate(groups):
-        directory = group_directory(path, number)
-        if not _is_done(directory, settled["steps"]):
-            continue
-        numbers = _numbers_of(RunDirectory(directory), settled["metric"], len(group.trials) * seeds)
-        last = _last_values(path, settled) if settled["search"] == "pbt" else settled["trials"]
-        for i, trial in enumerate(group.trials):
-            mine = numbers[i * seeds : (i + 1) * seeds]
-            failed = int(np.isnan(mine).sum())
-            mean = float(np.nanmean(mine)) if failed < seeds else math.nan
-            found[trial] = Trial(last[trial], number, i * seeds, mean, failed)
-    return dict(sorted(found.items()))
-
-
-def _numbers_of(files: RunDirectory, metric: str, count: int) -> np.ndarray:
-    """What each member of a group came to; NaN for one that failed."""
-    rows = files.read_members()
-    if not rows and read_json(files.path / "status.json").get("state") == "frozen":  # in their first window
-        return np.full(count, np.nan)
-    if not rows or any(len(each.get(metric, ())) != count for _, each in rows):
-        raise RunError(
-            f"{files.path / 'members.jsonl'} is damaged: it must hold {metric} of {count} members; "
-            f"take {files.path} away, and it is trained again"
-        )
-    return final_numbers(files, metric)
-
-
-def _last_values(path: Path, settled: dict[str, Any]) -> list[dict[str, float]]:
-    """What each trial has come to under population-based training: what the newest checkpoint notes."""
-    checkpoints = Checkpoints(RunDirectory(group_directory(path, 0)).checkpoints)
-    notes = checkpoints.notes(checkpoints.steps()[-1]) if checkpoints.steps() else {}
-    noted = notes.get("evolution", {}).get("values")
-    if not noted:
-        raise RunError(
-            f"{checkpoints.directory} holds no checkpoint that can be read, and it says what trials have come to"
-        )
-    return [{field: noted[field][trial] for field in settled["tried"]} for trial in range(len(settled["trials"]))]
-
-
-def _schedule(path: Path, settled: dict[str, Any], best: int) -> list[tuple[int, dict[str, float]]]:
-    exploits = _exploits(path, settled)
-    if [own[-1][1] for own in values_at(settled["trials"], exploits)] != _last_values(path, settled):
-        _LOG.warning("%s is damaged: what made the best trial is not known", group_directory(path, 0) / EXPLOITS)
-        return []
-    return schedule(settled["trials"], exploits, best)
-
-
-def _exploits(path: Path, settled: dict[str, Any]) -> list[Exploit]:
-    return read_exploits(group_directory(path, 0)) if settled["search"] == "pbt" else []

@@ -2,9 +2,9 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from renga.loop._files import write_whole
 from renga.loop._pbt_report import evolution_figures
 from renga.loop._report import STYLE, figure_of
 
-Row = tuple[int, dict[str, Any], float, int]  # number, values, what it came to, how many of its seeds failed
+
+class Row(NamedTuple):
+    """A line of the table: a trial, what it was and what came of it."""
+
+    number: int
+    values: Mapping[str, Any]
+    came_to: float
+    failed: int
+    pruned: int
 
 
 def write_sweep_report(
@@ -30,20 +38,19 @@ def write_sweep_report(
     Args:
       path: where to.
       settled: what sweep.json holds.
-      rows: the trials that are done.
+      rows: the trials that are done, from the best to the worst.
       objective: what they are compared by.
       when: the time to show.
       exploits: which trials copied which.
     """
-    order = objective.order(np.array([number for _, _, number, _ in rows]))
-    ranked = [rows[i] for i in order]
+    ranked = rows
     count, every = len(rows), settled["num_trials"]
     lead = f"{count} of {every} trials, {settled['steps']} steps, {settled['seeds']} seeds each; by {objective}."
     body = [f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1>", f"<p>{html.escape(lead)} "]
     body.append(f"<span class='note'>Written {when}.</span></p>")
     body += [_coordinates(ranked, settled["tried"], objective), _marginals(ranked, settled["tried"], objective)]
     if settled["search"] == "pbt" and rows:
-        best = ranked[0][0] if not math.isnan(ranked[0][2]) else None
+        best = ranked[0].number if not math.isnan(ranked[0].came_to) else None
         body.append(evolution_figures(settled["trials"], exploits, best, settled["steps"], settled["tried"]))
     body.append(_table(ranked, objective))
     title = html.escape(f"{settled['system']}: sweep")
@@ -52,11 +59,14 @@ def write_sweep_report(
 
 
 def _table(ranked: Sequence[Row], objective: Objective) -> str:
-    fields = list(ranked[0][1]) if ranked else []
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ["trial", *fields, objective.metric, "failed seeds"])
+    fields = list(ranked[0].values) if ranked else []
+    with_pruned = any(row.pruned for row in ranked)
+    names = ["trial", *fields, objective.metric, "failed seeds", *["pruned after step"] * with_pruned]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     lines = []
-    for number, values, came_to, failed in ranked:
-        cells = [number, *values.values(), came_to if not math.isnan(came_to) else "–", failed or ""]
+    for row in ranked:
+        number = row.came_to if not math.isnan(row.came_to) else "–"
+        cells = [row.number, *row.values.values(), number, row.failed or "", *[row.pruned or ""] * with_pruned]
         shown = (f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells)
         lines.append("<tr>" + "".join(f"<td class='number'>{html.escape(x)}</td>" for x in shown) + "</tr>")
     return f"<h2>Trials, the best first</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
@@ -64,7 +74,7 @@ def _table(ranked: Sequence[Row], objective: Objective) -> str:
 
 def _places(ranked: Sequence[Row], field: str, text: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Where each trial stands on a field's axis, in [0, 1], and the axis's marks."""
-    values = [row[1][field] for row in ranked]
+    values = [row.values[field] for row in ranked]
     if ".." in text:
         is_log = ":log" in text
         scale = np.log if is_log else np.asarray
@@ -84,11 +94,11 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
     """One line a trial through the axes of all fields and of what it came to; the better, the darker."""
     from matplotlib import colormaps
 
-    good = [row for row in ranked if not math.isnan(row[2])]
+    good = [row for row in ranked if not math.isnan(row.came_to)]
     if len(good) < 2:
         return ""
     axes_of = [_places(good, field, text) for field, text in tried.items()]
-    numbers = np.array([row[2] for row in good])
+    numbers = np.array([row.came_to for row in good])
     low, high = numbers.min(), numbers.max()
     height = (numbers - low) / (high - low) if high > low else np.full(len(good), 0.5)
     columns = np.stack([*(place for place, _ in axes_of), height], axis=1)
@@ -98,7 +108,10 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
         axes = figure.subplots()
         for rank in reversed(range(len(good))):
             share = 1 - rank / max(len(good) - 1, 1)
-            axes.plot(columns[rank], color=colormaps["viridis_r"](share), alpha=0.25 + 0.7 * share, linewidth=1.2)
+            if good[rank].pruned:
+                axes.plot(columns[rank], color="#999999", alpha=0.35, linewidth=0.8, linestyle="--")
+            else:
+                axes.plot(columns[rank], color=colormaps["viridis_r"](share), alpha=0.25 + 0.7 * share, linewidth=1.2)
         for x, points in enumerate(marks):
             axes.axvline(x, color="#999999", linewidth=0.8)
             for y, label in points:
@@ -108,19 +121,22 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
         axes.set_ylim(-0.05, 1.05)
         axes.set_xlim(-0.05, len(marks) - 0.8)
 
-    return f"<h2>Parallel coordinates</h2>{figure_of(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
+    note = "<p class='note'>Dashed, and crosses below: trials that were pruned.</p>" * any(row.pruned for row in good)
+    return f"<h2>Parallel coordinates</h2>{note}{figure_of(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
 
 
 def _marginals(ranked: Sequence[Row], tried: dict[str, str], objective: Objective) -> str:
     """What trials came to against each field by itself."""
-    good = [row for row in ranked if not math.isnan(row[2])]
+    good = [row for row in ranked if not math.isnan(row.came_to)]
     figures = []
     for field, text in tried.items() if good else ():
         place, marks = _places(good, field, text)
 
         def draw(figure: Any, place: np.ndarray = place, marks: list[tuple[float, str]] = marks, field: str = field):
             axes = figure.subplots()
-            axes.plot(place, [row[2] for row in good], "o", markersize=4, alpha=0.7)
+            is_pruned, numbers = np.array([row.pruned > 0 for row in good]), np.array([row.came_to for row in good])
+            axes.plot(place[is_pruned], numbers[is_pruned], "x", color="#999999", markersize=4, alpha=0.7)
+            axes.plot(place[~is_pruned], numbers[~is_pruned], "o", markersize=4, alpha=0.7)
             axes.set_xticks([x for x, _ in marks], [label for _, label in marks], fontsize=8)
             axes.set_title(f"{objective.metric} against {field}", fontsize=9)
             axes.tick_params(labelsize=8)
