@@ -44,8 +44,9 @@ def best(rule, tree, known):
 
 
 def fields(tree, width):
-    """The rows of some nodes of a searched tree, as the columns of a tile."""
-    columns = lambda x: x.reshape(-1, *x.shape[2:])[:width].T.reshape(-1, width)
+    """The rows of some nodes of a searched tree, as the columns of a tile; of one node as they are."""
+    flat = lambda x: x.reshape(-1, *x.shape[2:])
+    columns = lambda x: flat(x)[:width].T.reshape(-1, width) if width > 1 else flat(x)[0]
     names = ("children_prior_logits", "children_visits", "children_rewards", "children_discounts", "children_values")
     known = {name: columns(getattr(tree, name)) for name in names}
     return known | {name: columns(getattr(tree, name)) for name in ("node_visits", "raw_values", "node_values")}
@@ -56,7 +57,9 @@ def scores_alone(rule, tree, tiles, width):
 
     def body(known, _):
         action = best(rule, tree, known)
-        seen = jnp.arange(known["children_visits"].shape[0])[:, None] == action
+        seen = (jnp.arange(known["children_visits"].shape[0]).reshape(-1, *[1] * (width > 1)) == action).astype(
+            jnp.int32
+        )
         return known | {"children_visits": known["children_visits"] + seen}, None
 
     run = jax.jit(lambda known: jax.lax.scan(body, known, length=tiles)[0]["children_visits"])
@@ -99,13 +102,16 @@ def started(library, policy, batch, simulations, num_actions, path):
             bodies[current] = []
         elif call := re.match(r"\s*(?:ROOT )?%?[\w.\-]+ = .+? ([\w\-]+)\(", line):
             inner = re.search(r"body=%?([\w.\-]+)", line)
-            bodies[current].append((call[1], inner and inner[1]))
+            rounds = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
+            bodies[current].append((call[1], inner and inner[1], int(rounds[1]) if rounds else path))
 
     def count(body):
-        direct = sum(kind not in FREE for kind, _ in bodies[body])
-        return direct + sum(path * count(inner) for _, inner in bodies[body] if inner)
+        direct = sum(kind not in FREE for kind, *_ in bodies[body])
+        return direct + sum(rounds * count(inner) for _, inner, rounds in bodies[body] if inner)
 
-    return max(count(inner) for _, inner in bodies["ENTRY"] if inner)
+    loops = [(inner, rounds) for _, inner, rounds in bodies["ENTRY"] if inner]
+    over_simulations = [inner for inner, rounds in loops if rounds == simulations] or [inner for inner, _ in loops]
+    return max(map(count, over_simulations))
 
 
 def measure(policy, batch, simulations, num_actions, rounds):
