@@ -23,7 +23,7 @@ AGENTS = {
             env="catch", **{**REPLAY, "warmup": 12}, memory="rnn", noisy=0.5, memory_units=4, trace_length=2, burn_in=1
         ),
     ),
-    "pqn": (pqn, pqn.Config(env="catch", num_envs=2, units=(4,))),
+    "pqn": (pqn, pqn.Config(num_envs=2, units=(4,), normalise_observations=True)),
     "sac": (sac, sac.Config(**REPLAY)),
     "td3": (td3, td3.Config(**REPLAY)),
     "ppo": (actor_critic, PPO),

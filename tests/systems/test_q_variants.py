@@ -167,13 +167,11 @@ def test_noise_is_drawn_anew_in_each_step_and_greedy_actions_have_none():
     assert len(set(np.asarray(trained.act(s, key=jax.random.key(3))).tolist())) == 2
 
 
-@pytest.mark.parametrize("preset", ["rainbow", "munchausen", "iqn"])
-def test_presets_learn_a_small_catch(preset, monkeypatch):
+def test_implicit_quantiles_with_noise_and_the_log_policy_learn_a_small_catch(monkeypatch):
     monkeypatch.setattr(envs, "make", lambda name: envs.Catch(rows=4, columns=3))
-    config, _ = dqn.PRESETS[preset]
     config = dataclasses.replace(
-        config, units=(32,), warmup=200, epsilon_steps=0 if config.noisy else 100, learning_rate=3e-3, decay_steps=0,
-        batch_size=32, num_atoms=11, n_step=3, num_levels=8, num_target_levels=8, num_greedy_levels=8, num_cosines=16,
+        dqn.PRESETS["rainbow"][0], distribution="implicit", munchausen=0.5, units=(32,), warmup=200, batch_size=32,
+        learning_rate=3e-3, decay_steps=0, num_levels=8, num_target_levels=8, num_greedy_levels=8, num_cosines=16,
         replay_size=3000,
     )  # fmt: skip
     init, step = dqn.make(config)

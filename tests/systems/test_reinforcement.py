@@ -23,7 +23,7 @@ SMALL_PQN = pqn.Config(
     env="catch", num_envs=4, rollout_length=9, epochs=2, minibatches=2, units=(8,), decay_steps=0, epsilon_steps=2
 )
 VARIANTS = {
-    "pqn": (pqn, SMALL_PQN),
+    "pqn": (pqn, dataclasses.replace(SMALL_PQN, normalise_observations=True)),
     "dqn": (dqn, SMALL_DQN),
     "dqn with quantiles, on a table": (
         dqn,
@@ -269,6 +269,7 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
         (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
         (pqn, {"minibatches": 5}, r"pqn: minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (pqn, {"epsilon": 2.0}, "pqn: epsilon must be in"),
+        (pqn, {"env": "grid/sparse", "normalise_observations": True}, "must be False where an observation is a place"),
         (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),
         (actor_critic, {"units": ()}, "units must be one number or more"),

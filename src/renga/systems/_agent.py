@@ -80,7 +80,15 @@ class TrainedAgent:
       config: the settings that it was trained with.
       params: what it learned.
 
-    Example: see `load`.
+    Example:
+      >>> from renga.systems import pqn
+      >>> config = pqn.Config(env="catch", units=(4,))
+      >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
+      >>> agent = pqn.Agent(config, params)
+      >>> agent.act(jnp.zeros((10, 5))) in (0, 1, 2)
+      True
+      >>> agent.act(jnp.zeros((7, 10, 5)), key=jax.random.key(1)).shape
+      (7,)
     """
 
     def __init__(self, config: Any, params: PyTree):

@@ -444,6 +444,16 @@ def load(path: str | os.PathLike[str]) -> Agent:
 
     Raises:
       RunError: if there is none.
+
+    Example:
+      >>> import tempfile
+      >>> config = Config(env="cartpole", memory="gru", memory_units=4, units=(4,), num_envs=2, minibatches=1)
+      >>> state = make(config)[0](jax.random.key(0))
+      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
+      >>> export(config, state, file)
+      >>> action, memory = load(file).act(jnp.zeros(4))
+      >>> action in (0, 1), memory.shape
+      (True, (1, 4))
     """
     return Agent(*read(path, __name__, _learned))
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
 from renga.systems._agent import Player, TrainedAgent, judged, read
-from renga.systems._normalise import RewardScale
+from renga.systems._normalise import Moments, RewardScale
 from renga.systems._q_losses import legal_only
 from renga.systems._reinforcement import episode_metrics, legal_now, need_one_player
 
@@ -49,6 +49,7 @@ class Config:
     trace_decay: float = 0.95  # λ of the returns
     epsilon: float = 0.05  # ε of the behaviour policy in the end
     epsilon_steps: int = 80  # updates over which ε falls from 1
+    normalise_observations: bool = False  # to mean 0 and deviation 1, of all that were seen before the update
     normalise_rewards: bool = True  # so that discounted returns have a mean square of 1, of all that came before
 
 
@@ -79,6 +80,7 @@ class State(NamedTuple):
     params: PyTree
     opt: PyTree
     env: envs.Running
+    observations: Moments | None = None  # of what was seen, if observations are normalised
     rewards: RewardScale | None = None  # of what came in, if rewards are normalised
 
 
@@ -129,6 +131,8 @@ def make(config: Config):
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("pqn", config, env.env)
+    numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
+    check_config("pqn", config)(numbers, "normalise_observations", "False where an observation is a place")
     net = network(config, env.env)
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
@@ -143,11 +147,11 @@ def make(config: Config):
         """Goes on for one step; returns also what targets are made of."""
         key_act, key_env = jax.random.split(key)
         s, legal = env.observe(state.env), legal_now(env, state.env)
-        q = net.apply(state.params, s)
+        q = net.apply(state.params, see(state, s))
         a = rl.epsilon_greedy(epsilon(state.step)).sample(key_act, q, mask=legal).astype(jnp.int32)
         env_state, step = env.step(key_env, state.env, a.astype(env.action_spec.dtype))
         cut = step.truncated & ~step.terminated
-        best_of_end = lambda: best(state.params, step.observation, step.legal_actions)
+        best_of_end = lambda: best(state, step.observation, step.legal_actions)
         # Most steps cut no episode, so this is rarely run.
         v_end = jax.lax.cond(jnp.any(cut), best_of_end, lambda: jnp.zeros_like(step.reward))
         r, rewards = step.reward, state.rewards
@@ -157,14 +161,17 @@ def make(config: Config):
         v = jnp.max(legal_only(q, legal), axis=-1)
         return state._replace(env=env_state, rewards=rewards), (s, a, r, v, step.last)
 
-    def best(params: PyTree, s: Array, legal: Array | None) -> Float[Array, " B"]:
-        return jnp.max(legal_only(net.apply(params, s), legal), axis=-1)
+    def see(state: State, s: Array) -> Array:
+        return s if state.observations is None else state.observations.normalise(s)
+
+    def best(state: State, s: Array, legal: Array | None) -> Float[Array, " B"]:
+        return jnp.max(legal_only(net.apply(state.params, see(state, s)), legal), axis=-1)
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout]:
         """Goes on for T steps, and works out the targets G = r + γ [(1 − λ) max q + λ G′]."""
         state = state._replace(env=shard_batch(state.env))
         state, (s, a, r, v, last) = jax.lax.scan(interact, state, jax.random.split(key, config.rollout_length))
-        v_last = best(state.params, env.observe(state.env), legal_now(env, state.env))
+        v_last = best(state, env.observe(state.env), legal_now(env, state.env))
         v_t = jnp.concatenate([v[1:], v_last[None]])
         returns = jax.vmap(rl.lambda_returns, in_axes=(1, 1, 1, None), out_axes=1)
         return state, Rollout(s, a, returns(r, config.discount * (1.0 - last), v_t, config.trace_decay))
@@ -195,13 +202,18 @@ def make(config: Config):
         key, key_params, key_env = jax.random.split(key, 3)
         env_state = env.reset(key_env)
         params = net.init(key_params, env.observe(env_state))
+        observations = Moments.of(env.observe(env_state).shape[1:]) if config.normalise_observations else None
         rewards = RewardScale.of(config.num_envs) if config.normalise_rewards else None
-        return State(key, jnp.int32(0), params, optimiser.init(params), env_state, rewards)
+        return State(key, jnp.int32(0), params, optimiser.init(params), env_state, observations, rewards)
 
     def step(state: State) -> tuple[State, dict[str, Any]]:
         key, key_rollout, key_learn = jax.random.split(state.key, 3)
         state, rollout = roll_out(state._replace(key=key), key_rollout)
-        state, metrics = learn(state, key_learn, rollout)
+        seen = rollout.s_tm1
+        # What is learned from is what was acted on: statistics move on afterwards.
+        state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state, seen)))
+        if state.observations is not None:
+            state = state._replace(observations=state.observations.update(seen.reshape(-1, *seen.shape[2:])))
         metrics = {**episode_metrics(state.env), **metrics, "epsilon": epsilon(state.step)}
         return state._replace(step=state.step + 1), metrics
 
@@ -215,8 +227,11 @@ def _player(config: Config, env: envs.Environment) -> Player:
     net = network(config, env)
 
     def act(
-        params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+        learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
     ) -> tuple[Array, PyTree]:
+        params = learned
+        if config.normalise_observations:
+            params, s = learned["network"], Moments(**learned["observations"]).normalise(s)
         q = net.apply(params, s)
         if key is not None:
             return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
@@ -251,7 +266,9 @@ def load(path: str | os.PathLike[str]) -> Agent:
 
 
 def _learned(config: Config, state: State) -> PyTree:
-    return state.params
+    if state.observations is None:
+        return state.params
+    return {"network": state.params, "observations": state.observations._asdict()}
 
 
 def export(config: Config, state: State, path: str) -> None:

@@ -234,6 +234,16 @@ def load(path: str | os.PathLike[str]) -> Agent:
 
     Raises:
       RunError: if there is none.
+
+    Example:
+      >>> import tempfile
+      >>> config = Config(env="pendulum", units=(4,))
+      >>> params = networks(config, envs.make("pendulum")).actor.init(jax.random.key(0), jnp.zeros((1, 3)))
+      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
+      >>> Agent(config, params).save(file)
+      >>> torque = load(file).act(jnp.zeros(3))
+      >>> torque.shape, bool(abs(torque[0]) <= 2)
+      ((1,), True)
     """
     return Agent(*read(path, __name__, _learned))
 
