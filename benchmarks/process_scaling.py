@@ -88,16 +88,19 @@ def collectives(name: str) -> dict[str, int]:
 
 def count(name: str) -> None:
     import jax
-    import numpy as np
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    whole = NamedSharding(mesh, PartitionSpec())
+    from renga.loop._devices import make_mesh
+    from renga.loop._places import places_of
+
+    mesh = make_mesh()
     module, config = system(name, 2)
     with jax.set_mesh(mesh):
         init, step = module.make(config)
         state = jax.eval_shape(init, jax.random.key(0))
-        text = jax.jit(step, in_shardings=whole, out_shardings=whole).lower(state).compile().as_text()
+        places = places_of(state, mesh)
+        text = jax.jit(step, in_shardings=(places,), out_shardings=(places, None)).lower(state).compile().as_text()
+    if os.environ.get("SHOW"):
+        print(text)
     print(json.dumps(counted(text)))
 
 

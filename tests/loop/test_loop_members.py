@@ -155,7 +155,7 @@ def test_groups_give_the_numbers_of_all_at_once_and_go_on(tmp_path, caplog):
 
 
 def test_a_population_that_does_not_fit_is_split_and_a_member_that_does_not_is_refused(tmp_path, monkeypatch):
-    one = 4 * (2 + 1 + 3 + 3) + 2 * 7
+    one = 4 * (2 + 1 + 3 + 3 + 8) + 2 * 7
     monkeypatch.setattr(_members, "memory_of", lambda: 5 * one)
     most = _members.most_at_once(toy.make, toy.Config(), 64, None)
     assert most == 2

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from renga.loop import shard_batch
 
@@ -25,13 +26,18 @@ class State(NamedTuple):
     w: jax.Array
     m: jax.Array
     buffer: dict
+    seen: jax.Array  # [B]: of each place in the batch
+
+    split = ("seen",)
 
 
 def make(config):
     def init(key):
         key, key_w = jax.random.split(key)
         w = jax.random.normal(key_w, (3,))
-        return State(key, jnp.int32(0), w, jnp.zeros(3), {"loss": jnp.zeros(7, jnp.bfloat16)})
+        return State(
+            key, jnp.int32(0), w, jnp.zeros(3), {"loss": jnp.zeros(7, jnp.bfloat16)}, jnp.zeros(config.batch_size)
+        )
 
     def step(state):
         key, key_x = jax.random.split(state.key)
@@ -45,7 +51,7 @@ def make(config):
         loss = loss + 0.0 * jnp.log(poison)
         m = 0.9 * state.m + grad
         buffer = {"loss": state.buffer["loss"].at[state.step % 7].set(loss.astype(jnp.bfloat16))}
-        new = State(key, state.step + 1, state.w - config.learning_rate * m, m, buffer)
+        new = State(key, state.step + 1, state.w - config.learning_rate * m, m, buffer, state.seen + x[:, 0])
         return new, {"loss": loss, "norm": {"w": jnp.linalg.norm(grad)}}
 
     return init, step
@@ -63,6 +69,6 @@ if __name__ == "__main__":  # python toy.py DIRECTORY STEPS [--resume] [--seeds=
         loop.join_processes(rest[0], int(rest[1]), int(rest[2]))
     result = loop.run(
         make, Config(), steps=int(steps), directory=directory, system="toy", resume=resume, checkpoint_seconds=0.05,
-        seeds=seeds,
+        seeds=seeds, pictures=lambda state: {"seen": 100 + np.asarray(state.seen).reshape(1, -1)}, num_pictures=2,
     )  # fmt: skip
     print("done", result.step, result.finished)

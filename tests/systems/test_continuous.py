@@ -255,13 +255,20 @@ def test_statistics_are_those_of_all_that_was_seen():
     np.testing.assert_allclose(moments.mean, x.mean(0), rtol=1e-5)
     np.testing.assert_allclose(moments.variance, x.var(0), rtol=1e-5)
     scale, returns, squares = RewardScale.of(2), np.zeros(2), []
+    r = np.stack([np.arange(1, 21, dtype=np.float32), np.full(20, -2.0, np.float32)], axis=1)
+    last = np.stack([np.arange(20) % 5 == 4, np.zeros(20, bool)], axis=1)
+    together, _ = scale.scaled_all(jnp.asarray(r), jnp.asarray(last), 0.9)
     for t in range(20):
-        r, last = np.float32([t + 1.0, -2.0]), np.array([t % 5 == 4, False])
-        scaled, scale = scale.scaled(jnp.asarray(r), jnp.asarray(last), 0.9)
-        returns = 0.9 * returns + r
+        scaled, scale = scale.scaled(jnp.asarray(r[t]), jnp.asarray(last[t]), 0.9)
+        returns = 0.9 * returns + r[t]
         squares += list(returns**2)
-        np.testing.assert_allclose(scaled, r / np.sqrt(np.mean(squares)), rtol=1e-5)
-        returns[last] = 0.0
+        np.testing.assert_allclose(scaled, r[t] / np.sqrt(np.mean(squares)), rtol=1e-5)
+        np.testing.assert_allclose(together[t], scaled, rtol=1e-6)
+        returns[last[t]] = 0.0
+    _, scale = RewardScale.of(2).scaled_all(jnp.asarray(r[:7]), jnp.asarray(last[:7]), 0.9)
+    np.testing.assert_allclose(
+        scale.scaled_all(jnp.asarray(r[7:]), jnp.asarray(last[7:]), 0.9)[0], together[7:], rtol=1e-6
+    )
     assert np.all(RewardScale.of(2).scaled(jnp.zeros(2), jnp.zeros(2, bool), 0.9)[0] == 0)
 
 

@@ -82,32 +82,6 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
         np.testing.assert_array_equal(data(a), data(b))
 
 
-@pytest.mark.parametrize(
-    ("system", "config"),
-    [
-        (dqn, SMALL_DQN),
-        (pqn, SMALL_PQN),
-        VARIANTS["iqn with memory"],
-        (actor_critic, SMALL_AC),
-        VARIANTS["v-trace with memory"],
-    ],
-    ids=["dqn", "pqn", "iqn with memory", "ppo", "v-trace with memory"],
-)
-def test_two_devices_learn_what_one_does(system, config):
-    init, step = system.make(config)
-
-    def learn(num_devices):
-        with jax.set_mesh(jax.sharding.Mesh(np.array(jax.devices()[:num_devices]), ("data",))):
-            state, jitted = jit(init)(jax.random.key(0)), jit(step)
-            return jitted(jitted(state)[0])[0]
-
-    one, two = jax.device_get((learn(1), learn(2)))
-    parameters = lambda state: jax.tree.leaves(state.online if system is dqn else state.params)
-    for a, b in zip(parameters(one), parameters(two), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(one.env.episode_length, two.env.episode_length)
-
-
 def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
     step = envs.Step(
         observation=jnp.repeat(jnp.arange(1.0, 4.0)[:, None], 4, axis=1),

@@ -35,6 +35,7 @@ class Options:
     window: int | None = None  # steps that a line of metrics.jsonl is the mean of; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     evaluate: bool = True  # measure the result at the end
+    shard_parameters: bool = False  # split large arrays of networks over the devices, too
     debug_nans: bool = False  # stop at the first number that is not finite and name the operation
     quiet: bool = False  # show no progress
     cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
@@ -75,6 +76,7 @@ def run(args: Sequence[str]) -> int:
             advise=functools.partial(system.advise, config) if hasattr(system, "advise") else None,
             num_devices=options.devices,
             debug_nans=options.debug_nans,
+            shard_parameters=options.shard_parameters,
             show=not options.quiet,
             may_exit=True,
             seeds=options.seeds,

@@ -24,6 +24,8 @@ class ReplayState(NamedTuple):
       count: how many items have ever been added; the newest overwrite the oldest.
     """
 
+    split = ("items",)  # over the devices of a run: each has a part of the capacity
+
     items: PyTree
     count: Int[Array, ""]
 
@@ -161,6 +163,8 @@ class PrioritisedState(NamedTuple):
       tree: sums of p^α; the leaves are the items.
       most: the largest p^α there has been: what new items get, so that each is drawn soon.
     """
+
+    split = ("items",)  # over the devices of a run; each has all of the sums, for drawing goes through them
 
     items: PyTree
     count: Int[Array, ""]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,10 @@ class SequenceState(NamedTuple):
       last: which of them an episode ended with.
       count: how many steps have ever been added.
     """
+
+    split = types.MappingProxyType(
+        {"items": 1, "last": 1}
+    )  # over the devices of a run: each has some of the environments
 
     items: PyTree
     last: Bool[Array, "C E"]

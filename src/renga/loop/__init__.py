@@ -4,7 +4,7 @@ from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import choose, final_numbers, measures_of, objective_of, take_member
 from renga.loop._cluster import Launched, find_launched, join_cluster
 from renga.loop._config import Requirements, check_config
-from renga.loop._devices import join_processes, over_devices, shard_batch
+from renga.loop._devices import device_mean, gather_batch, join_processes, mean_gradient, over_devices, shard_batch
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
@@ -34,13 +34,16 @@ __all__ = [
     "check_config",
     "choose",
     "config_of",
+    "device_mean",
     "environment",
     "examine",
     "final_numbers",
     "find_launched",
+    "gather_batch",
     "iterate",
     "join_cluster",
     "join_processes",
+    "mean_gradient",
     "measures_of",
     "objective_of",
     "over_devices",

@@ -138,7 +138,7 @@ class Checkpoints:
 
         Args:
           like: a tree of the state's shapes and dtypes.
-          shardings: where to put the arrays; the first device if None.
+          shardings: where to put the arrays, one for all or a tree of them; the first device if None.
 
         Raises:
           RunError: if checkpoints stand there but none is whole.
@@ -195,8 +195,10 @@ class Checkpoints:
         target = jax.eval_shape(flatten, like)
         _check_fits(directory, manifest["leaves"], target)
         # Said explicitly: the run that wrote it may have had other devices.
-        sharding = shardings or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for n, x in target.items()}
+        one = shardings or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        each = [one] * len(target) if isinstance(one, jax.sharding.Sharding) else jax.tree.leaves(one)
+        places = dict(zip(flatten_names(like), each, strict=True))
+        target = {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=places[n]) for n, x in target.items()}
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 flat = checkpointer.restore(directory.absolute() / "state", target)

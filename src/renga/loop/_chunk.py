@@ -51,10 +51,18 @@ def make_chunk(
     Args:
       step: one step of a system.
       donate: whether the state that goes in gives its memory to the one that comes out.
-      places: shardings of the state that comes out; None leaves them to the compiler.
+      places: shardings of the state between steps; None leaves them to the compiler.
     """
-    out = None if places is None else Chunk(places, None)  # pyrefly: ignore[bad-argument-type]
-    return jax.jit(chunk_of(step), donate_argnums=0 if donate else (), out_shardings=out)
+    if places is None:
+        return jax.jit(chunk_of(step), donate_argnums=0 if donate else ())
+
+    def placed(state: PyTree) -> tuple[PyTree, Any]:
+        state, metrics = step(state)
+        return jax.lax.with_sharding_constraint(state, places), metrics
+
+    several = any(place.num_devices > 1 for place in jax.tree.leaves(places))
+    out = Chunk(places, None)  # pyrefly: ignore[bad-argument-type]
+    return jax.jit(chunk_of(placed if several else step), donate_argnums=0 if donate else (), out_shardings=out)
 
 
 def chunk_of(step: Callable[[PyTree], tuple[PyTree, Any]]) -> Callable[..., Chunk]:

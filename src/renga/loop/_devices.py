@@ -1,21 +1,29 @@
-"""Data parallelism: one mesh over all devices of all processes, the state on each, the batch split."""
+"""Data parallelism: one mesh over all devices of all processes, the batch split, and with it what belongs to it.
 
+What a state says is its batch (`split`) stays where it is used, a part on each device, also between steps; the rest
+stands on each device whole, or large arrays of it in parts, too.
+"""
+
+import contextlib
 import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from renga._core.varying import vary_like
 from renga.loop._directory import versions
 from renga.loop._errors import RunError
 from renga.loop._peers import join
 from renga.loop._progress import say
 
 AXIS = "data"
+LARGE = 1 << 20  # bytes from which on an array is split where parameters are to be
 
 
 def join_processes(coordinator: str, num_processes: int, process_id: int, timeout: float = 300.0) -> None:
@@ -49,7 +57,23 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     idle = set(range(jax.process_count())) - {d.process_index for d in taken}
     if idle:
         raise RunError(f"--devices {num_devices} leaves process {min(idle)} without one: take all {len(devices)}")
+    if jax.process_count() > 1 and devices[0].platform == "cpu":
+        _be_patient()
     return Mesh(np.array(taken), (AXIS,))
+
+
+def _be_patient() -> None:
+    """Asks Linux to let a thread of this process that is woken wait until the one that runs lets go of its core.
+
+    Between CPUs, messages are Gloo's. The thread that receives them is woken while another one sends. Where it takes
+    the core from it, it then waits in a loop for the lock that the other holds, for as long as Linux lets it: 4 ms a
+    message instead of 0.1.
+    """
+    if hasattr(os, "SCHED_BATCH") and os.path.isdir("/proc/self/task"):
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # it may have ended, or have a policy that may not be changed
+                if os.sched_getscheduler(int(thread)) == os.SCHED_OTHER:
+                    os.sched_setscheduler(int(thread), os.SCHED_BATCH, os.sched_param(0))
 
 
 def require_memory(state: PyTree, show: bool = False, copies: float = 1.0) -> None:
@@ -138,7 +162,8 @@ def over_devices(f: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple
     Args:
       f: `f(shared, batch, axis_name) -> (reduced, split)`: of what every device holds whole, and of its
         part of arrays `[B, ...]`. What is reduced must be the same on every device: a mean over `axis_name`, which is
-        None outside a run and with one device. What is split has a leading axis too, and is put together again.
+        None outside a run and with one device (`device_mean`). What is split has a leading axis too, and stays where
+        it is.
 
     Returns:
       A function of `(shared, batch)`.
@@ -148,8 +173,7 @@ def over_devices(f: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple
 
     Example:
       >>> def mean(w, x, axis_name):
-      ...     m = (w * x).mean()
-      ...     return (m if axis_name is None else jax.lax.pmean(m, axis_name)), x + 1
+      ...     return device_mean((w * x).mean(), axis_name), x + 1
       >>> over_devices(mean)(2.0, np.arange(4.0))[0]
       np.float64(3.0)
     """
@@ -164,8 +188,78 @@ def over_devices(f: Callable[..., tuple[PyTree, PyTree]]) -> Callable[..., tuple
         per_device = jax.shard_map(
             lambda shared, batch: f(shared, batch, AXIS), in_specs=(whole, parts), out_specs=(whole, parts)
         )
-        reduced, split = per_device(shared, batch)
-        return reduced, jax.lax.with_sharding_constraint(split, whole)
+        return per_device(shared, batch)
+
+    return mapped
+
+
+def gather_batch(batch: PyTree) -> PyTree:
+    """Puts what `shard_batch` has split on every device, whole. Outside a run it does nothing.
+
+    Called inside `step` where each device needs all of a batch, as to draw from it in another order.
+
+    Args:
+      batch: a tree of arrays.
+
+    Example:
+      >>> gather_batch(np.zeros((8, 3))).shape
+      (8, 3)
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if AXIS not in mesh.axis_names or mesh.shape[AXIS] == 1:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, PartitionSpec())
+
+
+def device_mean(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Takes the mean over the devices of everything in a tree, with one message for all that is small.
+
+    A message costs the time it takes to be waited for, however short it is: small arrays are sent as one.
+
+    Args:
+      tree: arrays, or numbers of each device.
+      axis_name: the axis that `over_devices` gives; with None the tree is returned as it is.
+
+    Example:
+      >>> device_mean({"w": 1.0}, None)
+      {'w': 1.0}
+    """
+    if axis_name is None:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [jnp.asarray(x) for x in leaves]
+    together: dict[Any, list[int]] = {}
+    for i, x in enumerate(leaves):
+        together.setdefault(x.dtype if x.size * x.dtype.itemsize < LARGE else i, []).append(i)
+    for which in together.values():
+        flat = jnp.concatenate([leaves[i].ravel() for i in which]) if len(which) > 1 else leaves[which[0]]
+        mean = jax.lax.pmean(flat, axis_name)
+        parts = jnp.split(mean, np.cumsum([leaves[i].size for i in which])[:-1]) if len(which) > 1 else [mean]
+        for i, part in zip(which, parts, strict=True):
+            leaves[i] = part.reshape(leaves[i].shape)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def mean_gradient(loss_fn: Callable[..., tuple[Any, PyTree]], axis_name: str | None) -> Callable[..., tuple[Any, Any]]:
+    """`jax.value_and_grad(loss_fn, has_aux=True)`, of the mean over the devices.
+
+    Args:
+      loss_fn: `loss_fn(params, *args) -> (loss, metrics)`, means over a device's part of a batch.
+      axis_name: the axis that `over_devices` gives, or None.
+
+    Returns:
+      A function of the same arguments that returns `((loss, metrics), gradient)`.
+
+    Example:
+      >>> loss = lambda w, x: ((w * x).mean(), {})
+      >>> mean_gradient(loss, None)(2.0, np.arange(4.0))[1]
+      Array(1.5, dtype=float32, weak_type=True)
+    """
+
+    def mapped(params: PyTree, *args: Any) -> tuple[Any, PyTree]:
+        # Each device differentiates by its own copy, so that the mean below is the only one.
+        own = params if axis_name is None else vary_like(params, *args)
+        return device_mean(jax.value_and_grad(loss_fn, has_aux=True)(own, *args), axis_name)
 
     return mapped
 

@@ -401,8 +401,12 @@ def refuse_groups(members: Members, most: int) -> None:
 def members_mesh(num_devices: int | None, num_members: int) -> Mesh:
     """Returns a mesh whose one axis the members are split over.
 
+    Devices of a CPU share its cores and its memory: a second one adds nothing, and where XLA runs a large program on
+    each of them, the threads of one can wait for ever for cores that those of the other hold. So a CPU is one device
+    unless another number is asked for, which is safe for small programs, as in tests.
+
     Args:
-      num_devices: how many devices; by default as many as the members divide by.
+      num_devices: how many devices; by default as many as the members divide by, and one of a CPU.
       num_members: how many members.
 
     Raises:
@@ -411,7 +415,8 @@ def members_mesh(num_devices: int | None, num_members: int) -> Mesh:
     refuse_processes()
     devices = jax.devices()
     if num_devices is None:
-        num_devices = next(d for d in range(min(len(devices), num_members), 0, -1) if num_members % d == 0)
+        most = 1 if devices[0].platform == "cpu" else min(len(devices), num_members)
+        num_devices = next(d for d in range(most, 0, -1) if num_members % d == 0)
     if not 1 <= num_devices <= len(devices):
         raise RunError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
     if num_members % num_devices:

@@ -90,6 +90,7 @@ def run(
     seeds: int | None = None,
     members: Members | None = None,
     at_once: int | None = None,
+    shard_parameters: bool = False,
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
@@ -122,9 +123,11 @@ def run(
       members: a population of any seeds, whose members may differ in numbers of the config, too.
       at_once: how many members to train at once; as many as memory holds by default. If that is not all of them, they
         are trained in groups, one after the other, and `Result.state` is None.
+      shard_parameters: whether large arrays, too, that are not a batch, are split over the devices: for networks that
+        are larger than a device. It costs messages, and with a population it does nothing, for that splits members.
 
     Returns:
-      The last state and where the run stands.
+      The last state and where the run stands. With several devices each holds its part of the batch.
 
     Raises:
       RunError: for whatever its user can mend: a directory that cannot be written or is in use, a config that differs,
@@ -154,7 +157,8 @@ def run(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Signals(may_exit))
         stack.push(_on_error)
-        meet(_facts(asked) | {"devices": num_devices, "debug_nans": debug_nans, "pictures": bool(pictures)})
+        here = {"devices": num_devices, "debug_nans": debug_nans, "pictures": bool(pictures)}
+        meet(_facts(asked) | here | {"shard_parameters": shard_parameters})
         main, checkpoints = jax.process_index() == 0, Checkpoints(files.checkpoints)
         loop = _settle(files, checkpoints, asked)
         who = members_of(loop)
@@ -170,7 +174,7 @@ def run(
         if who:
             subject = population_of(make, config, who, mesh, debug_nans, files.path)
         else:
-            subject = Alone(make, config, loop["seed"], mesh, debug_nans)
+            subject = Alone(make, config, loop["seed"], mesh, debug_nans, shard_parameters)
         subject.require_memory(show and main)
         loaded = checkpoints.load_newest(subject.like, subject.sharding) if resume else None
         start, state = loaded or (0, subject.begin())
@@ -186,8 +190,10 @@ def run(
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
         book = Book(files, system, config, loop, start, under_way)
         stack.push(book.close)
-        if pictures and main and start == 0:
-            book.first_pictures = pictures(subject.shown(state))
+        if pictures and start == 0:
+            shown = subject.shown(state)
+            if main:
+                book.first_pictures = pictures(shown)
         if main and not resume:
             book.open()
         progress = stack.enter_context(Progress(start, steps, show and main))
@@ -202,13 +208,14 @@ def run(
             seen = summary_of(update) if who else update
             book.guard(seen, lambda at: subject.find_non_finite(state, done + 1, at), debug_nans)  # noqa: B023
             done, state, stop.ready = update.step, update.state, True
+            shown = subject.shown(state) if pictures and done in marks else None
             if main:
                 book.write(seen, update if who else None)
                 if advise:
                     book.advise(seen, advise)
                 progress.update(done, *subject.news(seen))
                 if pictures and done in marks:
-                    book.write_pictures(done, pictures, subject.shown(state))
+                    book.write_pictures(done, pictures, shown)
             due = time.perf_counter() - saved_at >= checkpoint_seconds
             if agree(int(due))[0]:
                 checkpoints.save(done, state, _notes(update, loop["window"], subject))

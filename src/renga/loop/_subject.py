@@ -12,26 +12,30 @@ from renga.loop._debug import find_non_finite
 from renga.loop._devices import replicated, require_memory
 from renga.loop._errors import RunError
 from renga.loop._iterate import Step, Update, drive
+from renga.loop._places import gathered, part_of, places_of
 
 Init = Callable[[Any], PyTree]
 Make = Callable[[Any], tuple[Init, Step]]
 
 
 class Alone:
-    """One system, its batch split over the devices, its state on each."""
+    """One system, its batch split over the devices and with it what its state says belongs to it."""
 
-    def __init__(self, make: Make, config: Any, seed: int, mesh: Mesh, debug_nans: bool) -> None:
+    def __init__(
+        self, make: Make, config: Any, seed: int, mesh: Mesh, debug_nans: bool, shard_parameters: bool = False
+    ) -> None:
         self._init, self.step = make(config)
         self._key = jax.random.key(seed)
         self._debug_nans = debug_nans
-        self.sharding = replicated(mesh)
+        self._whole = replicated(mesh)
         self.like = jax.eval_shape(self._init, self._key)
+        self.sharding = places_of(self.like, mesh, shard_parameters)
         self.names: list[str] = []
         self.frozen: dict[int, Any] = {}
 
     def require_memory(self, show: bool) -> None:
         """Refuses a state that does not fit."""
-        require_memory(self.like, show)
+        require_memory(part_of(self.like, self.sharding), show)
 
     def begin(self) -> PyTree:
         """Makes the first state."""
@@ -47,11 +51,16 @@ class Alone:
 
     def find_non_finite(self, state: PyTree, first: int, last: int) -> RunError:
         """Says which operation made a metric non-finite."""
-        return find_non_finite(self.step, state, first, last)
+
+        def step(state: PyTree) -> tuple[PyTree, Any]:
+            state, metrics = self.step(state)
+            return jax.lax.with_sharding_constraint(state, self._whole), metrics
+
+        return find_non_finite(step, gathered(state), first, last)
 
     def shown(self, state: PyTree) -> PyTree:
-        """The state that pictures are made of."""
-        return state
+        """The state that pictures are made of; all processes must ask for it."""
+        return gathered(state) if jax.process_count() > 1 else state
 
     def remember(self, notes: dict[str, Any]) -> None:
         """Takes what a checkpoint notes beside the state."""

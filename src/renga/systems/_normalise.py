@@ -53,6 +53,8 @@ class RewardScale(NamedTuple):
       square: their mean square.
     """
 
+    split = ("returns",)  # of which each device has a part
+
     returns: Float[Array, " B"]
     count: Float[Array, ""]
     square: Float[Array, ""]
@@ -71,3 +73,29 @@ class RewardScale(NamedTuple):
         square = self.square + r.shape[0] / count * (jnp.mean(returns**2) - self.square)
         scaled = r * lax.rsqrt(jnp.maximum(square, 1e-16))
         return scaled, self._replace(returns=jnp.where(last, 0.0, returns), count=count, square=square)
+
+    def scaled_all(
+        self, r: Float[Array, "T B"], last: Bool[Array, "T B"], discount: float
+    ) -> tuple[Float[Array, "T B"], "RewardScale"]:
+        """Takes in the rewards of T steps; returns r/√(mean of G²), so that one of the first is not too large.
+
+        The mean is that of all returns up to the step. Environments may lie on several devices: the means of all steps
+        over them are taken at once.
+        """
+
+        def add(returns: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+            r, last = step
+            returns = discount * returns + r
+            return jnp.where(last, 0.0, returns), returns
+
+        returns, each = lax.scan(add, self.returns, (r, last))
+
+        def average(carry: tuple[Array, Array], mean: Array) -> tuple[tuple[Array, Array], Array]:
+            count, square = carry
+            count = count + r.shape[1]
+            square = square + r.shape[1] / count * (mean - square)
+            return (count, square), square
+
+        (count, square), squares = lax.scan(average, (self.count, self.square), jnp.mean(each**2, axis=1))
+        scaled = r * lax.rsqrt(jnp.maximum(squares, 1e-16))[:, None]
+        return scaled, RewardScale(returns, count, square)

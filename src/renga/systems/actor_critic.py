@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim, rl
-from renga.loop import check_config, shard_batch
+from renga.loop import check_config, device_mean, gather_batch, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory
 from renga.systems._agent import Player, TrainedAgent, read, returns_of
 from renga.systems._continuous import ActionBox, action_box
@@ -93,6 +93,8 @@ class Rollout(NamedTuple):
 
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
+
+    split = ("env", "first", "memory")  # the batch, of which each device has a part
 
     key: PRNGKeyArray
     step: Array
@@ -275,8 +277,8 @@ def make(config: Config):
     schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
     optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
 
-    def see(state: State, s: Array) -> Array:
-        return s if state.observations is None else state.observations.normalise(s)
+    def see(observations: Moments | None, s: Array) -> Array:
+        return s if observations is None else observations.normalise(s)
 
     def act(params: PyTree, key: PRNGKeyArray, s: Array, first: Array, memory: PyTree, legal: Array | None):
         """One step of the policy in every environment."""
@@ -290,31 +292,38 @@ def make(config: Config):
         key_act, key_env = jax.random.split(key)
         s = env.observe(state.env)
         legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
-        a, log_mu_a, v, memory = act(state.params, key_act, see(state, s), state.first, state.memory, legal)
+        a, log_mu_a, v, memory = act(
+            state.params, key_act, see(state.observations, s), state.first, state.memory, legal
+        )
         env_state, step = env.step(key_env, state.env, policy.action(a))
-        cut = step.truncated & ~step.terminated
+        ends = step.truncated & ~step.terminated, step.observation, memory, jnp.zeros_like(v)
+        _, beyond = over_devices(value_beyond)((state.params, state.observations), ends)
+        after = state._replace(env=env_state, first=step.last, memory=memory)
+        return after, (s, state.first, a, log_mu_a, v, step.reward, beyond, step.last, legal)
 
-        def value_of_end() -> Float[Array, " B"]:
-            never = jnp.zeros((1, config.num_envs), bool)
-            return unroll(state.params, see(state, step.observation)[None], never, memory)[1][0]
+    def value_beyond(shared: PyTree, ends: PyTree, axis_name: str | None) -> tuple[tuple[()], Float[Array, " B"]]:
+        """γ v of the states that episodes were cut in; 0 for others. Most steps cut none, and are done with at once."""
+        (params, observations), (cut, s, memory, nothing) = shared, ends
 
-        # Most steps cut no episode, so this is rarely run.
-        v_end = jax.lax.cond(jnp.any(cut), value_of_end, lambda: jnp.zeros_like(v))
-        r, rewards = step.reward, state.rewards
-        if rewards is not None:
-            r, rewards = rewards.scaled(r, step.last, config.discount)
-        r = r + jnp.where(cut, config.discount * v_end, 0.0)
-        after = state._replace(env=env_state, first=step.last, memory=memory, rewards=rewards)
-        return after, (s, state.first, a, log_mu_a, v, r, step.last, legal)
+        def value() -> Float[Array, " B"]:
+            v = unroll(params, see(observations, s)[None], jnp.zeros_like(cut)[None], memory)[1][0]
+            return jnp.where(cut, config.discount * v, 0.0)
+
+        return (), jax.lax.cond(jnp.any(cut), value, lambda: nothing)
 
     def roll_out(state: State, key: PRNGKeyArray) -> tuple[State, Rollout, Float[Array, " B"]]:
         """Goes on for T steps; returns also the value of the state after them."""
         env_state, first, memory = shard_batch((state.env, state.first, state.memory))
         state = state._replace(env=env_state, first=first, memory=memory)
-        state, (s, first, a, log_mu_a, v, r_t, last, legal) = jax.lax.scan(
+        state, (s, first, a, log_mu_a, v, r_t, beyond, last, legal) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
-        v_last = unroll(state.params, see(state, env.observe(state.env))[None], state.first[None], state.memory)[1][0]
+        if state.rewards is not None:
+            r_t, rewards = state.rewards.scaled_all(r_t, last, config.discount)
+            state = state._replace(rewards=rewards)
+        r_t = r_t + beyond
+        s_last = see(state.observations, env.observe(state.env))
+        v_last = unroll(state.params, s_last[None], state.first[None], state.memory)[1][0]
         discount_t = config.discount * (1.0 - last)
         values = jnp.concatenate([v, v_last[None]])
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
@@ -322,8 +331,10 @@ def make(config: Config):
         )
         return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal), v_last
 
-    def loss_fn(params: PyTree, batch: Rollout, memory: PyTree, v_last: Array) -> tuple[Array, dict[str, Array]]:
-        """The mean over environments of each one's loss. `batch` is `[T, B, ...]`."""
+    def loss_fn(
+        params: PyTree, batch: Rollout, memory: PyTree, v_last: PyTree, axis_name: str | None
+    ) -> tuple[Array, dict[str, Array]]:
+        """The mean over environments of each one's loss. `batch` is `[T, B, ...]`, or a device's part of it."""
         out, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
         out = _masked(out, batch.legal_tm1)
         ratios = jnp.exp(policy.log_prob(out, batch.a_tm1) - batch.log_mu_a)
@@ -334,10 +345,10 @@ def make(config: Config):
                 v, jax.lax.stop_gradient(v_t), batch.r_t, batch.discount_t, ratios, config.trace_decay
             )
             td, adv = traced.errors, traced.pg_advantage
+            if config.normalise_advantages:
+                adv = _normalised(adv, axis_name)
         else:
             td = batch.target_tm1 - v
-        if config.normalise_advantages:
-            adv = (adv - jnp.mean(adv)) / (jnp.std(adv) + 1e-8)
         if config.algorithm == "ppo":
             surrogate = jax.vmap(rl.clipped_surrogate_pg_loss, in_axes=(1, 1, None))
             policy_loss = jnp.mean(surrogate(ratios, adv, config.clip))
@@ -354,31 +365,41 @@ def make(config: Config):
         if _in_sequences(config):
             order = jax.random.permutation(key, config.num_envs)
             cut = lambda x: x[order].reshape(m, -1, *x.shape[1:])
-            # [T, B, ...] to [m, T, B/m, ...]
-            parts = jax.tree.map(lambda x: jnp.moveaxis(cut(jnp.moveaxis(x, 0, 1)), 1, 2), rollout)
+            # [T, B, ...] to [m, B/m, T, ...]
+            parts = jax.tree.map(lambda x: cut(jnp.moveaxis(x, 0, 1)), rollout)
             return parts, jax.tree.map(cut, memory), cut(v_last)
         order = jax.random.permutation(key, rollout.r_t.size)
         parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(m, -1, *x.shape[2:]), rollout)
-        return parts, (), jnp.zeros((m, 1))
+        return parts, (), ()
 
     def learn(state: State, key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array):
         """Takes one gradient step a minibatch, in each epoch."""
 
+        def gradient(params: PyTree, part: PyTree, axis_name: str | None) -> tuple[PyTree, tuple[()]]:
+            batch, memory, v_last = part
+            if _in_sequences(config):  # [B, T, ...]
+                batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+            else:  # single steps [N, ...]: one trajectory [N, 1, ...]
+                batch = jax.tree.map(lambda x: x[:, None], batch)
+            loss = lambda params, *part: loss_fn(params, *part, axis_name)
+            (_, metrics), grads = mean_gradient(loss, axis_name)(params, batch, memory, v_last)
+            return (metrics, grads), ()
+
         def update(carry, part):
             params, opt = carry
-            batch, memory, v_last = part
-            if _in_sequences(config):  # [T, B, ...]
-                batch = jax.tree.map(lambda x: jnp.swapaxes(shard_batch(jnp.swapaxes(x, 0, 1)), 0, 1), batch)
-            else:  # single steps [N, ...]: one trajectory [N, 1, ...]
-                batch = jax.tree.map(lambda x: x[:, None], shard_batch(batch))
-            (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, batch, memory, v_last)
+            (metrics, grads), _ = over_devices(gradient)(params, part)
             updates, opt = optimiser.update(grads, opt, params)
             metrics["gradient_norm"] = optim.global_norm(grads)
             return (optim.apply_updates(params, updates), opt), metrics
 
         def epoch(carry, key):
-            return jax.lax.scan(update, carry, minibatches(key, rollout, memory, v_last))
+            batch, *rest = minibatches(key, rollout, memory, v_last)
+            if config.normalise_advantages and config.algorithm != "vtrace":
+                batch = batch._replace(adv_t=jax.vmap(lambda adv: _normalised(adv, None))(gather_batch(batch.adv_t)))
+            return jax.lax.scan(update, carry, (batch, *rest))
 
+        # A minibatch is drawn from the steps of all devices.
+        rollout, memory, v_last = gather_batch((rollout, memory, v_last))
         carry, metrics = jax.lax.scan(epoch, (state.params, state.opt), jax.random.split(key, config.epochs))
         return state._replace(params=carry[0], opt=carry[1]), jax.tree.map(jnp.mean, metrics)
 
@@ -399,12 +420,18 @@ def make(config: Config):
         state, rollout, v_last = roll_out(state._replace(key=key), key_rollout)
         seen = rollout.s_tm1
         # What is learned from is what was acted on: statistics move on afterwards.
-        state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state, seen)), memory, v_last)
+        state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state.observations, seen)), memory, v_last)
         if state.observations is not None:
             state = state._replace(observations=state.observations.update(seen.reshape(-1, *seen.shape[2:])))
         return state._replace(step=state.step + 1), {**episode_metrics(state.env), **metrics}
 
     return init, step
+
+
+def _normalised(adv: Float[Array, "..."], axis_name: str | None) -> Float[Array, "..."]:
+    """Advantages with mean 0 and deviation 1, over all devices."""
+    apart = adv - device_mean(jnp.mean(adv), axis_name)
+    return apart / (jnp.sqrt(device_mean(jnp.mean(apart**2), axis_name)) + 1e-8)
 
 
 def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."]:

@@ -21,6 +21,7 @@ value distributions, noisy layers (Fortunato et al. 2018), the log-policy as a r
 
 import dataclasses
 import os
+import types
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -129,6 +130,9 @@ PRESETS: dict[str, tuple[Config, int]] = {
 
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
+
+    # Axes of the batch, of which each device has a part.
+    split = types.MappingProxyType({"env": 0, "recent": 1, "memory": 0, "first": 0})
 
     key: PRNGKeyArray
     step: Array

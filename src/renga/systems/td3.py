@@ -13,6 +13,7 @@ time limit keeps its bootstrap, from the state that it was cut in.
 import dataclasses
 import functools
 import os
+import types
 from typing import Any, NamedTuple
 
 import jax
@@ -78,6 +79,8 @@ class Params(NamedTuple):
 
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
+
+    split = types.MappingProxyType({"env": 0, "recent": 1})  # axes of the batch, of which each device has a part
 
     key: PRNGKeyArray
     step: Array

@@ -117,6 +117,11 @@ class State(NamedTuple):
     opt: PyTree
     populations: tuple[Population, ...]  # one a world; none with evolution, whose every step is whole lifetimes
 
+    @property
+    def split(self) -> tuple[str, ...]:
+        """What is a batch, of which each device has a part: the optimiser's state if each agent has one."""
+        return ("opt",) if all(x.ndim for x in jax.tree.leaves(self.opt)) else ()
+
 
 def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tuple[State, dict[str, Any]]]]:
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""

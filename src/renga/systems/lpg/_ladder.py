@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from renga import envs, optim
 from renga._core.values import static, value
 from renga._core.varying import vary_like
+from renga.loop import device_mean
 from renga.systems._reinforcement import entropy, log_prob
 from renga.systems.lpg._agents import Critic, Network
 from renga.systems.lpg._experience import Inputs, Rollout, Targets
@@ -346,6 +347,5 @@ def meta_gradient(
     total, stacked = jax.lax.scan(of_batch, vary_like(nothing, agents), jax.tree.map(cut, (agents, keys)))
     each, agents, metrics = jax.tree.map(join, stacked)
     means = jax.tree.map(jnp.mean, metrics)
-    if axis_name is not None:
-        total, means = jax.lax.pmean((total, means), axis_name)
+    total, means = device_mean(((), means) if per_agent else (total, means), axis_name)
     return each if per_agent else total, agents, means

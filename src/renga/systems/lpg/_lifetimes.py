@@ -1,12 +1,14 @@
 """Groups of agents: all that live in one kind of world. Lifetimes begin at different times and end one by one."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from renga.loop import gather_batch, over_devices
 from renga.systems.lpg._bandit import Bandit, choose, new_bandit, record
 from renga.systems.lpg._ladder import Agent, Life, Setup, new_agent
 from renga.systems.lpg._worlds import Draw
@@ -38,6 +40,8 @@ class Group:
 class Population(NamedTuple):
     """A group's agents, and what is known of their hyperparameters."""
 
+    split = ("agents",)  # of which each device has a part
+
     agents: Agent
     bandit: Bandit
 
@@ -60,6 +64,11 @@ def born(group: Group, bandit: Bandit, key: PRNGKeyArray) -> Agent:
     return new_agent(group.setup, life, key_agent, group.num_envs)
 
 
+def _all_born(group: Group) -> Callable[[Bandit, Array, str | None], tuple[tuple[()], Agent]]:
+    """`born` for many keys, as `over_devices` wants it."""
+    return lambda bandit, keys, axis_name: ((), jax.vmap(lambda key: born(group, bandit, key))(keys))
+
+
 def returns(agents: Agent) -> Float[Array, "*B"]:
     """What each agent's episodes come to: the mean over its environments of the last finished one, or of the first."""
     env = agents.env
@@ -80,8 +89,8 @@ def renew(group: Group, population: Population, key: PRNGKeyArray) -> Population
             heard = record(bandit, arm, value)
             return jax.tree.map(lambda new, old: jnp.where(done, new, old), heard, bandit), None
 
-        told = jax.lax.scan(hear, bandit, (done, agents.life.arm, returns(agents)))[0]
-        fresh = jax.vmap(lambda key: born(group, told, key))(jax.random.split(key, group.num_agents))
+        told = jax.lax.scan(hear, bandit, gather_batch((done, agents.life.arm, returns(agents))))[0]
+        _, fresh = over_devices(_all_born(group))(told, jax.random.split(key, group.num_agents))
 
         def replace(new: Array, old: Array) -> Array:
             return jnp.where(done.reshape(-1, *[1] * (old.ndim - 1)), new, old)

@@ -44,6 +44,8 @@ STEPS = 5_000
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
 
+    split = ("env", "opening", "tree")  # the batch, of which each device has a part
+
     key: PRNGKeyArray
     step: Array
     params: PyTree
