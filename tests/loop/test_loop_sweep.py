@@ -153,6 +153,8 @@ def test_the_best_trial_is_told_and_all_are_kept(swept):
     assert [row["loss"] for row in rows] == numbers
     with pytest.raises(RunError, match="is a sweep: its programs are runs, .*groups/000"):
         loop.choose(RunDirectory(directory), "best")
+    with pytest.raises(RunError, match="is a sweep: its programs are runs"):
+        loop.examine(directory)
     report = (directory / "report.html").read_text()
     for text in ("parallel coordinates", "loss against learning_rate", "loss against batch_size", "by lowest loss"):
         assert text in report

@@ -125,8 +125,7 @@ class RunDirectory:
         Raises:
           RunError: if it is missing or damaged.
         """
-        if (self.path / "sweep.json").exists() and not (self.path / "config.json").exists():
-            raise RunError(f"{self.path} is a sweep: its programs are runs, {self.path / 'groups' / '000'} and so on")
+        refuse_sweep(self.path)
         saved = read_json(self.path / "config.json")
         loop = saved.get("loop")
         whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)
@@ -215,6 +214,16 @@ class RunDirectory:
                 for file in sorted(folder.glob("*.png")):
                     found.setdefault(file.stem, []).append((int(folder.name), file))
         return {name: sorted(series) for name, series in sorted(found.items())}
+
+
+def refuse_sweep(path: Path) -> None:
+    """Says of the directory of a sweep where its runs are.
+
+    Raises:
+      RunError: if it is one.
+    """
+    if (path / "sweep.json").exists() and not (path / "config.json").exists():
+        raise RunError(f"{path} is a sweep: its programs are runs, {path / 'groups' / '000'} and so on")
 
 
 def _is_population(loop: dict[str, Any]) -> bool:

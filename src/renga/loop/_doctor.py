@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._directory import RunDirectory, is_step
+from renga.loop._directory import RunDirectory, is_step, refuse_sweep
 from renga.loop._errors import RunError
 from renga.loop._files import is_leftover, read_bytes, read_json, why, write_whole
 from renga.loop._groups import group_directory
@@ -48,6 +48,7 @@ def examine(directory: Path, repair: bool = False) -> Examination:
     """
     if not directory.is_dir():
         raise RunError(f"there is no directory {directory}")
+    refuse_sweep(directory)
     if not repair:
         return _Doctor(directory, False).examine()
     said_before = holder(directory)[1]
