@@ -381,7 +381,7 @@ def make(config: Config):
                 batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
             else:  # single steps [N, ...]: one trajectory [N, 1, ...]
                 batch = jax.tree.map(lambda x: x[:, None], batch)
-            loss = lambda params, *part: loss_fn(params, *part, axis_name)
+            loss = lambda params, *part: loss_fn(params, *part, axis_name=axis_name)
             (_, metrics), grads = mean_gradient(loss, axis_name)(params, batch, memory, v_last)
             return (metrics, grads), ()
 
