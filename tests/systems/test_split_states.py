@@ -10,7 +10,7 @@ from renga import loop
 from renga.loop._devices import make_mesh
 from renga.loop._places import places_of
 from renga.loop._subject import Alone
-from renga.systems import actor_critic, dqn, lpg, muzero, sac, td3
+from renga.systems import actor_critic, dqn, lpg, muzero, pqn, sac, td3
 
 REPLAY = {"num_envs": 4, "updates": 1, "replay_size": 32, "warmup": 8, "batch_size": 8, "units": (8,)}
 SMALL_AC = {"num_envs": 4, "rollout_length": 4, "epochs": 1, "minibatches": 2, "units": (8,), "decay_steps": 0}
@@ -18,6 +18,14 @@ CASES = {
     "ppo": (actor_critic, actor_critic.Config(env="pendulum", normalise_observations=True, **SMALL_AC)),
     "v-trace with memory": (actor_critic, actor_critic.Config(algorithm="vtrace", memory="lstm", **SMALL_AC)),
     "dqn": (dqn, dqn.Config(prioritised=True, n_step=2, decay_steps=0, **REPLAY)),
+    "r2d2": (
+        dqn,
+        dqn.Config(
+            memory="gru", memory_units=4, trace_length=2, burn_in=1, n_step=2, decay_steps=0,
+            **{**REPLAY, "warmup": 24, "replay_size": 64},
+        ),
+    ),
+    "pqn": (pqn, pqn.Config(normalise_observations=True, epsilon_steps=2, **SMALL_AC)),
     "sac": (sac, sac.Config(**REPLAY)),
     "muzero": (
         muzero,
@@ -56,7 +64,7 @@ def test_each_device_has_its_part_of_the_batch_and_two_learn_what_one_does(case)
     split = 0
     for name, x in second.items():
         axis = next((a for part, a in PARTS.items() if name == part or name.startswith(part + "/")), None)
-        if system is muzero and name.startswith("replay/"):
+        if name.startswith("replay/") and (system is muzero or case == "r2d2"):
             axis = 1
         shape = list(x.shape)
         if axis is not None and x.ndim > axis:

@@ -75,6 +75,8 @@ class Rollout(NamedTuple):
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
 
+    split = ("env",)  # the batch, of which each device has a part
+
     key: PRNGKeyArray
     step: Array
     params: PyTree
