@@ -14,12 +14,11 @@ import seeds
 from renga.systems import pqn
 
 UPDATES, SEEDS = 488, 10  # 488 · 32 · 32 = 499,712 steps
-PQN = pqn.Config(decay_steps=UPDATES)
-SEEN = {"normalise_observations": True, "epsilon": 0.02}
+PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
     "PQN, cartpole": (pqn, PQN, UPDATES),
-    "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot", **SEEN), UPDATES),
-    "PQN, mountain_car": (pqn, dataclasses.replace(PQN, env="mountain_car", **SEEN), UPDATES),
+    "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
+    "PQN, mountain_car": (pqn, dataclasses.replace(PQN, env="mountain_car"), UPDATES),
 }
 
 if __name__ == "__main__":

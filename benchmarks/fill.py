@@ -153,6 +153,24 @@ def _() -> list[str]:
 
 @table(
     "reinforcement.md",
+    "| world | agent | seeds | environment steps | right answers, middle half of the seeds | worst |",
+)
+def _() -> list[str]:
+    lines = []
+    for result in record("memory_worlds")["results"]:
+        agent, world = result["system"].split(", ")
+        right = result["right answers"]
+        low, high = (f"{value:.3f}" for value in right["iqm_95%"])
+        middle = f"{right['iqm']:.3f} ({low} to {high})"
+        title = {"memory_chain": "memory chain", "t_maze": "T-maze"}[world]
+        lines.append(
+            cells(title, agent, result["seeds"], f"{result['environment steps']:,}", middle, f"{right['worst']:.3f}")
+        )
+    return lines
+
+
+@table(
+    "reinforcement.md",
     "| environment | system | seeds | environment steps | return, worst seed | best seed | time, slowest seed |",
 )
 def _() -> list[str]:
