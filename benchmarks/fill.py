@@ -515,6 +515,14 @@ def _() -> list[str]:
 # --- scale ----------------------------------------------------------------------------------------
 
 
+@table("scale.md", "| | devices | state, MB | beside it, MB |")
+def _() -> list[str]:
+    return [
+        cells(row["system"], row["devices"], f"{row['state'] / 1e6:,.0f}", f"{row['beside it'] / 1e6:,.0f}")
+        for row in record("memory_per_device")["rows"]
+    ]
+
+
 @sentences("scale.md")
 def _() -> list[tuple[str, tuple[str, ...]]]:
     r = record("population_speed")

@@ -66,8 +66,8 @@ def _be_patient() -> None:
     """Asks Linux to let a thread of this process that is woken wait until the one that runs lets go of its core.
 
     Between CPUs, messages are Gloo's. The thread that receives them is woken while another one sends. Where it takes
-    the core from it, it then waits in a loop for the lock that the other holds, for as long as Linux lets it: 4 ms a
-    message instead of 0.1.
+    the core from it, it then waits in a loop for the lock that the other holds, for as long as Linux lets it: a tick of
+    its clock for each message.
     """
     if hasattr(os, "SCHED_BATCH") and os.path.isdir("/proc/self/task"):
         for thread in os.listdir("/proc/self/task"):
