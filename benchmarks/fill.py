@@ -151,6 +151,18 @@ def _() -> list[str]:
     return lines
 
 
+@table("reinforcement.md", "| world | seeds | environment steps | return, middle half of the seeds | worst seed |")
+def _() -> list[str]:
+    titles = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountain_car": "MountainCar-v0"}
+    lines = []
+    for result in record("classic_control")["results"]:
+        low, high = (signed(value, 1) for value in result["iqm_95%"])
+        middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
+        title, steps = titles[result["config"]["env"]], f"{result['environment steps']:,}"
+        lines.append(cells(title, result["seeds"], steps, middle, signed(result["worst"], 1)))
+    return lines
+
+
 @table(
     "reinforcement.md",
     "| world | agent | seeds | environment steps | right answers, middle half of the seeds | worst |",
