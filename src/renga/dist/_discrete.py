@@ -318,7 +318,8 @@ class Categorical(Distribution):
 
     def _logits_where(self, needed: Array) -> Array:
         """Log p, and 0 with zero gradient where it is not needed."""
-        return _log_where(*align(self._table, needed), self._probs is None)
+        table, needed = align(self._table, needed)
+        return _log_where(table, needed, self._probs is None)
 
 
 def _log_where(table: Array, needed: Array, is_log: bool) -> Array:
@@ -341,7 +342,8 @@ def _kl_categorical(p, q):
         raise ValueError(
             f"{p.name}.kl_divergence: other_dist must have {p.num_categories} categories, got {q.num_categories}"
         )
-    return _divergence_of_tables(*align(p._table, q._table), p._probs is None, q._probs is None)
+    of_p, of_q = align(p._table, q._table)
+    return _divergence_of_tables(of_p, of_q, p._probs is None, q._probs is None)
 
 
 class OneHotCategorical(Categorical):
