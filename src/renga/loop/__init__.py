@@ -4,7 +4,15 @@ from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import choose, final_numbers, measures_of, objective_of, take_member
 from renga.loop._cluster import Launched, find_launched, join_cluster
 from renga.loop._config import Requirements, check_config
-from renga.loop._devices import device_mean, gather_batch, join_processes, mean_gradient, over_devices, shard_batch
+from renga.loop._devices import (
+    device_mean,
+    divide_work,
+    gather_batch,
+    join_processes,
+    mean_gradient,
+    over_devices,
+    shard_batch,
+)
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
@@ -35,6 +43,7 @@ __all__ = [
     "choose",
     "config_of",
     "device_mean",
+    "divide_work",
     "environment",
     "examine",
     "final_numbers",

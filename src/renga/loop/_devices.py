@@ -126,14 +126,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def shard_batch(batch: PyTree) -> PyTree:
-    """Splits the leading axis of every array over the devices of the run.
+def shard_batch(batch: PyTree, axis: int = 0) -> PyTree:
+    """Splits an axis of every array over the devices of the run.
 
     Called by a system inside `step` on whatever it computes a mean over; the compiler then splits the work that
     depends on it, and sums what has to be summed. Outside a run it does nothing.
 
     Args:
       batch: a tree of arrays `[B, ...]`.
+      axis: which axis is B; 0 by default.
 
     Raises:
       RunError: if the number of devices does not divide B.
@@ -148,8 +149,8 @@ def shard_batch(batch: PyTree) -> PyTree:
     num_devices = mesh.shape[AXIS]
 
     def split(x):
-        _require_divisible(x.shape[0], num_devices)
-        return jax.lax.with_sharding_constraint(x, PartitionSpec(AXIS, *[None] * (x.ndim - 1)))
+        _require_divisible(x.shape[axis], num_devices)
+        return jax.lax.with_sharding_constraint(x, PartitionSpec(*[None] * axis, AXIS))
 
     return jax.tree.map(split, batch)
 
@@ -209,6 +210,27 @@ def gather_batch(batch: PyTree) -> PyTree:
     if AXIS not in mesh.axis_names or mesh.shape[AXIS] == 1:
         return batch
     return jax.lax.with_sharding_constraint(batch, PartitionSpec())
+
+
+def divide_work(f: Callable[[Any], PyTree], items: PyTree) -> PyTree:
+    """`jax.vmap(f)(items)`, of which each device computes a part, and each gets all.
+
+    For what each device would else compute whole, as a random order of a batch. Where the devices do not divide the
+    number of items, each computes all of them. The numbers are the same either way.
+
+    Args:
+      f: a function of one item.
+      items: a tree of arrays `[N, ...]`.
+
+    Example:
+      >>> divide_work(lambda x: 2 * x, np.arange(3)).tolist()
+      [0, 2, 4]
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if AXIS in mesh.axis_names and all(x.shape[0] % mesh.shape[AXIS] == 0 for x in jax.tree.leaves(items)):
+        split = PartitionSpec(AXIS)
+        return gather_batch(jax.shard_map(jax.vmap(f), in_specs=split, out_specs=split)(items))
+    return jax.vmap(f)(items)
 
 
 def device_mean(tree: PyTree, axis_name: str | None) -> PyTree:

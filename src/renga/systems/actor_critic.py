@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim, rl
-from renga.loop import check_config, device_mean, gather_batch, mean_gradient, over_devices, shard_batch
+from renga.loop import check_config, device_mean, divide_work, gather_batch, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory
 from renga.systems._agent import Player, TrainedAgent, read, returns_of
 from renga.systems._continuous import ActionBox, action_box
@@ -359,18 +359,9 @@ def make(config: Config):
         loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
         return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
 
-    def minibatches(key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array) -> PyTree:
-        """Cuts a rollout in random parts: of single steps, or of environments where their order counts."""
-        m = config.minibatches
-        if _in_sequences(config):
-            order = jax.random.permutation(key, config.num_envs)
-            cut = lambda x: x[order].reshape(m, -1, *x.shape[1:])
-            # [T, B, ...] to [m, B/m, T, ...]
-            parts = jax.tree.map(lambda x: cut(jnp.moveaxis(x, 0, 1)), rollout)
-            return parts, jax.tree.map(cut, memory), cut(v_last)
-        order = jax.random.permutation(key, rollout.r_t.size)
-        parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[order].reshape(m, -1, *x.shape[2:]), rollout)
-        return parts, (), ()
+    def cut(order: Array, x: Array) -> Array:
+        """Takes `[T, B, ...]` of a rollout in the order of each part `[m, N]`: steps, or whole environments."""
+        return (jnp.moveaxis(x, 0, 1) if _in_sequences(config) else x.reshape(-1, *x.shape[2:]))[order]
 
     def learn(state: State, key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array):
         """Takes one gradient step a minibatch, in each epoch."""
@@ -392,15 +383,22 @@ def make(config: Config):
             metrics["gradient_norm"] = optim.global_norm(grads)
             return (optim.apply_updates(params, updates), opt), metrics
 
-        def epoch(carry, key):
-            batch, *rest = minibatches(key, rollout, memory, v_last)
-            if config.normalise_advantages and config.algorithm != "vtrace":
-                batch = batch._replace(adv_t=jax.vmap(lambda adv: _normalised(adv, None))(gather_batch(batch.adv_t)))
+        def epoch(carry, drawn):
+            order, adv_t = drawn
+            order = shard_batch(order, axis=1)
+            batch = jax.tree.map(lambda x: cut(order, x), rollout)._replace(adv_t=shard_batch(adv_t, axis=1))
+            rest = jax.tree.map(lambda x: x[order], (memory, v_last)) if _in_sequences(config) else ((), ())
             return jax.lax.scan(update, carry, (batch, *rest))
 
         # A minibatch is drawn from the steps of all devices.
         rollout, memory, v_last = gather_batch((rollout, memory, v_last))
-        carry, metrics = jax.lax.scan(epoch, (state.params, state.opt), jax.random.split(key, config.epochs))
+        count = config.num_envs if _in_sequences(config) else rollout.r_t.size
+        orders = divide_work(lambda key: jax.random.permutation(key, count), jax.random.split(key, config.epochs))
+        orders = orders.reshape(config.epochs, config.minibatches, -1)
+        adv_t = cut(orders, rollout.adv_t)
+        if config.normalise_advantages and config.algorithm != "vtrace":
+            adv_t = jax.vmap(jax.vmap(lambda adv: _normalised(adv, None)))(adv_t)
+        carry, metrics = jax.lax.scan(epoch, (state.params, state.opt), (orders, adv_t))
         return state._replace(params=carry[0], opt=carry[1]), jax.tree.map(jnp.mean, metrics)
 
     def init(key: PRNGKeyArray) -> State:
