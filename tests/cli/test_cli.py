@@ -14,8 +14,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from renga import systems
-from renga.cli import main
+from renga import envs, systems
+from renga.cli import _list, _train, main
 from renga.loop import RunError
 
 SIZES = ["--gen-sizes", "8", "--disc-sizes", "8", "--latent-size", "4", "--batch-size", "8"]
@@ -45,6 +45,47 @@ def test_resume_with_another_config_names_the_field(run_directory, capsys):
     command = ["train", "gan", "--resume", str(run_directory), "--steps", "9", "--r1", "7.0", "--quiet"]
     assert main(command) == 1
     assert "r1: saved 0.1, given 7.0" in capsys.readouterr().err
+
+
+def test_a_file_says_what_to_train_and_every_run_has_one(run_directory, tmp_path, capsys):
+    file, gan = run_directory / "config.toml", systems.get("gan")
+    config, options = _train._parse("gan", gan, ["--config", str(file), "--r1", "2.0"])
+    saved = gan.Config(gen_sizes=(8,), disc_sizes=(8,), latent_size=4, batch_size=8, data="ring", r1=2.0)
+    assert (config, options.seed, options.window) == (saved, 0, 1)
+    assert options.steps == json.loads((run_directory / "config.json").read_text())["loop"]["steps"]
+    mine = tmp_path / "mine.toml"
+    for text, message in (
+        ("steps = 3\n[config]\nr1 = 'x'", "config: r1 must be float, got 'x'"),
+        ("[config]\nnothing = 1", "has no field nothing"),
+        ("steps = 'many'", "steps must be int, got 'many'"),
+        ("depth = 3", "has depth, but must have system, config and of steps"),
+        ("system = 'dqn'", "is for dqn, not for gan"),
+        ("steps =", "is no TOML"),
+        ("config = 3", "config must be a table, got 3"),
+    ):
+        mine.write_text(text)
+        assert main(["train", "gan", "--config", str(mine)]) == 2
+        assert f"renga: --config {mine}: " in (said := capsys.readouterr().err)
+        assert message in said
+    assert main(["train", "gan", "--config", "nowhere.toml"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert main(["train", "gan", "--config", str(file), "--resume", str(run_directory)]) == 2
+    assert "--config is of a new run, --resume of one that goes on" in capsys.readouterr().err
+    mine.write_text("steps = 3")
+    assert main(["train", "dqn", "--config", str(mine), "--preset", "rainbow"]) == 2
+    assert "--config and --preset both say what the other fields start from" in capsys.readouterr().err
+
+
+def test_versions_and_environments_are_listed(capsys, monkeypatch):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("renga 0.1.0 (Python 3.")
+    monkeypatch.setattr(_list, "OTHERS", {"nothing_of_this_name": lambda package: ()})
+    monkeypatch.setattr(envs, "names", lambda: ("catch", "pendulum"))
+    assert main(["list", "--envs"]) == 0
+    listed = capsys.readouterr().out
+    assert "catch                      actions of 3             observations [10,5]" in listed
+    assert "nothing_of_this_name/NAME: none, nothing_of_this_name is not installed" in listed
+    assert main(["list", "--worlds"]) == 2
 
 
 def test_eval_and_report_read_a_run(run_directory, capsys):

@@ -37,6 +37,16 @@ def huge(config):
     return lambda key: init(key)._replace(w=jnp.zeros((2**20, 2**20, 64))), step
 
 
+def odd(config):
+    init, step = toy.make(config)
+
+    def odd_step(state):
+        loop.shard_batch(jnp.zeros((7, 1)))
+        return step(state)
+
+    return init, odd_step
+
+
 def no_scalar(config):
     init, step = toy.make(config)
     return init, lambda state: (step(state)[0], {"x": state.w})
@@ -68,7 +78,7 @@ REFUSED = {
     "a state of another shape": ({"resume": True, "make": wide}, r"w is float32\[3\], expected float32\[4\]"),
     "and with override": ({"resume": True, "make": wide, "config": OTHER, "override": True}, r"w is float32\[3\]"),
     "a batch that does not divide": (
-        {"resume": True, "config": toy.Config(batch_size=7), "override": True, "num_devices": 2},
+        {"resume": True, "make": odd, "num_devices": 2},
         "a batch of 7 does not divide by 2 devices",
     ),
     "another seed": ({"resume": True, "seed": 1}, "has the seed 0, which cannot be changed, got 1"),

@@ -1,14 +1,68 @@
 """`renga list`."""
 
-from collections.abc import Sequence
+import contextlib
+import importlib
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from renga import systems
+from renga.cli._main import UsageError
+
+# Where other environments come from: prefix of their names, package, and its names.
+OTHERS: dict[str, Callable[[Any], Iterable[str]]] = {
+    "gymnax": lambda gymnax: gymnax.registered_envs,
+    "pgx": lambda pgx: pgx.available_envs(),
+    "gymnasium": lambda gymnasium: _with_atari(gymnasium).registry,
+}
 
 
 def run(args: Sequence[str]) -> int:
-    """Prints the systems and the first line of what each says of itself."""
-    del args
+    """Prints the systems and the first line of what each says of itself, or with `--envs` the environments."""
+    if list(args) == ["--envs"]:
+        return _environments()
+    if args:
+        raise UsageError(f"usage: renga list [--envs], got {' '.join(args)}")
     for name in systems.names():
         summary = (systems.get(name).__doc__ or "").strip().splitlines()[0]
         print(f"{name:<14} {summary}")
     return 0
+
+
+def _environments() -> int:
+    """Prints what `--env` takes."""
+    from renga import envs
+
+    for name in envs.names():
+        env = envs.make(name)
+        print(f"{name:<26} actions {_spec(env.action_spec):<16} observations {_spec(env.observation_spec)}")
+    print("\nMODULE:NAME                a class or function of your own that makes one")
+    for package, names in OTHERS.items():
+        try:
+            found = sorted(str(name) for name in names(importlib.import_module(package)))
+        except ImportError:
+            print(f"\n{package}/NAME: none, {package} is not installed")
+            continue
+        listed = textwrap.fill(
+            " ".join(found), 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+        )
+        print(f"\n{package}/NAME:\n{listed}")
+    return 0
+
+
+def _with_atari(gymnasium: Any) -> Any:
+    """Gymnasium with Atari's games, if they are installed."""
+    with contextlib.suppress(ImportError):
+        gymnasium.register_envs(importlib.import_module("ale_py"))
+    return gymnasium
+
+
+def _spec(spec: Any) -> str:
+    """How a space is written.
+
+    Example:
+      >>> from renga import envs
+      >>> _spec(envs.make("cartpole").action_spec), _spec(envs.make("pendulum").action_spec)
+      ('of 2', '[1]')
+    """
+    return f"of {spec.num}" if hasattr(spec, "num") else str(list(spec.shape)).replace(" ", "")

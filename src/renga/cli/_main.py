@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 USAGE = """usage: renga COMMAND …
 
-  renga list                          the systems there are
+  renga list                          the systems there are; renga list --envs lists environments
   renga train SYSTEM [--field value]  train one; renga train SYSTEM --help lists its fields
   renga train SYSTEM --resume RUN     go on with a run that was stopped
   renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
@@ -31,6 +31,7 @@ USAGE = """usage: renga COMMAND …
   renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
 
   --traceback                         show where an error came from
+  --version                           the version of Renga, of Python and of what it is built on
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
@@ -67,6 +68,8 @@ def _run(args: list[str], show_traceback: bool) -> int:
         print(USAGE, end="", file=sys.stdout if args else sys.stderr)
         return 0 if args else 2
     try:
+        if args[0] == "--version":
+            return importlib.import_module("renga.cli._version").run(args[1:])
         if args[0] not in COMMANDS:
             raise UsageError(f"there is no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
         return importlib.import_module(f"renga.cli._{args[0]}").run(args[1:])

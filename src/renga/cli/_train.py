@@ -6,6 +6,9 @@ import functools
 import shlex
 import sys
 import time
+import tomllib
+import types
+import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +26,7 @@ from renga.loop import RunDirectory, RunError, config_of
 class Options:
     """How to run, whatever the system."""
 
+    config: str | None = None  # a TOML file, as a run's config.toml, that the other fields start from
     preset: str | None = None  # a config by name that the other fields start from, where the system has some
     steps: int | None = None  # steps to train in all; each system, and each preset, has its own default
     seed: int | None = None  # of the key that everything random is made from; default 0
@@ -137,9 +141,15 @@ def _join(options: Options) -> None:
 def _require_sense(options: Options) -> None:
     """Refuses options that would be ignored."""
     if options.resume is not None:
-        for flag, given in (("--directory", options.directory), ("--preset", options.preset)):
+        for flag, given in (
+            ("--directory", options.directory),
+            ("--preset", options.preset),
+            ("--config", options.config),
+        ):
             if given is not None:
                 raise UsageError(f"{flag} is of a new run, --resume of one that goes on: pass one of them")
+    if options.config is not None and options.preset is not None:
+        raise UsageError("--config and --preset both say what the other fields start from: pass one of them")
     if options.override and options.resume is None:
         raise UsageError("--override is for --resume: a new run needs a directory of its own")
     if options.coordinator is not None and options.cluster not in ("auto", "none"):
@@ -204,11 +214,60 @@ def preset_of(system: ModuleType, name: str | None) -> tuple[Any, int]:
     return presets[name]
 
 
+# What a file for --config may say beside the system and its config.
+IN_FILE = (
+    "steps",
+    "seed",
+    "seeds",
+    "at_once",
+    "devices",
+    "window",
+    "checkpoint_seconds",
+    "evaluate",
+    "shard_parameters",
+)
+
+
+def read_file(name: str, system: ModuleType, path: str) -> tuple[Any, Options]:
+    """Reads what `--config` names.
+
+    Raises:
+      UsageError: if it cannot be read, is of another system, or says what cannot be.
+    """
+    try:
+        found = tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: is no TOML: {error}") from error
+    of, fields = found.pop("system", name), found.pop("config", {})
+    if of != name:
+        raise UsageError(f"--config {path}: is for {of}, not for {name}")
+    if unknown := sorted(set(found) - set(IN_FILE)):
+        raise UsageError(f"--config {path}: has {unknown[0]}, but must have system, config and of {', '.join(IN_FILE)}")
+    if not isinstance(fields, dict):
+        raise UsageError(f"--config {path}: config must be a table, got {fields!r}")
+    hints = typing.get_type_hints(Options)
+    for option, value in found.items():
+        kinds = typing.get_args(hints[option]) or (hints[option],)
+        kinds = (*kinds, int) if float in kinds else kinds
+        if type(value) not in kinds:
+            listed = " or ".join(kind.__name__ for kind in kinds if kind is not types.NoneType)
+            raise UsageError(f"--config {path}: {option} must be {listed}, got {value!r}")
+    try:
+        return config_of(system, fields, where="config"), Options(config=path, **found)
+    except RunError as error:
+        raise UsageError(f"--config {path}: {error}") from error
+
+
 def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options]:
     """Reads the fields of the system's config, and of `Options`, from the command line."""
     import tyro
 
     default, _ = preset_of(system, value_of("--preset", args))
+    options = Options()
+    if (file := value_of("--config", args)) is not None:
+        default, options = read_file(name, system, file)
     resume = value_of("--resume", args)
     if resume is not None:
         saved = RunDirectory(resume).read_config()
@@ -225,7 +284,7 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
         parsed = tyro.cli(
             Arguments,
             args=args,
-            default=Arguments(default, Options()),
+            default=Arguments(default, options),
             prog=f"renga train {name}",
             description=(system.__doc__ or "").strip(),
         )

@@ -1,5 +1,6 @@
 """Data for systems: replay on the device, feeding devices from iterators, labelled images from packages and files."""
 
+from renga import __version__ as __version__
 from renga.data._feed import Feed, feed
 from renga.data._files import DataError
 from renga.data._images import Images, load_images

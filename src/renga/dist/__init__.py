@@ -1,5 +1,6 @@
 """Distributions and bijectors as pytrees of their parameters, and Monte Carlo estimators of gradients."""
 
+from renga import __version__ as __version__
 from renga.dist._affine import LowerUpperTriangularAffine, ScalarAffine, Shift, UnconstrainedAffine
 from renga.dist._beta import Beta, Dirichlet
 from renga.dist._bijector import Bijector, BijectorLike

@@ -1,5 +1,6 @@
 """Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
 
+from renga import __version__ as __version__
 from renga.envs._acrobot import Acrobot, AcrobotState
 from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState

@@ -4,6 +4,7 @@
 layers, and are functions from a graph to a graph.
 """
 
+from renga import __version__ as __version__
 from renga.graph import experimental, typed
 from renga.graph._batch import batch, batch_np, unbatch, unbatch_np
 from renga.graph._checks import check_graph

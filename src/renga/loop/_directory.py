@@ -1,6 +1,7 @@
 """The directory of a run: what was asked for, where it ran, and what came of it.
 
 config.json     the system, its config, and the loop's settings
+config.toml     what `renga train SYSTEM --config` takes to train alike
 env.json        versions, devices, command and commit
 metrics.jsonl   one line a window: step, seconds, and the mean of each metric; of a population median and quartiles
 members.jsonl   of a population: the mean of each metric for each member
@@ -77,6 +78,18 @@ def config_differences(config: Any, saved: dict[str, Any]) -> list[str]:
 _MISSING = object()
 
 
+def to_toml(system: str, config: Any, loop: dict[str, Any]) -> str:
+    """What `renga train SYSTEM --config FILE` reads: the config, and how it was trained."""
+    import tomli_w
+
+    seeds = loop.get("seeds", ())
+    rows = {"system": system, "steps": loop["steps"], "seed": loop["seed"], "window": loop["window"]}
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and not loop.get("values"):
+        rows["seeds"] = len(seeds)
+    fields = {name: value for name, value in config_to_json(config).items() if value is not None}  # TOML has no null
+    return tomli_w.dumps({name: value for name, value in rows.items() if value != ""} | {"config": fields})
+
+
 class RunDirectory:
     """Reads and writes the files of one run."""
 
@@ -116,7 +129,8 @@ class RunDirectory:
         return sorted(path for place in places for path in place if is_leftover(path.name))
 
     def write_config(self, system: str, config: Any, loop: dict[str, Any]) -> None:
-        """Writes config.json."""
+        """Writes config.toml, and config.json, which says that there is a run."""
+        write_whole(self.path / "config.toml", to_toml(system, config, loop))
         write_json(self.path / "config.json", {"system": system, "config": config_to_json(config), "loop": loop})
 
     def read_config(self) -> dict[str, Any]:

@@ -105,11 +105,22 @@ def place_of(files: RunDirectory, member: int) -> tuple[RunDirectory, int]:
     return files, member
 
 
-def config_of(system: ModuleType, saved: dict[str, Any], drop: bool = False) -> Any:
+def config_of(
+    system: ModuleType, saved: dict[str, Any], drop: bool = False, where: str = "the saved config is damaged"
+) -> Any:
     """Builds a system's config from what `config.json` holds.
 
     Fields that the system no longer has are an error, unless they are to be dropped; fields that it has gained take
     their defaults.
+
+    Args:
+      system: the module of the system.
+      saved: the config's fields.
+      drop: whether to drop fields that the system does not have.
+      where: what an error begins with, if a field has another type.
+
+    Raises:
+      RunError: if there is no such field, or its value has another type.
     """
     hints = typing.get_type_hints(system.Config)
     fields = {f.name for f in dataclasses.fields(system.Config)}
@@ -119,7 +130,7 @@ def config_of(system: ModuleType, saved: dict[str, Any], drop: bool = False) -> 
     values = {name: _retype(hints[name], value) for name, value in saved.items() if name in fields}
     for name, value in values.items():
         if not _fits(hints[name], value):
-            raise RunError(f"the saved config is damaged: {name} must be {_name(hints[name])}, got {value!r}")
+            raise RunError(f"{where}: {name} must be {_name(hints[name])}, got {value!r}")
     return system.Config(**values)
 
 
