@@ -16,7 +16,7 @@ from renga.loop._devices import (
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
-from renga.loop._files import write_json
+from renga.loop._files import write_json, write_whole
 from renga.loop._iterate import Update, Window, iterate
 from renga.loop._members import Frozen, Members
 from renga.loop._report import write_report
@@ -66,4 +66,5 @@ __all__ = [
     "traceable_fields",
     "write_json",
     "write_report",
+    "write_whole",
 ]

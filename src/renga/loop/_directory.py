@@ -11,6 +11,7 @@ groups/         of a population that memory did not hold at once: a run each
 pictures/       STEP/NAME.png
 checkpoints/    STEP/
 status.json     whether it runs, or how it ended
+episode.gif     of `renga watch`
 report.html     all of it to look at
 damaged/        what could not be read and was moved aside
 .lock           held by the process that trains

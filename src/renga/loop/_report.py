@@ -20,6 +20,7 @@ from renga.loop._metrics import non_finite
 _LOG = logging.getLogger("renga")
 PNG = b"\x89PNG\r\n\x1a\n"
 
+LARGEST = 8 << 20  # bytes of an animation that is kept within the page
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
 h1 { font-size: 1.7rem } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem }
@@ -40,7 +41,7 @@ def write_report(files: RunDirectory) -> None:
     saved = files.read_config()
     rows = files.read_metrics()
     body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows), _ending(files, rows)]
-    body += [_pictures(files), _or_damage(_evaluation, files), _curves(rows)]
+    body += [_pictures(files), _episode(files), _or_damage(_evaluation, files), _curves(rows)]
     body += ["<h2>Config</h2>", _table(saved["config"])]
     body += ["<h2>Environment</h2>", _or_damage(lambda files: _table(read_json(files.path / "env.json")), files)]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
@@ -128,6 +129,21 @@ def _pictures(files: RunDirectory) -> str:
                 f"<figcaption>step {step}</figcaption></figure>"
             )
     return "".join(parts)
+
+
+def _episode(files: RunDirectory) -> str:
+    """The animation of an episode, if somebody has watched one."""
+    file = files.path / "episode.gif"
+    if not file.exists():
+        return ""
+    try:
+        image = read_bytes(file)
+    except OSError as error:
+        image = str(error).encode()
+    if not image.startswith(b"GIF8"):
+        return _warning(f"episode: {file} is damaged")
+    source = f"data:image/gif;base64,{base64.b64encode(image).decode()}" if len(image) <= LARGEST else file.name
+    return f"<figure><img alt='an episode' src='{source}'><figcaption>an episode</figcaption></figure>"
 
 
 def _evaluation(files: RunDirectory) -> str:

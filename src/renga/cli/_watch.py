@@ -1,0 +1,73 @@
+"""`renga watch RUN`."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from renga.cli._main import UsageError
+from renga.cli._runs import newest_state, only_run, take_which
+from renga.loop import RunError, write_report, write_whole
+
+EPISODE = "episode.gif"
+
+
+def run(args: Sequence[str]) -> int:
+    """Plays an episode with what a run has learned; writes it as a GIF, and a strip of it into the report."""
+    which, rest = take_which(args)
+    parser = argparse.ArgumentParser(prog="renga watch", description=run.__doc__)
+    parser.add_argument("run", metavar="RUN", help="directory of a run")
+    parser.add_argument("file", metavar="FILE.gif", nargs="?", help=f"where to write it; default RUN/{EPISODE}")
+    parser.add_argument("--seed", type=int, default=0, help="of the episode; default 0")
+    parser.add_argument("--steps", type=int, default=1000, help="how long to watch at most; default 1000")
+    parser.add_argument("--frames-per-second", type=float, default=20.0, help="default 20")
+    options = parser.parse_args(rest)
+    for flag, is_right, expected in (
+        ("--seed", 0 <= options.seed < 2**32, "a number of 32 bits"),
+        ("--steps", options.steps >= 1, "at least 1"),
+        ("--frames-per-second", 0.1 <= options.frames_per_second <= 100, "in [0.1, 100]"),
+        ("FILE", options.file is None or options.file.endswith(".gif"), "a name that ends in .gif"),
+    ):
+        if not is_right:
+            raise UsageError(
+                f"{flag} must be {expected}, got {getattr(options, flag.strip('-').replace('-', '_').lower())}"
+            )
+    files = only_run((options.run,), "watch")
+    system, config, step, state = newest_state(files, which)
+    name = system.__name__.removeprefix("renga.systems.")
+    if not hasattr(system, "load") or not hasattr(config, "env"):
+        raise UsageError(f"{name} has no agent to watch")
+
+    import jax
+
+    from renga.systems._watch import watch
+
+    with tempfile.TemporaryDirectory() as directory:
+        system.export(config, state, f"{directory}/agent.safetensors")
+        agent = system.load(f"{directory}/agent.safetensors")
+    try:
+        episode = watch(agent, jax.random.key(options.seed), options.steps)
+    except (NotImplementedError, ValueError) as error:
+        raise RunError(f"{config.env} cannot be drawn: {error}") from error
+    own = options.file is None
+    path = files.path / EPISODE if own else Path(options.file)
+    write_whole(path, gif(episode.pictures, options.frames_per_second))
+    if own and which.member is None:
+        files.write_pictures(step, {"episode": episode.strip()})
+        write_report(files)
+    ending = "" if episode.is_over else ", and goes on"
+    print(f"{path}: {len(episode.rewards)} steps, return {sum(episode.rewards):.6g}{ending}")
+    return 0
+
+
+def gif(pictures: Sequence, frames_per_second: float) -> bytes:
+    """Makes an animation that begins anew when it is over."""
+    import io
+
+    from PIL import Image
+
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    buffer = io.BytesIO()
+    pause = [round(1000 / frames_per_second)] * (len(pictures) - 1) + [1500]
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=pause, loop=0)
+    return buffer.getvalue()
