@@ -174,31 +174,55 @@ def take_member(
 # Numbers of a population.
 
 
-def iqm(numbers: np.ndarray) -> float:
-    """The mean of the middle half: a quarter of the numbers is left out at each end, rounded down.
+RESAMPLES = 10_000
+
+
+def iqm(numbers: np.ndarray) -> np.ndarray | np.floating:
+    """The mean of the middle half of the last axis: a quarter of the numbers is left out at each end, rounded down.
 
     Example:
-      >>> iqm(np.array([0.0, 1.0, 2.0, 100.0]))
+      >>> float(iqm(np.array([0.0, 1.0, 2.0, 100.0])))
       1.5
+
+    References:
+      Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
     """
-    out = len(numbers) // 4
-    return float(np.mean(np.sort(numbers)[out : len(numbers) - out]))
+    count = numbers.shape[-1]
+    return np.mean(np.sort(numbers, axis=-1)[..., count // 4 : count - count // 4], axis=-1)
+
+
+def iqm_interval(numbers: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the interquartile mean: percentiles of those of members that are drawn with replacement.
+
+    Example:
+      >>> low, high = iqm_interval(np.arange(10.0))
+      >>> 1.5 < low < 4.5 < high < 7.5
+      True
+
+    References:
+      Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
+    """
+    drawn = np.random.default_rng(0).integers(len(numbers), size=(RESAMPLES, len(numbers)))
+    low, high = np.quantile(iqm(numbers[drawn]), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def measures_of(each: dict[str, list[float]]) -> dict[str, float]:
-    """Median, interquartile mean and quartiles of measures of members, in the form that a report makes columns of.
+    """Median, interquartile mean with its 95 % interval, and quartiles of measures of members, for columns of a report.
 
     Example:
-      >>> measures_of({"return": [1.0, 2.0, 3.0]})
-      {'return (median)': 2.0, 'return (IQM)': 2.0, 'return (q1)': 1.5, 'return (q3)': 2.5}
+      >>> measures_of({"x": [1.0, 2.0, 3.0]})
+      {'x (median)': 2.0, 'x (IQM)': 2.0, 'x (IQM, 2.5 %)': 1.0, 'x (IQM, 97.5 %)': 3.0, 'x (q1)': 1.5, 'x (q3)': 2.5}
     """
     found = {}
     for name, numbers in each.items():
         base, _, note = name.removesuffix(")").partition(" (")
         title = lambda column, base=base, note=note: f"{base} ({note + ', ' if note else ''}{column})"
         q1, q2, q3 = np.quantile(numbers, [0.25, 0.5, 0.75])
+        low, high = iqm_interval(np.asarray(numbers))
         found |= {
-            title("median"): float(q2), title("IQM"): iqm(np.asarray(numbers)),
+            title("median"): float(q2), title("IQM"): float(iqm(np.asarray(numbers))),
+            title("IQM, 2.5 %"): low, title("IQM, 97.5 %"): high,
             title("q1"): float(q1), title("q3"): float(q3),
         }  # fmt: skip
     return found

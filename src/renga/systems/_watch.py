@@ -79,7 +79,7 @@ def watch(agent: Any, key: PRNGKeyArray, max_steps: int = 1000) -> Episode:
         is_over = bool(after.last)
         if not (on_host and is_over):  # there the next episode has begun
             pictures.append(env.draw(state))
-    if on_host:
+    if isinstance(env, envs.HostEnvironment):
         env.end(state)
     return Episode([_in_colour(picture) for picture in pictures], rewards, is_over)
 
