@@ -20,7 +20,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tracing makes many objects that live on, which the garbage collector would look through again and again.
-gc.set_threshold(200_000, 20, 100)
+gc.set_threshold(50_000, 10, 10)
 
 # Annotations of our own code are checked by beartype at every call.
 install_import_hook("renga", "beartype.beartype")
