@@ -177,7 +177,7 @@ def test_a_population_that_does_not_fit_is_split_and_a_member_that_does_not_is_r
         ({"seeds": 3, "num_devices": 2}, "3 members do not divide by 2 devices"),
         ({"seeds": 3, "num_devices": 9}, r"--devices must be in \[1, 2\], got 9"),
         ({"seeds": 2, "members": Members((0,))}, "pass one of them"),
-        ({"members": Members(())}, "seeds must be one number of 32 bits or more"),
+        ({"members": Members(())}, "seeds must be numbers of 32 bits, one or more, got none"),
         ({"members": Members((0, 1), {"learning_rate": (0.1,)})}, "learning_rate must be 2 finite numbers"),
     ],
 )
@@ -309,7 +309,7 @@ def test_the_report_draws_a_band(population, plots):
 def test_progress_shows_who_lives(tmp_path, capsys):
     run(tmp_path / "run", steps=2, members=SOME_FAIL.part(2, 4), show=True)
     shown = capsys.readouterr().err
-    assert "2 members of 50 B on one device: 200 B with a copy" in shown
+    assert "2 members of 82 B on one device: 328 B with a copy" in shown
     assert "1 of 2 live" in shown
 
 
