@@ -485,6 +485,36 @@ def _() -> list[str]:
     ]
 
 
+@table("search/speed.md", "<!-- floor -->")
+def _() -> list[str]:
+    lines = []
+    for row in record("search_floor")["rows"]:
+        us, operations, started = row["us_a_simulation"], row["operations"], row["started"]
+        lines.append(
+            cells(
+                f"{row['policy']}, {row['batch']}, {row['simulations']}, {row['actions']}",
+                *(f"{us[name]:.1f}" for name in ("search", "model", "scores")),
+                f"{row['nodes']:.0f}",
+                f"{operations['scores']:,}, {operations['model']:,}",
+                f"{row['bytes'] / 1e3:,.0f}",
+                f"{started['search']}, {started['mctx']:,}",
+            )
+        )
+    return lines
+
+
+@sentences("search/speed.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    rows = record("search_floor")["rows"]
+    more = [row["operations"]["scores"] / row["operations"]["model"] for row in rows]
+    longer = [row["us_a_simulation"]["search"] / row["us_a_simulation"]["model"] for row in rows]
+    ends = lambda numbers: (f"{min(numbers):.0f}", f"{max(numbers):.0f}")
+    return [
+        ("the scores have {} to {} times its operations", ends(more)),
+        ("search takes {} to {} times as long as its model alone", ends(longer)),
+    ]
+
+
 @table("search/speed.md", "<!-- growth -->")
 def _() -> list[str]:
     lines = []

@@ -181,7 +181,7 @@ def meet(facts: dict[str, Any]) -> None:
       RunError: in each process, if they differ, naming what differs.
     """
     if _peers is not None:
-        compare(_peers.exchange(facts))
+        _peers.exchange(facts, compare)
 
 
 def compare(everyone: list[dict[str, Any]]) -> None:
@@ -213,12 +213,14 @@ def all_find(path: Path) -> None:
         if token is not None:
             token.touch()
         name = _peers.exchange({"token": token and token.name})[0]["token"]
-        blind = [
-            str(i) for i, said in enumerate(_peers.exchange({"found": _appears(path / name)})) if not said["found"]
-        ]
+        _peers.exchange({"found": _appears(path / name)}, lambda everyone: _refuse_blind(path, everyone))
     finally:
         if token is not None:
             token.unlink(missing_ok=True)
+
+
+def _refuse_blind(path: Path, everyone: list[dict[str, Any]]) -> None:
+    blind = [str(process) for process, said in enumerate(everyone) if not said["found"]]
     if blind:
         raise RunError(
             f"{path} must be one directory that all processes share: "
@@ -281,17 +283,33 @@ class _Peers:
                 os._exit(1)
             if message is None or "bye" in message:
                 return
+            # Before anybody reads it: the other one may be gone by then, for the same reason that this one will give.
+            self.failed = self.failed or message.get("refused", False)
             self._inbox[process].put(message)
 
-    def exchange(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        """Returns what each process says."""
+    def exchange(
+        self, facts: dict[str, Any], check: Callable[[list[dict[str, Any]]], None] = lambda everyone: None
+    ) -> list[dict[str, Any]]:
+        """Returns what each process says.
+
+        Args:
+          facts: what this one says.
+          check: raises a RunError, the same in each process, if they cannot go on with that.
+        """
         facts = json.loads(json.dumps(facts))  # so that tuples are lists, as they are for the others
         if self.me:
             _send(self._connections[0], {"said": facts})
-            return self._inbox[0].get()["said"]
+            everyone = self._inbox[0].get()["said"]
+            check(everyone)
+            return everyone
         everyone = [facts, *(self._inbox[process].get()["said"] for process in sorted(self._inbox))]
+        try:
+            check(everyone)
+        except RunError:
+            self.failed = True
         for connection in self._connections.values():
-            _send(connection, {"said": everyone})
+            _send(connection, {"said": everyone, "refused": self.failed})
+        check(everyone)
         return everyone
 
     def fail(self) -> None:
