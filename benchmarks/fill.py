@@ -8,6 +8,7 @@ A table is found by how its head begins, a sentence by its words: `{}` stands fo
 
 import difflib
 import json
+import math
 import pathlib
 import re
 import statistics
@@ -552,8 +553,6 @@ def _() -> list[str]:
     ]
 
 
-# --- finding and writing --------------------------------------------------------------------------
-
 # --- scale ----------------------------------------------------------------------------------------
 
 
@@ -583,6 +582,29 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
             ),
         ),
     ]
+
+
+@table("scale.md", "| | two processes / one |")
+def _() -> list[str]:
+    return [
+        cells(f"`{row['system']}`", f"{row['efficiency']:.2f}", row["collectives"], f"{row['bytes'] / 1e6:.1f}")
+        for row in record("process_scaling")["rows"]
+    ]
+
+
+@table("scale.md", "| | 8 machines of 8 GPUs | 512 machines of 8 GPUs |")
+def _() -> list[str]:
+    def milliseconds(row: dict[str, Any], machines: int) -> str:
+        n = 8 * machines
+        moved = 2 * (n - 1) / n * row["bytes"] / 50e9
+        waited = row["collectives"] * (20e-6 + 2 * math.log2(machines) * 5e-6)
+        return f"{1e3 * moved:.2f} ms for bytes, {1e3 * waited:.1f} ms for waiting"
+
+    rows = record("process_scaling")["rows"]
+    return [cells(f"`{row['system']}`", milliseconds(row, 8), milliseconds(row, 512)) for row in rows]
+
+
+# --- finding and writing --------------------------------------------------------------------------
 
 
 def filled(page: str, text: str) -> str:
