@@ -1,6 +1,8 @@
 """Reading a run back: its system, its config, its newest state."""
 
 import dataclasses
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +15,26 @@ from renga.loop import RunDirectory, choose, restore
 
 
 def system_named(name: str) -> ModuleType:
-    """Imports a system, or says which there are."""
+    """Imports a system, or a module of the user's that is one, from the working directory or from Python's path."""
     try:
         return systems.get(name)
     except KeyError as error:
-        raise UsageError(error.args[0]) from None
+        unknown = UsageError(f"{error.args[0]}; nor is there a module of that name here or on Python's path")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise unknown
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # something that the module itself imports is missing
+        raise unknown from None
+    finally:
+        sys.path.remove(here)
+    if missing := [part for part in ("Config", "STEPS", "make") if not hasattr(module, part)]:
+        raise UsageError(f"a system must have Config, STEPS and make; the module {name} has no {', '.join(missing)}")
+    return module
 
 
 def only_run(args: list[str] | tuple[str, ...], command: str) -> RunDirectory:

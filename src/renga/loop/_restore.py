@@ -29,8 +29,8 @@ def restore(files: RunDirectory, system: ModuleType, member: int | None = None) 
         member is named, or there is no such member.
     """
     saved = files.read_config()
-    name = system.__name__.rpartition(".")[2]
-    if saved["system"] != name:
+    name = system.__name__.removeprefix("renga.systems.")
+    if saved["system"] not in (name, name.rpartition(".")[2]):
         raise RunError(f"{files.path} must be a run of {name}, got one of {saved['system']}")
     config = config_of(system, saved["config"])
     who = members_of(saved["loop"])

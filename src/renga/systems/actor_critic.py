@@ -10,10 +10,12 @@ https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arx
   * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
     steps to tell values of 100, and the policy follows its errors meanwhile;
   * an episode that is cut keeps its bootstrap: γ v of its last state is added to its last reward;
+  * a minibatch has as many steps of each environment where that divides, drawn anew in each epoch;
   * environments step inside the compiled update, so V-trace corrects only for what epochs and minibatches change.
 """
 
 import dataclasses
+import math
 import os
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim, rl
-from renga.loop import check_config, device_mean, divide_work, gather_batch, mean_gradient, over_devices, shard_batch
+from renga.loop import check_config, device_mean, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory
 from renga.systems._agent import Player, TrainedAgent, read, returns_of
 from renga.systems._continuous import ActionBox, action_box
@@ -132,6 +134,12 @@ def _check(config: Config) -> None:
 def _in_sequences(config: Config) -> bool:
     """Whether learning needs steps in their order, so that minibatches are of environments and not of single steps."""
     return config.memory != "none" or config.algorithm == "vtrace"
+
+
+def _num_groups(config: Config) -> int:
+    """How many groups of environments there are, each as small as can be while its share of minibatches are equal."""
+    units = 1 if _in_sequences(config) else config.rollout_length  # of an environment
+    return config.num_envs * math.gcd(units, config.minibatches) // config.minibatches
 
 
 # ---------------------------------------------------------------- policies
@@ -270,7 +278,7 @@ def make(config: Config):
     need_one_player("actor_critic", config, env.env)
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("actor_critic", config)(numbers, "normalise_observations", "False where an observation is a place")
-    policy, network = _policy(config, env.env), _network(config, env.env)
+    policy, network, groups = _policy(config, env.env), _network(config, env.env), _num_groups(config)
     unroll, initial_memory = network.apply, _memory.initial(config.memory, config.memory_units)
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
@@ -359,47 +367,52 @@ def make(config: Config):
         loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
         return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
 
-    def cut(order: Array, x: Array) -> Array:
-        """Takes `[T, B, ...]` of a rollout in the order of each part `[m, N]`: steps, or whole environments."""
-        return (jnp.moveaxis(x, 0, 1) if _in_sequences(config) else x.reshape(-1, *x.shape[2:]))[order]
-
     def learn(state: State, key: PRNGKeyArray, rollout: Rollout, memory: PyTree, v_last: Array):
         """Takes one gradient step a minibatch, in each epoch."""
+        sequences = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rollout)  # [B, T, ...]
+        if _in_sequences(config):
+            units = sequences, memory, v_last
+        else:
+            units = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), sequences), (), ()
+        # Each minibatch takes as much of every group of environments, so that a device draws from what it has.
+        units = jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[1:]), units)  # [G, N, ...]
+        keys = jax.random.split(key, (groups, config.epochs))
+        (params, opt, metrics), _ = over_devices(descend)((state.params, state.opt), (keys, units))
+        return state._replace(params=params, opt=opt), metrics
 
-        def gradient(params: PyTree, part: PyTree, axis_name: str | None) -> tuple[PyTree, tuple[()]]:
+    def descend(shared: PyTree, part: PyTree, axis_name: str | None) -> tuple[PyTree, tuple[()]]:
+        """Learns from the groups of a device, together with the other devices."""
+        keys, units = part
+        count = units[0].r_t.shape[1]
+        draw = lambda key: jax.random.permutation(key, count).reshape(config.minibatches, -1)
+        orders = jax.vmap(jax.vmap(draw), out_axes=2)(keys)  # [epochs, m, G, N / m]
+
+        def cut(order: Array, x: Array) -> Array:
+            """Takes units `[G, N, ...]` in an order `[..., G, n]`: `[..., G n, ...]`."""
+            x = x[jnp.arange(len(keys))[:, None], order]
+            return x.reshape(*order.shape[:-2], -1, *x.shape[order.ndim :])
+
+        def gradient_step(carry: PyTree, part: PyTree) -> tuple[PyTree, dict[str, Array]]:
+            params, opt = carry
             batch, memory, v_last = part
-            if _in_sequences(config):  # [B, T, ...]
-                batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
-            else:  # single steps [N, ...]: one trajectory [N, 1, ...]
-                batch = jax.tree.map(lambda x: x[:, None], batch)
+            # Sequences [B, T, ...] become [T, B, ...]; each single step [B, ...] stands for itself [B, 1, ...].
+            batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1) if _in_sequences(config) else x[:, None], batch)
             loss = lambda params, *part: loss_fn(params, *part, axis_name=axis_name)
             (_, metrics), grads = mean_gradient(loss, axis_name)(params, batch, memory, v_last)
-            return (metrics, grads), ()
-
-        def update(carry, part):
-            params, opt = carry
-            (metrics, grads), _ = over_devices(gradient)(params, part)
             updates, opt = optimiser.update(grads, opt, params)
             metrics["gradient_norm"] = optim.global_norm(grads)
             return (optim.apply_updates(params, updates), opt), metrics
 
-        def epoch(carry, drawn):
+        def epoch(carry: PyTree, drawn: PyTree) -> tuple[PyTree, dict[str, Array]]:
             order, adv_t = drawn
-            order = shard_batch(order, axis=1)
-            batch = jax.tree.map(lambda x: cut(order, x), rollout)._replace(adv_t=shard_batch(adv_t, axis=1))
-            rest = jax.tree.map(lambda x: x[order], (memory, v_last)) if _in_sequences(config) else ((), ())
-            return jax.lax.scan(update, carry, (batch, *rest))
+            batch, memory, v_last = jax.tree.map(lambda x: cut(order, x), units)
+            return jax.lax.scan(gradient_step, carry, (batch._replace(adv_t=adv_t), memory, v_last))
 
-        # A minibatch is drawn from the steps of all devices.
-        rollout, memory, v_last = gather_batch((rollout, memory, v_last))
-        count = config.num_envs if _in_sequences(config) else rollout.r_t.size
-        orders = divide_work(lambda key: jax.random.permutation(key, count), jax.random.split(key, config.epochs))
-        orders = orders.reshape(config.epochs, config.minibatches, -1)
-        adv_t = cut(orders, rollout.adv_t)
+        adv_t = cut(orders, units[0].adv_t)
         if config.normalise_advantages and config.algorithm != "vtrace":
-            adv_t = jax.vmap(jax.vmap(lambda adv: _normalised(adv, None)))(adv_t)
-        carry, metrics = jax.lax.scan(epoch, (state.params, state.opt), (orders, adv_t))
-        return state._replace(params=carry[0], opt=carry[1]), jax.tree.map(jnp.mean, metrics)
+            adv_t = _normalised(adv_t, axis_name, axis=tuple(range(2, adv_t.ndim)))
+        carry, metrics = jax.lax.scan(epoch, shared, (orders, adv_t))
+        return (*carry, jax.tree.map(jnp.mean, metrics)), ()
 
     def init(key: PRNGKeyArray) -> State:
         key, key_params, key_env = jax.random.split(key, 3)
@@ -426,10 +439,12 @@ def make(config: Config):
     return init, step
 
 
-def _normalised(adv: Float[Array, "..."], axis_name: str | None) -> Float[Array, "..."]:
-    """Advantages with mean 0 and deviation 1, over all devices."""
-    apart = adv - device_mean(jnp.mean(adv), axis_name)
-    return apart / (jnp.sqrt(device_mean(jnp.mean(apart**2), axis_name)) + 1e-8)
+def _normalised(
+    adv: Float[Array, "..."], axis_name: str | None, axis: tuple[int, ...] | None = None
+) -> Float[Array, "..."]:
+    """Advantages with mean 0 and deviation 1 along the given axes (None: all), over all devices."""
+    apart = adv - device_mean(jnp.mean(adv, axis, keepdims=True), axis_name)
+    return apart / (jnp.sqrt(device_mean(jnp.mean(apart**2, axis, keepdims=True), axis_name)) + 1e-8)
 
 
 def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."]:
