@@ -76,6 +76,33 @@ def test_a_file_says_what_to_train_and_every_run_has_one(run_directory, tmp_path
     assert "--config and --preset both say what the other fields start from" in capsys.readouterr().err
 
 
+def test_a_module_of_ones_own_is_a_system_to_every_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "straight.py").write_text(
+        "import dataclasses, jax\nSTEPS = 3\n\n@dataclasses.dataclass(frozen=True)\nclass Config:\n"
+        "    rate: float = 0.1  # how far a step goes\n\n"
+        "def make(config):\n    step = lambda w: (w - config.rate * w, {'w': w[0]})\n"
+        "    return lambda key: jax.random.normal(key, (2,)), step\n\n"
+        "def export(config, state, path):\n    import pathlib\n    pathlib.Path(path).write_text(str(config.rate))\n"
+    )
+    (tmp_path / "half_done.py").write_text("STEPS = 1")
+    (tmp_path / "needs_more.py").write_text("import nothing_of_this_name")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "lines.straight", "--rate", "0.5", "--directory", "run", "--quiet", "--devices", "1"]) == 0
+    assert main(["export", "run", "rate.txt"]) == 0
+    assert (tmp_path / "rate.txt").read_text() == "0.5"
+    assert main(["train", "lines.straight", "--resume", "run", "--steps", "4", "--quiet", "--devices", "1"]) == 0
+    capsys.readouterr()
+    for name, code, message in (
+        ("half_done", 2, "a system must have Config, STEPS and make; the module half_done has no Config, make"),
+        ("needs_more", 1, "No module named 'nothing_of_this_name'"),
+        ("lines.curved", 2, "nor is there a module of that name here"),
+        ("../lines", 2, "there is no system '../lines'"),
+    ):
+        assert main(["train", name]) == code
+        assert message in capsys.readouterr().err
+
+
 def test_versions_and_environments_are_listed(capsys, monkeypatch):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("renga 0.1.0 (Python 3.")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 USAGE = """usage: renga COMMAND …
 
   renga list                          the systems there are; renga list --envs lists environments
-  renga train SYSTEM [--field value]  train one; renga train SYSTEM --help lists its fields
+  renga train SYSTEM [--field value]  train one, or a module of your own; renga train SYSTEM --help lists its fields
   renga train SYSTEM --resume RUN     go on with a run that was stopped
   renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
   renga member RUN M                  make member M of a population a run of its own; M may be best, median or worst
