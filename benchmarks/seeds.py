@@ -48,7 +48,7 @@ def train(system: Any, config: Any, updates: int, num_seeds: int, points: int = 
 def greedy_returns(system: Any, config: Any, states: Any, num_episodes: int = 100) -> np.ndarray:
     """Plays episodes with the best action of each seed; returns what each came to, [seeds, episodes]."""
     env = envs.make(config.env)
-    params = system._learned(config, states)
+    params = system.Agent.learned(config, states)
     player = system.Agent(config, params)._player
     key = jax.random.key(20_201_207)
     return np.asarray(jax.jit(jax.vmap(lambda params: play(env, player, params, key, num_episodes)))(params))

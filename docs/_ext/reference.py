@@ -187,7 +187,8 @@ def signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, given: 
     if not isinstance(node, ast.FunctionDef):
         return None
     found = node.args
-    if found.args and found.args[0].arg in ("self", "cls", "mcs") and what in ("class", "method", "exception"):
+    bound = inspect.ismethod(obj) or what in ("class", "method", "exception")
+    if found.args and found.args[0].arg in ("self", "cls", "mcs") and bound:
         del found.args[0]
     node = _Named(function).visit(node)
     result = ast.unparse(node.returns) if node.returns and what not in ("class", "exception") else None

@@ -62,7 +62,7 @@ def test_an_agent_acts_and_comes_back_from_its_file_as_it_was(name, trained, tmp
     system.export(config, state, str(path))
     agent = system.load(path)
     assert agent.config == config
-    again = system.Agent(config, system._learned(config, state))
+    again = system.Agent(config, system.Agent.learned(config, state))
     s, spec = observations(agent.env, 3), agent.env.action_spec
     remembers = getattr(config, "memory", "none") != "none"
     call = lambda agent, *args, **named: agent.act(*args, **named) if remembers else (agent.act(*args, **named), None)
@@ -103,7 +103,7 @@ def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
 def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):
     for name in ("dqn", "ppo"):
         system, config, state = trained(name)
-        agent = system.Agent(config, system._learned(config, state))
+        agent = system.Agent(config, system.Agent.learned(config, state))
         s, n = observations(agent.env, 50), envs.num_actions(agent.env)
         legal = jnp.tile(jnp.arange(n) == n - 1, (50, 1))
         assert np.all(agent.act(s, legal) == n - 1)
@@ -130,7 +130,7 @@ def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):
 )
 def test_what_an_agent_cannot_act_on_is_said(name, observation, legal, message, trained):
     system, config, state = trained(name)
-    agent = system.Agent(config, system._learned(config, state))
+    agent = system.Agent(config, system.Agent.learned(config, state))
     with pytest.raises(ValueError, match=f"Agent.act: {message}"):
         agent.act(observation, legal)
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from renga import envs, nn
 from renga._core.ranges import check_range, known
 from renga.loop import RunDirectory, RunError, config_of, restore
+
+A = TypeVar("A", bound="TrainedAgent")
 
 
 class Player(NamedTuple):
@@ -67,14 +69,8 @@ def _playing(make_player: Callable[[Any, envs.Environment], Player], config: Any
     return jax.jit(lambda params, key: tuple(play(env, player, params, key, 100, greedy) for greedy in kinds))
 
 
-def judged(make_player: Callable[[Any, envs.Environment], Player], config: Any, params: PyTree) -> dict[str, float]:
-    """Plays 100 episodes with the best action."""
-    (returns,) = returns_of(make_player, config, params)
-    return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
-
-
 class TrainedAgent:
-    """A trained agent.
+    """A trained agent. What a system's `Agent` says is how it acts, and which part of a state that takes.
 
     Args:
       config: the settings that it was trained with.
@@ -91,15 +87,51 @@ class TrainedAgent:
       (7,)
     """
 
+    @staticmethod
+    def player(config: Any, env: envs.Environment) -> Player:
+        """How it acts."""
+        raise NotImplementedError
+
+    @staticmethod
+    def learned(config: Any, state: Any) -> PyTree:
+        """What acting takes of the state of a run."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls: type[A], path: str | os.PathLike[str]) -> A:
+        """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
+
+        Raises:
+          RunError: if there is none.
+
+        Example:
+          >>> import tempfile
+          >>> from renga.systems import pqn
+          >>> config, file = pqn.Config(env="catch", units=(4,)), tempfile.mkdtemp() + "/agent.safetensors"
+          >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
+          >>> pqn.Agent(config, params).save(file)
+          >>> pqn.load(file).act(jnp.zeros((10, 5))) in (0, 1, 2)
+          True
+        """
+        return cls(*read(path, cls.__module__, cls.learned))
+
+    @classmethod
+    def export(cls, config: Any, state: Any, path: str) -> None:
+        """Writes the agent of a run's state to a safetensors file, which `load` reads."""
+        cls(config, cls.learned(config, state)).save(path)
+
+    @classmethod
+    def evaluate(cls, config: Any, state: Any) -> dict[str, float]:
+        """Plays 100 episodes with the best action."""
+        (returns,) = returns_of(cls.player, config, cls.learned(config, state))
+        return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
+
     def __init__(self, config: Any, params: PyTree):
         self.config = config
         self.params = params
         self.env: envs.Environment = envs.make(config.env)
-        self._player = self._make_player()
+        self._player = self.player(config, self.env)
         self._act = jax.jit(self._player.act)
-
-    def _make_player(self) -> Player:
-        raise NotImplementedError
 
     def act(
         self, observation: Any, legal: Any = None, memory: PyTree = None, *, key: PRNGKeyArray | None = None

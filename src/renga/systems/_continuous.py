@@ -1,4 +1,4 @@
-"""What systems for continuous actions share: the box that actions lie in, critics of actions, targets that follow."""
+"""What actors and critics from replay share: the box that actions lie in, networks, the loss of values."""
 
 from typing import Any, NamedTuple
 
@@ -49,6 +49,12 @@ class ActionBox(NamedTuple):
         low, high, _, half = (jnp.broadcast_to(x, a.shape).astype(a.dtype) for x in self)
         return jnp.clip(a + half * by, low, high)
 
+    def noisy(
+        self, key: PRNGKeyArray, a: Float[Array, "..."], deviation: float, most: float = jnp.inf
+    ) -> Float[Array, "..."]:
+        """Returns a + half · clip(σ ε, −c, c) in the box of actions, with ε ~ N(0, 1)."""
+        return self.moved(a, jnp.clip(deviation * jax.random.normal(key, a.shape, a.dtype), -most, most))
+
     def sample(self, key: PRNGKeyArray, num: int) -> Float[Array, "N ..."]:
         """Draws actions evenly."""
         return self.from_unit(jax.random.uniform(key, (num, *self.low.shape), minval=-1.0))
@@ -75,7 +81,7 @@ def action_box(system: str, config: Any, env: envs.Environment, bounded: bool = 
 
 
 class Critics(NamedTuple):
-    """Several networks that each tell what an action is worth: Qᵢ(s, a).
+    """Several networks that each tell what actions are worth: Qᵢ(s, a), or Qᵢ(s) of all choices.
 
     Attributes:
       network: one of them.
@@ -85,28 +91,39 @@ class Critics(NamedTuple):
     network: nn.Transformed
     num: int
 
-    def init(self, key: PRNGKeyArray, s: Array, a: Array) -> PyTree:
+    def init(self, key: PRNGKeyArray, *inputs: Array) -> PyTree:
         """Returns parameters, drawn apart for each."""
-        return jax.vmap(self.network.init, in_axes=(0, None, None))(jax.random.split(key, self.num), s, a)
+        return jax.vmap(lambda key: self.network.init(key, *inputs))(jax.random.split(key, self.num))
 
-    def __call__(self, params: PyTree, s: Array, a: Array) -> Float[Array, "K B"]:
-        """Returns what each says of actions `[B, ...]` in states `[B, ...]`."""
-        return jax.vmap(self.network.apply, in_axes=(0, None, None))(params, s, a)
-
-    def td_loss(self, params: PyTree, batch: Transition, v_t: Float[Array, " B"]) -> Float[Array, ""]:
-        """Σᵢ ½ (r + γ v(s′) − Qᵢ(s, a))², a mean over the batch; targets are constants."""
-        q_tm1 = self(params, batch.s_tm1, batch.a_tm1)
-        errors = jax.vmap(jax.vmap(rl.td_learning), in_axes=(0, None, None, None))
-        td = errors(q_tm1, batch.r_t, batch.discount_t, v_t)
-        return jnp.sum(jnp.mean(rl.l2_loss(td), axis=1))
+    def __call__(self, params: PyTree, *inputs: Array) -> Float[Array, "K B *out"]:
+        """Returns what each says of states `[B, ...]`, and of actions `[B, ...]` in them."""
+        return jax.vmap(lambda params: self.network.apply(params, *inputs))(params)
 
 
-def critics(spec: envs.Discrete | envs.Box, box: ActionBox, units: tuple[int, ...], num: int) -> Critics:
-    """Makes critics whose layers see the state and the action, in units of its box."""
+def td_loss(q_tm1: Float[Array, "K B"], batch: Transition, v_t: Float[Array, " B"]) -> Float[Array, ""]:
+    """Σᵢ ½ (r + γ v(s′) − Qᵢ(s, a))², a mean over the batch; targets are constants."""
+    errors = jax.vmap(jax.vmap(rl.td_learning), in_axes=(0, None, None, None))
+    return jnp.sum(jnp.mean(rl.l2_loss(errors(q_tm1, batch.r_t, batch.discount_t, v_t)), axis=1))
 
-    def q(s: Array, a: Array) -> Float[Array, " B"]:
+
+def critics(
+    spec: envs.Discrete | envs.Box, box: ActionBox, units: tuple[int, ...], num: int, num_outputs: int = 1
+) -> Critics:
+    """Makes critics whose layers see the state and the action, in units of its box: [B], or [B, num_outputs]."""
+
+    def q(s: Array, a: Array) -> Float[Array, "B *K"]:
         x = jnp.concatenate([encoded(spec, units[0], s), box.to_unit(a).reshape(len(a), -1)], axis=-1)
-        return nn.Linear(1, name="value")(nn.nets.MLP(units, activate_final=True)(x))[:, 0]
+        out = nn.Linear(num_outputs, name="value")(nn.nets.MLP(units, activate_final=True)(x))
+        return out[:, 0] if num_outputs == 1 else out
+
+    return Critics(nn.without_apply_rng(nn.transform(q)), num)
+
+
+def choice_critics(spec: envs.Discrete | envs.Box, num_actions: int, units: tuple[int, ...], num: int) -> Critics:
+    """Makes critics of all choices at once: states `[B, ...]` to `[B, A]`."""
+
+    def q(s: Array) -> Float[Array, "B A"]:
+        return nn.Linear(num_actions, name="values")(features(spec, units, s))
 
     return Critics(nn.without_apply_rng(nn.transform(q)), num)
 
@@ -119,3 +136,13 @@ def actor(spec: envs.Discrete | envs.Box, box: ActionBox, units: tuple[int, ...]
         return out.reshape(-1, *box.low.shape, num)
 
     return nn.without_apply_rng(nn.transform(outputs))
+
+
+def choice_actor(spec: envs.Discrete | envs.Box, num_actions: int, units: tuple[int, ...]) -> nn.Transformed:
+    """Makes a network of logits of choices: `[B, ...]` to `[B, A]`."""
+
+    def logits(s: Array) -> Float[Array, "B A"]:
+        w_init = nn.initializers.VarianceScaling(0.01)  # all about equally likely
+        return nn.Linear(num_actions, w_init=w_init, name="policy")(features(spec, units, s))
+
+    return nn.without_apply_rng(nn.transform(logits))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 
 class Moments(NamedTuple):
@@ -42,6 +42,16 @@ class Moments(NamedTuple):
         """Returns (x − mean)/deviation, cut off at ±10."""
         mean, scale = (jnp.broadcast_to(y, x.shape) for y in (self.mean, lax.rsqrt(self.variance + 1e-8)))
         return jnp.clip((x.astype(jnp.float32) - mean) * scale, -most, most)
+
+
+def with_moments(params: PyTree, observations: Moments | None) -> PyTree:
+    """What an agent needs whose observations are normalised by these moments, if by any."""
+    return params if observations is None else {"network": params, "observations": observations._asdict()}
+
+
+def seen_by(learned: PyTree, s: Array, normalised: bool) -> tuple[PyTree, Array]:
+    """The network's parameters, from `with_moments`, and what it sees of an observation."""
+    return (learned["network"], Moments(**learned["observations"]).normalise(s)) if normalised else (learned, s)
 
 
 class RewardScale(NamedTuple):

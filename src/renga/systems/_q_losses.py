@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from renga import rl
-from renga.systems._reinforcement import Outputs, Transition
+from renga.systems._reinforcement import Outputs, Transition, legal_only
 
 
 def q(config: Any, atoms: Float[Array, " K"], outputs: Float[Array, "*B A L"]) -> Float[Array, "*B A"]:
@@ -86,11 +86,6 @@ def _munchausen(
         return loss, loss
     td = jax.vmap(rl.expected_sarsa)(out.tm1[..., 0], a_tm1, r_t, discount_t, out_t[..., 0], pi_t)
     return rl.huber_loss(td), jnp.abs(td)
-
-
-def legal_only(q: Float[Array, "B A"], legal: Bool[Array, "B A"] | None) -> Float[Array, "B A"]:
-    """Values of actions, with −∞ for those that are not legal."""
-    return q if legal is None else jnp.where(legal, q, -jnp.inf)
 
 
 def _quantiles(out: Float[Array, "B A K"]) -> Float[Array, "B K A"]:

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn
+from renga._core.varying import vary_like
 from renga.data import PrioritisedReplay, UniformReplay
-from renga.loop import Requirements, RunError
+from renga.loop import Requirements, RunError, device_mean, over_devices
 
 S = TypeVar("S", bound=Any)  # the state of a system, with `env`, `recent` and `replay`
 
@@ -23,6 +24,16 @@ def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     """−Σₐ π(a) log π(a), with π = softmax(logits)."""
     log_p = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
+def legal_only(q: Float[Array, "B A"], legal: Bool[Array, "B A"] | None) -> Float[Array, "B A"]:
+    """Values or logits of actions, with −∞ for those that are not legal."""
+    return q if legal is None else jnp.where(legal, q, -jnp.inf)
+
+
+def any_action(key: PRNGKeyArray, num: int, num_actions: int, legal: Bool[Array, "B A"] | None) -> Int[Array, " B"]:
+    """Draws evenly from what is legal."""
+    return jax.random.categorical(key, legal_only(jnp.zeros((num, num_actions)), legal))
 
 
 def features(
@@ -55,6 +66,34 @@ def need_one_player(system: str, config: Any, env: envs.Environment) -> None:
             f"{system}: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards "
             "are those of the player who moves"
         )
+
+
+def batch_gradient(loss_fn: Callable[..., tuple[Array, PyTree]], each: bool = False) -> Callable[..., Any]:
+    """`jax.value_and_grad(loss_fn, has_aux=True)`, of the mean over a batch of which each device has a part.
+
+    What is random in a loss is drawn with a key for each example, so that it does not depend on the devices.
+
+    Args:
+      loss_fn: `loss_fn(params, batch, *shared) -> (loss, metrics)`, means over the part `[B, ...]` that it is given.
+      each: whether `metrics` is not a mean, but of each example, `[B, ...]`.
+
+    Returns:
+      A function of the same arguments that returns `((loss, metrics), gradient)`.
+    """
+
+    def part(shared: PyTree, batch: PyTree, axis_name: str | None) -> tuple[PyTree, PyTree]:
+        params, rest = shared
+        # Each device differentiates by its own copy, so that the mean below is the only one.
+        own = params if axis_name is None else vary_like(params, batch)
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(own, batch, *rest)
+        means, apart = ((loss, (), grads), metrics) if each else ((loss, metrics, grads), ())
+        return device_mean(means, axis_name), apart
+
+    def gradient(params: PyTree, batch: PyTree, *shared: PyTree) -> tuple[tuple[Array, PyTree], PyTree]:
+        (loss, metrics, grads), apart = over_devices(part)((params, shared), batch)
+        return (loss, apart if each else metrics), grads
+
+    return gradient
 
 
 # ---------------------------------------------------------------- experience, n steps at a time
@@ -171,7 +210,6 @@ def check_replay(require: Requirements, config: Any) -> None:
     require.numbers("num_envs", "updates", "replay_size", "batch_size", "n_step", "units", low=1)
     require.numbers("learning_rate", above=0)
     require.numbers("discount", low=0, high=1)
-    require.numbers("target_rate", low=0, high=1)
     require(bool(config.units), "units", "one number or more")
     require(config.replay_size <= 2**30, "replay_size", "at most 2³⁰")
     require(config.warmup >= config.num_envs, "warmup", f"at least num_envs = {config.num_envs}")

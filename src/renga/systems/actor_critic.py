@@ -16,7 +16,6 @@ https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arx
 
 import dataclasses
 import math
-import os
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -24,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from renga import dist, envs, nn, optim, rl
+from renga import envs, nn, optim, rl
 from renga.loop import check_config, device_mean, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory
-from renga.systems._agent import Player, TrainedAgent, read, returns_of
-from renga.systems._continuous import ActionBox, action_box
+from renga.systems._agent import Player, TrainedAgent, returns_of
 from renga.systems._memory import Memory
-from renga.systems._normalise import Moments, RewardScale
-from renga.systems._reinforcement import episode_metrics, features, log_prob, need_one_player
+from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
+from renga.systems._policies import policy_of
+from renga.systems._reinforcement import episode_metrics, features, need_one_player
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make"]
 
@@ -142,94 +141,6 @@ def _num_groups(config: Config) -> int:
     return config.num_envs * math.gcd(units, config.minibatches) // config.minibatches
 
 
-# ---------------------------------------------------------------- policies
-
-
-class _Choices:
-    """Policies over the actions of a `Discrete` space: outputs are logits `[..., A]`."""
-
-    def __init__(self, env: envs.Environment):
-        self.num = envs.num_actions(env)
-
-    def head(self, x: Array) -> Float[Array, "... A"]:
-        return nn.Linear(self.num, w_init=nn.initializers.Orthogonal(0.01), name="policy")(x)
-
-    def sample(self, key: PRNGKeyArray, logits: Array) -> Array:
-        return jax.random.categorical(key, logits)
-
-    def best(self, logits: Array) -> Array:
-        return jnp.argmax(logits, axis=-1)
-
-    def log_prob(self, logits: Array, a: Array) -> Array:
-        return log_prob(logits, a)
-
-    def action(self, a: Array) -> Array:
-        return a
-
-    def gradient_loss(self, logits: Float[Array, "T B A"], a: Array, adv: Float[Array, "T B"]) -> Float[Array, ""]:
-        return jnp.mean(jax.vmap(rl.policy_gradient_loss, in_axes=1)(logits, a, adv, jnp.ones(adv.shape)))
-
-    def entropy(self, logits: Float[Array, "T B A"]) -> Float[Array, ""]:
-        return -jnp.mean(jax.vmap(rl.entropy_loss, in_axes=1)(logits, jnp.ones(logits.shape[:2])))
-
-
-class _Numbers:
-    """Policies over a box of numbers: outputs are two parameters of each number's distribution, `[..., *shape, 2]`.
-
-    What is drawn, and what probabilities are of, is a point of the whole line (gaussian), of (−1, 1) (tanh) or of
-    (0, 1) (beta); `action` makes an action of it.
-    """
-
-    def __init__(self, kind: str, box: ActionBox):
-        self.kind, self.box = kind, box
-
-    def head(self, x: Array) -> Float[Array, "... 2"]:
-        shape = self.box.low.shape
-        small = nn.initializers.Orthogonal(0.01)
-        if self.kind == "beta":
-            out = nn.Linear(2 * self.box.size, w_init=small, name="policy")(x)
-            return out.reshape(*x.shape[:-1], *shape, 2)
-        loc = nn.Linear(self.box.size, w_init=small, name="policy")(x).reshape(*x.shape[:-1], *shape)
-        log_scale = nn.get_parameter("log_scale", shape, x.dtype, init=nn.initializers.Constant(0.0))
-        return jnp.stack([loc, jnp.broadcast_to(log_scale, loc.shape)], axis=-1)
-
-    def distribution(self, out: Float[Array, "... 2"]) -> dist.Independent:
-        x, y = out[..., 0], out[..., 1]
-        each = {
-            "gaussian": lambda: dist.Normal(x, jnp.exp(y)),
-            "tanh": lambda: dist.TanhNormal(x, jnp.exp(y)),
-            # Both above 1: one peak, and none at the ends.
-            "beta": lambda: dist.Beta(1.0 + jax.nn.softplus(x), 1.0 + jax.nn.softplus(y)),
-        }[self.kind]()
-        return dist.Independent(each, self.box.low.ndim)
-
-    def sample(self, key: PRNGKeyArray, out: Array) -> Array:
-        return self.distribution(out).sample(seed=key)
-
-    def best(self, out: Array) -> Array:
-        if self.kind == "beta":
-            return self.distribution(out).mean()
-        return out[..., 0] if self.kind == "gaussian" else jnp.tanh(out[..., 0])
-
-    def log_prob(self, out: Array, a: Array) -> Array:
-        return self.distribution(out).log_prob(a)
-
-    def action(self, a: Array) -> Array:
-        return self.box.from_unit(2.0 * a - 1.0 if self.kind == "beta" else a)
-
-    def gradient_loss(self, out: Array, a: Array, adv: Float[Array, "T B"]) -> Float[Array, ""]:
-        return -jnp.mean(self.log_prob(out, a) * jax.lax.stop_gradient(adv))
-
-    def entropy(self, out: Array) -> Float[Array, ""]:
-        return jnp.mean(self.distribution(out).entropy())
-
-
-def _policy(config: Config, env: envs.Environment) -> _Choices | _Numbers:
-    if isinstance(env.action_spec, envs.Discrete):
-        return _Choices(env)
-    return _Numbers(config.policy, action_box("actor_critic", config, env, bounded=config.policy != "gaussian"))
-
-
 # ---------------------------------------------------------------- network
 
 
@@ -245,7 +156,7 @@ def _network(config: Config, env: envs.Environment) -> nn.Transformed:
     It takes observations `[T, B, ...]` and returns the policy's outputs `[T, B, ...]`, values `[T, B]` and what is
     remembered after the last of them.
     """
-    policy, spec = _policy(config, env), env.observation_spec
+    policy, spec = policy_of("actor_critic", config, env), env.observation_spec
 
     def heads(x_policy: Array, x_value: Array) -> tuple[Array, Array]:
         v = nn.Linear(1, w_init=nn.initializers.Orthogonal(1.0), name="value")
@@ -278,7 +189,7 @@ def make(config: Config):
     need_one_player("actor_critic", config, env.env)
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("actor_critic", config)(numbers, "normalise_observations", "False where an observation is a place")
-    policy, network, groups = _policy(config, env.env), _network(config, env.env), _num_groups(config)
+    policy, network, groups = policy_of("actor_critic", config, env.env), _network(config, env.env), _num_groups(config)
     unroll, initial_memory = network.apply, _memory.initial(config.memory, config.memory_units)
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
@@ -455,65 +366,38 @@ def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."
 # ---------------------------------------------------------------- what was learned
 
 
-def _player(config: Config, env: envs.Environment) -> Player:
-    policy = _policy(config, env)
-    unroll = _network(config, env).apply
-
-    def act(
-        learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
-    ) -> tuple[Array, PyTree]:
-        params = learned
-        if config.normalise_observations:
-            params, s = learned["network"], Moments(**learned["observations"]).normalise(s)
-        out, _, memory = unroll(params, s[None], jnp.zeros((1, len(s)), bool), memory)
-        out = _masked(out[0], legal)
-        return policy.action(policy.best(out) if key is None else policy.sample(key, out)), memory
-
-    return Player(act, _memory.initial(config.memory, config.memory_units))
-
-
 class Agent(TrainedAgent):
     """A trained agent: see `load`."""
 
-    def _make_player(self) -> Player:
-        return _player(self.config, self.env)
+    @staticmethod
+    def learned(config: Config, state: State) -> PyTree:
+        """The network's parameters, with the moments of observations if these are normalised."""
+        return with_moments(state.params, state.observations)
+
+    @staticmethod
+    def player(config: Config, env: envs.Environment) -> Player:
+        """The most likely action of the policy; with a key, one drawn from it."""
+        policy, unroll = policy_of("actor_critic", config, env), _network(config, env).apply
+
+        def act(
+            learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+        ) -> tuple[Array, PyTree]:
+            params, s = seen_by(learned, s, config.normalise_observations)
+            out, _, memory = unroll(params, s[None], jnp.zeros((1, len(s)), bool), memory)
+            out = _masked(out[0], legal)
+            return policy.action(policy.best(out) if key is None else policy.sample(key, out)), memory
+
+        return Player(act, _memory.initial(config.memory, config.memory_units))
+
+    @classmethod
+    def evaluate(cls, config: Config, state: State) -> dict[str, float]:
+        """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
+        greedy, sampled = returns_of(cls.player, config, cls.learned(config, state), kinds=(True, False))
+        return {
+            "greedy return": float(greedy.mean()),
+            "greedy return, least of 100": float(greedy.min()),
+            "return of the policy": float(sampled.mean()),
+        }
 
 
-def load(path: str | os.PathLike[str]) -> Agent:
-    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
-
-    Raises:
-      RunError: if there is none.
-
-    Example:
-      >>> import tempfile
-      >>> config = Config(env="cartpole", memory="gru", memory_units=4, units=(4,), num_envs=2, minibatches=1)
-      >>> state = make(config)[0](jax.random.key(0))
-      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
-      >>> export(config, state, file)
-      >>> action, memory = load(file).act(jnp.zeros(4))
-      >>> action in (0, 1), memory.shape
-      (True, (1, 4))
-    """
-    return Agent(*read(path, __name__, _learned))
-
-
-def _learned(config: Config, state: State) -> PyTree:
-    if state.observations is None:
-        return state.params
-    return {"network": state.params, "observations": state.observations._asdict()}
-
-
-def export(config: Config, state: State, path: str) -> None:
-    """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, _learned(config, state)).save(path)
-
-
-def evaluate(config: Config, state: State) -> dict[str, float]:
-    """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
-    greedy, sampled = returns_of(_player, config, _learned(config, state), kinds=(True, False))
-    return {
-        "greedy return": float(greedy.mean()),
-        "greedy return, least of 100": float(greedy.min()),
-        "return of the policy": float(sampled.mean()),
-    }
+load, export, evaluate = Agent.load, Agent.export, Agent.evaluate

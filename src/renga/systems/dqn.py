@@ -20,7 +20,7 @@ value distributions, noisy layers (Fortunato et al. 2018), the log-policy as a r
 """
 
 import dataclasses
-import os
+import functools
 import types
 from typing import Any, Literal, NamedTuple
 
@@ -31,15 +31,16 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, PrioritisedSequenceReplay, UniformReplay, importance_weights
-from renga.loop import check_config, shard_batch
+from renga.loop import check_config
 from renga.systems import _memory, _q_losses, _stretches
-from renga.systems._agent import Player, TrainedAgent, judged, read
+from renga.systems._agent import Player, TrainedAgent
 from renga.systems._memory import Memory
 from renga.systems._noisy import NoisyLinear
 from renga.systems._reinforcement import (
     Outputs,
     Recent,
     Transition,
+    batch_gradient,
     blank,
     check_replay,
     encoded,
@@ -47,6 +48,7 @@ from renga.systems._reinforcement import (
     features,
     go_on,
     legal_now,
+    legal_only,
     need_one_player,
     warm_up,
 )
@@ -153,6 +155,7 @@ def _check(config: Config) -> None:
     require.numbers("num_levels", "num_target_levels", "num_greedy_levels", "num_cosines", low=1)
     require.numbers("max_gradient_norm", "munchausen_temperature", above=0)
     require.numbers("epsilon", "priority_exponent", "importance_exponent", "munchausen", "peak", low=0, high=1)
+    require.numbers("target_rate", low=0, high=1)
     require.numbers("decay_steps", "epsilon_steps", "noisy", "burn_in", low=0)
     require.numbers("munchausen_clip", high=0)
     require.numbers("memory_units", "trace_length", low=1)
@@ -335,21 +338,22 @@ def make(config: Config):
     def learn(state: State, count: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Any]]:
         """Takes a gradient step, the `count`-th."""
         sample = replay.sample(state.replay, key, config.batch_size)
-        items, key_loss = shard_batch(sample.items), jax.random.fold_in(key, 1)
+        # What is random in the loss, a device draws with the first key of its part.
+        keys = jax.random.split(jax.random.fold_in(key, 1), config.batch_size)
         in_stretches = isinstance(replay, PrioritisedSequenceReplay)
         weights = jnp.ones(config.batch_size)
         if config.prioritised:
             size = replay.num_sequences(state.replay) if in_stretches else replay.size(state.replay)
             weights = importance_weights(sample.probabilities, size, config.importance_exponent)
 
-        def loss_fn(online: PyTree) -> tuple[Array, Array]:
-            if in_stretches:
-                losses, errors = _stretches.losses(agent, online, state.target, items, key_loss)
-            else:
-                losses, errors = agent.losses(online, state.target, items, key_loss)
+        def loss_fn(online: PyTree, part: PyTree, target: PyTree) -> tuple[Array, Array]:
+            items, weights, keys = part
+            of = functools.partial(_stretches.losses, agent) if in_stretches else agent.losses
+            losses, errors = of(online, target, items, keys[0])
             return jnp.mean(weights * losses), errors
 
-        (loss, errors), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.online)
+        part = (sample.items, weights, keys)
+        (loss, errors), grads = batch_gradient(loss_fn, each=True)(state.online, part, state.target)
         updates, opt = optimiser.update(grads, state.opt, state.online)
         online = optim.apply_updates(state.online, updates)
         if config.target_rate:
@@ -383,25 +387,6 @@ def make(config: Config):
 # ---------------------------------------------------------------- what was learned
 
 
-def _player(config: Config, env: envs.Environment) -> Player:
-    agent = networks(config, env)
-
-    def act(
-        params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
-    ) -> tuple[Array, PyTree]:
-        noise = agent.noise(key)
-        if config.memory == "none":
-            out = agent.outputs(params, s, noise)
-        else:
-            out, memory = _act(agent, params, s, None, memory, noise)
-        q = agent.q(out)
-        if key is not None:
-            return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
-        return jnp.argmax(_q_losses.legal_only(q, legal), axis=-1).astype(jnp.int32), memory
-
-    return Player(act, agent.initial_memory)
-
-
 def _act(
     agent: Networks, params: PyTree, s: Array, first: Array | None, memory: PyTree, noise: PRNGKeyArray | None
 ) -> tuple[Float[Array, "B A K"], PyTree]:
@@ -414,37 +399,30 @@ def _act(
 class Agent(TrainedAgent):
     """A trained agent: see `load`."""
 
-    def _make_player(self) -> Player:
-        return _player(self.config, self.env)
+    @staticmethod
+    def learned(config: Config, state: State) -> PyTree:
+        """The parameters of the online network."""
+        return state.online
+
+    @staticmethod
+    def player(config: Config, env: envs.Environment) -> Player:
+        """The best action; with a key, ε-greedily and with noise."""
+        agent = networks(config, env)
+
+        def act(
+            params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+        ) -> tuple[Array, PyTree]:
+            noise = agent.noise(key)
+            if config.memory == "none":
+                out = agent.outputs(params, s, noise)
+            else:
+                out, memory = _act(agent, params, s, None, memory, noise)
+            q = agent.q(out)
+            if key is not None:
+                return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
+            return jnp.argmax(legal_only(q, legal), axis=-1).astype(jnp.int32), memory
+
+        return Player(act, agent.initial_memory)
 
 
-def load(path: str | os.PathLike[str]) -> Agent:
-    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
-
-    Raises:
-      RunError: if there is none.
-
-    Example:
-      >>> import tempfile
-      >>> config = Config(env="catch", units=(8,))
-      >>> params = networks(config, envs.make("catch")).network.init(jax.random.key(0), jnp.zeros((1, 10, 5)))
-      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
-      >>> Agent(config, params).save(file)
-      >>> load(file).act(jnp.zeros((10, 5))) in (0, 1, 2)
-      True
-    """
-    return Agent(*read(path, __name__, _learned))
-
-
-def _learned(config: Config, state: State) -> PyTree:
-    return state.online
-
-
-def export(config: Config, state: State, path: str) -> None:
-    """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, _learned(config, state)).save(path)
-
-
-def evaluate(config: Config, state: State) -> dict[str, float]:
-    """Plays 100 episodes with the greedy policy."""
-    return judged(_player, config, _learned(config, state))
+load, export, evaluate = Agent.load, Agent.export, Agent.evaluate

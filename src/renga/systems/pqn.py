@@ -12,7 +12,6 @@ Differs from Gallici et al. 2024 (https://arxiv.org/abs/2407.04811):
 """
 
 import dataclasses
-import os
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -21,10 +20,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
-from renga.systems._agent import Player, TrainedAgent, judged, read
-from renga.systems._normalise import Moments, RewardScale
-from renga.systems._q_losses import legal_only
-from renga.systems._reinforcement import episode_metrics, legal_now, need_one_player
+from renga.systems._agent import Player, TrainedAgent
+from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
+from renga.systems._reinforcement import batch_gradient, episode_metrics, legal_now, legal_only, need_one_player
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make", "network"]
 
@@ -178,18 +176,18 @@ def make(config: Config):
         returns = jax.vmap(rl.lambda_returns, in_axes=(1, 1, 1, None), out_axes=1)
         return state, Rollout(s, a, returns(r, config.discount * (1.0 - last), v_t, config.trace_decay))
 
-    def loss_fn(params: PyTree, batch: Rollout) -> tuple[Array, Array]:
+    def loss_fn(params: PyTree, batch: Rollout) -> tuple[Array, dict[str, Array]]:
         q = jnp.take_along_axis(net.apply(params, batch.s_tm1), batch.a_tm1[:, None], axis=-1)[:, 0]
-        return jnp.mean(rl.l2_loss(batch.target_tm1 - q)), jnp.mean(q)
+        return jnp.mean(rl.l2_loss(batch.target_tm1 - q)), {"q": jnp.mean(q)}
 
     def learn(state: State, key: PRNGKeyArray, rollout: Rollout) -> tuple[State, dict[str, Array]]:
         """Takes one gradient step a minibatch, in each epoch."""
 
         def update(carry, batch: Rollout):
             params, opt = carry
-            (loss, q), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, shard_batch(batch))
+            (loss, metrics), grads = batch_gradient(loss_fn)(params, batch)
             updates, opt = optimiser.update(grads, opt, params)
-            metrics = {"loss": loss, "q": q, "gradient_norm": optim.global_norm(grads)}
+            metrics |= {"loss": loss, "gradient_norm": optim.global_norm(grads)}
             return (optim.apply_updates(params, updates), opt), metrics
 
         def epoch(carry, key: PRNGKeyArray):
@@ -225,59 +223,28 @@ def make(config: Config):
 # ---------------------------------------------------------------- what was learned
 
 
-def _player(config: Config, env: envs.Environment) -> Player:
-    net = network(config, env)
-
-    def act(
-        learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
-    ) -> tuple[Array, PyTree]:
-        params = learned
-        if config.normalise_observations:
-            params, s = learned["network"], Moments(**learned["observations"]).normalise(s)
-        q = net.apply(params, s)
-        if key is not None:
-            return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
-        return jnp.argmax(legal_only(q, legal), axis=-1).astype(jnp.int32), memory
-
-    return Player(act)
-
-
 class Agent(TrainedAgent):
     """A trained agent: see `load`."""
 
-    def _make_player(self) -> Player:
-        return _player(self.config, self.env)
+    @staticmethod
+    def learned(config: Config, state: State) -> PyTree:
+        """The network's parameters, with the moments of observations if these are normalised."""
+        return with_moments(state.params, state.observations)
+
+    @staticmethod
+    def player(config: Config, env: envs.Environment) -> Player:
+        """The best action; with a key, ε-greedily."""
+        net = network(config, env)
+
+        def act(
+            learned: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
+        ) -> tuple[Array, PyTree]:
+            q = net.apply(*seen_by(learned, s, config.normalise_observations))
+            if key is not None:
+                return rl.epsilon_greedy(config.epsilon).sample(key, q, mask=legal).astype(jnp.int32), memory
+            return jnp.argmax(legal_only(q, legal), axis=-1).astype(jnp.int32), memory
+
+        return Player(act)
 
 
-def load(path: str | os.PathLike[str]) -> Agent:
-    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
-
-    Raises:
-      RunError: if there is none.
-
-    Example:
-      >>> import tempfile
-      >>> config = Config(env="catch", units=(8,))
-      >>> params = network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
-      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
-      >>> Agent(config, params).save(file)
-      >>> load(file).act(jnp.zeros((10, 5))) in (0, 1, 2)
-      True
-    """
-    return Agent(*read(path, __name__, _learned))
-
-
-def _learned(config: Config, state: State) -> PyTree:
-    if state.observations is None:
-        return state.params
-    return {"network": state.params, "observations": state.observations._asdict()}
-
-
-def export(config: Config, state: State, path: str) -> None:
-    """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, _learned(config, state)).save(path)
-
-
-def evaluate(config: Config, state: State) -> dict[str, float]:
-    """Plays 100 episodes with the greedy policy."""
-    return judged(_player, config, _learned(config, state))
+load, export, evaluate = Agent.load, Agent.export, Agent.evaluate

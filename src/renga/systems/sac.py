@@ -1,20 +1,20 @@
-"""Soft actor-critic: continuous actions from replay, with as much randomness as is asked for.
+"""Soft actor-critic: actions from replay, numbers or choices, with as much randomness as is asked for.
 
-One file, top to bottom in the order data flows: Config, State, networks, losses, acting, learning, step.
+One file, top to bottom in the order data flows: Config, networks, losses, learning. How acting, keeping and learning
+take turns is `_off_policy.py`.
 
 Differs from Haarnoja et al. 2018 (https://arxiv.org/abs/1812.05905):
   * environments are batched and step inside the compiled update: `updates` gradient steps after each step of them all;
   * entropies are those of actions scaled to the box [−1, 1], so that the units of an action count for nothing;
   * small networks, and learning rates to match.
 
-An episode that is cut by a time limit keeps its bootstrap, from the state that it was cut in.
+Where actions are choices it is that of Christodoulou 2019 (https://arxiv.org/abs/1910.07207): critics tell the values
+of all choices, and expectations are over all, where else one action is drawn. An episode that is cut by a time limit
+keeps its bootstrap, from the state that it was cut in.
 """
 
 import dataclasses
-import functools
-import os
-import types
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +22,36 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import dist, envs, nn, optim
-from renga.data import UniformReplay
-from renga.loop import check_config, shard_batch
-from renga.systems._agent import Player, TrainedAgent, judged, read
-from renga.systems._continuous import ActionBox, Critics, action_box, actor, critics
+from renga.loop import check_config
+from renga.systems import _off_policy
+from renga.systems._agent import Player, TrainedAgent
+from renga.systems._continuous import Critics, action_box, actor, choice_actor, choice_critics, critics, td_loss
+from renga.systems._off_policy import State
 from renga.systems._reinforcement import (
-    Recent,
     Transition,
-    batches,
-    blank,
+    any_action,
+    batch_gradient,
     check_replay,
-    episode_metrics,
-    go_on,
+    legal_only,
     need_one_player,
-    warm_up,
 )
 
-__all__ = ["STEPS", "Agent", "Config", "Networks", "Params", "State", "evaluate", "export", "load", "make", "networks"]
+__all__ = [
+    "STEPS",
+    "Agent",
+    "Choices",
+    "Config",
+    "Networks",
+    "Numbers",
+    "Params",
+    "Soft",
+    "State",
+    "evaluate",
+    "export",
+    "load",
+    "make",
+    "networks",
+]
 
 STEPS = 20_000
 
@@ -47,7 +60,7 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train sac --help` is made from these comments."""
 
-    env: str = "pendulum"  # a world with continuous actions
+    env: str = "pendulum"  # a world of numbers or of choices
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
     replay_size: int = 100_000  # transitions kept
@@ -63,6 +76,7 @@ class Config:
     target_rate: float = 0.005  # τ: how far a target goes towards its critic in an update
     temperature: float = 1.0  # α in the beginning: what a nat of entropy is worth in rewards
     target_entropy: float = -1.0  # that the temperature is set to reach, in nats for each number of an action
+    target_entropy_share: float = 0.3  # the same where actions are choices: its share of what it is if all are even
     min_log_scale: float = -5.0  # of the policy's Gaussian before tanh
     max_log_scale: float = 2.0
 
@@ -76,78 +90,166 @@ class Params(NamedTuple):
     log_temperature: Array
 
 
-class State(NamedTuple):
-    """All that training needs to go on: saving this is a checkpoint."""
-
-    split = types.MappingProxyType({"env": 0, "recent": 1})  # axes of the batch, of which each device has a part
-
-    key: PRNGKeyArray
-    step: Array
-    params: Params
-    opt: tuple[PyTree, PyTree, PyTree]  # of critics, actor and temperature
-    env: envs.Running
-    recent: Recent
-    replay: PyTree
-
-
 def _check(config: Config) -> None:
     require = check_config("sac", config)
     check_replay(require, config)
     require.numbers("num_critics", low=1)
     require.numbers("actor_learning_rate", "temperature", "target_rate", above=0)
     require.numbers("temperature_learning_rate", low=0)
+    require.numbers("target_entropy_share", "target_rate", low=0, high=1)
     require(config.min_log_scale < config.max_log_scale, "min_log_scale", f"less than {config.max_log_scale}")
 
 
 # ---------------------------------------------------------------- networks and losses
 
 
-class Networks(NamedTuple):
-    """The networks, and the losses of their parameters. Batches are `[B, ...]`."""
+class Soft(NamedTuple):
+    """What states are worth, `[B]`.
 
-    actor: nn.Transformed
-    critics: Critics
-    box: ActionBox
-    config: Config
+    Attributes:
+      value: E[minᵢ Qᵢ(s, a) − α log π(a | s)], with a ~ π(· | s).
+      entropy: E[−log π(a | s)].
+      asked: what this should be.
+    """
 
-    def policy(self, actor: PyTree, s: Array) -> dist.Independent:
-        """π(a | s), a density over the box of actions: a Gaussian squashed by tanh."""
+    value: Float[Array, " B"]
+    entropy: Float[Array, " B"]
+    asked: Float[Array, " B"]
+
+
+class Networks:
+    """An actor, critics, and the losses of their parameters. Batches are `[B, ...]`, with a key for each."""
+
+    def __init__(self, config: Config, actor: nn.Transformed, critics: Critics):
+        self.config, self.actor, self.critics = config, actor, critics
+
+    def soft(
+        self, actor: PyTree, critics: PyTree, log_temperature: Array, keys: Array, s: Array, legal: Array | None
+    ) -> Soft:
+        """What states are worth."""
+        raise NotImplementedError
+
+    def q(self, critics: PyTree, s: Array, a: Array) -> Float[Array, "K B"]:
+        """Qᵢ(s, a)."""
+        raise NotImplementedError
+
+    def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
+        """Draws actions; without a key, the best ones."""
+        raise NotImplementedError
+
+    def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
+        """Draws actions evenly."""
+        raise NotImplementedError
+
+    def critic_loss(self, critics: PyTree, batch: tuple[Array, Transition], params: Params) -> tuple[Array, dict]:
+        """Σᵢ ½ (r + γ V(s′) − Qᵢ(s, a))², with V by the targets of the critics."""
+        keys, steps = batch
+        v_t = self.soft(params.actor, params.targets, params.log_temperature, keys, steps.s_t, steps.legal_t).value
+        return td_loss(self.q(critics, steps.s_tm1, steps.a_tm1), steps, v_t), {}
+
+    def actor_loss(self, actor: PyTree, batch: tuple[Array, Transition], params: Params) -> tuple[Array, dict]:
+        """−V(s)."""
+        keys, steps = batch
+        soft = self.soft(actor, params.critics, params.log_temperature, keys, steps.s_tm1, steps.legal_tm1)
+        return -jnp.mean(soft.value), {"entropy": jnp.mean(soft.entropy), "asked": jnp.mean(soft.asked)}
+
+    def temperature_loss(self, log_temperature: Array, entropy: Array, asked: Array) -> Array:
+        """log α (H − H̄): the temperature falls where there is more entropy H than is asked for."""
+        return log_temperature * jax.lax.stop_gradient(entropy - asked)
+
+
+class Numbers(Networks):
+    """A policy over a box, and critics of actions in it."""
+
+    def __init__(self, config: Config, env: envs.Environment):
+        self.box, spec = action_box("sac", config, env), env.observation_spec
+        q = critics(spec, self.box, config.units, config.num_critics)
+        super().__init__(config, actor(spec, self.box, config.units, 2), q)
+
+    def law(self, out: Float[Array, "*B 2"]) -> dist.Independent:
+        """A density over the box: a Gaussian squashed by tanh."""
         low, high = self.config.min_log_scale, self.config.max_log_scale
-        loc, spread = jnp.moveaxis(self.actor.apply(actor, s), -1, 0)
+        loc, spread = jnp.moveaxis(out, -1, 0)
         scale = jnp.exp(low + 0.5 * (high - low) * (1.0 + jnp.tanh(spread)))
         squashed = dist.TanhNormal(loc, scale, self.box.low, self.box.high)
         return dist.Independent(squashed, self.box.low.ndim)
 
-    def draw(self, actor: PyTree, key: PRNGKeyArray, s: Array) -> tuple[Array, Float[Array, " B"]]:
-        """Draws actions; returns also their log-density in units of the box, where it is [−1, 1]."""
-        a, log_pi = self.policy(actor, s).sample_and_log_prob(seed=key)
+    def policy(self, actor: PyTree, s: Array) -> dist.Independent:
+        """π(a | s)."""
+        return self.law(self.actor.apply(actor, s))
+
+    def draw(self, actor: PyTree, keys: Array, s: Array) -> tuple[Array, Float[Array, " B"]]:
+        """Draws an action with each key; returns also log-densities in units of the box, where it is [−1, 1]."""
+        draw = lambda key, out: self.law(out).sample_and_log_prob(seed=key)
+        a, log_pi = jax.vmap(draw)(keys, self.actor.apply(actor, s))
         return a, log_pi + np.float32(np.log(self.box.half).sum())
 
-    def critic_loss(self, critics: PyTree, params: Params, key: PRNGKeyArray, batch: Transition) -> Array:
-        """Σᵢ ½ (r + γ [minⱼ Q̄ⱼ(s′, a′) − α log π(a′ | s′)] − Qᵢ(s, a))², with a′ ~ π(· | s′)."""
-        a_t, log_pi_t = self.draw(params.actor, key, batch.s_t)
-        v_t = jnp.min(self.critics(params.targets, batch.s_t, a_t), axis=0)
-        v_t = v_t - jnp.exp(params.log_temperature) * log_pi_t
-        return self.critics.td_loss(critics, batch, v_t)
+    def soft(
+        self, actor: PyTree, critics: PyTree, log_temperature: Array, keys: Array, s: Array, legal: Array | None
+    ) -> Soft:
+        """What states are worth, by one action drawn in each."""
+        a, log_pi = self.draw(actor, keys, s)
+        v = jnp.min(self.critics(critics, s, a), axis=0) - jnp.exp(log_temperature) * log_pi
+        return Soft(v, -log_pi, jnp.full_like(v, self.config.target_entropy * self.box.size))
 
-    def actor_loss(self, actor: PyTree, params: Params, key: PRNGKeyArray, s: Array) -> tuple[Array, Float[Array, ""]]:
-        """α log π(a | s) − minᵢ Qᵢ(s, a), with a ~ π(· | s); returns also the entropy −log π."""
-        a, log_pi = self.draw(actor, key, s)
-        q = jnp.min(self.critics(params.critics, s, a), axis=0)
-        return jnp.mean(jnp.exp(params.log_temperature) * log_pi - q), -jnp.mean(log_pi)
+    def q(self, critics: PyTree, s: Array, a: Array) -> Float[Array, "K B"]:
+        """Qᵢ(s, a)."""
+        return self.critics(critics, s, a)
 
-    def temperature_loss(self, log_temperature: Array, entropy: Float[Array, ""]) -> Array:
-        """log α (H − H̄): the temperature falls where there is more entropy H than is asked for."""
-        return log_temperature * jax.lax.stop_gradient(entropy - self.config.target_entropy * self.box.size)
+    def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
+        """Draws actions; without a key, the medians."""
+        policy = self.policy(actor, s)
+        return policy.distribution.median() if key is None else policy.sample(seed=key)
+
+    def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
+        """Draws actions evenly from the box."""
+        return self.box.sample(key, len(s))
+
+
+class Choices(Networks):
+    """A policy over choices, and critics of all of them at once."""
+
+    def __init__(self, config: Config, env: envs.Environment):
+        self.num, spec = envs.num_actions(env), env.observation_spec
+        q = choice_critics(spec, self.num, config.units, config.num_critics)
+        super().__init__(config, choice_actor(spec, self.num, config.units), q)
+
+    def log_policy(self, actor: PyTree, s: Array, legal: Array | None) -> Float[Array, "B A"]:
+        """Log π(a | s); −∞ where an action is not legal."""
+        return jax.nn.log_softmax(legal_only(self.actor.apply(actor, s), legal))
+
+    def soft(
+        self, actor: PyTree, critics: PyTree, log_temperature: Array, keys: Array, s: Array, legal: Array | None
+    ) -> Soft:
+        """What states are worth, by all choices."""
+        log_pi = self.log_policy(actor, s, legal)
+        can = jnp.isfinite(log_pi)
+        pi = jnp.exp(log_pi)
+        entropy = -jnp.sum(pi * jnp.where(can, log_pi, 0.0), axis=-1)
+        q = jnp.sum(pi * jnp.min(self.critics(critics, s), axis=0), axis=-1)
+        most = jnp.log(jnp.sum(can, axis=-1).astype(q.dtype))
+        return Soft(q + jnp.exp(log_temperature) * entropy, entropy, self.config.target_entropy_share * most)
+
+    def q(self, critics: PyTree, s: Array, a: Array) -> Float[Array, "K B"]:
+        """Qᵢ(s, a)."""
+        return jnp.take_along_axis(self.critics(critics, s), a[None, :, None], axis=-1)[..., 0]
+
+    def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
+        """Draws actions; without a key, the most likely."""
+        log_pi = self.log_policy(actor, s, legal)
+        return jnp.argmax(log_pi, axis=-1) if key is None else jax.random.categorical(key, log_pi)
+
+    def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
+        """Draws evenly from what is legal."""
+        return any_action(key, len(s), self.num, legal)
 
 
 def networks(config: Config, env: envs.Environment) -> Networks:
-    """Makes the networks for an environment."""
-    box, spec, units = action_box("sac", config, env), env.observation_spec, config.units
-    return Networks(actor(spec, box, units, 2), critics(spec, box, units, config.num_critics), box, config)
+    """Makes the networks for an environment: what its actions are decides."""
+    return (Choices if isinstance(env.action_spec, envs.Discrete) else Numbers)(config, env)
 
 
-# ---------------------------------------------------------------- acting and learning
+# ---------------------------------------------------------------- learning
 
 
 def make(config: Config):
@@ -156,124 +258,60 @@ def make(config: Config):
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("sac", config, env.env)
     agent = networks(config, env.env)
-    replay = UniformReplay(config.replay_size)
-    take = functools.partial(go_on, env, replay, config.discount)  # a step in every environment, and keeps it
-    optimisers = tuple(
-        optim.adam(rate)
-        for rate in (config.learning_rate, config.actor_learning_rate, config.temperature_learning_rate)
-    )
+    optimise_critics, optimise_actor = optim.adam(config.learning_rate), optim.adam(config.actor_learning_rate)
+    optimise_temperature = optim.adam(config.temperature_learning_rate)
 
-    def interact(key: PRNGKeyArray, state: State) -> State:
-        """Acts as the policy does."""
-        key_act, key_env = jax.random.split(key)
-        s = env.observe(state.env)
-        return take(key_env, state, s, agent.draw(state.params.actor, key_act, s)[0])
-
-    def explore(state: State, key: PRNGKeyArray) -> State:
-        """Acts evenly."""
-        key_act, key_env = jax.random.split(key)
-        return take(key_env, state, env.observe(state.env), agent.box.sample(key_act, config.num_envs))
-
-    def init(key: PRNGKeyArray) -> State:
-        key, key_actor, key_critics, key_env, key_warmup = jax.random.split(key, 5)
-        env_state = env.reset(key_env)
-        s = env.observe(env_state)
-        recent, empty = blank(env, key_env, env_state, replay, config.n_step, config.discount)
-        q = agent.critics.init(key_critics, s, recent.a_tm1[0])
+    def init(key: PRNGKeyArray, s: Array, a: Array) -> tuple[Params, PyTree]:
+        key_actor, key_critics = jax.random.split(key)
+        q = agent.critics.init(key_critics, *((s, a) if isinstance(agent, Numbers) else (s,)))
         params = Params(agent.actor.init(key_actor, s), q, q, jnp.log(jnp.float32(config.temperature)))
-        parts = (params.critics, params.actor, params.log_temperature)
-        opt = tuple(optimiser.init(part) for optimiser, part in zip(optimisers, parts, strict=True))
-        state = State(key, jnp.int32(0), params, opt, env_state, recent, empty)
-        return warm_up(explore, state, key_warmup, config.n_step, -(-config.warmup // config.num_envs))
+        temperature = optimise_temperature.init(params.log_temperature)
+        return params, (optimise_critics.init(q), optimise_actor.init(params.actor), temperature)
 
-    def learn(carry: tuple[Params, PyTree], part: tuple[PRNGKeyArray, Transition]):
+    def act(params: Params, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
+        return agent.act(params.actor, key, s, legal)
+
+    def learn(carry: tuple[Params, PyTree], count: Array, key: PRNGKeyArray, batch: Transition):
         """Takes a gradient step of the critics, the actor and the temperature, in this order."""
-        (params, opts), (key, batch) = carry, part
-        key_critic, key_actor = jax.random.split(key)
-        critic_loss, grads = jax.value_and_grad(agent.critic_loss)(params.critics, params, key_critic, batch)
-        updates, critic_opt = optimisers[0].update(grads, opts[0], params.critics)
+        params, (critic_opt, actor_opt, temperature_opt) = carry
+        keys_critic, keys_actor = jax.random.split(key, (2, config.batch_size))
+        (critic_loss, _), grads = batch_gradient(agent.critic_loss)(params.critics, (keys_critic, batch), params)
+        updates, critic_opt = optimise_critics.update(grads, critic_opt, params.critics)
         params = params._replace(critics=optim.apply_updates(params.critics, updates))
 
-        (actor_loss, entropy), grads = jax.value_and_grad(agent.actor_loss, has_aux=True)(
-            params.actor, params, key_actor, batch.s_tm1
-        )
-        updates, actor_opt = optimisers[1].update(grads, opts[1], params.actor)
+        (actor_loss, seen), grads = batch_gradient(agent.actor_loss)(params.actor, (keys_actor, batch), params)
+        updates, actor_opt = optimise_actor.update(grads, actor_opt, params.actor)
         params = params._replace(actor=optim.apply_updates(params.actor, updates))
 
-        grads = jax.grad(agent.temperature_loss)(params.log_temperature, entropy)
-        updates, temperature_opt = optimisers[2].update(grads, opts[2], params.log_temperature)
+        grads = jax.grad(agent.temperature_loss)(params.log_temperature, seen["entropy"], seen["asked"])
+        updates, temperature_opt = optimise_temperature.update(grads, temperature_opt, params.log_temperature)
         params = params._replace(
             log_temperature=optim.apply_updates(params.log_temperature, updates),
             targets=optim.incremental_update(params.critics, params.targets, config.target_rate),
         )
-        metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "entropy": entropy}
+        metrics = {"critic_loss": critic_loss, "actor_loss": actor_loss, "entropy": seen["entropy"]}
+        metrics["temperature"] = jnp.exp(params.log_temperature)
         return (params, (critic_opt, actor_opt, temperature_opt)), metrics
 
-    def step(state: State) -> tuple[State, dict[str, Any]]:
-        key, key_interact, key_sample, key_learn = jax.random.split(state.key, 4)
-        state = interact(key_interact, state._replace(key=key))
-        U = config.updates
-        drawn = batches(replay, state.replay, key_sample, U, config.batch_size)
-        one = lambda carry, part: learn(carry, (part[0], shard_batch(part[1])))
-        (params, opt), metrics = jax.lax.scan(one, (state.params, state.opt), (jax.random.split(key_learn, U), drawn))
-        metrics = {**episode_metrics(state.env), **jax.tree.map(jnp.mean, metrics)}
-        metrics["temperature"] = jnp.exp(params.log_temperature)
-        return state._replace(step=state.step + 1, params=params, opt=opt), metrics
-
-    return init, step
+    return _off_policy.make(config, env, _off_policy.Learner(init, act, agent.explore, learn))
 
 
 # ---------------------------------------------------------------- what was learned
 
 
-def _player(config: Config, env: envs.Environment) -> Player:
-    agent = networks(config, env)
-
-    def act(
-        params: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None, memory: PyTree
-    ) -> tuple[Array, PyTree]:
-        if key is not None:
-            return agent.draw(params, key, s)[0], memory
-        return agent.policy(params, s).distribution.median(), memory
-
-    return Player(act)
-
-
 class Agent(TrainedAgent):
     """A trained agent: see `load`."""
 
-    def _make_player(self) -> Player:
-        return _player(self.config, self.env)
+    @staticmethod
+    def learned(config: Config, state: State) -> PyTree:
+        """The parameters of the actor."""
+        return state.params.actor
+
+    @staticmethod
+    def player(config: Config, env: envs.Environment) -> Player:
+        """The median action, or the most likely; with a key, one drawn from the policy."""
+        agent = networks(config, env)
+        return Player(lambda actor, key, s, legal, memory: (agent.act(actor, key, s, legal), memory))
 
 
-def load(path: str | os.PathLike[str]) -> Agent:
-    """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
-
-    Raises:
-      RunError: if there is none.
-
-    Example:
-      >>> import tempfile
-      >>> config = Config(env="pendulum", units=(4,))
-      >>> params = networks(config, envs.make("pendulum")).actor.init(jax.random.key(0), jnp.zeros((1, 3)))
-      >>> file = tempfile.mkdtemp() + "/agent.safetensors"
-      >>> Agent(config, params).save(file)
-      >>> torque = load(file).act(jnp.zeros(3))
-      >>> torque.shape, bool(abs(torque[0]) <= 2)
-      ((1,), True)
-    """
-    return Agent(*read(path, __name__, _learned))
-
-
-def _learned(config: Config, state: State) -> PyTree:
-    return state.params.actor
-
-
-def export(config: Config, state: State, path: str) -> None:
-    """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, _learned(config, state)).save(path)
-
-
-def evaluate(config: Config, state: State) -> dict[str, float]:
-    """Plays 100 episodes with the policy's median action."""
-    return judged(_player, config, _learned(config, state))
+load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
