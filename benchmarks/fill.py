@@ -56,23 +56,55 @@ def interval(row: dict[str, Any], name: str = "ratio", digits: int = 2) -> str:
     return f"{row[name]:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
-@table("index.md", "| | against | times as fast |")
-def _() -> list[str]:
+def _against() -> list[tuple[str, str, str, str]]:
+    """Library, page, what was measured, and how many times as fast it is."""
     median = lambda name: f"{statistics.median(row['ratio'] for row in record(name)['rows']):.1f}"
     init, trace = record("nn_init_resnet50"), record("nn_trace")["models"]["transformer12"]
     adamw = next(row for row in record("optim_step")["rows"] if row["leaves"] == 10 and row["parameters"] == 1e7)
     graph = {row["what"]: row["ratio"] for row in record("graph_speed_cpu")["rows"]}
     sums = [graph[f"segment_{kind} unsorted against jraph"] for kind in ("sum", "mean")]
-    rows = [
-        ("MuZero's search, median of sizes <search/speed>", "mctx", median("search_speed_muzero")),
-        ("Gumbel MuZero's search, median of sizes <search/speed>", "mctx", median("search_speed_gumbel")),
-        ("tracing a 12-layer transformer <nn/from-haiku>", "Haiku", f"{1 / trace['ratio']:.1f}"),
-        ("first init of a ResNet-50 <nn/from-haiku>", "Haiku", f"{1 / init['ratio_first']:.1f}"),
-        ("later inits of it <nn/from-haiku>", "Haiku", f"{1 / init['ratio_later']:.1f}"),
-        ("a compiled step of AdamW, 1e7 parameters <optim/index>", "Optax", f"{1 / adamw['step_ratio']:.1f}"),
-        ("a segment sum, a segment mean <graph/index>", "jraph", f"{sums[0]:.1f}, {sums[1]:.1f}"),
+    return [
+        ("search", "search/speed", "MuZero's search, median of sizes", median("search_speed_muzero")),
+        ("search", "search/speed", "Gumbel MuZero's search, median of sizes", median("search_speed_gumbel")),
+        ("nn", "nn/from-haiku", "tracing a 12-layer transformer", f"{1 / trace['ratio']:.1f}"),
+        ("nn", "nn/from-haiku", "first init of a ResNet-50", f"{1 / init['ratio_first']:.1f}"),
+        ("nn", "nn/from-haiku", "later inits of it", f"{1 / init['ratio_later']:.1f}"),
+        ("optim", "optim/index", "a compiled step of AdamW, 1e7 parameters", f"{1 / adamw['step_ratio']:.1f}"),
+        ("graph", "graph/index", "a segment sum, a segment mean", f"{sums[0]:.1f}, {sums[1]:.1f}"),
     ]
-    return [cells(f"{{doc}}`{text}`", peer, ratio) for text, peer, ratio in rows]
+
+
+_PEERS = {"search": "mctx", "nn": "Haiku", "optim": "Optax", "graph": "jraph"}
+
+
+@table("index.md", "| | against | times as fast |")
+def _() -> list[str]:
+    return [cells(f"{{doc}}`{what} <{page}>`", _PEERS[name], ratio) for name, page, what, ratio in _against()]
+
+
+@table("../README.md", "| library | names of | measured | times as fast |")
+def _() -> list[str]:
+    rows = [
+        cells(f"`renga.{name}`", _PEERS[name], f"[{what}](docs/{page}.md)", ratio)
+        for name, page, what, ratio in _against()
+    ]
+    others = {"rl": ("RLax", "rl/index"), "dist": ("distrax", "dist/index"), "testing": ("chex", "testing/index")}
+    measured = {"rl": "many functions and sizes", "dist": "each family", "testing": ""}
+    for name, (peer, page) in others.items():
+        what = f"[{measured[name]}](docs/{page}.md)" if measured[name] else f"[tutorial](docs/{page}.md)"
+        rows.append(cells(f"`renga.{name}`", peer, what, ""))
+    return rows
+
+
+@table("gallery/index.md", "| | uses | takes, on two CPU cores |")
+def _() -> list[str]:
+    record("gallery")
+    sys.path.insert(0, str(DOCS / "gallery"))
+    import build
+
+    imported = lambda name: re.findall(r"^from renga import (.*)$", build.source(name), re.MULTILINE)[0].split(", ")
+    uses = lambda name: ", ".join(f"`{library}`" for library in imported(name))
+    return [cells(f"{{doc}}`{name}`", uses(name), build.took(name)) for name in build.NAMES]
 
 
 # --- systems and loop -----------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""Makes the pages and notebooks of the gallery from the programs in examples/: python docs/gallery/build.py.
+
+A program is a list of cells: `# %% [markdown]` begins a text, whose lines are comments, and `# %%` begins code. The
+first text is the title. A line `NAME = VALUE  # quick: OTHER` has another value in the tests.
+"""
+
+import json
+import pathlib
+import re
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+EXAMPLES, RECORD = ROOT / "examples", ROOT / "benchmarks" / "results" / "gallery.json"
+# In the order of the index.
+NAMES = [
+    "digits",
+    "characters",
+    "vae",
+    "flow",
+    "karate",
+    "gan_gradients",
+    "hypergradient",
+    "learned_update",
+    "ppo",
+    "tic_tac_toe",
+    "population",
+    "data_parallel",
+]
+QUICK = re.compile(r"^(\w+) = (.+?)  # quick: (.+)$", re.MULTILINE)
+
+
+def source(name: str, quick: bool = False) -> str:
+    """The program, with its own values or with those of the tests."""
+    text = (EXAMPLES / f"{name}.py").read_text()
+    return QUICK.sub(r"\1 = \3" if quick else r"\1 = \2", text)
+
+
+def cells(name: str) -> list[tuple[str, str]]:
+    """Pairs of kind, "markdown" or "code", and text."""
+    found = []
+    for part in re.split(r"^# %%", source(name), flags=re.MULTILINE)[1:]:
+        head, _, body = part.partition("\n")
+        if head.strip() == "[markdown]":
+            found.append(("markdown", re.sub(r"^# ?", "", body, flags=re.MULTILINE).strip()))
+        else:
+            found.append(("code", body.strip()))
+    return found
+
+
+def took(name: str) -> str:
+    """How long the program takes, in words, from the record; nothing if it was not measured."""
+    seconds = json.loads(RECORD.read_text())["seconds"] if RECORD.exists() else {}
+    limits = ((10, "seconds"), (60, "less than a minute"), (300, "a few minutes"), (float("inf"), "many minutes"))
+    return next((words for limit, words in limits if seconds.get(name, float("inf")) < limit), "")
+
+
+def page(name: str) -> str:
+    """The page of an example."""
+    (_, first), *rest = cells(name)
+    title, _, text = first.partition("\n")
+    time = took(name)
+    facts = [
+        f"`python examples/{name}.py`" + (f" takes {time} on two CPU cores." if time else " runs it."),
+        f"Here are the {{download}}`program <../../examples/{name}.py>` and the {{download}}`notebook <{name}.ipynb>`.",
+    ]
+    parts = [title, " ".join(facts), text.strip()]
+    parts += [text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in rest]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def notebook(name: str) -> str:
+    """The notebook of an example."""
+    found = []
+    for number, (kind, text) in enumerate(cells(name)):
+        text = re.sub(r"\{doc\}`/(.*?)`", r"`docs/\1.md`", text)
+        cell = {"cell_type": kind, "id": f"{name}-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        found.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    whole = {"cells": found, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def files() -> dict[pathlib.Path, str]:
+    """What must stand in this folder, by path."""
+    pages = {HERE / f"{name}.md": page(name) for name in NAMES}
+    return pages | {HERE / f"{name}.ipynb": notebook(name) for name in NAMES}
+
+
+def write() -> None:
+    """Writes all of them."""
+    for path, text in files().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    write()
