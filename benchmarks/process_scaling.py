@@ -30,18 +30,24 @@ from record import made, write
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 SIZES = {"f32": 4, "s32": 4, "u32": 4, "f16": 2, "bf16": 2, "pred": 1, "s8": 1, "u8": 1, "f64": 8, "s64": 8, "u64": 8}
-STEPS = {"lpg": 40, "actor_critic": 160}
+# A system, with how many environments (agents of LPG) a process has, and the steps that are timed.
+CASES = {
+    "lpg": ("lpg", 32, 40),
+    "actor_critic": ("actor_critic", 128, 160),
+    "actor_critic/512": ("actor_critic", 512, 40),
+}
 
 
 def system(name: str, processes: int):
     """A system with a batch for so many processes."""
     from renga.systems import actor_critic, lpg
 
-    if name == "lpg":
+    kind, each, _ = CASES[name]
+    if kind == "lpg":
         config = lpg.PRESETS["small"][0]
         worlds = config.worlds[:1]
-        return lpg, dataclasses.replace(config, worlds=worlds, num_agents=32 * processes, num_envs=16, micro_batch=0)
-    return actor_critic, actor_critic.Config(num_envs=128 * processes)
+        return lpg, dataclasses.replace(config, worlds=worlds, num_agents=each * processes, num_envs=16, micro_batch=0)
+    return actor_critic, actor_critic.Config(num_envs=each * processes)
 
 
 def work(name: str, processes: int, number: int, coordinator: str, directory: str) -> None:
@@ -55,7 +61,7 @@ def work(name: str, processes: int, number: int, coordinator: str, directory: st
     if processes > 1:
         loop.join_processes(coordinator, processes, number)
     module, config = system(name, processes)
-    steps = STEPS[name]
+    steps = CASES[name][2]
     loop.run(module.make, config, steps=steps, window=steps // 8, directory=directory, show=False, seed=0)
 
 
@@ -154,14 +160,17 @@ def main() -> None:
     if not options.dry:
         made()  # refuses at once, and not at the end
     found = []
-    for name in STEPS:
+    for name in CASES:
         rounds = []
         for _ in range(options.rounds):
             one, two = steps_a_second(name, 1), steps_a_second(name, 2)
             rounds.append({"one": round(one, 3), "two": round(two, 3)})
             print(name, rounds[-1], flush=True)
         ratio = statistics.median(r["two"] / r["one"] for r in rounds)
-        found.append({"system": name, "efficiency": round(ratio, 3), "steps_a_second": rounds, **collectives(name)})
+        kind, each, _ = CASES[name]
+        found.append(
+            {"system": kind, "each": each, "efficiency": round(ratio, 3), "steps_a_second": rounds, **collectives(name)}
+        )
         print(found[-1], flush=True)
     if not options.dry:
         write("process_scaling", "process_scaling.py", rounds=options.rounds, rows=found)
