@@ -46,12 +46,9 @@ class mechanize(GradientTransformationExtraArgs):
       ValueError: if `update` is called without `params`.
 
     Example:
-      >>> from renga.optim import sgd
-      >>> tx, x = mechanize(sgd(1.0), weight_decay=0.0), jnp.array([3.0])
-      >>> state = tx.init(x)
-      >>> for _ in range(200):
-      ...     u, state = tx.update(2 * x, state, x)
-      ...     x = x + u
+      >>> from renga import optim
+      >>> tx = mechanize(optim.sgd(1.0), weight_decay=0.0)
+      >>> x = optim.minimize(lambda x: jnp.sum(x**2), jnp.array([3.0]), tx, max_steps=200).params
       >>> bool(abs(x[0]) < 0.1)
       True
 

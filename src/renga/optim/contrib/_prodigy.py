@@ -53,12 +53,9 @@ class prodigy(GradientTransformationExtraArgs):
       ValueError: if `update` is called without `params`.
 
     Example:
-      >>> tx, p = prodigy(), jnp.array([3.0])
-      >>> state = tx.init(p)
-      >>> for _ in range(300):
-      ...     u, state = tx.update(2 * p, state, p)
-      ...     p = p + u
-      >>> bool(abs(p[0]) < 0.5)
+      >>> from renga import optim
+      >>> x = optim.minimize(lambda x: jnp.sum(x**2), jnp.array([3.0]), prodigy(), max_steps=300).params
+      >>> bool(abs(x[0]) < 0.5)
       True
 
     References:
