@@ -96,7 +96,7 @@ def _() -> list[str]:
     return rows
 
 
-@table("gallery/index.md", "| | uses | takes, on two CPU cores |")
+@table("gallery/index.md", "| | program | uses | takes, on two CPU cores |")
 def _() -> list[str]:
     record("gallery")
     sys.path.insert(0, str(DOCS / "gallery"))
@@ -104,7 +104,9 @@ def _() -> list[str]:
 
     imported = lambda name: re.findall(r"^from renga import (.*)$", build.source(name), re.MULTILINE)[0].split(", ")
     uses = lambda name: ", ".join(f"`{library}`" for library in imported(name))
-    return [cells(f"{{doc}}`{name}`", uses(name), build.took(name)) for name in build.NAMES]
+    title = lambda name: build.cells(name)[0][1].splitlines()[0].removeprefix("# ")
+    picture = lambda name: f"![{title(name)}]({name}.png)"
+    return [cells(picture(name), f"{{doc}}`{name}`", uses(name), build.took(name)) for name in build.NAMES]
 
 
 # --- systems and loop -----------------------------------------------------------------------------
