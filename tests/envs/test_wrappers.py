@@ -74,12 +74,12 @@ def test_frames_are_stacked_oldest_first_also_over_the_end_of_an_episode(pushes)
     before, step, after = played(envs.AutoReset(envs.FrameStack(inner, 3)), jax.random.key(0), pushes)[1]
     frames = [plain[0][0]] * 3
     for i in range(STEPS):
-        np.testing.assert_array_equal(before[i], np.concatenate(frames))
+        np.testing.assert_allclose(before[i], np.concatenate(frames), rtol=1e-6)
         frames = [*frames[1:], plain[1].observation[i]]
-        np.testing.assert_array_equal(step.observation[i], np.concatenate(frames))  # of the episode's end, too
+        np.testing.assert_allclose(step.observation[i], np.concatenate(frames), rtol=1e-6)  # of the episode's end, too
         if plain[1].truncated[i]:
             frames = [plain[2][i]] * 3
-        np.testing.assert_array_equal(after[i], np.concatenate(frames))
+        np.testing.assert_allclose(after[i], np.concatenate(frames), rtol=1e-6)
     assert step.truncated.sum() == 2
     assert not step.terminated.any()
     for env, shape in (
