@@ -1,12 +1,8 @@
-"""The toy is compiled once for all tests and processes, and reports have no plots unless a test asks for them."""
+"""The toy is compiled once for all tests and processes."""
 
 import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-
-from renga.loop import _report
-
-_plot = _report._plot
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -19,15 +15,3 @@ def shared_compilations(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", before[0])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
     compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope="package", autouse=True)
-def no_plots(shared_compilations):
-    _report._plot = lambda group, members, rows: ""
-    yield
-    _report._plot = _plot
-
-
-@pytest.fixture
-def plots(monkeypatch):
-    monkeypatch.setattr(_report, "_plot", _plot)

@@ -297,13 +297,14 @@ def test_doctor_knows_members_and_says_who_is_frozen(population, tmp_path):
     assert (tmp_path / "run" / "damaged" / "members.jsonl").read_text().startswith('{"step": 13')
 
 
-def test_the_report_draws_a_band(population, plots):
+def test_the_report_draws_a_band(population):
     loop.write_report(RunDirectory(population.directory))
     report = (population.directory / "report.html").read_text()
     assert "5 members: median and quartiles" in report
     assert "Member 4 is frozen after step 7" in report
-    assert "alt='loss against steps'" in report
-    assert report.count("<figure>") == 3  # no plots of quartiles by themselves
+    assert "aria-label='loss against steps: " in report
+    lines, bands = (report.count(f"<{kind}") for kind in ("path class='line'", "polygon class='band'"))
+    assert (lines, bands) == (3, 2), "quartiles are no lines by themselves; of how many live there are none"
 
 
 def test_progress_shows_who_lives(tmp_path, capsys):

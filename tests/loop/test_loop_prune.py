@@ -9,7 +9,7 @@ import pytest
 
 from renga import loop
 from renga.loop import RunDirectory, RunError, _prune
-from renga.loop._choice import Objective
+from renga.loop._objective import Objective
 
 from . import toy
 from .running import run

@@ -77,6 +77,7 @@ def run(args: Sequence[str]) -> int:
             window=options.window,
             checkpoint_seconds=options.checkpoint_seconds,
             pictures=system.pictures(config) if hasattr(system, "pictures") else None,
+            captions=getattr(system, "CAPTIONS", {}),
             advise=functools.partial(system.advise, config) if hasattr(system, "advise") else None,
             num_devices=options.devices,
             debug_nans=options.debug_nans,

@@ -10,6 +10,7 @@ from renga.cli._runs import newest_state, only_run, take_which
 from renga.loop import RunError, write_report, write_whole
 
 EPISODE = "episode.gif"
+CAPTIONS = {"episode": "Six moments of the episode, from its beginning to its end."}
 
 
 def run(args: Sequence[str]) -> int:
@@ -53,7 +54,7 @@ def run(args: Sequence[str]) -> int:
     path = files.path / EPISODE if own else Path(options.file)
     write_whole(path, gif(episode.pictures, options.frames_per_second))
     if own and which.member is None:
-        files.write_pictures(step, {"episode": episode.strip()})
+        files.write_pictures(step, {"episode": episode.strip()}, CAPTIONS)
         write_report(files)
     ending = "" if episode.is_over else ", and goes on"
     print(f"{path}: {len(episode.rewards)} steps, return {sum(episode.rewards):.6g}{ending}")

@@ -1,7 +1,7 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._choice import choose, final_numbers, measures_of, objective_of, take_member
+from renga.loop._choice import choose, final_numbers, measures_of, take_member
 from renga.loop._cluster import Launched, find_launched, join_cluster
 from renga.loop._config import Requirements, check_config
 from renga.loop._devices import (
@@ -19,6 +19,7 @@ from renga.loop._errors import RunError
 from renga.loop._files import write_json, write_whole
 from renga.loop._iterate import Update, Window, iterate
 from renga.loop._members import Frozen, Members
+from renga.loop._objective import objective_of
 from renga.loop._report import write_report
 from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run

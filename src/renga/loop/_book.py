@@ -24,12 +24,20 @@ class Book:
     """
 
     def __init__(
-        self, files: RunDirectory, system: str, config: Any, loop: dict[str, Any], start: int, under_way: Window | None
+        self,
+        files: RunDirectory,
+        system: str,
+        config: Any,
+        loop: dict[str, Any],
+        start: int,
+        under_way: Window | None,
+        captions: Mapping[str, str],
     ) -> None:
         self.non_finite: dict[str, int] = {}
-        self.first_pictures: dict[str, np.ndarray] = {}
+        self.first_pictures: Mapping[str, np.ndarray] = {}
         self._files, self._system, self._config, self._loop = files, system, config, loop
         self._start, self._under_way, self._done = start, under_way, start
+        self._captions = captions
         self._is_open = False
         self._advised: set[str] = set()
 
@@ -44,7 +52,7 @@ class Book:
         self.non_finite |= non_finite(row for row in files.read_metrics() if row["step"] <= self._start)
         files.open_metrics(self._start, drop_last=self._under_way is not None, members="seeds" in self._loop)
         if self.first_pictures:
-            files.write_pictures(0, self.first_pictures)
+            files.write_pictures(0, self.first_pictures, self._captions)
 
     def guard(self, update: Update, find: Callable[[int], RunError], debug_nans: bool) -> None:
         """Warns of metrics that are not finite, or raises where they came from."""
@@ -76,14 +84,14 @@ class Book:
             self._files.write_members(each.rows)
         self._files.write_metrics(update.rows)
 
-    def write_pictures(self, step: int, pictures: Callable[[PyTree], dict[str, np.ndarray]], state: PyTree) -> None:
+    def write_pictures(self, step: int, pictures: Callable[[PyTree], Mapping[str, np.ndarray]], state: PyTree) -> None:
         """Writes the pictures of a state. A picture that cannot be drawn does not end a run."""
         try:
             found = pictures(state)
         except Exception as error:
             _LOG.warning("the pictures of step %d cannot be drawn: %s: %s", step, type(error).__name__, error)
             return
-        self._files.write_pictures(step, found)
+        self._files.write_pictures(step, found, self._captions)
 
     def finish(self, step: int, signal: int, frozen: Mapping[int, Any]) -> None:
         """Writes how it ended, which members are frozen, and the report."""

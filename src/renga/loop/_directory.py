@@ -29,7 +29,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from renga.loop._files import finite, is_leftover, read_json, why, write_json, w
 from renga.loop._metrics import MEMBERS, LineWriter, MetricsWriter, members_row, read_lines, read_members
 
 _LOG = logging.getLogger("renga")
+_NONE: Mapping[str, str] = types.MappingProxyType({})
 
 
 def plain(value: Any) -> Any:
@@ -207,14 +209,26 @@ class RunDirectory:
 
     # Pictures.
 
-    def write_pictures(self, step: int, pictures: dict[str, np.ndarray]) -> None:
-        """Writes images, `[H, W]` or `[H, W, 3]` with values in [0, 255], as PNG."""
+    def write_pictures(
+        self, step: int, pictures: Mapping[str, np.ndarray], captions: Mapping[str, str] = _NONE
+    ) -> None:
+        """Writes images, `[H, W]` or `[H, W, 3]` with values in [0, 255], as PNG.
+
+        Args:
+          step: of the run.
+          pictures: by name.
+          captions: what there is to see, by a name or the beginning of names; a PNG keeps it as its description.
+        """
         from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
         directory = self.path / "pictures" / f"{step:09d}"
         for name, image in pictures.items():
             buffer = io.BytesIO()
-            Image.fromarray(np.asarray(image, np.uint8)).save(buffer, format="PNG")
+            text = PngInfo()
+            for begin in (begin for begin in captions if name.startswith(begin)):
+                text.add_itxt("Description", captions[begin])
+            Image.fromarray(np.asarray(image, np.uint8)).save(buffer, format="PNG", pnginfo=text)
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -13,9 +13,10 @@ from renga.loop._files import is_leftover, read_bytes, read_json, why, write_who
 from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
 from renga.loop._metrics import MEMBERS, non_finite, read_lines, set_aside
-from renga.loop._report import PNG, frozen_lines, read_evaluation, signal_name
+from renga.loop._report import frozen_lines, read_evaluation, signal_name
 
 DAMAGED = "damaged"  # the folder that damaged pieces are moved to
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Examination(NamedTuple):

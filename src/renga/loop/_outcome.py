@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._choice import Objective, final_numbers
+from renga.loop._choice import final_numbers
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
 from renga.loop._exploit import EXPLOITS, Exploit, read_exploits, schedule, values_at
 from renga.loop._files import read_json, write_whole
 from renga.loop._groups import group_directory
+from renga.loop._objective import Objective
 from renga.loop._settled import Group
 from renga.loop._sweep_report import Row, write_sweep_report
 

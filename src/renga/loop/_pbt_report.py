@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renga.loop._exploit import Exploit, lineage, values_at
-from renga.loop._report import figure_of
+from renga.loop._page import figure_of
 
 
 def evolution_figures(

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._choice import Objective
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
 from renga.loop._files import why
 from renga.loop._members import Members, members_of, summary, to_json
+from renga.loop._objective import Objective
 from renga.loop._restore import place_of
 from renga.loop._subject import Make
 

@@ -1,35 +1,29 @@
-"""`report.html`: one self-contained page with the run's pictures, curves and settings."""
+"""`report.html`: one self-contained page with what a run came to, its curves, pictures and settings."""
 
 import base64
 import html
-import io
 import logging
-import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from renga.loop._chart import chart, number
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
 from renga.loop._files import read_bytes, read_json, write_whole
 from renga.loop._metrics import non_finite
+from renga.loop._objective import objective_of
+from renga.loop._page import folded, page, picture, table, tiles, warning
+from renga.loop._series import Panel, is_flat, line_of, metric_names, panels_of, positions
 
 _LOG = logging.getLogger("renga")
-PNG = b"\x89PNG\r\n\x1a\n"
 
 LARGEST = 8 << 20  # bytes of an animation that is kept within the page
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c }
-h1 { font-size: 1.7rem } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem }
-table { border-collapse: collapse; margin: .6rem 0 } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
-td.number { font-variant-numeric: tabular-nums; text-align: right }
-figure { display: inline-block; margin: 0 .6rem .8rem 0 } figcaption { color: #666; font-size: 13px }
-img { max-width: 100% } img.picture { image-rendering: pixelated; background: #f3f3f3 } code { color: #555 }
-.note { color: #666 } .warning { color: #a00000 }
-"""
+MOST_TILES = 8  # measures that are shown large
+Rows = list[dict[str, Any]]
 
 
 def write_report(files: RunDirectory) -> None:
@@ -38,19 +32,44 @@ def write_report(files: RunDirectory) -> None:
     Raises:
       RunError: if config.json cannot be read, or the report not written.
     """
+    parts = report_parts(files, files.read_metrics())
+    head = parts.pop("head")
+    write_whole(files.path / "report.html", page(title_of(files), head, parts))
+
+
+def title_of(files: RunDirectory) -> str:
+    """What the page of a run is called."""
+    return f"{files.read_config()['system'] or 'run'}: {files.path.resolve().name}"
+
+
+def report_parts(files: RunDirectory, rows: Rows) -> dict[str, str]:
+    """The parts of a run's page by name: its head, and sections, of which some may be empty.
+
+    Args:
+      files: the run.
+      rows: what its metrics.jsonl holds.
+
+    Raises:
+      RunError: if config.json cannot be read.
+    """
     saved = files.read_config()
-    rows = files.read_metrics()
-    body = [f"<h1>{html.escape(saved['system'] or 'run')}</h1>", _summary(saved, rows), _ending(files, rows)]
-    body += [_pictures(files), _episode(files), _or_damage(_evaluation, files), _curves(rows)]
-    body += ["<h2>Config</h2>", _table(saved["config"])]
-    body += ["<h2>Environment</h2>", _or_damage(lambda files: _table(read_json(files.path / "env.json")), files)]
-    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(saved['system'])}</title>"
-    page += f"<style>{STYLE}</style><body>{''.join(body)}</body></html>\n"
-    write_whole(files.path / "report.html", page)
-
-
-def _warning(text: str) -> str:
-    return f"<p class='warning'>{html.escape(text)}</p>"
+    name = html.escape(saved["system"] or "run")
+    metric = _objective(rows)
+    measured = _or_damage(_evaluation, files)
+    shown = _newest_picture(files)
+    large = "" if shown or metric is None else _large(rows, metric)
+    if metric is not None and not measured:
+        measured = "<h2>Result</h2>" + tiles({metric.replace("_", " "): _ends(rows, metric)})
+    head = f"<h1>{name}</h1>{_summary(files, saved, rows, metric)}{_ending(files, rows)}"
+    details = [folded("Config", table(list(saved["config"].items()))), folded("Metrics in numbers", _numbers(rows))]
+    details.append(folded("Versions and devices", _or_damage(_environment, files)))
+    return {
+        "head": head,
+        "result": measured + _episode(files) + (shown or large),
+        "charts": _charts(rows, but=metric if large else None),
+        "pictures": _pictures(files, but=shown),
+        "details": "".join(details),
+    }
 
 
 def _or_damage(part: Callable[[RunDirectory], str], files: RunDirectory) -> str:
@@ -59,10 +78,10 @@ def _or_damage(part: Callable[[RunDirectory], str], files: RunDirectory) -> str:
         return part(files)
     except RunError as error:
         _LOG.warning("%s", error)
-        return _warning(str(error))
+        return warning(str(error))
 
 
-def _ending(files: RunDirectory, rows: list[dict[str, Any]]) -> str:
+def _ending(files: RunDirectory, rows: Rows) -> str:
     """How it ended, if not well, and which metrics were not finite."""
     found = [f"{name} was not finite in the steps up to {step}, or since." for name, step in non_finite(rows).items()]
     try:
@@ -75,7 +94,7 @@ def _ending(files: RunDirectory, rows: list[dict[str, Any]]) -> str:
     found += [f"{line}." for line in frozen_lines(status)]
     if state == "failed":
         found.append(f"Failed after step {step}: {status.get('error')}")
-    return "".join(map(_warning, found))
+    return "".join(map(warning, found))
 
 
 def frozen_lines(status: dict[str, Any]) -> list[str]:
@@ -97,37 +116,111 @@ def signal_name(number: Any) -> str:
         return f"signal {number}"
 
 
-def _summary(saved: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def _summary(files: RunDirectory, saved: dict[str, Any], rows: Rows, metric: str | None) -> str:
+    """One line: how far it is, and what it came to."""
     if not rows:
-        return "<p>No metrics yet.</p>"
+        return "<p class='lead'>No metrics yet.</p>"
     last = rows[-1]
-    spent = f"{last['seconds']:.0f} s" if last.get("seconds") else ""
     seeds = saved["loop"].get("seeds")
     who = f"{len(seeds)} members: median and quartiles" if seeds else f"seed {saved['loop']['seed']}"
-    text = f"<p>Step {last['step']} of {saved['loop']['steps']}, {who}. {spent}"
-    return text + f" <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
+    spent = f", {last['seconds']:.0f} s" if last.get("seconds") else ""
+    came_to = _came_to(files) or (f"{metric.replace('_', ' ')} {number(_ends(rows, metric)[0])}" if metric else "")
+    came_to = f"<b>{html.escape(came_to[:1].upper() + came_to[1:])}.</b> " if came_to else ""
+    text = f"Step {last['step']:,} of {saved['loop']['steps']:,}, {who}{spent}."
+    return f"<p class='lead'>{came_to}{text} <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
 
 
-def _pictures(files: RunDirectory) -> str:
+def _came_to(files: RunDirectory) -> str:
+    """The first thing that was measured, in words."""
+    try:
+        measures = read_evaluation(files)["measures"]
+    except RunError:
+        return ""
+    for name, value in measures.items():
+        return f"{name.replace('_', ' ')}: {value if isinstance(value, str) else number(value)}"
+    return ""
+
+
+def _objective(rows: Rows) -> str | None:
+    """The metric that says how well it goes, if there is one that does."""
+    try:
+        return objective_of(metric_names(rows)).metric
+    except RunError:
+        return None
+
+
+def _ends(rows: Rows, metric: str) -> tuple[float, str]:
+    """The means of a metric over the last tenth of the lines and, as a note, over the first."""
+    y = line_of(rows, metric).y
+    part = max(1, len(rows) // 10)
+    first, last = (_mean(some) for some in (y[:part], y[-part:]))
+    return last, f"at the end; {number(first)} at the beginning"
+
+
+def _mean(y: np.ndarray) -> float:
+    y = y[np.isfinite(y)]
+    return float(y.mean()) if len(y) else float("nan")
+
+
+def _large(rows: Rows, metric: str) -> str:
+    """A chart of one metric to look at first; none if it is flat."""
+    line = line_of(rows, metric)
+    against, x = positions(rows)
+    panel = Panel(metric.replace("_", " "), [line])
+    return "" if is_flat(line) else chart(panel, (0.0, float(x.max())), against, "large")
+
+
+def _charts(rows: Rows, but: str | None) -> str:
+    """A grid of charts that share the axis of steps, without the metric that is shown elsewhere."""
+    panels = [panel for panel in panels_of(rows) if [line.metric for line in panel.lines] != [but]]
+    if not panels:
+        return ""
+    against, x = positions(rows)
+    each = "".join(chart(panel, (0.0, float(x.max())), against) for panel in panels)
+    bands = " Bands reach from the lower to the upper quartile of the members." * any(
+        line.low is not None for panel in panels for line in panel.lines
+    )
+    note = f"<p class='note'>Point at a chart to read all of them at that step.{bands}</p>"
+    return f"<h2>Curves</h2>{note}<div class='charts'>{each}</div>"
+
+
+def _numbers(rows: Rows) -> str:
+    """First and last, least and greatest of each metric, those that never change as well."""
+    found: list[Sequence[Any]] = []
+    for name in metric_names(rows):
+        y = line_of(rows, name, x=np.zeros(len(rows))).y
+        known = y[np.isfinite(y)]
+        if len(known):
+            found.append((name, *map(float, (known[0], known[-1], known.min(), known.max()))))
+    return table(found, ["", "first", "last", "least", "greatest"]) if found else "<p>None yet.</p>"
+
+
+def _shown(file: Any, name: str, step: int, caption: str = "") -> str:
+    return picture(file, f"{name.replace('_', ' ')} at step {step}", caption)
+
+
+def _newest_picture(files: RunDirectory) -> str:
+    """The picture that shows best what came of it: the newest of the first kind that is no series."""
+    found = files.pictures()
+    names = [name for name in found if not name.endswith("over_time") and name != "episode"] or list(found)
+    if not names:
+        return ""
+    step, file = found[names[0]][-1]
+    return _shown(file, names[0], step)
+
+
+def _pictures(files: RunDirectory, but: str) -> str:
     """The newest picture of each kind; of those named `…over_time`, all."""
-    parts = []
+    parts, newest = [], []
     for name, series in files.pictures().items():
-        title = name.replace("_", " ")
-        parts.append(f"<h2>{html.escape(title.capitalize())}</h2>")
-        for step, file in series if name.endswith("over_time") else series[-1:]:
-            label = f"{title} at step {step}"
-            try:
-                image = read_bytes(file)
-            except OSError as error:
-                image = str(error).encode()
-            if not image.startswith(PNG):
-                parts.append(_warning(f"{label}: {file} is damaged"))
-                continue
-            data = base64.b64encode(image).decode()
-            parts.append(
-                f"<figure><img class='picture' alt='{html.escape(label)}' src='data:image/png;base64,{data}'>"
-                f"<figcaption>step {step}</figcaption></figure>"
-            )
+        if name.endswith("over_time"):
+            each = "".join(_shown(file, name, step, f"step {step:,}") for step, file in series)
+            title = html.escape(name.replace("_", " ").capitalize())
+            parts.append(f"<h2>{title}</h2><div class='series'>{each}</div>")
+        elif (one := _shown(series[-1][1], name, series[-1][0])) != but:
+            newest.append(one)
+    if newest:
+        parts.insert(0, f"<h2>Pictures</h2><div class='pictures'>{''.join(newest)}</div>")
     return "".join(parts)
 
 
@@ -141,27 +234,33 @@ def _episode(files: RunDirectory) -> str:
     except OSError as error:
         image = str(error).encode()
     if not image.startswith(b"GIF8"):
-        return _warning(f"episode: {file} is damaged")
+        return warning(f"episode: {file} is damaged")
     source = f"data:image/gif;base64,{base64.b64encode(image).decode()}" if len(image) <= LARGEST else file.name
-    return f"<figure><img alt='an episode' src='{source}'><figcaption>an episode</figcaption></figure>"
+    caption = "An episode of the trained agent, with its best actions."
+    return f"<figure class='picture'><figcaption>{caption}</figcaption><img alt='an episode' src='{source}'></figure>"
 
 
 def _evaluation(files: RunDirectory) -> str:
+    """What was measured at the end: the first numbers large, and all of them in a table where that says more."""
     if not (files.path / "evaluation.json").exists():
         return ""
     found = read_evaluation(files)
     # A measure "x (y)" stands beside the measure "x", in a column headed y.
-    columns: dict[str, dict[str, float | str]] = {"": {}}
+    columns: dict[str, dict[str, float | str]] = {}
     for name, value in found["measures"].items():
         base, _, note = name.removesuffix(")").partition(" (")
-        columns.setdefault(note, {})[base] = value
-    head = "".join(f"<th>{html.escape(note)}</th>" for note in columns)
-    body = ""
-    for name in dict.fromkeys(name for column in columns.values() for name in column):
-        cells = "".join(_number(column.get(name)) for column in columns.values())
-        body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
-    note = f"<p class='note'>After step {html.escape(str(found['step']))}.</p>"
-    return f"<h2>Evaluation</h2>{note}<table><tr><td></td>{head}</tr>{body}</table>"
+        columns.setdefault(note, {})[base.replace("_", " ")] = value
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    large = {}
+    for name in names[:MOST_TILES]:
+        note, value = next((note, column[name]) for note, column in columns.items() if name in column)
+        large[name] = (value, note)
+    more = ""
+    if len(columns) > 1 or len(names) > MOST_TILES:
+        more = table([(name, *(column.get(name) for column in columns.values())) for name in names], ["", *columns])
+        more = folded("All that was measured", more)
+    note = f"<p class='note'>Measured after step {html.escape(str(found['step']))}.</p>"
+    return f"<h2>Result</h2>{tiles(large)}{note}{more}"
 
 
 def read_evaluation(files: RunDirectory) -> dict[str, Any]:
@@ -180,78 +279,12 @@ def read_evaluation(files: RunDirectory) -> dict[str, Any]:
     return found
 
 
-def _number(value: float | str | None) -> str:
-    if value is None:
-        return "<td></td>"
-    text = f"{value:.4g}" if isinstance(value, int | float) else html.escape(value)
-    return f"<td class='number'>{text}</td>"
-
-
-def _curves(rows: list[dict[str, Any]]) -> str:
-    """One plot a metric, and one a group of metrics that share what stands before the first slash."""
-    names = dict.fromkeys(name for row in rows[-1:] + rows[:1] for name in row)
-    quartiles = {f"{name}/{q}" for name in names for q in ("q1", "q3")}
-    names = [name for name in names if name not in ("step", "seconds") and name not in quartiles]
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.split("/")[0], []).append(name)
-    figures = "".join(_plot(group, members, rows) for group, members in groups.items())
-    return f"<h2>Curves</h2>{figures}" if figures else ""
-
-
-def _plot(group: str, members: list[str], rows: list[dict[str, Any]]) -> str:
-    from matplotlib.figure import Figure
-
-    wide = len(members) > 1
-    figure = Figure(figsize=(10.4, 3.6) if wide else (5.0, 2.6), layout="constrained")
-    axes = figure.subplots()
-    positive = True
-    for name in members:
-        points = [(row["step"], row[name]) for row in rows if _is_finite(row.get(name))]
-        if points:
-            x, y = zip(*points, strict=True)
-            positive &= min(y) > 0
-            (line,) = axes.plot(x, y, linewidth=1, label=name.removeprefix(group + "/"))
-            low, high = ([row.get(f"{name}/{q}") for row in rows if _is_finite(row.get(name))] for q in ("q1", "q3"))
-            if all(map(_is_finite, low + high)):  # a population's
-                axes.fill_between(
-                    x, np.array(low, float), np.array(high, float), color=line.get_color(), alpha=0.2, linewidth=0
-                )
-    if wide:
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-        if positive:
-            axes.set_yscale("log")
-    axes.set_title(group.replace("_", " "), fontsize=10)
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.25)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<figure><img alt='{html.escape(group)} against steps' src='data:image/png;base64,{data}'></figure>"
-
-
-def figure_of(draw: Callable[[Any], None], size: tuple[float, float], label: str) -> str:
-    """A picture of Matplotlib's as a part of a page."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    draw(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<figure><img alt='{html.escape(label)}' src='data:image/png;base64,{data}'></figure>"
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value)
-
-
-def _table(values: dict[str, Any]) -> str:
-    cells = []
-    for name, value in values.items():
-        number = isinstance(value, float | int) and not isinstance(value, bool)
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        kind = " class='number'" if number else ""
-        cells.append(f"<tr><th>{html.escape(str(name))}</th><td{kind}>{html.escape(text)}</td></tr>")
-    return f"<table>{''.join(cells)}</table>"
+def _environment(files: RunDirectory) -> str:
+    """What it ran on."""
+    rows = []
+    for name, value in read_json(files.path / "env.json").items():
+        if isinstance(value, dict):
+            rows += list(value.items())
+        else:
+            rows.append((name, ", ".join(map(str, value)) if isinstance(value, list) else value))
+    return table(rows)

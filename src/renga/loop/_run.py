@@ -42,7 +42,7 @@ from renga.loop._progress import Progress
 from renga.loop._signals import Signals
 from renga.loop._subject import Alone, Make
 
-Pictures = Callable[[PyTree], dict[str, np.ndarray]]
+Pictures = Callable[[PyTree], Mapping[str, np.ndarray]]
 Advise = Callable[[dict[str, float]], dict[str, str]]
 
 
@@ -91,6 +91,7 @@ def run(
     members: Members | None = None,
     at_once: int | None = None,
     shard_parameters: bool = False,
+    captions: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
@@ -112,6 +113,7 @@ def run(
       checkpoint_seconds: how long to train between checkpoints.
       pictures: makes named images, `[H, W]` or `[H, W, 3]` in [0, 255], of a state.
       num_pictures: how often to make them, evenly from first step to last.
+      captions: what there is to see in pictures, by a name or the beginning of names; the report shows it.
       advise: looks at the metrics of a window and says what about the config cannot go well: texts by kind, of which
         each kind is shown once.
       num_devices: how many devices to split the batch over; all by default.
@@ -150,7 +152,7 @@ def run(
             one = functools.partial(
                 run, make, config, steps=steps, system=system, override=override, window=loop["window"],
                 checkpoint_seconds=checkpoint_seconds, pictures=pictures, num_pictures=num_pictures, advise=advise,
-                num_devices=num_devices, debug_nans=debug_nans, show=show, may_exit=may_exit,
+                num_devices=num_devices, debug_nans=debug_nans, show=show, may_exit=may_exit, captions=captions,
             )  # fmt: skip
             done, signal, non_finite, frozen = run_groups(one, files, loop, who, system, config, show)
             return Result(None, done, not signal and done == steps, files.path, signal, non_finite, frozen)
@@ -188,7 +190,7 @@ def run(
         # Where no steps are left, the line of the last window stays as it is.
         under_way = _window_of(notes, subject, start, loop["window"]) if start < steps else None
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
-        book = Book(files, system, config, loop, start, under_way)
+        book = Book(files, system, config, loop, start, under_way, captions)
         stack.push(book.close)
         if pictures and start == 0:
             shown = subject.shown(state)

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from renga.loop._choice import Objective
 from renga.loop._errors import RunError
+from renga.loop._objective import Objective
 from renga.loop._space import Choices, Range, Space
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from renga.loop._choice import Objective, objective_of
 from renga.loop._chunk import metric_names
 from renga.loop._directory import RunDirectory, config_to_json, environment
 from renga.loop._errors import RunError
@@ -24,6 +23,7 @@ from renga.loop._groups import group_directory
 from renga.loop._iterate import MOST_STEPS
 from renga.loop._lock import lock
 from renga.loop._members import MOST_MEMBERS, Members, members_mesh
+from renga.loop._objective import Objective, objective_of
 from renga.loop._outcome import Trial, is_done, ranked, results_of, schedule_of, write_outcome
 from renga.loop._pbt import rhythm
 from renga.loop._progress import say

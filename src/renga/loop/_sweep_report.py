@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from renga.loop._choice import Objective
 from renga.loop._exploit import Exploit
 from renga.loop._files import write_whole
+from renga.loop._objective import Objective
+from renga.loop._page import figure_of, page, tiles
 from renga.loop._pbt_report import evolution_figures
-from renga.loop._report import STYLE, figure_of
 
 
 class Row(NamedTuple):
@@ -46,16 +46,28 @@ def write_sweep_report(
     ranked = rows
     count, every = len(rows), settled["num_trials"]
     lead = f"{count} of {every} trials, {settled['steps']} steps, {settled['seeds']} seeds each; by {objective}."
-    body = [f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1>", f"<p>{html.escape(lead)} "]
-    body.append(f"<span class='note'>Written {when}.</span></p>")
-    body += [_coordinates(ranked, settled["tried"], objective), _marginals(ranked, settled["tried"], objective)]
+    head = f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1><p class='lead'>{html.escape(lead)} "
+    head += f"<span class='note'>Written {when}.</span></p>"
+    parts = {
+        "result": _best(ranked, objective),
+        "coordinates": _coordinates(ranked, settled["tried"], objective),
+        "fields": _marginals(ranked, settled["tried"], objective),
+    }
     if settled["search"] == "pbt" and rows:
         best = ranked[0].number if not math.isnan(ranked[0].came_to) else None
-        body.append(evolution_figures(settled["trials"], exploits, best, settled["steps"], settled["tried"]))
-    body.append(_table(ranked, objective))
-    title = html.escape(f"{settled['system']}: sweep")
-    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>"
-    write_whole(path, f"{page}<style>{STYLE}</style><body>{''.join(body)}</body></html>\n")
+        parts["evolution"] = evolution_figures(settled["trials"], exploits, best, settled["steps"], settled["tried"])
+    parts["trials"] = _table(ranked, objective)
+    write_whole(path, page(f"{settled['system']}: sweep", head, parts))
+
+
+def _best(ranked: Sequence[Row], objective: Objective) -> str:
+    """What the best trial came to, and what it was."""
+    if not ranked or math.isnan(ranked[0].came_to):
+        return ""
+    values = ", ".join(
+        f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in ranked[0].values.items()
+    )
+    return tiles({f"{objective}, of trial {ranked[0].number}": (ranked[0].came_to, values)})
 
 
 def _table(ranked: Sequence[Row], objective: Objective) -> str:
@@ -69,7 +81,7 @@ def _table(ranked: Sequence[Row], objective: Objective) -> str:
         cells = [row.number, *row.values.values(), number, row.failed or "", *[row.pruned or ""] * with_pruned]
         shown = (f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells)
         lines.append("<tr>" + "".join(f"<td class='number'>{html.escape(x)}</td>" for x in shown) + "</tr>")
-    return f"<h2>Trials, the best first</h2><table><tr>{head}</tr>{''.join(lines)}</table>"
+    return f"<h2>Trials, the best first</h2><div class='scroll'><table><tr>{head}</tr>{''.join(lines)}</table></div>"
 
 
 def _places(ranked: Sequence[Row], field: str, text: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
@@ -143,4 +155,4 @@ def _marginals(ranked: Sequence[Row], tried: dict[str, str], objective: Objectiv
             axes.grid(alpha=0.25)
 
         figures.append(figure_of(draw, (5.0, 2.6), f"{objective.metric} against {field}"))
-    return f"<h2>Each field by itself</h2>{''.join(figures)}" if figures else ""
+    return f"<h2>Each field by itself</h2><div class='pictures'>{''.join(figures)}</div>" if figures else ""

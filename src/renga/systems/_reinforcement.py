@@ -191,11 +191,17 @@ def warm_up(explore: Callable[[S, PRNGKeyArray], S], state: S, key: PRNGKeyArray
     return jax.lax.scan(go_on, filled._replace(replay=state.replay), jax.random.split(key, num_steps))[0]
 
 
-def episode_metrics(running: envs.Running) -> dict[str, Array]:
-    """What the last episodes came to, as a mean over environments."""
+def episode_metrics(running: envs.Running, num_steps: int = 1) -> dict[str, Array]:
+    """What the last episodes came to, as a mean over environments, and how many steps of environments were taken.
+
+    Args:
+      running: the environments.
+      num_steps: steps of each environment in one of the system.
+    """
     return {
         "episode_return": jnp.mean(running.last_return),
         "episode_length": jnp.mean(running.last_length.astype(jnp.float32)),
+        "env_steps": jnp.float32(num_steps * running.last_return.size),
     }
 
 

@@ -345,7 +345,7 @@ def make(config: Config):
         state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state.observations, seen)), memory, v_last)
         if state.observations is not None:
             state = state._replace(observations=state.observations.update(seen.reshape(-1, *seen.shape[2:])))
-        return state._replace(step=state.step + 1), {**episode_metrics(state.env), **metrics}
+        return state._replace(step=state.step + 1), {**episode_metrics(state.env, config.rollout_length), **metrics}
 
     return init, step
 

@@ -214,7 +214,7 @@ def make(config: Config):
         state, metrics = learn(state, key_learn, rollout._replace(s_tm1=see(state, seen)))
         if state.observations is not None:
             state = state._replace(observations=state.observations.update(seen.reshape(-1, *seen.shape[2:])))
-        metrics = {**episode_metrics(state.env), **metrics, "epsilon": epsilon(state.step)}
+        metrics = {**episode_metrics(state.env, config.rollout_length), **metrics, "epsilon": epsilon(state.step)}
         return state._replace(step=state.step + 1), metrics
 
     return init, step

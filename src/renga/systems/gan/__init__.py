@@ -236,6 +236,14 @@ def _sampling_stats(config: Config) -> str:
     return "freeze" if config.gen_norm == "batch" else "use"
 
 
+CAPTIONS = {
+    "samples_over_time": "Samples from the same latents over time. They should come to look like the data.",
+    "samples": "Samples of the averaged generator. They should be sharp, and no two alike.",
+    "real_left_fake_right": "In each pair a real image and, right of it, a sample. They should be hard to tell apart.",
+    "interpolation": "Each row goes from one latent to another. It should change smoothly; every image should be good.",
+}
+
+
 def pictures(config: Config) -> Callable[[State], dict[str, np.ndarray]]:
     """Returns a function that makes the report's pictures of a state."""
     from renga.systems.gan import _pictures

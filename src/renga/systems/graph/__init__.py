@@ -107,6 +107,15 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
     return init, step
 
 
+CAPTIONS = {
+    "atlas": "How far apart the network puts two graphs. Those that 1-WL separates should be right of the dotted line.",
+    "karate": "Each member's club. A red edge marks one that was put into the wrong club.",
+    "paths": "The path that is chosen from each node. A red one is wrong.",
+    "molecules": "Predicted energies against true ones, and their errors. Molecules held out should lie as near to the "
+    "lines as the others.",
+}
+
+
 def pictures(config: Config) -> Callable[[State], dict[str, np.ndarray]]:
     """Returns a function that makes the report's picture of a state."""
     task = _task(config)

@@ -192,6 +192,14 @@ def _together(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     return ({"return": sum(each.values()) / len(each)} if each else {}) | means | ({"returns": each} if each else {})
 
 
+CAPTIONS = {
+    "learned_rule": "What the rule tells an agent, against what it sees: π̂ moves the policy, ŷ the prediction.",
+    "level_of_": "A level of this world, with its objects and its agent.",
+    "meaning_of_y_in_": "The critic's value of each state against the best linear guess from the agent's prediction y. "
+    "Near the line, y has come to mean value.",
+}
+
+
 def pictures(config: Config) -> Callable[[State], dict[str, np.ndarray]]:
     """Returns a function that makes the report's pictures of a state."""
     rule = rule_of(config)

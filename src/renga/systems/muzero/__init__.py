@@ -33,6 +33,7 @@ from renga.data import (
     importance_weights,
 )
 from renga.loop import RunError, shard_batch
+from renga.systems._reinforcement import episode_metrics
 from renga.systems.muzero import _judging, _networks, _planning
 from renga.systems.muzero._agent import Agent, Thought, load
 from renga.systems.muzero._config import PRESETS, Config, check, stretch, unrolled
@@ -333,8 +334,7 @@ def make(config: Config):
         if config.ema:
             searching = optim.incremental_update(state.params, state.searching, 1.0 - config.ema)
         metrics = {
-            "episode_return": jnp.mean(state.env.last_return),
-            "episode_length": jnp.mean(state.env.last_length.astype(jnp.float32)),
+            **episode_metrics(state.env, config.moves),
             "games": jnp.sum(state.env.num_episodes).astype(jnp.float32),
             **seen,
             **jax.tree.map(jnp.mean, learned),
