@@ -146,7 +146,7 @@ def test_help_explains_every_field(capsys):
     ("args", "code", "message"),
     [
         ([], 2, "usage: renga COMMAND"),
-        (["trian"], 2, "there is no command 'trian'; there are: doctor, eval, export, "),
+        (["trian"], 2, "there is no command 'trian'; there are: compare, doctor, eval, export, "),
         (["train"], 2, "usage: renga train SYSTEM"),
         (["train", "gna"], 2, "there is no system 'gna'; there are: "),
         (["eval"], 2, "usage: renga eval RUN"),

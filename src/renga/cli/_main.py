@@ -28,7 +28,8 @@ USAGE = """usage: renga COMMAND …
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
   renga watch RUN [FILE.gif]          an episode of a trained agent as an animation, and as a strip in the report
-  renga report RUN                    write RUN/report.html anew
+  renga report RUN                    write RUN/report.html anew; --serve follows a run in the browser
+  renga compare RUN RUN …             a page with several runs side by side
   renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
 
   --traceback                         show where an error came from
@@ -36,7 +37,20 @@ USAGE = """usage: renga COMMAND …
 """
 
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
-COMMANDS = ("doctor", "eval", "export", "launch", "list", "member", "play", "report", "sweep", "train", "watch")
+COMMANDS = (
+    "compare",
+    "doctor",
+    "eval",
+    "export",
+    "launch",
+    "list",
+    "member",
+    "play",
+    "report",
+    "sweep",
+    "train",
+    "watch",
+)
 
 
 class UsageError(Exception):

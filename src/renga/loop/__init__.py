@@ -3,10 +3,10 @@
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import choose, final_numbers, measures_of, take_member
 from renga.loop._cluster import Launched, find_launched, join_cluster
+from renga.loop._compare import write_comparison
 from renga.loop._config import Requirements, check_config
 from renga.loop._devices import (
     device_mean,
-    divide_work,
     gather_batch,
     join_processes,
     mean_gradient,
@@ -20,7 +20,7 @@ from renga.loop._files import write_json, write_whole
 from renga.loop._iterate import Update, Window, iterate
 from renga.loop._members import Frozen, Members
 from renga.loop._objective import objective_of
-from renga.loop._report import write_report
+from renga.loop._report import report_page, report_parts, write_report
 from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run
 from renga.loop._space import traceable_fields
@@ -44,7 +44,6 @@ __all__ = [
     "choose",
     "config_of",
     "device_mean",
-    "divide_work",
     "environment",
     "examine",
     "final_numbers",
@@ -58,6 +57,8 @@ __all__ = [
     "objective_of",
     "over_devices",
     "read_sweep",
+    "report_page",
+    "report_parts",
     "restore",
     "restore_members",
     "run",
@@ -65,6 +66,7 @@ __all__ = [
     "sweep",
     "take_member",
     "traceable_fields",
+    "write_comparison",
     "write_json",
     "write_report",
     "write_whole",

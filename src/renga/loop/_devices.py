@@ -212,27 +212,6 @@ def gather_batch(batch: PyTree) -> PyTree:
     return jax.lax.with_sharding_constraint(batch, PartitionSpec())
 
 
-def divide_work(f: Callable[[Any], PyTree], items: PyTree) -> PyTree:
-    """`jax.vmap(f)(items)`, of which each device computes a part, and each gets all.
-
-    For what each device would else compute whole, as a random order of a batch. Where the devices do not divide the
-    number of items, each computes all of them. The numbers are the same either way.
-
-    Args:
-      f: a function of one item.
-      items: a tree of arrays `[N, ...]`.
-
-    Example:
-      >>> divide_work(lambda x: 2 * x, np.arange(3)).tolist()
-      [0, 2, 4]
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if AXIS in mesh.axis_names and all(x.shape[0] % mesh.shape[AXIS] == 0 for x in jax.tree.leaves(items)):
-        split = PartitionSpec(AXIS)
-        return gather_batch(jax.shard_map(jax.vmap(f), in_specs=split, out_specs=split)(items))
-    return jax.vmap(f)(items)
-
-
 def device_mean(tree: PyTree, axis_name: str | None) -> PyTree:
     """Takes the mean over the devices of everything in a tree, with one message for all that is small.
 

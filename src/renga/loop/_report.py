@@ -32,14 +32,22 @@ def write_report(files: RunDirectory) -> None:
     Raises:
       RunError: if config.json cannot be read, or the report not written.
     """
+    write_whole(files.path / "report.html", report_page(files))
+
+
+def report_page(files: RunDirectory, script: str = "") -> str:
+    """The page of a run: what `write_report` writes.
+
+    Args:
+      files: the run.
+      script: what the page does beside showing numbers under the pointer.
+
+    Raises:
+      RunError: if config.json cannot be read.
+    """
     parts = report_parts(files, files.read_metrics())
-    head = parts.pop("head")
-    write_whole(files.path / "report.html", page(title_of(files), head, parts))
-
-
-def title_of(files: RunDirectory) -> str:
-    """What the page of a run is called."""
-    return f"{files.read_config()['system'] or 'run'}: {files.path.resolve().name}"
+    title = f"{files.read_config()['system'] or 'run'}: {files.path.resolve().name}"
+    return page(title, parts.pop("head"), parts, script)
 
 
 def report_parts(files: RunDirectory, rows: Rows) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ENV_STEPS = "env_steps"  # a metric of agents: how many steps their environments take in one step of the system
+LIVING = "members/living"  # a metric of a population, whose ENV_STEPS are those of all that live
 QUARTILES = ("q1", "q3")  # what a population notes beside each median
 
 
@@ -61,6 +62,8 @@ def positions(rows: Sequence[dict[str, Any]]) -> tuple[str, np.ndarray]:
     """
     steps = np.array([row["step"] for row in rows], float)
     each = _numbers(rows, ENV_STEPS)
+    living = _numbers(rows, LIVING)
+    each = np.where(np.isfinite(living) & (living > 0), each / np.maximum(living, 1), each)  # of one member
     if len(rows) and np.isfinite(each).all() and (each > 0).all():
         return "environment steps", np.cumsum(np.diff(steps, prepend=0.0) * each)
     return "step", steps
