@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import types
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from renga import envs, systems
 from renga.cli import _list, _train, main
+from renga.cli._main import EXTRAS
 from renga.loop import RunError
 
 SIZES = ["--gen-sizes", "8", "--disc-sizes", "8", "--latent-size", "4", "--batch-size", "8"]
@@ -359,3 +361,29 @@ def test_the_command_is_installed_and_says_at_once_what_it_does():
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in process.stderr.splitlines()}
     assert "renga" in imported
     assert not imported & {"jax", "numpy"}, "these take seconds"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("tyro", "all"), ("orbax.checkpoint", "all"), ("gymnax", "envs"), ("optuna.storages", "sweep")],
+)
+def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(package, extra, monkeypatch, capsys):
+    def run(args):
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+
+    monkeypatch.setattr("renga.cli._list.run", run)
+    assert main(["list"]) == 1
+    top = package.partition(".")[0]
+    assert f"renga list needs the package {top}: pip install 'renga[{extra}]'" in capsys.readouterr().err
+
+
+def test_every_package_of_an_extra_is_known_to_bring_it():
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    modules = {"orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-learn": "sklearn", "tomli-w": "tomli_w"}
+    modules |= {"ale-py": "ale_py", "box2d": "Box2D"}
+    listed = {"all": extras["all"], "envs": extras["envs"] + extras["gymnasium"], "sweep": extras["sweep"]}
+    for extra, requirements in listed.items():
+        names = {line.partition(">=")[0] for line in requirements if not line.startswith("renga[")}
+        assert {modules.get(name, name) for name in names} == set(EXTRAS[extra].split()), extra

@@ -36,6 +36,11 @@ USAGE = """usage: renga COMMAND …
   --version                           the version of Renga, of Python and of what it is built on
 """
 
+EXTRAS = {
+    "all": "ase matplotlib networkx orbax pgx PIL rich safetensors sklearn starlette tensorboardX tomli_w tyro uvicorn",
+    "envs": "ale_py Box2D gymnasium gymnax pygame",
+    "sweep": "optuna",
+}
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = (
     "compare",
@@ -101,8 +106,17 @@ def _run(args: list[str], show_traceback: bool) -> int:
             traceback.print_exc()
         else:
             kind = "" if type(error).__name__ in ("RunError", "DataError") else f"{type(error).__name__}: "
-            _say(f"renga: {kind}{error}\n(--traceback shows where it came from)")
+            _say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}\n(--traceback shows where it came from)")
         return 1
+
+
+def _lacking(error: Exception, command: str) -> str | None:
+    """Which extra brings a package that is missing."""
+    package = ((isinstance(error, ModuleNotFoundError) and error.name) or "").partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages.split():
+            return f"renga {command} needs the package {package}: pip install 'renga[{extra}]'"
+    return None
 
 
 def value_of(flag: str, args: Sequence[str]) -> str | None:
