@@ -41,6 +41,7 @@ class Options:
     evaluate: bool = True  # measure the result at the end
     shard_parameters: bool = False  # split large arrays of networks over the devices, too
     debug_nans: bool = False  # stop at the first number that is not finite and name the operation
+    log: str = "tensorboard"  # where metrics go besides metrics.jsonl: of tensorboard (always), csv, wandb, mlflow
     quiet: bool = False  # show no progress
     cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
     coordinator: str | None = None  # host:port of process 0, when several processes train together
@@ -59,10 +60,13 @@ def run(args: Sequence[str]) -> int:
     _require_sense(options)
 
     _join(options)
-    with directory_of(name, options.resume or options.directory) as directory:
+    with contextlib.ExitStack() as place:
+        directory = place.enter_context(directory_of(name, options.resume or options.directory))
         main = jax.process_index() == 0
         if main and not options.quiet:
             print(f"{name}: {directory}", file=sys.stderr)
+        kinds = [kind.strip() for kind in options.log.split(",")] if main else []
+        callbacks = place.enter_context(loop.loggers(kinds, RunDirectory(directory), config))
         result = loop.run(
             system.make,
             config,
@@ -86,6 +90,7 @@ def run(args: Sequence[str]) -> int:
             may_exit=True,
             seeds=options.seeds,
             at_once=options.at_once,
+            callbacks=callbacks,
         )
     if result.signal:
         if main:

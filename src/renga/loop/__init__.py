@@ -18,6 +18,7 @@ from renga.loop._doctor import Examination, examine
 from renga.loop._errors import RunError
 from renga.loop._files import write_json, write_whole
 from renga.loop._iterate import Update, Window, iterate
+from renga.loop._loggers import loggers
 from renga.loop._members import Frozen, Members
 from renga.loop._objective import objective_of
 from renga.loop._report import report_page, report_parts, write_report
@@ -52,6 +53,7 @@ __all__ = [
     "iterate",
     "join_cluster",
     "join_processes",
+    "loggers",
     "mean_gradient",
     "measures_of",
     "objective_of",

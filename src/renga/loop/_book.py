@@ -93,13 +93,13 @@ class Book:
             return
         self._files.write_pictures(step, found, self._captions)
 
-    def finish(self, step: int, signal: int, frozen: Mapping[int, Any]) -> None:
+    def finish(self, step: int, signal: int, frozen: Mapping[int, Any], ended: bool) -> None:
         """Writes how it ended, which members are frozen, and the report."""
         self.open()
         self._done = step
         more: dict[str, Any] = {"signal": signal} if signal else {}
         more |= {"frozen": dict(frozen)} if frozen else {}
-        state = "stopped" if signal else "frozen" if step < self._loop["steps"] else "finished"
+        state = "finished" if step == self._loop["steps"] else "stopped" if signal or ended else "frozen"
         self._files.write_status(state, step, **more)
         self._files.close()
         write_report(self._files)

@@ -13,7 +13,7 @@ from renga.loop._files import is_leftover, read_bytes, read_json, why, write_who
 from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
 from renga.loop._metrics import MEMBERS, non_finite, read_lines, set_aside
-from renga.loop._report import frozen_lines, read_evaluation, signal_name
+from renga.loop._report import frozen_lines, read_evaluation, stopped_by
 
 DAMAGED = "damaged"  # the folder that damaged pieces are moved to
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -233,7 +233,7 @@ class _Doctor:
         elif state == "running":
             self._fact("state: its process ended without a word: killed, or the machine went down")
         elif state == "stopped":
-            self._fact(f"state: stopped by {signal_name(status.get('signal'))} after step {step}")
+            self._fact(f"state: stopped by {stopped_by(status)} after step {step}")
         elif state == "failed":
             self._problem(f"state: failed after step {step}: {status.get('error')}")
         elif state is not None:

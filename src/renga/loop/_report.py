@@ -98,7 +98,7 @@ def _ending(files: RunDirectory, rows: Rows) -> str:
         status = {}
     state, step = status.get("state"), status.get("step")
     if state == "stopped":
-        found.append(f"Stopped by {signal_name(status.get('signal'))} after step {step}.")
+        found.append(f"Stopped by {stopped_by(status)} after step {step}.")
     found += [f"{line}." for line in frozen_lines(status)]
     if state == "failed":
         found.append(f"Failed after step {step}: {status.get('error')}")
@@ -116,10 +116,11 @@ def frozen_lines(status: dict[str, Any]) -> list[str]:
         return ["Which members are frozen cannot be read"]
 
 
-def signal_name(number: Any) -> str:
-    """Names a signal by its number."""
+def stopped_by(status: dict[str, Any]) -> str:
+    """Says what stopped a run: a signal, or a callback."""
+    number = status.get("signal")
     try:
-        return signal.Signals(number).name
+        return "a callback" if number is None else signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
 

@@ -5,7 +5,7 @@ import functools
 import os
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ from renga.loop._subject import Alone, Make
 
 Pictures = Callable[[PyTree], Mapping[str, np.ndarray]]
 Advise = Callable[[dict[str, float]], dict[str, str]]
+Callback = Callable[[Update], Any]
 
 
 class Result(NamedTuple):
@@ -52,7 +53,8 @@ class Result(NamedTuple):
     Attributes:
       state: the last state.
       step: how many steps are done.
-      finished: whether these are all that were asked for; otherwise a signal stopped the run, and it can be resumed.
+      finished: whether these are all that were asked for; otherwise a signal or a callback stopped the run, and it can
+        be resumed.
       directory: where everything stands.
       signal: number of the signal that stopped the run, or 0.
       non_finite: metrics that were NaN or infinite, each with the step at which the first such window ended.
@@ -92,6 +94,7 @@ def run(
     at_once: int | None = None,
     shard_parameters: bool = False,
     captions: Mapping[str, str] = types.MappingProxyType({}),
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Trains a system and keeps everything about it in a directory.
 
@@ -114,6 +117,10 @@ def run(
       pictures: makes named images, `[H, W]` or `[H, W, 3]` in [0, 255], of a state.
       num_pictures: how often to make them, evenly from first step to last.
       captions: what there is to see in pictures, by a name or the beginning of names; the report shows it.
+      callbacks: called after each chunk of steps, in their order and in process 0, with an `Update`: steps done, the
+        state, the metrics of each window that has ended (of a population medians and quartiles). The memory of the
+        state goes to the next one, so copy what is kept. If one returns True the run ends there, as it does by a
+        signal: with a checkpoint, to go on from.
       advise: looks at the metrics of a window and says what about the config cannot go well: texts by kind, of which
         each kind is shown once.
       num_devices: how many devices to split the batch over; all by default.
@@ -146,6 +153,8 @@ def run(
             refuse_processes()
             most = at_once or most_at_once(make, who.config(config, 0), len(who.seeds), num_devices)
             if most < len(who.seeds):
+                if callbacks:
+                    raise RunError(f"callbacks need all members at once, and memory or at_once has {most} at a time")
                 refuse_groups(who, most)
                 loop["groups"] = group_sizes(len(who.seeds), most)
         if who and "groups" in loop:
@@ -200,11 +209,12 @@ def run(
             book.open()
         progress = stack.enter_context(Progress(start, steps, show and main))
 
+        ended = False  # by a callback
         saved_at, saved, done = time.perf_counter(), (start if loaded else -1, len(subject.frozen)), start
         update = None
         updates = subject.updates(
-            state, steps=steps, start=start, window=loop["window"], marks=marks, should_stop=stop.requested,
-            split_windows=True, resumed=under_way,
+            state, steps=steps, start=start, window=loop["window"], marks=marks,
+            should_stop=lambda: stop.requested() or ended, split_windows=True, resumed=under_way,
         )  # fmt: skip
         for update in updates:
             seen = summary_of(update) if who else update
@@ -216,6 +226,9 @@ def run(
                 if advise:
                     book.advise(seen, advise)
                 progress.update(done, *subject.news(seen))
+                for callback in callbacks:
+                    said = callback(seen)
+                    ended |= isinstance(said, bool | np.bool_) and bool(said)
                 if pictures and done in marks:
                     book.write_pictures(done, pictures, shown)
             due = time.perf_counter() - saved_at >= checkpoint_seconds
@@ -226,7 +239,7 @@ def run(
             checkpoints.save(done, state, _notes(update, loop["window"], subject))
         (signal,) = agree(stop.requested()) if done < steps else (0,)
         if main:
-            book.finish(done, signal, subject.frozen)
+            book.finish(done, signal, subject.frozen, ended)
     return Result(state, done, done == steps, files.path, signal, book.non_finite, dict(subject.frozen))
 
 
