@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from .test_matrix import FAST, LIBRARIES, table
+from .test_matrix import LIBRARIES, table
 
 SCALES = (1e30, 1e-30)
 HALVES = {"float16": 2e-2, "bfloat16": 1e-1}
@@ -40,7 +40,7 @@ class Runs:
     def __call__(self, args, dtype):
         if dtype not in self.compiled:
             # Compiling is nearly all the time.
-            self.compiled[dtype] = jax.jit(self.fn).lower(*args).compile(compiler_options=FAST)
+            self.compiled[dtype] = jax.jit(self.fn).lower(*args).compile()
         leaves = jax.tree.leaves(self.compiled[dtype](*args))
         return [np.asarray(x, np.float64) for x in leaves if is_float(x)]
 

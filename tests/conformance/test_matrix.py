@@ -12,13 +12,6 @@ from renga.testing import check_transforms
 
 from . import cases
 
-# Compiling is nearly all the time.
-FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-
 # Custom rules that are not the derivative of their function, on purpose.
 DELIBERATE = {"optim.scale_gradient", "optim.contrib.scale_gradient", "rl.clip_gradient"}
 
@@ -62,7 +55,6 @@ def test_function_is_the_same_under_every_transformation(case, custom_rules):
         differentiable=case.differentiable,
         rtol=case.rtol,
         atol=case.atol,
-        compiler_options=FAST,
         custom_rules=custom_rules,
     )
 

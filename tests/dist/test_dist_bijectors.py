@@ -24,10 +24,10 @@ OF_VECTORS = {
 
 
 @pytest.mark.parametrize("name", OF_VECTORS)
-def test_determinants_are_those_of_the_jacobian(name, quick):
+def test_determinants_are_those_of_the_jacobian(name):
     f, x = OF_VECTORS[name](), 0.2 + jnp.abs(X)
 
-    @quick
+    @jax.jit
     def run(x):
         y, log_det = f.forward_and_log_det(x)
         rows = f.forward_log_det_jacobian(jnp.stack([x, 2 * x]))
@@ -51,11 +51,11 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_inverses_and_determinants_of_functions_are_derived(name, quick):
+def test_inverses_and_determinants_of_functions_are_derived(name):
     f, x = dist.as_bijector(FUNCTIONS[name]), jnp.array([0.3, 0.6])
     y, log_det = f.forward_and_log_det(x)
     np.testing.assert_allclose(f.inverse(y), x, rtol=1e-5)
-    back = quick(lambda y: (f.inverse(y), f.inverse_log_det_jacobian(y), jax.jacfwd(FUNCTIONS[name])(x)))
+    back = jax.jit(lambda y: (f.inverse(y), f.inverse_log_det_jacobian(y), jax.jacfwd(FUNCTIONS[name])(x)))
     inverse, inverse_log_det, jacobian = back(y)
     np.testing.assert_allclose(log_det, np.log(np.abs(np.diagonal(jacobian))), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(inverse_log_det, -log_det, rtol=1e-4, atol=1e-5)
@@ -129,12 +129,12 @@ def test_a_bijector_with_more_batch_axes_draws_for_each():
     np.testing.assert_allclose(log_p, q.log_prob(x), rtol=1e-5)
 
 
-def test_splines_are_identities_outside_and_survive_large_parameters(quick):
+def test_splines_are_identities_outside_and_survive_large_parameters():
     spline = dist.RationalQuadraticSpline(100 * jax.random.normal(jax.random.key(0), (5, 13)), -1.0, 1.0, "identity")
     plain = dist.RationalQuadraticSpline(jnp.zeros(13), -1.0, 1.0)
     x = jnp.linspace(-3, 3, 5)
 
-    @quick
+    @jax.jit
     def run(spline, plain, x):
         slope = jax.grad(lambda x: spline.forward(x).sum())(x)
         return spline.forward_and_log_det(x), spline.inverse_and_log_det(x), slope, plain.forward(x)

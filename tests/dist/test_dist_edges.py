@@ -11,7 +11,7 @@ P = jnp.array([0.25, 0.0, 0.75])
 L = jnp.array([0.0, -jnp.inf, 1.0])
 
 
-def test_a_probability_of_0_leaves_gradients_finite(quick):
+def test_a_probability_of_0_leaves_gradients_finite():
     gradient = jax.grad(lambda p: dist.Categorical(probs=p).log_prob(0))(P)
     np.testing.assert_allclose(gradient, [3.0, -1.0, -1.0], rtol=1e-6)
     uniform = dist.Categorical(probs=jnp.full(3, 1 / 3))
@@ -22,7 +22,7 @@ def test_a_probability_of_0_leaves_gradients_finite(quick):
             lambda x, make=make: make(x).kl_divergence(make(x)),
             lambda x, make=make: make(x).cross_entropy(make(x)),
         ):
-            value, gradient = quick(jax.value_and_grad(function))(x)
+            value, gradient = jax.jit(jax.value_and_grad(function))(x)
             assert np.isfinite(value)
             assert np.all(np.isfinite(gradient))
     fair = dist.Bernoulli(probs=0.5)
@@ -34,7 +34,7 @@ def test_a_probability_of_0_leaves_gradients_finite(quick):
                 (lambda x, make=make: make(x).entropy(), 0.0),
                 (lambda x, make=make: make(x).kl_divergence(fair), np.log(2)),
             ):
-                value, gradient = quick(jax.value_and_grad(function))(x)
+                value, gradient = jax.jit(jax.value_and_grad(function))(x)
                 np.testing.assert_allclose(value, expected, rtol=1e-6)
                 assert np.isfinite(gradient)
 
@@ -51,9 +51,9 @@ def test_divergences_of_gaussians_hold_at_the_ends_of_float32():
 @pytest.mark.parametrize(
     "family", [dist.Normal, dist.Laplace, dist.Logistic, dist.Gumbel, lambda m, s: dist.StudentT(3.0, m, s)]
 )
-def test_gradients_hold_at_the_ends_of_float32(family, quick):
+def test_gradients_hold_at_the_ends_of_float32(family):
     # log p(x; μ, σ) = g((x − μ)/σ) − log σ: the derivatives are those at σ = 1, over σ.
-    slopes = quick(jax.vmap(jax.grad(lambda m, s, x: family(m, s).log_prob(x), (0, 1)), (None, 0, 0)))
+    slopes = jax.jit(jax.vmap(jax.grad(lambda m, s, x: family(m, s).log_prob(x), (0, 1)), (None, 0, 0)))
     scale = jnp.array([1.0, 1e-30, 1e30])
     for slope in slopes(0.0, scale, 0.5 * scale):
         np.testing.assert_allclose(np.asarray(slope, float) * np.asarray(scale, float), np.full(3, slope[0]), rtol=1e-4)
@@ -90,7 +90,7 @@ def test_parameters_out_of_range_are_refused():
     assert np.isnan(jax.jit(lambda p: dist.Categorical(probs=p).log_prob(0))(jnp.zeros(2)))
 
 
-def test_hidden_states_that_are_impossible_leave_gradients_finite(quick):
+def test_hidden_states_that_are_impossible_leave_gradients_finite():
     def evidence(init, trans):
         model = dist.HMM(
             dist.Categorical(probs=init), dist.Categorical(probs=trans), dist.Normal(jnp.array([0.0, 2.0]), 1.0)
@@ -98,16 +98,16 @@ def test_hidden_states_that_are_impossible_leave_gradients_finite(quick):
         return model.forward(jnp.array([0.1, 1.8, 2.5]))[0]
 
     init, trans = jnp.array([1.0, 0.0]), jnp.array([[0.5, 0.5], [0.0, 1.0]])
-    value, gradients = quick(jax.value_and_grad(evidence, (0, 1)))(init, trans)
+    value, gradients = jax.jit(jax.value_and_grad(evidence, (0, 1)))(init, trans)
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_lengths_give_what_the_shorter_sequence_gives(quick):
+def test_lengths_give_what_the_shorter_sequence_gives():
     trans = jnp.array([[2.0, 0.0], [0.0, 2.0]])
     model = dist.HMM(dist.Categorical(jnp.zeros(2)), dist.Categorical(trans), dist.Normal(jnp.array([0.0, 2.0]), 1.0))
     x = jnp.array([0.1, 1.8, 2.5, 0.0])
-    run = quick(lambda model, x: (model.forward_backward(x, length=2), model.forward_backward(x[:2])))
+    run = jax.jit(lambda model, x: (model.forward_backward(x, length=2), model.forward_backward(x[:2])))
     for whole, short in zip(*run(model, x), strict=True):
         np.testing.assert_allclose(whole[:2] if whole.ndim else whole, short, rtol=1e-5)
     with pytest.raises(ValueError, match="length must be in"):

@@ -23,12 +23,10 @@ def quadratic(x):
     return x @ A @ x + x.sum()
 
 
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
-
 
 def run(estimator, function, params, build, key=KEY, n=N, **options):
     """An estimator in one program."""
-    return jax.jit(lambda params, key: estimator(function, params, build, key, n, **options), compiler_options=QUICK)(
+    return jax.jit(lambda params, key: estimator(function, params, build, key, n, **options))(
         params, key
     )
 

@@ -65,7 +65,7 @@ TRUNCATED = np.array([
 ], np.float32)  # fmt: skip
 
 
-def test_truncated_gaussians_are_right_far_from_and_wider_than_their_interval(quick):
+def test_truncated_gaussians_are_right_far_from_and_wider_than_their_interval():
     x, *parameters = jnp.asarray(TRUNCATED.T)
 
     def each(x, *parameters):
@@ -77,7 +77,7 @@ def test_truncated_gaussians_are_right_far_from_and_wider_than_their_interval(qu
         one_each = jnp.broadcast_to(jnp.eye(len(got))[..., None], (len(got), *got.shape))
         return got, jnp.stack(jax.vmap(pullback)(one_each), 1)
 
-    got, gradients = quick(all_of)(x, *parameters)
+    got, gradients = jax.jit(all_of)(x, *parameters)
     orders = {"log_prob": 0, "log_cdf": 0, "entropy": 0, "mean": 1, "variance": 2}
     for i, row in enumerate(TRUNCATED):
         scale = float(row[2])
@@ -98,7 +98,7 @@ def test_truncated_gaussians_are_right_far_from_and_wider_than_their_interval(qu
                 np.testing.assert_allclose(gradient[i], slope, rtol=1e-4, atol=atol, err_msg=message)
 
 
-def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes(quick):
+def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes():
     # The same interval and a neighbour, another interval, another parameter.
     rows = np.array([
         (-1e4, 1, 0, 1, -1.0001e4, 1, 0, 1), (0, 1e6, 1, 2, 0, 1.5e6, 1, 2), (0, 1, -1, 2, 1e-3, 1, -1, 2),
@@ -119,7 +119,7 @@ def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes(qu
         got, pullback = jax.vjp(each, *parameters)
         return got, [jnp.stack(pullback(jnp.zeros_like(got).at[n].set(1.0))) for n in range(2)]
 
-    (kl, median), (slopes_of_kl, slopes_of_median) = quick(all_of)(*jnp.asarray(rows.T))
+    (kl, median), (slopes_of_kl, slopes_of_median) = jax.jit(all_of)(*jnp.asarray(rows.T))
     for i, row in enumerate(rows):
         value, *expected = slopes(divergence, row)
         np.testing.assert_allclose(kl[i], value, rtol=3e-4, atol=1e-13, err_msg=str(row))
@@ -136,7 +136,7 @@ def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes(qu
             np.testing.assert_allclose(slopes_of_median[:4, i], of_median, rtol=2e-4, atol=1e-22, err_msg=str(row))
 
 
-def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel(quick):
+def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel():
     rows = np.array(
         [(x, ν) for ν in (0.5, 3, 7.5, 20, 300, 1e4, 1e7, 1e12) for x in (0.3, 30, 1e7)], np.float32
     )  # fmt: skip
@@ -152,15 +152,15 @@ def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel(quick):
         return (h + 0.5) * rise + mpmath.log(ν) / 2 + mpmath.log(mpmath.beta(h, mpf(1) / 2))
 
     of = lambda f, n: jax.vmap(jax.value_and_grad(f, n))
-    log, partial = quick(of(lambda x, ν: dist.StudentT(ν).log_prob(x), (0, 1)))(*rows.T)
+    log, partial = jax.jit(of(lambda x, ν: dist.StudentT(ν).log_prob(x), (0, 1)))(*rows.T)
     expected = np.array([slopes(log_prob, row) for row in rows])
     np.testing.assert_allclose(np.stack([log, *partial], 1), expected, rtol=6e-5)
     ν = rows[::3, 1]
-    got = quick(of(lambda ν: dist.StudentT(ν).entropy(), 0))(ν)
+    got = jax.jit(of(lambda ν: dist.StudentT(ν).entropy(), 0))(ν)
     np.testing.assert_allclose(np.stack(got, 1), [slopes(entropy, [x]) for x in ν], rtol=2e-5)
 
 
-def test_negative_binomials_of_huge_counts_keep_their_digits(quick):
+def test_negative_binomials_of_huge_counts_keep_their_digits():
     rows = np.array([
         (1e5, 0.5, 1e5, 0.5001), (1e10, 0.5, 1.00001e10, 0.5), (1e10, 0.99, 1e10, 0.99001), (1e12, 0.01, 1e12, 0.01),
         (1e10, 0.3, 2e10, 0.2), (1e5, 0.9, 1e5, 0.900001),
@@ -187,7 +187,7 @@ def test_negative_binomials_of_huge_counts_keep_their_digits(quick):
         of_r = jax.grad(lambda r: dist.NegativeBinomial(r, probs=p).entropy().sum())(r)
         return first.entropy(), first.kl_divergence(dist.NegativeBinomial(s, probs=q)), of_r
 
-    entropy, divergence, of_r = quick(all_of)(*rows.T)
+    entropy, divergence, of_r = jax.jit(all_of)(*rows.T)
     with mpmath.workdps(50):
         right = np.array([expected(*(mpf(float(x)) for x in row)) for row in rows])
     np.testing.assert_allclose(entropy, right[:, 0], rtol=3e-6)

@@ -47,10 +47,10 @@ LAWS = {
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_samples_follow_the_distribution_function(name, quick):
+def test_samples_follow_the_distribution_function(name):
     p, cdf = LAWS[name]
 
-    @quick
+    @jax.jit
     def run(p, key):
         x = p.sample(seed=key, sample_shape=N)
         return x, x[:5], p.cdf(x[:5])
@@ -74,10 +74,10 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts_follow_their_probabilities(name, quick):
+def test_counts_follow_their_probabilities(name):
     p, pmf = COUNTS[name]
     values = np.arange(-4, 40)
-    run = quick(lambda p, k, key: (p.sample(seed=key, sample_shape=N), p.prob(k), jnp.exp(p.log_cdf(k))))
+    run = jax.jit(lambda p, k, key: (p.sample(seed=key, sample_shape=N), p.prob(k), jnp.exp(p.log_cdf(k))))
     x, own, cdf = (np.asarray(x, np.float64) for x in run(p, values.astype(p.dtype), KEY))
     if pmf:
         np.testing.assert_allclose(own, pmf(values), rtol=1e-4, atol=1e-7)
@@ -89,7 +89,7 @@ def test_counts_follow_their_probabilities(name, quick):
     np.testing.assert_allclose(cdf, own.cumsum(), atol=1e-5)
 
 
-def test_vectors_have_their_means_and_covariances(quick):
+def test_vectors_have_their_means_and_covariances():
     a = jnp.array([[1.0, 0.0], [0.7, 0.5]])
     families = (
         dist.MultivariateNormalTri(jnp.ones(2), a),
@@ -98,7 +98,7 @@ def test_vectors_have_their_means_and_covariances(quick):
         dist.Multinomial(10, probs=jnp.array([0.2, 0.5, 0.3])),
     )
 
-    @quick
+    @jax.jit
     def run(families, key):
         draws = [p.sample(seed=key, sample_shape=N) for p in families]
         return draws, [(p.mean(), p.covariance(), p.log_prob(x[:5])) for p, x in zip(families, draws, strict=True)]
@@ -139,7 +139,7 @@ IMPLICIT = {
 
 
 @pytest.mark.parametrize("name", [name for name, row in IMPLICIT.items() if row[-1]])
-def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(name, quick):
+def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(name):
     make, cdf, inverse, options, parameters = IMPLICIT[name]
 
     def total(parameters, key):  # each sample has parameters of its own
@@ -147,7 +147,7 @@ def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(nam
         return x.sum(), x
 
     batch = tuple(jnp.full(16, p, jnp.float32) for p in parameters)
-    slopes, x = quick(jax.grad(total, has_aux=True))(batch, KEY)
+    slopes, x = jax.jit(jax.grad(total, has_aux=True))(batch, KEY)
     u = cdf(np.asarray(x, np.float64), **options(*parameters))
     for i, slope in enumerate(slopes):
         step = 1e-4 * parameters[i]
@@ -169,11 +169,11 @@ def log_odds_slope(a, b, x, y):
     return np.where(scipy.special.betainc(a, b, x) < 0.5, -lower, upper) / (2 * step) / density
 
 
-def test_gradients_of_gamma_samples_are_those_of_the_inverse_distribution_function(quick):
+def test_gradients_of_gamma_samples_are_those_of_the_inverse_distribution_function():
     a = np.repeat(SIZES, 8)
     rate = np.full_like(a, 1.5)
     total = lambda a, b, key: (lambda x: (x.sum(), x))(dist.Gamma(a, b).sample(seed=key))
-    (slope, slope_rate), x = quick(jax.grad(total, (0, 1), has_aux=True))(a, rate, KEY)
+    (slope, slope_rate), x = jax.jit(jax.grad(total, (0, 1), has_aux=True))(a, rate, KEY)
     np.testing.assert_allclose(slope_rate, np.where(x > 1e-30, -x / rate, slope_rate), rtol=1e-5)
     slope, x, a = (np.asarray(v, np.float64) for v in (1.5 * slope, 1.5 * x, a))
     step, inner = 1e-5 * a, x > 1e-30
@@ -185,14 +185,14 @@ def test_gradients_of_gamma_samples_are_those_of_the_inverse_distribution_functi
     assert np.isfinite(slope).all()
 
 
-def test_gradients_of_beta_samples_are_those_of_the_inverse_distribution_function(quick):
+def test_gradients_of_beta_samples_are_those_of_the_inverse_distribution_function():
     a, b = np.repeat(PAIRS, 8, axis=0).T
 
     def total(a, b, key):
         log_x, log_y = dist.Beta(a, b)._logs(key, a.shape)
         return dist.Beta(a, b).sample(seed=key).sum(), (log_x, log_y)
 
-    (da, db), (log_x, log_y) = quick(jax.grad(total, (0, 1), has_aux=True))(a, b, KEY)
+    (da, db), (log_x, log_y) = jax.jit(jax.grad(total, (0, 1), has_aux=True))(a, b, KEY)
     da, db, log_x, log_y, a, b = (np.asarray(v, np.float64) for v in (da, db, log_x, log_y, a, b))
     x, y = np.exp(log_x), np.exp(log_y)
     inner = (x > 1e-30) & (y > 1e-7)  # of others the sample was rounded, or float32 has no digits
@@ -205,7 +205,7 @@ def test_gradients_of_beta_samples_are_those_of_the_inverse_distribution_functio
         assert np.isfinite(slope).all()
 
 
-def test_gradients_of_dirichlet_samples_are_those_of_marginals_with_the_others_in_proportion(quick):
+def test_gradients_of_dirichlet_samples_are_those_of_marginals_with_the_others_in_proportion():
     α = jnp.tile(jnp.array([0.05, 0.8, 2.0, 30.0]), (24, 1))
     draw = lambda α, key: dist.Dirichlet(α).sample(seed=key)
 
@@ -213,7 +213,7 @@ def test_gradients_of_dirichlet_samples_are_those_of_marginals_with_the_others_i
         keys = jax.random.split(key, len(α))
         return jax.vmap(draw)(α, keys), jax.vmap(jax.jacfwd(draw))(α, keys)
 
-    x, slopes = (np.asarray(v, np.float64) for v in quick(both)(α, KEY))
+    x, slopes = (np.asarray(v, np.float64) for v in jax.jit(both)(α, KEY))
     a = np.asarray(α[0], np.float64)
     expected = x * (1 - x) * log_odds_slope(a, a.sum() - a, x, 1 - x)
     inner = x > 1e-30
@@ -224,11 +224,11 @@ def test_gradients_of_dirichlet_samples_are_those_of_marginals_with_the_others_i
     np.testing.assert_allclose(slopes[:, apart], others[:, apart], rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_of_dirichlet_samples_are_unbiased_and_of_two_those_of_beta(quick):
+def test_gradients_of_dirichlet_samples_are_unbiased_and_of_two_those_of_beta():
     # E[log xᵢ] = ψ(αᵢ) − ψ(Σⱼ αⱼ), of which the slopes are known, and those of the estimate far from noise.
     α = jnp.array([0.7, 2.0, 3.0])
     f = lambda α, key: jnp.log(dist.Dirichlet(α).sample(seed=key))
-    jacobians = quick(jax.vmap(jax.jacfwd(f), (None, 0)))(α, jax.random.split(KEY, 3000))
+    jacobians = jax.jit(jax.vmap(jax.jacfwd(f), (None, 0)))(α, jax.random.split(KEY, 3000))
     expected = jnp.diag(jax.scipy.special.polygamma(1, α)) - jax.scipy.special.polygamma(1, α.sum())[None, None]
     error = jacobians.std(0) / np.sqrt(3000)
     assert (error < 0.02 * expected.max()).all()
@@ -240,14 +240,14 @@ def test_gradients_of_dirichlet_samples_are_unbiased_and_of_two_those_of_beta(qu
     np.testing.assert_allclose(of_two, jax.grad(log_x, (0, 1))(*pair), rtol=1e-5)
 
 
-def test_samples_stay_inside_of_open_intervals_and_have_finite_log_probabilities(quick):
+def test_samples_stay_inside_of_open_intervals_and_have_finite_log_probabilities():
     families = (
         dist.Beta(0.01, 0.02), dist.Gamma(0.001, 1.0), dist.Dirichlet(jnp.full(3, 0.01)), dist.TanhNormal(0.0, jnp.exp(10.0)),  # noqa: E501
         dist.TanhNormal(jnp.bfloat16(0), jnp.bfloat16(30)), dist.LogNormal(0.0, 60.0),
     )  # fmt: skip
     tanh, q = dist.TanhNormal(0.0, 1.0), dist.Transformed(dist.Normal(0.0, 1.0), jnp.tanh)
 
-    @quick
+    @jax.jit
     def run(families, tanh, q, key):
         both = [p.sample_and_log_prob(seed=key, sample_shape=500) for p in (*families, q)]
         again = [p.log_prob(x) for p, (x, _) in zip(families, both, strict=False)]

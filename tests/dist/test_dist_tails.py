@@ -148,7 +148,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_numbers_are_right_in_tails(name, quick):
+def test_numbers_are_right_in_tails(name):
     make, method, reference, rows = ROWS[name]
     rows = np.asarray(rows, np.float32)
     with np.errstate(all="ignore"):
@@ -159,7 +159,7 @@ def test_numbers_are_right_in_tails(name, quick):
         return y.sum(), y
 
     x, *parameters = jnp.asarray(rows.T)
-    gradient, got = quick(jax.grad(total, has_aux=True))(x, *parameters)
+    gradient, got = jax.jit(jax.grad(total, has_aux=True))(x, *parameters)
     np.testing.assert_allclose(got, expected, rtol=2e-5, atol=3e-6)
     assert np.isfinite(gradient).all()
 
@@ -200,21 +200,21 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_moments_and_entropies_are_those_of_scipy(name, quick):
+def test_moments_and_entropies_are_those_of_scipy(name):
     ours, theirs = MOMENTS[name]
     with np.errstate(all="ignore"):
         mean, variance, entropy = np.array([(p.mean(), p.var(), p.entropy()) for p in theirs]).T
-    got = quick(lambda p: (p.mean(), p.variance(), p.entropy()))(ours)
+    got = jax.jit(lambda p: (p.mean(), p.variance(), p.entropy()))(ours)
     np.testing.assert_allclose(got[0], mean, rtol=2e-5)
     np.testing.assert_allclose(got[1], variance, rtol=5e-5)
     known = np.isfinite(entropy)
     np.testing.assert_allclose(got[2][known], entropy[known], rtol=2e-5, atol=1e-5)
 
 
-def test_squashed_gaussians_have_the_moments_of_an_integral(quick):
+def test_squashed_gaussians_have_the_moments_of_an_integral():
     rows = ((0.3, 0.8), (2.0, 0.1), (-1.0, 10.0), (0.0, 300.0))
     p = dist.TanhNormal(*jnp.array(rows).T, low=-1.0, high=3.0)
-    moments = zip(*quick(lambda p: (p.mean(), p.variance(), p.entropy()))(p), strict=True)
+    moments = zip(*jax.jit(lambda p: (p.mean(), p.variance(), p.entropy()))(p), strict=True)
     for (loc, scale), got in zip(rows, moments, strict=True):
         u = np.linspace(loc - 10 * scale, loc + 10 * scale, 400_001)
         w = st.norm.pdf(u, loc, scale) * (u[1] - u[0])
@@ -225,12 +225,12 @@ def test_squashed_gaussians_have_the_moments_of_an_integral(quick):
         np.testing.assert_allclose(got[2], st.norm(loc, scale).entropy() + (w * log_slope).sum(), rtol=1e-4)
 
 
-def test_the_mode_of_a_squashed_gaussian_is_where_its_density_is_largest(quick):
+def test_the_mode_of_a_squashed_gaussian_is_where_its_density_is_largest():
     rows = np.array(
         [[0.0, 0.5], [0.01, 1.0], [0.3, 0.8], [-2.0, 0.01], [0.3, 3.0], [8.0, 1.0], [1.0, 1e20]], np.float32
     )
     mode = lambda m, s: dist.TanhNormal(m, s, -1.0, 3.0).mode()
-    got, slope = quick(jax.vmap(jax.value_and_grad(mode)))(*rows.T)
+    got, slope = jax.jit(jax.vmap(jax.value_and_grad(mode)))(*rows.T)
     x = np.linspace(-1, 3, 400_001)[1:-1]
     for value, (loc, scale) in zip(got, rows.astype(float), strict=True):
         u = np.arctanh((x - 1) / 2)
@@ -246,10 +246,10 @@ NEGATIVE_BINOMIALS = [
 ]  # fmt: skip
 
 
-def test_entropies_of_negative_binomials_are_those_of_the_sum(quick):
+def test_entropies_of_negative_binomials_are_those_of_the_sum():
     r, p = np.array(NEGATIVE_BINOMIALS, np.float32).T
     entropy = lambda r, p: dist.NegativeBinomial(r, probs=p).entropy()
-    got, slopes = quick(jax.vmap(jax.value_and_grad(entropy, (0, 1))))(r, p)
+    got, slopes = jax.jit(jax.vmap(jax.value_and_grad(entropy, (0, 1))))(r, p)
     for value, r_, p_ in zip(got, r.astype(float), p.astype(float), strict=True):
         mean = r_ * p_ / (1 - p_)
         k = np.arange(int(mean + 40 * np.sqrt(mean / (1 - p_)) - 60 / np.log(p_)) + 200.0)
@@ -258,10 +258,10 @@ def test_entropies_of_negative_binomials_are_those_of_the_sum(quick):
     assert all(np.isfinite(s).all() for s in slopes)
 
 
-def test_divergences_without_a_closed_form_are_those_of_integrals_and_sums(quick):
+def test_divergences_without_a_closed_form_are_those_of_integrals_and_sums():
     ends = np.array([[-1.0, 2.0], [5.0, np.inf], [-np.inf, -4.0], [-np.inf, np.inf]], np.float32).T
     p, q = dist.TruncatedNormal(0.0, 1.0, *ends), dist.TruncatedNormal(0.5, 1.5, *ends)
-    kl, median = quick(lambda p, q: (p.kl_divergence(q), p.median()))(p, q)
+    kl, median = jax.jit(lambda p, q: (p.kl_divergence(q), p.median()))(p, q)
     for low, high, got, middle in zip(*ends.astype(float), kl, median, strict=True):
         f, g = st.truncnorm(low, high), st.truncnorm((low - 0.5) / 1.5, (high - 0.5) / 1.5, 0.5, 1.5)
         x = np.linspace(*f.ppf([1e-12, 1 - 1e-12]), 100_001)
@@ -271,15 +271,15 @@ def test_divergences_without_a_closed_form_are_those_of_integrals_and_sums(quick
 
     rows = np.array([[2.5, 0.4, 3.0, 0.6], [0.1, 0.9, 0.1, 0.5], [100, 0.99, 90, 0.991], [3, 0.5, 3, 0.5]], np.float32)
     pair = lambda r, p, s, q: (dist.NegativeBinomial(r, probs=p), dist.NegativeBinomial(s, probs=q))
-    kl = quick(lambda p, q: p.kl_divergence(q))(*pair(*rows.T))
+    kl = jax.jit(lambda p, q: p.kl_divergence(q))(*pair(*rows.T))
     k = np.arange(100_000.0)
     for (r, a, s, b), got in zip(rows.astype(float), kl, strict=True):
         log_p, log_q = (np.maximum(st.nbinom.logpmf(k, n, 1 - x), -1e4) for n, x in ((r, a), (s, b)))
         np.testing.assert_allclose(got, (np.exp(log_p) * (log_p - log_q)).sum(), rtol=2e-4, atol=1e-7)
 
 
-def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
-    kl = lambda p, q: float(quick(lambda p, q: p.kl_divergence(q))(p, q))
+def test_divergences_are_right_between_neighbours_and_at_extremes():
+    kl = lambda p, q: float(jax.jit(lambda p, q: p.kl_divergence(q))(p, q))
     # Of the second order: ½ · Fisher information · ε².
     ε = 1e-4
     one = np.float32(1 + ε) - np.float32(1)
@@ -292,7 +292,7 @@ def test_divergences_are_right_between_neighbours_and_at_extremes(quick):
     assert kl(dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)) == np.inf
 
 
-def test_logarithms_of_distribution_functions_do_not_underflow(quick):
+def test_logarithms_of_distribution_functions_do_not_underflow():
     z = np.float32(90.0)
     rows = {  # log P(x ≤ value), log P(x > value) and both slopes in z
         "Bernoulli": (lambda z: dist.Bernoulli(logits=z), 0, (-90, 0), (-1, 0)),
@@ -329,7 +329,7 @@ def test_logarithms_of_distribution_functions_do_not_underflow(quick):
             out[name] = [f(z) for f in of]
         return out, jax.grad(dist.Normal(0.0, 1.0).log_cdf)(-1e4)
 
-    got, slope = quick(both)(z)
+    got, slope = jax.jit(both)(z)
     for name, (_, _, expected, slopes) in rows.items():
         for (log, gradient), a, b in zip(got[name], expected, slopes, strict=True):
             assert np.isfinite(gradient), name
@@ -340,7 +340,7 @@ def test_logarithms_of_distribution_functions_do_not_underflow(quick):
     np.testing.assert_allclose(slope, 1e4, rtol=1e-6)
 
 
-def test_slopes_do_not_cancel_far_apart_nor_pass_through_squares(quick):
+def test_slopes_do_not_cancel_far_apart_nor_pass_through_squares():
     def all_of(s):
         far = jax.grad(lambda s: dist.Laplace(1e6, s).kl_divergence(dist.Laplace(0.0, 1.25)))
         tiny = jax.grad(lambda w: dist.Uniform(0.0, w).cdf(3e-21))(s * 1e-20)
@@ -352,12 +352,12 @@ def test_slopes_do_not_cancel_far_apart_nor_pass_through_squares(quick):
             flat,
         )
 
-    far, small, tiny, flat = quick(all_of)(jnp.float32(1))
+    far, small, tiny, flat = jax.jit(all_of)(jnp.float32(1))
     np.testing.assert_allclose([far, small, tiny], [-1, -1e30, -3e19], rtol=1e-5)
     np.testing.assert_allclose(flat, [1e-20, 1e-20], rtol=1e-5)
 
 
-def test_entropies_and_divergences_of_large_and_small_shapes_do_not_cancel(quick):
+def test_entropies_and_divergences_of_large_and_small_shapes_do_not_cancel():
     shapes = np.float32([1e-6, 0.3, 3, 300, 1e6, 1e10])
     a, b = map(np.ravel, np.meshgrid(shapes, shapes))
     c, d = np.float32(1.25) * a, np.float32(0.8) * b
@@ -386,7 +386,7 @@ def test_entropies_and_divergences_of_large_and_small_shapes_do_not_cancel(quick
         of_gammas = dist.Gamma(a, b).kl_divergence(dist.Gamma(c, d))
         return beta.entropy(), dirichlet.entropy(), beta.kl_divergence(other), of_gammas, gradient
 
-    beta, dirichlet, divergence, of_gamma, gradient = quick(all_of)(a, b, c, d)
+    beta, dirichlet, divergence, of_gamma, gradient = jax.jit(all_of)(a, b, c, d)
     np.testing.assert_allclose(beta, entropy, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(dirichlet, entropy, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(divergence, kl, rtol=5e-5)
@@ -404,7 +404,7 @@ def log_i0e_and_dispersion(k):
     return mpmath.log(zero) - k, 1 - mpmath.besseli(1, k) / zero
 
 
-def test_von_mises_distributions_hold_at_all_concentrations(quick):
+def test_von_mises_distributions_hold_at_all_concentrations():
     k = np.float32([1e-6, 0.1, 20, 59, 61, 1e3, 1e4, 1e6, 1e10, 1e20])
     with mpmath.workdps(40):
         log, spread = map(np.array, zip(*map(log_i0e_and_dispersion, k), strict=True))
@@ -430,7 +430,7 @@ def test_von_mises_distributions_hold_at_all_concentrations(quick):
         tails = p.log_cdf(-far), p.log_survival_function(far)
         return p.entropy(), p.variance(), gradient, kl, tails, sample, moved
 
-    got, rtol = quick(all_of)(k, to, x), 2e-6
+    got, rtol = jax.jit(all_of)(k, to, x), 2e-6
     np.testing.assert_allclose(got[0], entropy, rtol=rtol, atol=1e-6)
     np.testing.assert_allclose(got[1], number(spread), rtol=rtol)
     np.testing.assert_allclose(got[2], slope, rtol=rtol)
@@ -440,7 +440,7 @@ def test_von_mises_distributions_hold_at_all_concentrations(quick):
     np.testing.assert_allclose(got[6][7:], -got[5][7:] / (2 * k[7:]), rtol=rtol)
 
 
-def test_discretised_logistics_neither_cancel_nor_underflow(quick):
+def test_discretised_logistics_neither_cancel_nor_underflow():
     k = np.array([0, 1, 5, 100, 250, 255])
     a, b = (mpmath.matrix((k - 0.5) / 0.5), mpmath.matrix((k + 0.5) / 0.5))
     σ = lambda x: 1 / (1 + mpmath.exp(-x))
@@ -453,7 +453,7 @@ def test_discretised_logistics_neither_cancel_nor_underflow(quick):
         log_p = dist.DiscretizedLogisticMixture(jnp.zeros(1), m, jnp.array([0.5]), low=0, high=255).log_prob(k)
         return log_p.sum(), log_p
 
-    slope, got = quick(jax.grad(total, has_aux=True))(jnp.zeros(1))
+    slope, got = jax.jit(jax.grad(total, has_aux=True))(jnp.zeros(1))
     np.testing.assert_allclose(got, np.array(expected, float), rtol=1e-5)
     assert np.isfinite(slope).all()
 
@@ -478,10 +478,10 @@ HALVES = {
 }  # fmt: skip
 
 
-def test_sixteen_bits_are_computed_in_more(quick):
+def test_sixteen_bits_are_computed_in_more():
     dtypes = ("bfloat16", "float16")
 
-    @quick
+    @jax.jit
     def run():
         results = {}
         for name, (make, x) in HALVES.items():

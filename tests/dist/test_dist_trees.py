@@ -82,7 +82,7 @@ def test_every_family_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_batch_made_by_vmap_is_a_batch(name, quick):
+def test_a_batch_made_by_vmap_is_a_batch(name):
     make, value = MAKERS[name]
     rows = [make(z, s) for z, s in zip(Z, S, strict=True)]
     batch = jax.vmap(make)(Z, S)
@@ -110,7 +110,7 @@ def test_a_batch_made_by_vmap_is_a_batch(name, quick):
         return results + ([p.sample(seed=key)] if draws else [])
 
     # Compiled with distributions as arguments, and returned from the compiled function.
-    @quick
+    @jax.jit
     def run(batch, rows, keys):
         stack = lambda *x: jnp.stack(x)
         return batch, whole(batch, keys), jax.tree.map(stack, *map(apart, rows, keys))

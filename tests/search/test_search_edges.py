@@ -10,7 +10,6 @@ import pytest
 from renga import search
 
 B, A = 4, 5
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def step(params, rng_key, action, state):
@@ -39,7 +38,7 @@ def no_loop(lower, upper, body, state):
 @functools.cache
 def searched_once(policy):
     run = lambda key: POLICIES[policy]((), key, ROOT, step, 6, capacity=14).search_tree
-    return jax.jit(run, compiler_options=QUICK)(jax.random.key(0))
+    return jax.jit(run)(jax.random.key(0))
 
 
 @pytest.mark.parametrize("simulations", [1, 2])
@@ -51,7 +50,7 @@ def test_a_model_of_large_constants_does_not_end_the_process(simulations):
     )
     root = search.RootFnOutput(prior_logits=logits, value=logits[:, 3], embedding=np.zeros(batch, np.float32))
     run = lambda key: search.gumbel_muzero_policy((), key, root, model, simulations).search_tree.node_visits[:, 0]
-    visits = jax.jit(run, compiler_options=QUICK)(jax.random.key(0))
+    visits = jax.jit(run)(jax.random.key(0))
     np.testing.assert_array_equal(visits, simulations + 1)
 
 
@@ -69,7 +68,7 @@ def test_kept_trees_without_a_root_start_anew_each_by_itself_and_stay_legal(poli
     with pytest.raises(ValueError, match=r"root must be given.* the trees \[0, 1\] have no root"):
         run(jax.random.key(1), None, kept)
 
-    going = jax.jit(run, compiler_options=QUICK)
+    going = jax.jit(run)
     keys = jax.random.split(jax.random.key(1), 4)
     more = jax.vmap(going, (0, None, None))(keys, ROOT.replace(value=jnp.full(B, 7.0)), kept)
     trees = more.search_tree
@@ -116,7 +115,7 @@ def test_dirichlet_noise_is_drawn_over_the_legal_actions():
 def test_integers_as_values_and_logits_are_floats_in_the_tree():
     root = ROOT.replace(value=jnp.arange(B), prior_logits=jnp.zeros((B, A), int))
     run = lambda key: search.gumbel_muzero_policy((), key, root, step, 1).search_tree
-    tree = jax.jit(run, compiler_options=QUICK)(jax.random.key(0))
+    tree = jax.jit(run)(jax.random.key(0))
     assert tree.node_values.dtype == tree.children_prior_logits.dtype == jnp.float32
     reward = tree.children_rewards[:, 0].max(-1)
     np.testing.assert_allclose(tree.summary().value, (np.arange(B) + reward) / 2, rtol=1e-6)

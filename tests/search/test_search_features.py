@@ -263,10 +263,9 @@ def test_gradients_through_the_search_are_those_of_finite_differences():
             weights = jnp.sum(output.action_weights * jnp.arange(B * A).reshape(B, A))
             return jnp.stack([values, weights]), tree.children_index, search.statistics(tree).max_depth
 
-        quick = {"xla_backend_optimization_level": 0}
-        plain = jax.jit(functools.partial(targets, differentiable=False), compiler_options=quick)
+        plain = jax.jit(functools.partial(targets, differentiable=False))
         of_both = jax.jacrev(lambda *args: targets(*args, differentiable=True)[0], (0, 1))
-        by_params, by_state = jax.jit(of_both, compiler_options=quick)(params, state)
+        by_params, by_state = jax.jit(of_both)(params, state)
         _, children, depth = plain(params, state)
         assert (depth >= 6).all()
         eps = 1e-6

@@ -8,7 +8,6 @@ import numpy as np
 
 from renga import search
 
-QUICK = {"xla_backend_optimization_level": 0}
 WEIGHTS = jnp.asarray(np.random.RandomState(0).normal(size=(5, 4, 4)), jnp.float32)
 STATE = jnp.asarray(np.random.RandomState(1).normal(size=(3, 4)), jnp.float32)
 
@@ -34,7 +33,7 @@ def test_chance_functions_see_valid_indices_only_and_run_only_when_needed():
         seen["decision"].clear(), seen["chance"].clear()
         policy = functools.partial(search.stochastic_muzero_policy, temperature=0.0, gumbel=gumbel)
         call = lambda root, policy=policy: policy((), jax.random.key(0), root, decide, chance, 40)
-        output = jax.jit(call, compiler_options=QUICK)(root)
+        output = jax.jit(call)(root)
         jax.effects_barrier()
         assert int(output.action[0]) == 2
         assert len(seen["decision"]) + len(seen["chance"]) == 40
@@ -64,7 +63,7 @@ def test_gumbel_selection_with_chance_halves_what_each_tree_may_spend_among_lega
     illegal = jnp.zeros((3, 3), bool).at[0, 1].set(True)
     root = search.RootFnOutput(prior_logits=STATE[:, :3], value=STATE[:, 3], embedding=STATE, invalid_actions=illegal)
 
-    @functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+    @functools.partial(jax.jit, static_argnums=0)
     def run(simulations, root, budgets=None):
         return search.stochastic_muzero_policy(
             (), jax.random.key(2), root, decide, chance, simulations, gumbel=True, budgets=budgets,
@@ -107,7 +106,7 @@ def test_sampled_actions_are_corrected_for_their_proposal_at_every_node():
         **said(actions(jax.random.key(1))),
     )  # fmt: skip
     policy = functools.partial(search.sampled_muzero_policy, dirichlet_fraction=0.0, temperature=0.0)
-    output = jax.jit(lambda root: policy((), jax.random.key(0), root, model, 24), compiler_options=QUICK)(root)
+    output = jax.jit(lambda root: policy((), jax.random.key(0), root, model, 24))(root)
     tree = output.search_tree
     embedding, candidates = tree.embeddings
     corrected = jax.nn.softmax(tree.children_prior_logits)

@@ -43,8 +43,7 @@ def trained():
     def of(name):
         if name not in states:
             system, config = AGENTS[name]
-            quick = {"xla_backend_optimization_level": 0}
-            states[name] = system, config, jax.jit(system.make(config)[0], compiler_options=quick)(jax.random.key(0))
+            states[name] = system, config, jax.jit(system.make(config)[0])(jax.random.key(0))
         return states[name]
 
     return of

@@ -22,13 +22,6 @@ assert importlib.util.find_spec("nn_catalogue")
 pytestmark = pytest.mark.usefixtures("rank_promotion")
 
 KEY = jax.random.key  # called late: no array is made at import
-# Compiling is nearly all the time.
-FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-
 # Every module also in the other precisions; its variants have a slash in their name.
 MODULES = [n for n in EXAMPLES if "/" not in n] + ["dynamic_unroll/states"]
 IN_BF16 = [n for n in MODULES if n != "ResetCore"]  # which starts again in float32, in Haiku too: scan refuses that
@@ -85,7 +78,7 @@ def forward(lib, example):
 
 def both(program, example, *start):
     """One program of both libraries: half the time to compile."""
-    run = jax.jit(lambda *a: tuple(program(lib, example)(*a) for lib in (nn, hk)), compiler_options=FAST)
+    run = jax.jit(lambda *a: tuple(program(lib, example)(*a) for lib in (nn, hk)))
     return run(*start)
 
 

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.usefixtures("rank_promotion")
 
 KEY = jax.random.key  # called late: no array is made at import
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-FAST = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
 
 
 def shapes(tree):
@@ -47,7 +42,7 @@ def computed(lib, f, *args):
         params, state = pair.init(key, *args)
         return params, pair.apply(params, state, jax.random.fold_in(key, 1), *args)
 
-    return jax.jit(run, compiler_options=FAST)(KEY(3), *args)
+    return jax.jit(run)(KEY(3), *args)
 
 
 # --- names and hooks -------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from renga import envs, loop
 from renga.systems import muzero
 from renga.systems.muzero import _exact
 
-QUICK = {"xla_backend_optimization_level": 0}
 TINY = muzero.Config(
     env="tic_tac_toe",
     model="learned",
@@ -37,7 +36,7 @@ TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)
 @pytest.fixture(scope="module")
 def compiled():
     init, step = muzero.make(TINY)
-    return jax.jit(init, compiler_options=QUICK), jax.jit(step, compiler_options=QUICK)
+    return jax.jit(init), jax.jit(step)
 
 
 def test_two_times_two_steps_through_a_file_are_four_steps(compiled, tmp_path):
@@ -82,12 +81,12 @@ def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(model):
         TINY, model=model, reanalyse=0.5, prioritised=True, consistency_cost=0.0, target_period=2, updates=2
     )
     init, step = muzero.make(config)
-    state, _ = jax.jit(step, compiler_options=QUICK)(jax.jit(init, compiler_options=QUICK)(jax.random.key(0)))
+    state, _ = jax.jit(step)(jax.jit(init)(jax.random.key(0)))
     tree = np.asarray(state.replay.tree[0])
     assert len(np.unique(tree[tree > 0])) > 2
     system, key = system_of(config), jax.random.key(1)
     moves = system.replay.sample(state.replay, key, config.batch_size).items
-    anew = jax.jit(lambda m: muzero.reanalysed(config, system, state.searching, m, key), compiler_options=QUICK)(moves)
+    anew = jax.jit(lambda m: muzero.reanalysed(config, system, state.searching, m, key))(moves)
     K = 0 if model == "true" else config.unroll
     changed = (np.asarray(anew.policy) != np.asarray(moves.policy)).any(-1)
     assert changed[:, : K + 1].any(1).sum() <= config.batch_size // 2
@@ -120,7 +119,7 @@ def test_losses_do_not_see_past_the_end_and_reach_every_parameter():
         turn_weight=ones.at[:, 0].set(0).at[0].set(0),
     )
     seen = jnp.asarray(rng.normal(size=(B, K + 1, 3, 3, 2)), jnp.float32)
-    grad = jax.jit(jax.grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]), compiler_options=QUICK)
+    grad = jax.jit(jax.grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]))
     ones = jnp.ones(B)
     first = grad(params, muzero.Batch(seen, want, ones, ones))
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(first))
@@ -222,7 +221,7 @@ def test_the_sign_of_the_discount_follows_who_moves_where_a_player_moves_twice()
     running = env.reset(jax.random.key(0))
     opening = jnp.full(8, 1000, jnp.int32)
     state = muzero.State(jax.random.key(0), jnp.int32(0), params, params, (), running, opening, ())
-    act = jax.jit(lambda s, k: muzero.act(config, system, s, k), compiler_options=QUICK)
+    act = jax.jit(lambda s, k: muzero.act(config, system, s, k))
     turns = []
     for i in range(12):
         before = np.asarray(env.to_play(state.env))
@@ -268,9 +267,9 @@ def test_trees_are_kept_an_average_searches_and_the_temperature_falls():
     )
     init, step = muzero.make(config)
     system = muzero._system(config)
-    step = jax.jit(step, compiler_options=QUICK)
-    move = jax.jit(lambda state, key: muzero.act(config, system, state, key), compiler_options=QUICK)
-    before = jax.jit(init, compiler_options=QUICK)(jax.random.key(0))
+    step = jax.jit(step)
+    move = jax.jit(lambda state, key: muzero.act(config, system, state, key))
+    before = jax.jit(init)(jax.random.key(0))
     for seed in range(12):
         state, (made, last) = move(before._replace(step=jnp.int32(config.decay_steps)), jax.random.key(seed))
         best = np.take_along_axis(made.policy, made.action[:, None], 1)[:, 0]
@@ -306,7 +305,7 @@ def test_a_tree_in_which_chance_chose_otherwise_starts_anew():
     after, _ = system.env.step(jax.random.key(3), running, plan.action)
     action = plan.action
     other = jax.tree.map(lambda now, then: now.at[0].set(then[0]), after.state, running.state)
-    kept = jax.jit(system.planner.kept, compiler_options=QUICK)
+    kept = jax.jit(system.planner.kept)
     tree = kept(plan.tree, action, other, jnp.zeros(4, bool).at[1].set(True))
     searched = np.take_along_axis(plan.tree.children_visits[:, 0], action[:, None], 1)[:, 0] > 0
     np.testing.assert_array_equal(tree.node_visits[:, 0] > 0, searched & np.array([False, False, True, True]))
