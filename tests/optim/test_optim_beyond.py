@@ -247,7 +247,8 @@ print(*map(round, passes))
         out = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
         assert out.returncode == 0, out.stderr
         plain, wrapped = map(int, out.stdout.split())
-        assert wrapped == (7 if given else plain)  # read p, g, m and v, write p, m and v
+        heeded = given and jax.__version_info__ < (0, 11)
+        assert wrapped == (7 if heeded else plain)  # read p, g, m and v, write p, m and v
 
 
 def test_injected_hyperparameters_can_be_read_and_written():

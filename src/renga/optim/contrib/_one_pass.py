@@ -14,8 +14,9 @@ _OPTION = "xla_cpu_use_multi_output_fusion=true"
 
 
 def _pays() -> bool:
-    """Whether XLA was told to fuse operations with several results on CPU, and this is one."""
-    return _OPTION in os.environ.get("XLA_FLAGS", "") and jax.default_backend() == "cpu"
+    """Whether XLA was told to fuse operations with several results on CPU, heeds it, and this is one."""
+    heeded = jax.__version_info__ < (0, 11)
+    return heeded and _OPTION in os.environ.get("XLA_FLAGS", "") and jax.default_backend() == "cpu"
 
 
 @value
@@ -29,8 +30,8 @@ class one_pass(GradientTransformationExtraArgs):
 
     For transformations that treat every element alike: a sum over all of them, as of clipping by the global norm, would
     be taken twice, and belongs before this in a chain. The whole step, `apply_updates` included, must be under one
-    `jax.jit`, its parameters and state donated. Without the flag, and on accelerators, whose compilers do so anyway, it
-    changes nothing; the results are the same in any case.
+    `jax.jit`, its parameters and state donated. It changes nothing without the flag, with JAX 0.11 or later, whose
+    compiler no longer heeds it, and on accelerators, whose compilers do so anyway. The results are always the same.
 
     Args:
       inner: the transformation.
