@@ -365,7 +365,7 @@ def test_the_command_is_installed_and_says_at_once_what_it_does():
 
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("tyro", "all"), ("orbax.checkpoint", "all"), ("gymnax", "envs"), ("optuna.storages", "sweep")],
+    [("tyro", "all"), ("orbax.checkpoint", "all"), ("gymnax", "envs"), ("optuna.storages", "all")],
 )
 def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(package, extra, monkeypatch, capsys):
     def run(args):
@@ -383,7 +383,22 @@ def test_every_package_of_an_extra_is_known_to_bring_it():
     ]
     modules = {"orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-learn": "sklearn", "tomli-w": "tomli_w"}
     modules |= {"ale-py": "ale_py", "box2d": "Box2D"}
-    listed = {"all": extras["all"], "envs": extras["envs"] + extras["gymnasium"], "sweep": extras["sweep"]}
+    listed = {"all": extras["all"], "envs": extras["envs"] + extras["gymnasium"]}
     for extra, requirements in listed.items():
         names = {line.partition(">=")[0] for line in requirements if not line.startswith("renga[")}
         assert {modules.get(name, name) for name in names} == set(EXTRAS[extra].split()), extra
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "sweep", "member", "report", "compare", "doctor", "export"])
+def test_help_of_a_command_is_no_mistake(command, capsys):
+    assert main([command, "--help"]) == 0
+    said = capsys.readouterr()
+    assert f"usage: renga {command}" in said.out
+    assert not said.err
+
+
+def test_an_address_without_a_number_of_processes_is_refused(capsys):
+    assert main(["train", "actor_critic", "--coordinator", "127.0.0.1:9999"]) == 2
+    assert (
+        "--coordinator is for several processes: pass --num-processes and --process-id, too" in capsys.readouterr().err
+    )

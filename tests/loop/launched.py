@@ -25,6 +25,6 @@ try:
             _peers.all_find(Path(directory))
     said = f"{found.launcher} {found.num_processes} {found.process_id} {everyone.tolist()}"
 except loop.RunError as error:
-    _peers.fail()
+    _peers.fail(knows_why=True)
     said = f"refused: {error}"
 print(f"<said>{said}</said>")

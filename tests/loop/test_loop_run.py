@@ -283,3 +283,44 @@ def test_a_chunk_is_compiled_once_on_several_devices_too(tmp_path, caplog):
         result = run(tmp_path / "run", make=make, steps=6, window=1, num_devices=2)
     assert len([r for r in caplog.records if "Finished XLA compilation of jit(steps)" in r.getMessage()]) == 1
     assert result.state["x"].sharding.is_fully_replicated
+
+
+def test_time_goes_on_where_a_run_does(tmp_path):
+    run(tmp_path / "run", steps=3)
+    path = tmp_path / "run" / "metrics.jsonl"
+    rows = [json.loads(line) | {"seconds": 100.0} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(tmp_path / "run", steps=5, resume=True)
+    seconds = [row["seconds"] for row in RunDirectory(tmp_path / "run").read_metrics()]
+    assert seconds[:3] == [100.0] * 3
+    assert all(x >= 100.0 for x in seconds[3:])
+
+
+def test_a_state_that_no_checkpoint_can_hold_is_refused_before_it_is_trained(tmp_path):
+    def make(config):
+        return lambda key: {"w": {"b": jnp.zeros((0, 3))}}, lambda state: (state, {"loss": jnp.float32(0)})
+
+    for settings in ({}, {"seeds": 2}):
+        with pytest.raises(
+            loop.RunError, match=r"w/b of the state is float32\[(2, )?0, 3\]: no checkpoint holds an array"
+        ):
+            loop.run(make, toy.Config(), steps=1, directory=tmp_path / "run", show=False, **settings)
+    assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_time_left_leaves_compilation_out(monkeypatch, capsys):
+    from renga.loop import _progress
+
+    now = iter([0.0, 60.0, 62.0, 70.0])  # made; compiled and a step; four steps
+    monkeypatch.setattr(_progress.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(_progress.sys.stderr, "isatty", lambda: False, raising=False)
+    with _progress.Progress(0, 100, every=0.0) as progress:
+        progress.update(1, {"loss": 1.0})
+        progress.update(5, {"loss": 1.0})
+        progress.update(21, {"loss": 1.0})
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "compiling"
+    assert "compiled" in said[1]
+    assert "s left" not in said[1]
+    assert said[2] == "step 5/100  2.00 steps/s  48 s left  loss 1"
+    assert said[3] == "step 21/100  2.00 steps/s  40 s left  loss 1"

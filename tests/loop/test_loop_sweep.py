@@ -54,7 +54,7 @@ class Config:
         ({"rate": "1..2:sqrt"}, "rate must be a range"),
         ({"rate": "1..2:log:0"}, "rate must have from 1 to 100000 values in a grid"),
         ({"rate": "1..2:9999999"}, "rate must have from 1 to 100000 values in a grid"),
-        ({"rate": "nan,1"}, "rate must be of numbers that 32 bits can hold, got 'nan'"),
+        ({"rate": "nan,1"}, "rate must be numbers, with commas between them, got 'nan'"),
         ({"rate": "1e-50,1"}, "rate must be of numbers that 32 bits can hold"),
         ({"rate": "1e-320..1:log"}, "rate must be of numbers that 32 bits can hold"),
         ({"rate": "-3e38..3e38"}, "rate must be of numbers that 32 bits can hold"),
@@ -62,10 +62,16 @@ class Config:
         ({"rate": "0..2:log"}, "rate must begin above 0"),
         ({"size": "1.5..3"}, "size is a whole number"),
         ({"kind": "1..3"}, "kind must be a range"),
-        ({"size": "1,x"}, "size must be int, with commas between them, got 'x'"),
+        ({"size": "1,x"}, "size must be whole numbers, with commas between them, got 'x'"),
         ({"kind": "a,c"}, "kind must be one of a, b"),
-        ({"fast": "yes,no"}, "fast must be bool"),
+        ({"fast": "yes,no"}, "fast must be true or false"),
         ({"rate": "1,1"}, "rate has a value twice"),
+        ({"rate": "1e-4...1e-2"}, "rate must be a range low..high"),
+        ({"rate": "1_0..2_0"}, "rate must be a range low..high"),
+        ({"rate": "٠.١,٠.٢"}, "rate must be numbers"),
+        ({"size": "1_0,2"}, "size must be whole numbers"),
+        ({"rate": "0..inf"}, "rate must be a range low..high"),
+        ({"rate": "0.2..0.1"}, "rate must be a range from a number to a greater one, got '0.2..0.1'"),
         ({"sizes": "1,2"}, "sizes cannot be tried: it is tuple, and no number, word or truth value; got '1,2'"),
     ],
 )
@@ -151,9 +157,9 @@ def test_the_best_trial_is_told_and_all_are_kept(swept):
     assert found.best == int(np.argmin(numbers))
     rows = [json.loads(line) for line in (directory / "trials.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == numbers
-    with pytest.raises(RunError, match="is a sweep: its programs are runs, .*groups/000"):
+    with pytest.raises(RunError, match="is a sweep: renga report .* pass .*groups/000"):
         loop.choose(RunDirectory(directory), "best")
-    with pytest.raises(RunError, match="is a sweep: its programs are runs"):
+    with pytest.raises(RunError, match="is a sweep: renga report"):
         loop.examine(directory)
     report = (directory / "report.html").read_text()
     for text in ("parallel coordinates", "loss against learning_rate", "loss against batch_size", "by lowest loss"):
@@ -247,3 +253,34 @@ def test_a_sweep_that_a_signal_stops_within_a_group_goes_on_to_the_same_numbers(
     assert (found.best, found.finished) == (swept[1].best, True)
     np.testing.assert_allclose([t.number for t in found.trials], [t.number for t in swept[1].trials], rtol=1e-5)
     assert loop.choose(RunDirectory(tmp_path / "run" / "groups" / "000"), "best") in (0, 1, 2)
+
+
+def test_a_list_of_values_is_what_its_text_is_and_other_things_are_refused(tmp_path, unchecked):
+    given = {"rate": [0.1, np.float64(0.2)], "size": (8, 16), "kind": ["a"], "fast": [True, False], "other": "1..2"}
+    found = _space.as_texts(given)
+    assert found == {"rate": "0.1,0.2", "size": "8,16", "kind": "a", "fast": "True,False", "other": "1..2"}
+    for wrong in (0.1, None, {"a": 1}, [[1]], [None]):
+        with pytest.raises(RunError, match="sweep: rate must be a text such as '1e-4..1e-2:log', or a list of values"):
+            _space.as_texts({"rate": wrong})
+    for name, value in (("num_trials", 1.5), ("seeds", "4"), ("seeds", True), ("steps", 2.0)):
+        flag = name.replace("num_", "")
+        with pytest.raises(RunError, match=f"--{flag} must be a whole number, got {value!r}"):
+            sweep(tmp_path / "x", {"learning_rate": "0.1,0.2"}, **{name: value})
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_sweep_is_no_place_for_a_run_and_its_page_has_the_command_and_can_be_written_anew(swept, tmp_path):
+    directory, found = swept
+    before = (directory / "report.html").read_text()
+    with pytest.raises(RunError, match="holds a sweep; choose another directory"):
+        run(directory, steps=2)
+    assert not (directory / "config.json").exists()
+    (directory / "report.html").unlink()
+    loop.write_sweep(directory)
+    when = lambda text: text[: text.index("Written ")] + text[text.index("</span>", text.index("Written ")) :]
+    assert when((directory / "report.html").read_text()) == when(before)
+    settled = loop.read_sweep(directory) | {"flags": ["--bad-step 3"]}
+    command = loop.command_of(settled, found.trials[found.best])
+    assert command.startswith("renga train toy --learning-rate ")
+    assert command.endswith("--bad-step 3 --steps 6 --seed 0")
+    assert loop.command_of(loop.read_sweep(directory), found.trials[found.best]) in before

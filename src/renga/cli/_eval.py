@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from renga.cli._main import UsageError
-from renga.cli._runs import newest_state, only_run, system_named, take_which
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, system_named, take_which
 from renga.loop import RunDirectory, measures_of, restore_members, write_json, write_report
 
 
 def run(args: Sequence[str]) -> int:
     """Measures the newest checkpoint of a run: of a population, that of each member, or of one."""
     which, rest = take_which(args)
-    files = only_run(tuple(rest[:1]), "eval")
+    files = only_run(tuple(rest[:1]), "eval", f"{OF_MEMBERS}\nrenga eval RUN --help lists what its system can be told.")
     if which.member is None and "seeds" in files.read_config()["loop"]:
         evaluate_members(files, rest[1:])
         return 0
@@ -40,7 +40,7 @@ def evaluate(
     measures, images = _measuring(system, args)(config, state)
     if keep:
         write_json(files.path / "evaluation.json", {"step": step, "measures": measures})
-        files.write_pictures(step, images)
+        files.write_pictures(step, images, getattr(system, "CAPTIONS", {}))
     _print(measures)
     if keep:
         write_report(files)

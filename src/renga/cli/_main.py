@@ -37,9 +37,9 @@ USAGE = """usage: renga COMMAND …
 """
 
 EXTRAS = {
-    "all": "ase matplotlib networkx orbax pgx PIL rich safetensors sklearn starlette tensorboardX tomli_w tyro uvicorn",
+    "all": "ase matplotlib networkx optuna orbax pgx PIL rich safetensors sklearn starlette tensorboardX tomli_w tyro "
+    "uvicorn",
     "envs": "ale_py Box2D gymnasium gymnax pygame",
-    "sweep": "optuna",
 }
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = (
@@ -94,6 +94,9 @@ def _run(args: list[str], show_traceback: bool) -> int:
             raise UsageError(f"there is no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
         return importlib.import_module(f"renga.cli._{args[0]}").run(args[1:])
     except UsageError as error:
+        if args[1:] in (["-h"], ["--help"]):
+            print(error)
+            return 0
         _say(f"renga: {error}")
         return 2
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from renga.cli._main import UsageError
 from renga.cli._runs import only_run
-from renga.loop import RunError, write_report
+from renga.loop import RunError, write_report, write_sweep
 
 USAGE = "usage: renga report RUN [--serve [--port N]], where RUN is the directory of a run"
 
@@ -25,6 +25,10 @@ def run(args: Sequence[str]) -> int:
         else:
             rest.append(arg)
     files = only_run(rest, "report")
+    if not serve and (files.path / "sweep.json").exists():
+        write_sweep(files.path)
+        print(files.path / "report.html")
+        return 0
     if not serve:
         if port is not None:
             raise UsageError("--port goes with --serve")

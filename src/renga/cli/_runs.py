@@ -37,10 +37,16 @@ def system_named(name: str) -> ModuleType:
     return module
 
 
-def only_run(args: list[str] | tuple[str, ...], command: str) -> RunDirectory:
+OF_MEMBERS = """
+  --member M       of a population, only this one: its number, or best, median or worst
+  --metric NAME    what best goes by; by default a return, or a loss
+  --goal max|min   whether more of it is better; by default what its name says"""
+
+
+def only_run(args: list[str] | tuple[str, ...], command: str, more: str = "") -> RunDirectory:
     """Takes the one argument RUN."""
     if len(args) != 1 or args[0].startswith("-"):
-        raise UsageError(f"usage: renga {command} RUN, where RUN is the directory of a run")
+        raise UsageError(f"usage: renga {command} RUN, where RUN is the directory of a run{more}")
     return RunDirectory(Path(args[0]))
 
 

@@ -22,6 +22,7 @@ USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search ra
   --learning-rate 1e-4..1e-2       numbers between two, evenly
   --learning-rate 1e-4..1e-2:log   evenly in their logarithm; for a grid also how many: 1e-4..1e-2:log:5
   --discount 0.9,0.99              one of these
+
 renga sweep SYSTEM --help lists the other options and fields; renga sweep SYSTEM --resume DIRECTORY goes on."""
 
 
@@ -90,11 +91,11 @@ def run(args: Sequence[str]) -> int:
         print(f"renga: {failed} of {len(found.trials) * _seeds(directory)} members turned non-finite", file=sys.stderr)
     if found.best is None:
         raise RunError("no trial came to an end: all turned non-finite")
-    _print(name, system, config, Path(directory), found)
+    _print(Path(directory), found)
     return 0
 
 
-def _print(name: str, system: ModuleType, config: Any, directory: Path, found: loop.Swept) -> None:
+def _print(directory: Path, found: loop.Swept) -> None:
     """Prints the best trials and how to train with the best one."""
     settled = loop.read_sweep(directory)
     assert found.best is not None
@@ -105,8 +106,6 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
         note = f"  pruned after step {trial.pruned}" if trial.pruned else ""
         print(f"  trial {number}: {trial.number:.6g}  {values}{note}")
     best = found.trials[found.best]
-    chosen = dataclasses.replace(config, **best.values)
-    flags = " ".join(_flag(field, getattr(chosen, field)) for field in _differing(system, chosen, best.values))
     group = shlex.quote(str(directory / "groups" / f"{best.group:03d}"))
     copying = settled["search"] == "pbt"
     if copying:
@@ -116,32 +115,14 @@ def _print(name: str, system: ModuleType, config: Any, directory: Path, found: l
         print(f"make the best a run of its own:\n  renga member {group} {best.member}")
         print("train with its last values from the beginning:")
     else:
-        print("train with the best:")
-    seed = settled["seed"] + (best.member if copying else 0)
-    print(f"  renga train {name} {flags} --steps {settled['steps']} --seed {seed}")
+        print(f"make the best a run of its own:\n  renga member {group} {best.member}")
+        print("or train with its setting:")
+    print(f"  {loop.command_of(settled, best)}")
     print(f"report: {directory / 'report.html'}")
 
 
 def _seeds(directory: str | Path) -> int:
     return loop.read_sweep(Path(directory))["seeds"]
-
-
-def _differing(system: ModuleType, config: Any, values: Any) -> list[str]:
-    """The fields that a command must say: those that were tried, and those that are not the system's own."""
-    own = system.Config()
-    return [
-        f.name
-        for f in dataclasses.fields(config)
-        if f.name in values or getattr(config, f.name) != getattr(own, f.name)
-    ]
-
-
-def _flag(field: str, value: Any) -> str:
-    name = field.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    each = value if isinstance(value, tuple | list) else (value,)
-    return " ".join([f"--{name}", *(shlex.quote(str(x)) for x in each)])
 
 
 def _take_space(system: ModuleType, args: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -158,6 +158,8 @@ def _require_sense(options: Options) -> None:
         raise UsageError("--config and --preset both say what the other fields start from: pass one of them")
     if options.override and options.resume is None:
         raise UsageError("--override is for --resume: a new run needs a directory of its own")
+    if options.coordinator is not None and options.num_processes < 2:
+        raise UsageError("--coordinator is for several processes: pass --num-processes and --process-id, too")
     if options.coordinator is not None and options.cluster not in ("auto", "none"):
         raise UsageError("--coordinator says where the processes meet, --cluster finds it out: pass one of them")
     if options.coordinator is None and (options.num_processes, options.process_id) != (1, 0):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renga.cli._main import UsageError
-from renga.cli._runs import newest_state, only_run, take_which
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
 from renga.loop import RunError, write_report, write_whole
 
 EPISODE = "episode.gif"
@@ -16,7 +16,12 @@ CAPTIONS = {"episode": "Six moments of the episode, from its beginning to its en
 def run(args: Sequence[str]) -> int:
     """Plays an episode with what a run has learned; writes it as a GIF, and a strip of it into the report."""
     which, rest = take_which(args)
-    parser = argparse.ArgumentParser(prog="renga watch", description=run.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="renga watch",
+        description=run.__doc__,
+        epilog=f"options of a population:{OF_MEMBERS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", metavar="RUN", help="directory of a run")
     parser.add_argument("file", metavar="FILE.gif", nargs="?", help=f"where to write it; default RUN/{EPISODE}")
     parser.add_argument("--seed", type=int, default=0, help="of the episode; default 0")

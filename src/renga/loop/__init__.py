@@ -21,11 +21,12 @@ from renga.loop._iterate import Update, Window, iterate
 from renga.loop._loggers import loggers
 from renga.loop._members import Frozen, Members
 from renga.loop._objective import objective_of
+from renga.loop._outcome import command_of
 from renga.loop._report import report_page, report_parts, write_report
 from renga.loop._restore import config_of, restore, restore_members
 from renga.loop._run import Result, run
 from renga.loop._space import traceable_fields
-from renga.loop._sweep import Swept, Trial, read_sweep, sweep
+from renga.loop._sweep import Swept, Trial, read_sweep, sweep, write_sweep
 
 __all__ = [
     "Checkpoints",
@@ -43,6 +44,7 @@ __all__ = [
     "Window",
     "check_config",
     "choose",
+    "command_of",
     "config_of",
     "device_mean",
     "environment",
@@ -71,5 +73,6 @@ __all__ = [
     "write_comparison",
     "write_json",
     "write_report",
+    "write_sweep",
     "write_whole",
 ]

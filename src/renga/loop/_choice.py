@@ -61,6 +61,11 @@ def choose(files: RunDirectory, which: str, metric: str | None = None, goal: str
         return int(which)
     rows = files.read_members()
     if not rows:
+        frozen = (files.path / "status.json").exists() and read_json(files.path / "status.json").get("frozen", {})
+        if frozen and len(frozen) == count:
+            raise RunError(
+                f"all {count} members of {files.path} are frozen from their first window on: none is {which}"
+            )
         raise RunError(f"{files.path} has no metrics yet, by which a member were {which}")
     objective = objective_of(list(rows[-1][1]), metric, goal)
     numbers = final_numbers(files, objective.metric)

@@ -85,9 +85,15 @@ def require_memory(state: PyTree, show: bool = False, copies: float = 1.0) -> No
       copies: how often a device holds it, or which part of it.
 
     Raises:
-      RunError: if it is larger than a device's memory, naming its largest arrays.
+      RunError: if it is larger than a device's memory, naming its largest arrays, or has an array without elements,
+        which no checkpoint can hold.
     """
     sizes = sorted(_sizes(state), key=lambda entry: -entry[0])
+    for _, name, x in sizes:
+        if not math.prod(x.shape):
+            raise RunError(
+                f"{name} of the state is {x.dtype}{list(x.shape)}: no checkpoint holds an array without elements"
+            )
     total, memory = size_of(state) * copies, memory_of()
     listed = ", ".join(f"{name} {x.dtype}{list(x.shape)} {size / 2**30:,.2f}" for size, name, x in sizes[:3])
     taken = f"the state takes {total / 2**30:,.2f} GiB"

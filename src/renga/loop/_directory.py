@@ -252,7 +252,10 @@ def refuse_sweep(path: Path) -> None:
       RunError: if it is one.
     """
     if (path / "sweep.json").exists() and not (path / "config.json").exists():
-        raise RunError(f"{path} is a sweep: its programs are runs, {path / 'groups' / '000'} and so on")
+        raise RunError(
+            f"{path} is a sweep: renga report {path} writes its page, which names the best; each of its programs is a "
+            f"run with a member a trial: pass {path / 'groups' / '000'}, for example"
+        )
 
 
 def _is_population(loop: dict[str, Any]) -> bool:

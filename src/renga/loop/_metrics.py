@@ -101,7 +101,8 @@ class LineWriter:
     def __init__(self, path: Path, after: int, drop_last: bool) -> None:
         self._path = path
         lines = read_lines(path)
-        kept = [text for row, text in lines.rows if row["step"] < after + (not drop_last)]
+        rows = [(row, text) for row, text in lines.rows if row["step"] < after + (not drop_last)]
+        kept, self.last = [text for _, text in rows], rows[-1][0] if rows else {}
         if lines.damaged:
             numbers = ", ".join(str(n) for n, _ in lines.damaged)
             moved = set_aside(path.parent, (text for _, text in lines.damaged), path.name)
@@ -151,6 +152,7 @@ class MetricsWriter:
         self._started = time.perf_counter()
         self._events = None
         self._lines = LineWriter(directory / "metrics.jsonl", after, drop_last)
+        self._started -= self._lines.last.get("seconds", 0.0)  # the time of the whole run
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore[missing-module-attribute]
 

@@ -1,10 +1,12 @@
 """What came of a sweep: of each trial a number, and of all a table, a report and the best."""
 
+import dataclasses
 import json
 import logging
 import math
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +46,38 @@ class Trial(NamedTuple):
     pruned: int = 0
 
 
+def flags_of(config: Any, without: Collection[str] = ()) -> list[str]:
+    """What a command must say for a config: the fields that are not those of its class, but for some."""
+    found = []
+    for field in dataclasses.fields(config):
+        made = field.default_factory is not dataclasses.MISSING
+        own = field.default_factory() if made else field.default  # pyrefly: ignore[not-callable]
+        if field.name not in without and getattr(config, field.name) != own:
+            found.append(flag_of(field.name, getattr(config, field.name)))
+    return found
+
+
+def flag_of(field: str, value: Any) -> str:
+    """A field as an option of the command.
+
+    Example:
+      >>> flag_of("learning_rate", 0.1), flag_of("dueling", False), flag_of("units", (8, 8))
+      ('--learning-rate 0.1', '--no-dueling', '--units 8 8')
+    """
+    name = field.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    each = value if isinstance(value, tuple | list) else (value,)
+    return " ".join([f"--{name}", *(shlex.quote(str(x)) for x in each)])
+
+
+def command_of(settled: dict[str, Any], trial: Trial) -> str:
+    """The command that trains with a trial's setting."""
+    flags = [*(flag_of(field, value) for field, value in trial.values.items()), *settled.get("flags", ())]
+    seed = settled["seed"] + (trial.member if settled["search"] == "pbt" else 0)
+    return f"renga train {settled['system']} {' '.join(flags)} --steps {settled['steps']} --seed {seed}"
+
+
 def ranked(trials: Sequence[Trial], objective: Objective) -> list[int]:
     """Places of trials from the best to the worst; those that were pruned come behind the others, failed ones last."""
 
@@ -78,11 +112,14 @@ def write_outcome(path: Path, settled: dict[str, Any], groups: Sequence[Group]) 
     each = list(trials.items())
     order = ranked([trial for _, trial in each], objective)
     table = []
+    best = each[order[0]][1] if order and settled["system"] else None
+    command = command_of(settled, best) if best is not None and not math.isnan(best.number) else ""
     for number, trial in map(each.__getitem__, order):
         table.append(Row(number, trial.values, trial.number, trial.failed, trial.pruned))
     write_sweep_report(
-        path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"), _exploits(path, settled)
-    )
+        path / "report.html", settled, table, objective, time.strftime("%Y-%m-%d %H:%M"), command,
+        _exploits(path, settled),
+    )  # fmt: skip
     return list(trials.values()), objective
 
 

@@ -25,6 +25,7 @@ from renga.loop._errors import RunError
 from renga.loop._progress import say
 
 SHOWN_WITHIN = 10.0  # seconds that a file system of a network may take to show a file to another machine
+GRACE = 2.0  # seconds that a process has to say for itself what has ended another one
 _LIMIT = 1 << 24  # bytes of a message
 _peers: "_Peers | None" = None
 
@@ -238,10 +239,14 @@ def _appears(path: Path) -> bool:
     return True
 
 
-def fail() -> None:
-    """Ends the other processes: this one cannot go on. Does nothing where there are none."""
+def fail(knows_why: bool) -> None:
+    """Ends the other processes: this one cannot go on. Does nothing where there are none.
+
+    Args:
+      knows_why: whether what it is about to say is the reason. Else it may be that another process is gone.
+    """
     if _peers is not None:
-        _peers.fail()
+        _peers.fail(knows_why)
 
 
 def _leave() -> None:
@@ -278,6 +283,8 @@ class _Peers:
                 message = _receive(self._connections[process])
             except OSError:
                 message = None
+            if message is None:
+                time.sleep(0.0 if self.failed else GRACE)
             if message is None and not self.failed:
                 say(f"renga: process {process} of this run has ended, so process {self.me} ends too")
                 os._exit(1)
@@ -312,9 +319,9 @@ class _Peers:
         check(everyone)
         return everyone
 
-    def fail(self) -> None:
-        # What failed here may be that another process is gone: then a thread says so and ends this one.
-        time.sleep(0.5)
+    def fail(self, knows_why: bool) -> None:
+        if not knows_why:  # a thread that finds that another process is gone says so, and ends this one
+            time.sleep(GRACE + 0.5)
         self.failed = True
         for connection in self._connections.values():
             with contextlib.suppress(OSError):

@@ -24,6 +24,16 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+      >>> counted(1, "seed"), counted(3, "seed")
+      ('1 seed', '3 seeds')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 class Progress:
     """Shows how far a run is. Use as a context manager."""
 
@@ -32,6 +42,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._last_line = self._began = time.perf_counter()
+        self._seen: tuple[int, float] | None = None  # step and time of the first update, which compilation is before
 
     def __enter__(self) -> "Progress":
         if self._show and sys.stderr.isatty():
@@ -50,6 +61,8 @@ class Progress:
             )
             self._bar.start()
             self._task = self._bar.add_task("compiling", total=self._steps, completed=self._start, rate="", metrics="")
+        elif self._show and self._start < self._steps:
+            say("compiling")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +75,12 @@ class Progress:
         if not self._show:
             return
         now = time.perf_counter()
-        rate = (step - self._start) / max(now - self._began, 1e-9)
+        first, when = self._seen = self._seen or (step, now)
+        # Compilation is no part of the speed, unless nothing else has been seen.
+        is_known = step > first
+        rate = (
+            (step - first) / max(now - when, 1e-9) if is_known else (step - self._start) / max(now - self._began, 1e-9)
+        )
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2f} steps/s"
         if "env_steps" in metrics:  # steps of environments in one step of the system
             speed += f", {rate * metrics['env_steps']:,.0f} of environments"
@@ -72,5 +90,9 @@ class Progress:
                 self._bar.update(self._task, description="training", completed=step, rate=speed, metrics=told)
         elif now - self._last_line >= self._every or step == self._steps:
             self._last_line = now
-            left = (self._steps - step) / max(rate, 1e-9)
-            say(f"step {step}/{self._steps}  {speed}  {left:.0f} s left  {told}")
+            left = (
+                f"{(self._steps - step) / max(rate, 1e-9):.0f} s left"
+                if is_known or step == self._steps
+                else "compiled"
+            )
+            say(f"step {step}/{self._steps}  {speed}  {left}  {told}")

@@ -297,6 +297,8 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
     if asked.seeds is not None:
         who = Members(tuple(range(first, first + asked.seeds)))
     if not asked.resume:
+        if (files.path / "sweep.json").exists():
+            raise RunError(f"{files.path} holds a sweep; choose another directory")
         if checkpoints.steps():
             raise RunError(f"{files.path} already holds a run; resume it, or choose another directory")
         return {
@@ -353,7 +355,7 @@ def _on_error(kind: Any, error: Any, trace: Any) -> None:
     """Ends the other processes of the run, and says what JAX says of memory in our words."""
     if error is None:
         return
-    fail()
+    fail(isinstance(error, RunError))
     text = str(error)
     if isinstance(error, MemoryError) or (
         isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in text

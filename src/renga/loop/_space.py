@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from renga.loop._subject import Make
 MOST_TRIALS = 100_000
 LEAST, MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # a program takes floats in 32 bits
 MOST_WHOLE = 2**53
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Choices(NamedTuple):
@@ -80,6 +82,23 @@ class Range(NamedTuple):
 Space = Mapping[str, Choices | Range]
 
 
+def as_texts(tried: Mapping[str, Any]) -> dict[str, str]:
+    """What to try as texts: a list or tuple of values is what `0.9,0.99` says.
+
+    Raises:
+      RunError: naming a field of which something else is given.
+    """
+    found = {}
+    for field, given in tried.items():
+        values = (given,) if isinstance(given, str) else given
+        if not isinstance(values, tuple | list) or not all(isinstance(v, str | int | float) for v in values):
+            raise RunError(
+                f"sweep: {field} must be a text such as '1e-4..1e-2:log', or a list of values, got {given!r}"
+            )
+        found[field] = ",".join(map(str, values))
+    return found
+
+
 def read_space(config: Any, texts: Mapping[str, str]) -> dict[str, Choices | Range]:
     """Reads what a sweep tries of each field.
 
@@ -119,13 +138,15 @@ def _read_range(field: str, kind: Any, text: str) -> Range:
     high, *more = rest.split(":")
     is_log = more[:1] == ["log"]
     counts = more[is_log:]
+    if kind not in (int, float) or len(counts) > 1 or "..." in text:
+        raise wrong
     try:
-        low, high = float(low), float(high)
-        count = int(counts[0]) if counts else None
+        low, high = _number(low), _number(high)
+        count = _whole(counts[0]) if counts else None
     except ValueError:
         raise wrong from None
-    if kind not in (int, float) or len(counts) > 1 or not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise wrong
+    if not low < high:
+        raise RunError(f"sweep: {field} must be a range from a number to a greater one, got {text!r}")
     if count is not None and not 1 <= count <= MOST_TRIALS:
         raise RunError(f"sweep: {field} must have from 1 to {MOST_TRIALS} values in a grid, got {text!r}")
     if is_log and low <= 0:
@@ -151,7 +172,7 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
         except (ValueError, KeyError):
             value = None
         if value is None:
-            wanted = f"one of {', '.join(map(str, options))}" if options else getattr(kind, "__name__", str(kind))
+            wanted = f"one of {', '.join(map(str, options))}" if options else _KINDS.get(kind, str(kind))
             raise RunError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
         if isinstance(value, float) and not _fits(value):
             raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {part!r} in {text!r}")
@@ -161,12 +182,26 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
     return Choices(tuple(values))
 
 
+def _number(text: str) -> float:
+    """Reads a number as people write it: Python also takes words, other scripts' digits and underscores."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(text)
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch("[+-]?[0-9]+", text.strip()):
+        raise ValueError(text)
+    return int(text)
+
+
 def _fits(x: float) -> bool:
     return x == 0 or LEAST <= abs(x) <= MOST
 
 
+_KINDS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "words"}
 _TRUTH = {"True": True, "true": True, "False": False, "false": False}
-_READ: dict[Any, Any] = {int: int, float: float, bool: _TRUTH.__getitem__}
+_READ: dict[Any, Any] = {int: _whole, float: _number, bool: _TRUTH.__getitem__}
 
 
 def draw_trials(space: Space, count: int, seed: int) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ class Study:
         try:
             import optuna
         except ModuleNotFoundError as error:
-            raise RunError("--search tpe needs Optuna: pip install 'renga[sweep]'") from error
+            raise RunError("--search tpe needs Optuna: pip install 'renga[all]'") from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = {field: _distribution(optuna, values) for field, values in space.items()}
         self._fail, self._pruned = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED

@@ -7,6 +7,7 @@ a run of its own in `groups/NUMBER/`. What was settled stands in sweep.json, wha
 import dataclasses
 import logging
 import math
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,13 +25,13 @@ from renga.loop._iterate import MOST_STEPS
 from renga.loop._lock import lock
 from renga.loop._members import MOST_MEMBERS, Members, members_mesh
 from renga.loop._objective import Objective, objective_of
-from renga.loop._outcome import Trial, is_done, ranked, results_of, schedule_of, write_outcome
+from renga.loop._outcome import Trial, flags_of, is_done, ranked, results_of, schedule_of, write_outcome
 from renga.loop._pbt import rhythm
-from renga.loop._progress import say
+from renga.loop._progress import counted, say
 from renga.loop._prune import carry_on, rungs_of, survivors
 from renga.loop._run import run
 from renga.loop._settled import SEARCHES, Group, grouped, groups_of, read_sweep, require_same
-from renga.loop._space import MOST_TRIALS, draw_trials, grid_trials, read_space, traceable_fields
+from renga.loop._space import MOST_TRIALS, as_texts, draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
 from renga.loop._subject import Make
 
@@ -64,7 +65,7 @@ class Swept(NamedTuple):
 def sweep(
     make: Make,
     config: Any,
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | Sequence[Any]],
     *,
     steps: int,
     directory: str | os.PathLike[str],
@@ -90,7 +91,7 @@ def sweep(
     Args:
       make: the system.
       config: its config; fields that are not swept keep their values.
-      texts: by field, what to try: `1e-4..1e-2`, `1e-4..1e-2:log`, `0.9,0.99`; see `read_space`.
+      texts: by field, what to try: `1e-4..1e-2`, `1e-4..1e-2:log`, `0.9,0.99`, or a list of values.
       steps: how many steps each trial is trained.
       directory: where to keep the sweep.
       system: its name.
@@ -117,7 +118,14 @@ def sweep(
     Raises:
       RunError: for whatever its user can mend, a setting that the system refuses among it, before anything is trained.
     """
-    path = Path(directory)
+    path, texts = Path(directory), as_texts(texts)
+    num_trials, seed, seeds, steps, batch, interval = (
+        _whole_number(name, value)
+        for name, value in (
+            ("trials", num_trials), ("seed", seed), ("seeds", seeds), ("steps", steps), ("batch", batch),
+            ("interval", interval),
+        )
+    )  # fmt: skip
     if resume:
         settled = read_sweep(path)
         asked = {
@@ -147,8 +155,12 @@ def sweep(
         propose = _proposer(make, config, path, settled) if settled["search"] == "tpe" else lambda trials: False
         if show:
             traced = ", ".join(settled["traced"]) or "none"
-            said = f"as {len(settled['groups'])} programs" if settled["trials"] else f"{settled['batch']} at a time"
-            say(f"{settled['num_trials']} trials {said}; in one program differ: {traced}")
+            said = (
+                f"as {counted(len(settled['groups']), 'program')}"
+                if settled["trials"]
+                else f"{settled['batch']} at a time"
+            )
+            say(f"{counted(settled['num_trials'], 'trial')} {said}; in one program differ: {traced}")
         signal = 0
         while not signal:
             signal = _run_groups(make, config, path, settled, show, settings)
@@ -159,6 +171,16 @@ def sweep(
     best = order[0] if order and not math.isnan(trials[order[0]].number) else None
     made_by = schedule_of(path, settled, best) if settled["search"] == "pbt" and best is not None else ()
     return Swept(trials, objective, best, not signal, signal, order, made_by)
+
+
+def write_sweep(path: Path) -> None:
+    """Writes trials.jsonl and report.html of a sweep anew.
+
+    Raises:
+      RunError: if it is none.
+    """
+    settled = read_sweep(path)
+    write_outcome(path, settled, groups_of(settled))
 
 
 def _own(
@@ -200,6 +222,16 @@ def _own(
         Evolution(interval, quantile, "", True, 0, {}).check(count)
         return {"interval": interval, "quantile": quantile, "window": window}
     return {}
+
+
+def _whole_number(name: str, value: Any) -> Any:
+    """The number as Python's own int; None stays None."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return None if value is None else operator.index(value)
+    except TypeError:
+        raise RunError(f"--{name} must be a whole number, got {value!r}") from None
 
 
 def _check_numbers(steps: int, seeds: int, settings: Mapping[str, Any]) -> None:
@@ -255,7 +287,8 @@ def _run_groups(
             if show:
                 until = f" until step {steps}" if group.steps else ""
                 count = len(settled["groups"])
-                say(f"program {number + 1} of {count}: {len(group.trials)} trials{until}{_listed(group.fixed)}")
+                trials = counted(len(group.trials), "trial")
+                say(f"program {number + 1} of {count}: {trials}{until}{_listed(group.fixed)}")
             signal = _run_group(make, config, path, number, group, settled, show, settings).signal
             if signal:
                 return signal
@@ -368,7 +401,7 @@ def _settle(
         "system": system, "config": config_to_json(config), "tried": dict(texts), "search": search, "steps": steps,
         "seed": seed, "seeds": seeds, "metric": objective.metric, "goal": "max" if objective.is_high else "min",
         "traced": traced, "num_trials": num_trials, "trials": trials, "asked": [],
-        "groups": grouped(trials, traced, 0),
+        "groups": grouped(trials, traced, 0), "flags": flags_of(config, without=texts),
     }  # fmt: skip
 
 

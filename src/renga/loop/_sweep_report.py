@@ -13,6 +13,7 @@ from renga.loop._files import write_whole
 from renga.loop._objective import Objective
 from renga.loop._page import figure_of, page, tiles
 from renga.loop._pbt_report import evolution_figures
+from renga.loop._progress import counted
 
 
 class Row(NamedTuple):
@@ -31,6 +32,7 @@ def write_sweep_report(
     rows: Sequence[Row],
     objective: Objective,
     when: str,
+    command: str = "",
     exploits: Sequence[Exploit] = (),
 ) -> None:
     """Writes the report of a sweep.
@@ -41,15 +43,17 @@ def write_sweep_report(
       rows: the trials that are done, from the best to the worst.
       objective: what they are compared by.
       when: the time to show.
+      command: trains with the best setting.
       exploits: which trials copied which.
     """
     ranked = rows
     count, every = len(rows), settled["num_trials"]
-    lead = f"{count} of {every} trials, {settled['steps']} steps, {settled['seeds']} seeds each; by {objective}."
+    each = f"{settled['steps']} steps, {counted(settled['seeds'], 'seed')} each"
+    lead = f"{count} of {counted(every, 'trial')}, {each}; by {objective}."
     head = f"<h1>{html.escape(settled['system'] or 'sweep')}: sweep</h1><p class='lead'>{html.escape(lead)} "
     head += f"<span class='note'>Written {when}.</span></p>"
     parts = {
-        "result": _best(ranked, objective),
+        "result": _best(ranked, objective, command),
         "coordinates": _coordinates(ranked, settled["tried"], objective),
         "fields": _marginals(ranked, settled["tried"], objective),
     }
@@ -60,25 +64,28 @@ def write_sweep_report(
     write_whole(path, page(f"{settled['system']}: sweep", head, parts))
 
 
-def _best(ranked: Sequence[Row], objective: Objective) -> str:
-    """What the best trial came to, and what it was."""
+def _best(ranked: Sequence[Row], objective: Objective, command: str) -> str:
+    """What the best trial came to, what it was, and how to train with it."""
     if not ranked or math.isnan(ranked[0].came_to):
         return ""
     values = ", ".join(
         f"{name} {v:.4g}" if isinstance(v, float) else f"{name} {v}" for name, v in ranked[0].values.items()
     )
-    return tiles({f"{objective}, of trial {ranked[0].number}": (ranked[0].came_to, values)})
+    again = f"<p>Train with the best setting:</p><pre class='scroll'>{html.escape(command)}</pre>" if command else ""
+    return tiles({f"{objective}, of trial {ranked[0].number}": (ranked[0].came_to, values)}) + again
 
 
 def _table(ranked: Sequence[Row], objective: Objective) -> str:
     fields = list(ranked[0].values) if ranked else []
     with_pruned = any(row.pruned for row in ranked)
-    names = ["trial", *fields, objective.metric, "failed seeds", *["pruned after step"] * with_pruned]
+    with_failed = any(row.failed for row in ranked)
+    names = ["trial", *fields, objective.metric, *["failed seeds"] * with_failed, *["pruned after step"] * with_pruned]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     lines = []
     for row in ranked:
         number = row.came_to if not math.isnan(row.came_to) else "–"
-        cells = [row.number, *row.values.values(), number, row.failed or "", *[row.pruned or ""] * with_pruned]
+        more = [*[row.failed or ""] * with_failed, *[row.pruned or ""] * with_pruned]
+        cells = [row.number, *row.values.values(), number, *more]
         shown = (f"{x:.6g}" if isinstance(x, float) else str(x) for x in cells)
         lines.append("<tr>" + "".join(f"<td class='number'>{html.escape(x)}</td>" for x in shown) + "</tr>")
     return f"<h2>Trials, the best first</h2><div class='scroll'><table><tr>{head}</tr>{''.join(lines)}</table></div>"
@@ -123,17 +130,19 @@ def _coordinates(ranked: Sequence[Row], tried: dict[str, str], objective: Object
             if good[rank].pruned:
                 axes.plot(columns[rank], color="#999999", alpha=0.35, linewidth=0.8, linestyle="--")
             else:
-                axes.plot(columns[rank], color=colormaps["viridis_r"](share), alpha=0.25 + 0.7 * share, linewidth=1.2)
+                axes.plot(columns[rank], color=colormaps["viridis"](0.8 - 0.8 * share), alpha=0.5 + 0.4 * share)
         for x, points in enumerate(marks):
             axes.axvline(x, color="#999999", linewidth=0.8)
             for y, label in points:
-                axes.text(x + 0.02, y, label, fontsize=7, va="center")
+                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+                axes.text(x + 0.02, y, label, fontsize=7, va="center", bbox=box, zorder=3)
         axes.set_xticks(range(len(marks)), [*tried, objective.metric], fontsize=8)
         axes.set_yticks([])
         axes.set_ylim(-0.05, 1.05)
         axes.set_xlim(-0.05, len(marks) - 0.8)
 
-    note = "<p class='note'>Dashed, and crosses below: trials that were pruned.</p>" * any(row.pruned for row in good)
+    pruned = " Dashed, and crosses below: trials that were pruned." * any(row.pruned for row in good)
+    note = f"<p class='note'>A line for each trial: the darker, the better.{pruned}</p>"
     return f"<h2>Parallel coordinates</h2>{note}{figure_of(draw, (10.4, 4.2), 'parallel coordinates of the trials')}"
 
 

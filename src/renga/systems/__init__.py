@@ -33,6 +33,8 @@ def get(name: str) -> ModuleType:
       KeyError: if there is none of that name.
     """
     if name not in names():
+        if not name:
+            raise KeyError("the run was made by a program that named no system: pass system= to loop.run") from None
         raise KeyError(f"there is no system {name!r}; there are: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
 
