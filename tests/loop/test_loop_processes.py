@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from renga import loop
-from renga.loop import RunError, _peers
+from renga.loop import RunError, _peers, _run
+from renga.loop._errors import WriteError
 
 from . import toy
 from .running import assert_same_bits, run, start
@@ -146,3 +147,13 @@ def test_a_run_of_two_processes_goes_on_with_one_and_with_two_again_to_the_bit(t
     step, state = loop.Checkpoints(directory / "checkpoints").load_newest(jax.eval_shape(init, jax.random.key(0)))
     assert step == 12
     assert_same_bits(state, run(tmp_path / "whole", num_devices=2).state)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_the_reason"), [(RunError("so"), True), (WriteError("so"), False), (OSError(), False)]
+)
+def test_what_all_processes_do_together_may_have_failed_because_one_is_gone(error, is_the_reason, monkeypatch):
+    said = []
+    monkeypatch.setattr(_run, "fail", said.append)
+    _run._on_error(type(error), error, None)
+    assert said == [is_the_reason]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from renga.loop._directory import is_step
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, WriteError
 from renga.loop._files import read_bytes, write_json
 
 _MANIFEST = "manifest.json"
@@ -131,7 +131,7 @@ class Checkpoints:
                 shutil.rmtree(aside, ignore_errors=True)
             kept = [s for s in self.steps() if s < step and self.damage(s) is None]
             rest = f"the last good checkpoint is of step {kept[-1]}" if kept else "there is no checkpoint yet"
-            raise RunError(f"could not write the checkpoint of step {step} to {final}: {error}; {rest}") from error
+            raise WriteError(f"could not write the checkpoint of step {step} to {final}: {error}; {rest}") from error
 
     def load_newest(self, like: PyTree, shardings: Any = None) -> tuple[int, PyTree] | None:
         """Returns step and state of the newest whole checkpoint, or None; skips torn ones with a warning.

@@ -3,3 +3,7 @@
 
 class RunError(Exception):
     """Something about the run that its user can mend; the message says what and how."""
+
+
+class WriteError(RunError):
+    """A checkpoint could not be written. All processes write it: the reason may be that another one is gone."""

@@ -17,7 +17,7 @@ from renga.loop._book import Book
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._devices import agree, make_mesh
 from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, WriteError
 from renga.loop._files import finite
 from renga.loop._groups import group_sizes, run_groups
 from renga.loop._iterate import MOST_STEPS, Update, Window
@@ -355,7 +355,7 @@ def _on_error(kind: Any, error: Any, trace: Any) -> None:
     """Ends the other processes of the run, and says what JAX says of memory in our words."""
     if error is None:
         return
-    fail(isinstance(error, RunError))
+    fail(isinstance(error, RunError) and not isinstance(error, WriteError))
     text = str(error)
     if isinstance(error, MemoryError) or (
         isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in text
