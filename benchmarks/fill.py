@@ -68,21 +68,21 @@ def _against() -> list[tuple[str, str, str, str]]:
         ("search", "search/speed", "Gumbel MuZero's search, median of sizes", median("search_speed_gumbel")),
         ("nn", "nn/from-haiku", "tracing a 12-layer transformer", f"{1 / trace['ratio']:.1f}"),
         ("nn", "nn/from-haiku", "first init of a ResNet-50", f"{1 / init['ratio_first']:.1f}"),
-        ("nn", "nn/from-haiku", "later inits of it", f"{1 / init['ratio_later']:.1f}"),
+        ("nn", "nn/from-haiku", "later inits of a ResNet-50", f"{1 / init['ratio_later']:.1f}"),
         ("optim", "optim/index", "a compiled step of AdamW, 1e7 parameters", f"{1 / adamw['step_ratio']:.1f}"),
-        ("graph", "graph/index", "a segment sum, a segment mean", f"{sums[0]:.1f}, {sums[1]:.1f}"),
+        ("graph", "graph/index", "segment sum, segment mean", f"{sums[0]:.1f}, {sums[1]:.1f}"),
     ]
 
 
 _PEERS = {"search": "mctx", "nn": "Haiku", "optim": "Optax", "graph": "jraph"}
 
 
-@table("index.md", "| | against | times as fast |")
+@table("index.md", "| | baseline | speed-up |")
 def _() -> list[str]:
     return [cells(f"{{doc}}`{what} <{page}>`", _PEERS[name], ratio) for name, page, what, ratio in _against()]
 
 
-@table("../README.md", "| library | names of | measured | times as fast |")
+@table("../README.md", "| library | API of | measured | speed-up |")
 def _() -> list[str]:
     rows = [
         cells(f"`renga.{name}`", _PEERS[name], f"[{what}](docs/{page}.md)", ratio)
