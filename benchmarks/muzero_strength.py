@@ -11,16 +11,19 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py cpu --seeds 3      # Connect Four; needs bitbully and bitbully-databases
     python benchmarks/muzero_strength.py plot               # figures for the documentation
 
-Seconds are of training alone, with compilation, on whatever else the machine does.
+Seconds are of training alone, with compilation: on the clock, and of processor time, summed over cores. Where the load
+of the machine is above 1, other work ran beside it, and the clock says an upper bound.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import time
 from pathlib import Path
 
 import jax
+import numpy as np
 from record import made, write
 
 from renga import loop
@@ -48,25 +51,30 @@ def judge(name, config, state):
 
 
 def train(name, seed, points):
-    """Trains from nothing; returns what was measured, with the seconds and moves until then."""
+    """Trains from nothing; returns what was measured, with the seconds and all moves until then."""
     config, steps = muzero.PRESETS[name]
     init, step = muzero.make(config)
-    began, judging, rows = time.perf_counter(), 0.0, []
+    now = lambda: np.array([time.perf_counter(), time.process_time()])
+    began, judging, rows = now(), 0.0, []
     state = jax.jit(init)(jax.random.key(seed))
+    warmup = -(-config.warmup // config.num_envs) * config.num_envs
     window = steps // points
     for update in loop.iterate(step, state, steps=steps, window=window):
         state = jax.block_until_ready(update.state)
         done = int(state.step)
         if done % window:
             continue
-        paused = time.perf_counter()
+        paused = now()
+        seconds, cpu_seconds = (paused - began - judging).round(1).tolist()
         row = {
             "step": done,
-            "moves": done * config.moves * config.num_envs,
-            "seconds": round(paused - began - judging, 1),
+            "moves": warmup + done * config.moves * config.num_envs,
+            "seconds": seconds,
+            "CPU seconds": cpu_seconds,
+            "load": round(os.getloadavg()[1], 1),
             **judge(name, config, state),
         }
-        judging += time.perf_counter() - paused
+        judging = judging + now() - paused
         rows.append(row)
         print(name, "seed", seed, row, flush=True)
     return rows

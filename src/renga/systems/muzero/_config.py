@@ -92,7 +92,7 @@ _CARTPOLE = dataclasses.replace(
     min_value=0.0,
     max_value=12.0,
     value_bins=41,
-    decay_steps=780,
+    decay_steps=760,
 )
 
 # Settings by game; `benchmarks/muzero_strength.py` trains and judges them.
@@ -103,7 +103,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
         1_500,
     ),
     "catch": (_CATCH, 500),
-    "cartpole": (_CARTPOLE, 780),
+    "cartpole": (_CARTPOLE, 760),
     "cpu": (Config(), 5_000),
 }
 
