@@ -163,17 +163,17 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     found = record("loop_overhead")
     ms, share = found["milliseconds_a_step"]["renga.loop.run"], found["share_of_python"]
     return [
-                ("At {} ms a step, it takes {} % of the time", (f"{ms:.2f}", f"{100 * share:.1f}")),
+        ("At {} ms a step, it takes {} % of the time", (f"{ms:.2f}", f"{100 * share:.1f}")),
     ]
 
 
 @table(
     "reinforcement.md",
-    "| environment | system | seeds | environment steps | return, middle half of the seeds | worst seed | best seed |",
+    "| environment | system | seeds | environment steps | return, IQM (95 % interval) | worst seed | best seed |",
 )
 def _() -> list[str]:
     lines = []
-    for name, title in {"cartpole_seeds": "CartPole-v1 (500 is the most)", "pendulum": "Pendulum-v1"}.items():
+    for name, title in {"cartpole_seeds": "CartPole-v1 (maximum 500)", "pendulum": "Pendulum-v1"}.items():
         for result in record(name)["results"]:
             low, high = (signed(value, 1) for value in result["iqm_95%"])
             middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
@@ -185,7 +185,7 @@ def _() -> list[str]:
     return lines
 
 
-@table("reinforcement.md", "| world | seeds | environment steps | return, middle half of the seeds | worst seed |")
+@table("reinforcement.md", "| environment | seeds | environment steps | return, IQM (95 % interval) | worst seed |")
 def _() -> list[str]:
     titles = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountain_car": "MountainCar-v0"}
     lines = []
@@ -199,7 +199,7 @@ def _() -> list[str]:
 
 @table(
     "reinforcement.md",
-    "| world | agent | seeds | environment steps | right answers, middle half of the seeds | worst |",
+    "| environment | agent | seeds | environment steps | success rate, IQM (95 % interval) | worst seed |",
 )
 def _() -> list[str]:
     lines = []
@@ -221,7 +221,7 @@ def _() -> list[str]:
 )
 def _() -> list[str]:
     lines = []
-    for label, result in zip(("Catch (1 is the most)", "Catch"), record("learning_catch")["results"], strict=True):
+    for label, result in zip(("Catch (maximum 1)", "Catch"), record("learning_catch")["results"], strict=True):
         runs = result["runs"]
         returns = [f"{run['greedy return']:.4g}" for run in sorted(runs, key=lambda run: run["greedy return"])]
         slowest = max(run["seconds in all"] for run in runs)
@@ -232,7 +232,7 @@ def _() -> list[str]:
     return lines
 
 
-@table("reinforcement.md", "| mean return of the last episodes, after | 1 M steps | 3 M steps | 10 M steps |")
+@table("reinforcement.md", "| mean return of recent episodes after | 1 M steps | 3 M steps | 10 M steps |")
 def _() -> list[str]:
     lines = {}
     for result in record("learning_breakout")["results"]:
@@ -241,10 +241,10 @@ def _() -> list[str]:
             at = sorted(next(value for step, value in run["curve"][::-1] if step <= steps) for run in result["runs"])
             columns.append(", ".join(f"{value:.0f}" for value in at))
         lines[result["system"]] = columns
-    return [cells("this system", *lines["PPO"]), cells("by hand", *lines["PPO by hand"])]
+    return [cells("Renga", *lines["PPO"]), cells("hand-written", *lines["PPO by hand"])]
 
 
-@table("reinforcement.md", "| | this system | by hand | ratio |")
+@table("reinforcement.md", "| | Renga | hand-written | ratio |")
 def _() -> list[str]:
     names = (
         "CartPole, 16 environments × 64 steps, 4 epochs of 4 minibatches",
@@ -640,7 +640,9 @@ def _() -> list[str]:
         return f"{1e3 * moved:.2f} ms for bytes, {1e3 * waited:.1f} ms for waiting"
 
     rows = {row["system"]: row for row in reversed(record("process_scaling")["rows"])}  # the first of each system
-    return [cells(f"`{row['system']}`", milliseconds(row, 8), milliseconds(row, 512)) for row in reversed(rows.values())]
+    return [
+        cells(f"`{row['system']}`", milliseconds(row, 8), milliseconds(row, 512)) for row in reversed(rows.values())
+    ]
 
 
 # --- finding and writing --------------------------------------------------------------------------
