@@ -31,6 +31,7 @@ USAGE = """usage: renga COMMAND …
   renga report RUN                    write RUN/report.html anew; --serve follows a run in the browser
   renga compare RUN RUN …             a page with several runs side by side
   renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
+  renga completion SHELL              print what makes bash, zsh or fish complete commands, systems and fields
 
   --traceback                         show where an error came from
   --version                           the version of Renga, of Python and of what it is built on
@@ -44,6 +45,7 @@ EXTRAS = {
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = (
     "compare",
+    "completion",
     "doctor",
     "eval",
     "export",
