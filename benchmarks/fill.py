@@ -589,7 +589,7 @@ def _() -> list[str]:
 # --- scale ----------------------------------------------------------------------------------------
 
 
-@table("scale.md", "| | devices | state, MB | beside it, MB |")
+@table("scale.md", "| system | devices | state, MB | temporary, MB |")
 def _() -> list[str]:
     return [
         cells(row["system"], row["devices"], f"{row['state'] / 1e6:,.0f}", f"{row['beside it'] / 1e6:,.0f}")
@@ -617,7 +617,7 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
-@table("scale.md", "| | agents or environments a process |")
+@table("scale.md", "| system | agents or environments a process |")
 def _() -> list[str]:
     return [
         cells(
@@ -631,13 +631,13 @@ def _() -> list[str]:
     ]
 
 
-@table("scale.md", "| | 8 machines of 8 GPUs | 512 machines of 8 GPUs |")
+@table("scale.md", "| system | 8 machines of 8 GPUs | 512 machines of 8 GPUs |")
 def _() -> list[str]:
     def milliseconds(row: dict[str, Any], machines: int) -> str:
         n = 8 * machines
         moved = 2 * (n - 1) / n * row["bytes"] / 50e9
         waited = row["collectives"] * (20e-6 + 2 * math.log2(machines) * 5e-6)
-        return f"{1e3 * moved:.2f} ms for bytes, {1e3 * waited:.1f} ms for waiting"
+        return f"{1e3 * moved:.2f} ms for the bytes, {1e3 * waited:.1f} ms latency"
 
     rows = {row["system"]: row for row in reversed(record("process_scaling")["rows"])}  # the first of each system
     return [
