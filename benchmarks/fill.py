@@ -315,14 +315,14 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     ]
 
 
-@table("envs.md", "| | million steps a CPU second |")
+@table("envs.md", "| environment | million steps per CPU second |")
 def _() -> list[str]:
     million = {name: value / 1e6 for name, value in record("envs_speed")["steps_per_cpu_second"].items()}
     numbers = ", ".join(f"{million[name]:.1f}" for name in ("all", "dense", "longer"))
     images = ", ".join(f"{million[name]:.1f}" for name in ("random_small", "random_dense"))
-    of_images = "(images of 5×7×4 and 11×11×5 floats; writing them bounds it)"
+    of_images = "(images of 5×7×4 and 11×11×5 floats, bound by writing them)"
     return [
-        cells("`all`, `dense`, `longer` (observed as numbers)", numbers),
+        cells("`all`, `dense`, `longer` (integer observations)", numbers),
         cells(f"`random_small`, `random_dense` {of_images}", images),
         cells("chain", f"{million['chain long_noisy']:.0f}"),
     ]
