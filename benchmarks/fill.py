@@ -112,18 +112,18 @@ def _() -> list[str]:
 # --- systems and loop -----------------------------------------------------------------------------
 
 
-@table("gan.md", "| | milliseconds a step |")
+@table("gan.md", "| program | milliseconds per step |")
 def _() -> list[str]:
     ms = record("gan_step")["milliseconds_a_step"]
     names = {
         "renga": "`renga.loop` over Renga's step",
-        "by hand": "by hand, one jitted function",
+        "by hand": "hand-written, one jitted function",
         "torch": "PyTorch 2.13, eager",
     }
     return [cells(text, f"{ms[name]:.2f}") for name, text in names.items()]
 
 
-@table("gan.md", "| | samples | real against real |")
+@table("gan.md", "| measure | samples | training images |")
 def _() -> list[str]:
     found = record("gan_quality")["data"]["digits"]["measures"]
     digits = {"frechet_distance": 2, "kernel_distance": 2, "precision": 3, "recall": 3, "density": 2, "coverage": 3}
@@ -146,11 +146,11 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     least, most = (which(shares, key=lambda digit: shares[digit]) for which in (min, max))
     percent = lambda value: f"{100 * value:.1f}"
     return [
-        ("The Fréchet distance is {} times that of real images", (f"{digits['frechet_ratio']:.1f}",)),
+        ("The Fréchet distance is {} times that of training images", (f"{digits['frechet_ratio']:.1f}",)),
         ("the rarest digit ({}) makes up {} %", (str(least), percent(shares[least]))),
         ("the most frequent\n({}) {} %", (str(most), percent(shares[most]))),
-        ("The classifier gets {} % of the held-out digits right", (percent(digits["classifier_accuracy"]),)),
-        ("standard\ndeviation 0.02), {} % lie within", (percent(ring["high_quality_share"]),)),
+        ("The classifier has an accuracy of {} % on the held-out digits", (percent(digits["classifier_accuracy"]),)),
+        ("of 10,000 samples\n{} % lie within", (percent(ring["high_quality_share"]),)),
         (
             "all {} modes are found, and the rarest has {} %",
             (f"{ring['modes_found']:.0f}", percent(ring["smallest_mode_share"])),
