@@ -279,13 +279,14 @@ def _() -> list[str]:
 
 @table(
     "lpg.md",
-    "| products | agents at a time |",
+    "| precision | agents at a time |",
 )
 def _() -> list[str]:
     lines = []
     for name, row in record("lpg_speed_core")["table"].items():
         kind, size, inner = re.fullmatch(r"(\w+), micro-batch (\d+), (.*)", name).groups()
         kind = {"f32": "float32", "bf16": "bfloat16"}[kind]
+        inner = {"computed again": "recomputed", "kept": "stored"}[inner]
         share, gib = f"{100 * row['share_of_products_alone']:.0f} %", f"{row['temporary_gib_per_agent_at_once']:.3f}"
         lines.append(cells(kind, size, inner, f"{row['steps_per_second']:,}", share, gib))
     return lines
