@@ -515,9 +515,16 @@ def _() -> list[str]:
 
 @table("search/speed.md", "<!-- options -->")
 def _() -> list[str]:
-    return [
-        cells(row["option"], f"{row['ms']:.1f}", f"{row['ratio']:.2f} ×") for row in record("search_options")["rows"]
-    ]
+    names = {
+        "a kept tree": "a reused tree",
+        "waves of 8": "8 parallel simulations",
+        "a Q-transform of one's own": "custom Q-transform",
+        "a Q-transform of one's own, of one node": "custom Q-transform that depends on one node",
+        "a selection of one's own": "custom selection",
+        "a selection of one's own, of one node": "custom selection that depends on one node",
+    }
+    title = lambda row: names.get(row["option"], row["option"])
+    return [cells(title(row), f"{row['ms']:.1f}", f"{row['ratio']:.2f} ×") for row in record("search_options")["rows"]]
 
 
 @table("search/speed.md", "<!-- floor -->")
