@@ -151,3 +151,29 @@ def test_a_missing_package_is_named_with_its_extra(task, module, monkeypatch):
 def test_a_config_that_cannot_be_is_said(changes, message, unchecked):
     with pytest.raises(loop.RunError, match=message):
         graph.make(dataclasses.replace(SMALL, **changes))
+
+
+@pytest.mark.parametrize("task", ["paths", "molecules"])
+def test_a_trained_network_goes_to_a_file_and_back_and_takes_other_graphs(task, tmp_path):
+    config = dataclasses.replace(SMALL, task=task)
+    state = graph.make(config)[0](jax.random.key(0))
+    graph.export(config, state, tmp_path / "network.safetensors")
+    network = graph.load(tmp_path / "network.safetensors")
+    network.save(tmp_path / "again.safetensors")
+    assert graph.load(tmp_path / "again.safetensors").config == config
+    batch = jax.tree.map(np.asarray, network.example)
+    if task == "paths":
+        logits, lengths = network(batch)
+        twice = G.batch([batch, batch])
+        for one, two in zip((logits, lengths), network(twice), strict=True):
+            np.testing.assert_allclose(two, np.concatenate([one, one]), rtol=1e-5, atol=1e-5)
+        form = r"graph.edges must have the form \('N', 1\), got None"
+        wrong = batch._replace(edges=None)
+    else:
+        energies = network(batch)
+        one = G.unbatch_np(batch)[9]
+        np.testing.assert_allclose(network(one), energies[9:10], rtol=1e-4)
+        form = r"graph.nodes must have the form .*'position': \('N', 3\).*, got \('N', 3\)"
+        wrong = one._replace(nodes=one.nodes["position"])
+    with pytest.raises(ValueError, match=form):
+        network(wrong)

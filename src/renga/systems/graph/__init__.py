@@ -27,8 +27,21 @@ from renga import optim
 from renga.loop import check_config
 from renga.systems.graph import _atlas, _karate, _molecules, _paths
 from renga.systems.graph._task import Task
+from renga.systems.graph._trained import Network, export, load
 
-__all__ = ["PRESETS", "STEPS", "Config", "State", "evaluate", "make", "pictures"]
+__all__ = [
+    "PRESETS",
+    "STEPS",
+    "Config",
+    "Network",
+    "State",
+    "evaluate",
+    "export",
+    "load",
+    "make",
+    "pictures",
+    "task_of",
+]
 
 STEPS = 4_000
 
@@ -76,7 +89,7 @@ def _check(config: Config) -> None:
     require.numbers("fold", low=0, below=5)
 
 
-def _task(config: Config) -> Task:
+def task_of(config: Config) -> Task:
     """The task that a config names."""
     tasks = {"atlas": _atlas, "karate": _karate, "paths": _paths, "molecules": _molecules}
     return tasks[config.task].make(config)
@@ -85,7 +98,7 @@ def _task(config: Config) -> Task:
 def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tuple[State, dict[str, Any]]]]:
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
-    task, rate = _task(config), config.learning_rate
+    task, rate = task_of(config), config.learning_rate
     schedule = optim.cosine_decay_schedule(rate, config.decay_steps) if config.decay_steps else rate
     optimiser = optim.chain(
         optim.clip_by_global_norm(config.max_gradient_norm), optim.adamw(schedule, weight_decay=config.weight_decay)
@@ -118,10 +131,10 @@ CAPTIONS = {
 
 def pictures(config: Config) -> Callable[[State], dict[str, np.ndarray]]:
     """Returns a function that makes the report's picture of a state."""
-    task = _task(config)
+    task = task_of(config)
     return lambda state: {config.task: task.picture(state.params)}
 
 
 def evaluate(config: Config, state: State) -> dict[str, float]:
     """Judges what was learned; the module's text says how for each task."""
-    return _task(config).evaluate(state.params)
+    return task_of(config).evaluate(state.params)

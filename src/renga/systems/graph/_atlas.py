@@ -64,14 +64,14 @@ def load() -> tuple[gn.GraphsTuple, np.ndarray]:
 def make(config: Any) -> Task:
     """The task of a config."""
     known, of = load()
-    batch, owner, count = on_device(known), graph_of_node(known), len(of)
+    batch, count = on_device(known), len(of)
 
     def network(batch: gn.GraphsTuple) -> Float[Array, "G F"]:
         for i in range(config.layers or 5):
             epsilon = nn.get_parameter(f"epsilon_{i}", (), init=jnp.zeros)
             update = nn.nets.MLP((config.units, config.units), activation=jnp.tanh)
             batch = gn.GIN(lambda v, update=update: jnp.tanh(update(v)), epsilon)(batch)
-        pooled = gn.segment_sum(batch.nodes, owner, count, indices_are_sorted=True)
+        pooled = gn.segment_sum(batch.nodes, graph_of_node(batch), len(batch.n_node), indices_are_sorted=True)
         return nn.Linear(config.units)(jnp.tanh(nn.Linear(2 * config.units)(pooled)))
 
     net = pure(network)
@@ -107,4 +107,4 @@ def make(config: Any) -> Task:
         left.legend()
         return render(drawn)
 
-    return Task(lambda key: net.init(key, batch), loss, evaluate, picture)
+    return Task(batch, lambda key: net.init(key, batch), net.apply, loss, evaluate, picture)

@@ -71,4 +71,4 @@ def make(config: Any) -> Task:
         left.set_axis_off()
         return render(drawn)
 
-    return Task(lambda key: net.init(key, graph), loss, evaluate, picture)
+    return Task(graph, lambda key: net.init(key, graph), net.apply, loss, evaluate, picture)

@@ -62,7 +62,7 @@ def load() -> Molecules:
 def make(config: Any) -> Task:
     """The task of a config."""
     known = load()
-    graph, owner, energies = on_device(known.graph), graph_of_node(known.graph), known.energies
+    graph, energies = on_device(known.graph), known.energies
     held_out = np.zeros(len(energies), bool)
     held_out[np.random.default_rng(0).permutation(len(energies))[config.fold :: FOLDS]] = True
     learned = ~held_out
@@ -85,7 +85,8 @@ def make(config: Any) -> Task:
             )
             h = layer(graph._replace(nodes=h, edges=edges)).nodes
         atom = SCALE * nn.nets.MLP((config.units, 1), activation=jax.nn.silu)(h)[:, 0]
-        return gn.segment_sum(jnp.asarray(reference)[graph.nodes["element"]] + atom, owner, len(energies), True)
+        atom = atom + jnp.asarray(reference)[graph.nodes["element"]]
+        return gn.segment_sum(atom, graph_of_node(graph), len(graph.n_node), indices_are_sorted=True)
 
     net = pure(network)
 
@@ -129,4 +130,4 @@ def make(config: Any) -> Task:
         left.legend()
         return render(drawn)
 
-    return Task(lambda key: net.init(key, graph), loss, evaluate, picture)
+    return Task(graph, lambda key: net.init(key, graph), net.apply, loss, evaluate, picture)

@@ -112,9 +112,9 @@ def make(config: Any) -> Task:
         share = jnp.sum(right(drawn, logits) & sought) / jnp.sum(sought)
         return choice + error, {"right": share, "distance_error": error}
 
-    def rounds_of(n: int) -> int:
+    def rounds_of(n: float | int) -> int:
         """Shortest paths have more edges on larger graphs, about as many as the logarithm of the nodes."""
-        return rounds + round(2 * math.log2(n / config.nodes))
+        return max(rounds + round(2 * math.log2(n / config.nodes)), 1)
 
     def answer(params: PyTree, count: int, n: int) -> Callable[[PRNGKeyArray], tuple[Drawn, Any, Any, Any]]:
         """Draws graphs; gives them with logits, whether nodes are right, and whether edges end a shortest path."""
@@ -168,9 +168,11 @@ def make(config: Any) -> Task:
         left.set_axis_off()
         return render(canvas)
 
-    one = np.ones(1, np.int32)
-    example = gn.GraphsTuple(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), 0 * one, 0 * one, None, one, one)
-    return Task(lambda key: net.init(key, example, 1), loss, evaluate, picture)
+    def apply(params: PyTree, graph: gn.GraphsTuple) -> tuple[Float[Array, " E"], Float[Array, " N"]]:
+        return net.apply(params, graph, rounds_of(max(graph.nodes.shape[0] / len(graph.n_node), 1)))
+
+    example = draw(jax.random.key(7), 1, config.nodes).graph
+    return Task(example, lambda key: net.init(key, example, 1), apply, loss, evaluate, picture)
 
 
 def _chosen(graph: gn.GraphsTuple, logits: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from renga import nn
 from renga.graph import GraphsTuple
@@ -21,7 +21,9 @@ BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#b0b0b0"
 class Task(NamedTuple):
     """What is learned, and how it is judged."""
 
+    example: GraphsTuple  # graphs as the network takes them
     init: Callable[[PRNGKeyArray], PyTree]
+    apply: Callable[[PyTree, GraphsTuple], Any]  # what the network says of such graphs
     loss: Callable[[PyTree, PRNGKeyArray], tuple[Array, dict[str, Any]]]  # and metrics
     evaluate: Callable[[PyTree], dict[str, float]]
     picture: Callable[[PyTree], np.ndarray]
@@ -45,9 +47,10 @@ def on_device(graph: GraphsTuple) -> GraphsTuple:
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x).astype(kinds[np.asarray(x).dtype.kind])), graph)
 
 
-def graph_of_node(graph: GraphsTuple) -> np.ndarray:
-    """The graph that each node of a known batch belongs to."""
-    return np.repeat(np.arange(len(graph.n_node), dtype=np.int32), np.asarray(graph.n_node))
+def graph_of_node(graph: GraphsTuple) -> Int[Array, " N"]:
+    """The graph that each node of a batch belongs to."""
+    (num_nodes, *_) = {len(x) for x in jax.tree.leaves(graph.nodes)}
+    return jnp.repeat(jnp.arange(len(graph.n_node)), graph.n_node, total_repeat_length=num_nodes)
 
 
 def pure(network: Callable[..., Any]) -> nn.Transformed:
