@@ -582,14 +582,14 @@ def _() -> list[str]:
     traces = ", ".join(f"{model['ratio']:.2f}" for model in trace.values())
     abstractly = f"first `nn.abstract_init` of ResNet-50 {quick}, later calls"
     of = [compiled[what]["renga"] / compiled[what]["by_hand"] for what in ("flops", "bytes")]
-    title = "FLOPs, bytes, run time of a compiled transformer, against one written by hand"
+    title = "FLOPs, bytes and run time of a compiled transformer, relative to a hand-written one"
     return [
         cells(f"first `init` of ResNet-50, eager {first}", f"{net['ratio_first']:.2f}", command("nn_init_resnet50")),
-        cells(f"later calls of it {later}", f"{net['ratio_later']:.2f}", "the same"),
+        cells(f"later `init` of ResNet-50, eager {later}", f"{net['ratio_later']:.2f}", "the same"),
         cells("first and later `init` of an MLP of three layers", ratios(mlp), command("nn_init_mlp")),
         cells(abstractly, ratios(abstract), command("nn_abstract_init_resnet50")),
         cells("tracing `apply`: MLP, 12-layer transformer, ResNet-50", traces, command("nn_trace")),
-        cells("compiling 64 stacked layers, against one layer", f"{stack['ratio']:.2f}", command("nn_stack")),
+        cells("compile time of 64 stacked layers, relative to one layer", f"{stack['ratio']:.2f}", command("nn_stack")),
         cells(title, f"{of[0]:.3f}, {of[1]:.3f}, {compiled['ratio']:.2f}", command("nn_compiled")),
     ]
 
