@@ -384,7 +384,7 @@ def _() -> list[str]:
 @sentences("dist/index.md")
 def _() -> list[tuple[str, tuple[str, ...]]]:
     (row,) = (row for row in record("dist_speed_cpu")["rows"] if row["what"] == "import")
-    return [("Importing `renga.dist` takes {} s beside", (f"{row['renga.dist_s']:.2f}",))]
+    return [("Importing `renga.dist`\ntakes {} s in addition", (f"{row['renga.dist_s']:.2f}",))]
 
 
 _SIZES = [
@@ -431,9 +431,9 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     (imports,) = (row for row in record("rl_returns_cpu")["rows"] if row["what"] == "import")
     return [
         ("{} compile to RLax's instructions, {} are faster", (str(same), str(faster))),
-        ("{} cannot be told apart", (str(len(timed) - faster - slower),)),
+        ("{} do not differ significantly", (str(len(timed) - faster - slower),)),
         (
-            "Importing `renga.rl` takes {} s beyond jax, RLax {} s",
+            "Importing `renga.rl` takes {} s in addition to JAX, RLax {} s",
             (f"{imports['renga.rl_s']:.2f}", f"{imports['rlax_s']:.2f}"),
         ),
     ]
