@@ -448,8 +448,8 @@ def _() -> list[str]:
     for name, note, wanted in (
         ("optim_step", "", [(10, 1e3, None), (100, 1e5, None), (1000, 1e4, None), (1000, 1e4, "grouped")]),
         ("optim_step", "", [(10, 1e7, None), (10, 1e8, None)]),
-        ("optim_step_multi_output", ", the flag", [(10, 1e7, None), (10, 1e8, None)]),
-        ("optim_step_multi_output", ", the flag", [(10, 1e7, "one_pass"), (10, 1e8, "one_pass")]),
+        ("optim_step_multi_output", ", with the flag", [(10, 1e7, None), (10, 1e8, None)]),
+        ("optim_step_multi_output", ", with the flag", [(10, 1e7, "one_pass"), (10, 1e8, "one_pass")]),
     ):
         rows = {tuple(row.get(k) for k in ("leaves", "parameters", "wrapped_in")): row for row in record(name)["rows"]}
         for leaves, size, wrap in wanted:
