@@ -352,7 +352,7 @@ def _() -> list[str]:
 # --- libraries ------------------------------------------------------------------------------------
 
 
-@table("graph/index.md", "| | jraph / ours | SciPy / ours | reading / ours |")
+@table("graph/index.md", "| operation, order of receivers | jraph / Renga | SciPy / Renga | reading / Renga |")
 def _() -> list[str]:
     rows = {row["what"]: row for row in record("graph_speed_cpu")["rows"]}
     lines = []
