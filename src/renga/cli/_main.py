@@ -28,6 +28,7 @@ USAGE = """usage: renga COMMAND …
   renga export RUN FILE               write what a run has learned to a file, if its system says how
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
   renga watch RUN [FILE.gif]          an episode of a trained agent as an animation, and as a strip in the report
+  renga sample RUN [FILE.png]         draw samples of a trained generator
   renga report RUN                    write RUN/report.html anew; --serve follows a run in the browser
   renga compare RUN RUN …             a page with several runs side by side
   renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
@@ -54,6 +55,7 @@ COMMANDS = (
     "member",
     "play",
     "report",
+    "sample",
     "sweep",
     "train",
     "watch",

@@ -1,5 +1,6 @@
 """A trained generator, as an object and as a file."""
 
+import math
 import os
 from typing import Any
 
@@ -50,6 +51,21 @@ class Generator:
         """Draws samples: those of `latents(key, num)`."""
         check_integer("Generator.sample", low=1, num=num)
         return self(self._gan.latents(key, num))
+
+    def draw(self, samples: Float[ArrayLike, "N ..."]) -> np.ndarray:
+        """Draws samples in one picture: images in rows, points over the modes of their mixture.
+
+        Returns:
+          `[H, W]` or `[H, W, 3]`, uint8.
+        """
+        from renga.systems.gan import _pictures
+
+        x = np.asarray(samples)
+        if x.ndim < 2 or not len(x) or x.shape[1:] != self.shape:
+            raise ValueError(f"Generator.draw: samples must have shape {['N', *self.shape]}, got {list(x.shape)}")
+        if len(self.shape) == 1:
+            return _pictures.scatter(x, self.config.data)
+        return _pictures.grid(x, min(math.ceil(math.sqrt(2 * len(x))), 32), max(1, 40 // self.shape[0]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""

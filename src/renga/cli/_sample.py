@@ -1,0 +1,60 @@
+"""`renga sample RUN`."""
+
+import argparse
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from renga.cli._main import UsageError
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
+from renga.loop import write_whole
+
+SAMPLES = "samples.png"
+
+
+def run(args: Sequence[str]) -> int:
+    """Draws samples of a trained generator; writes them as a picture, or as an array of NumPy's."""
+    which, rest = take_which(args)
+    parser = argparse.ArgumentParser(
+        prog="renga sample",
+        description=run.__doc__,
+        epilog=f"options of a population:{OF_MEMBERS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="directory of a run")
+    parser.add_argument("file", metavar="FILE", nargs="?", help=f"FILE.png or FILE.npy; default RUN/{SAMPLES}")
+    parser.add_argument("--num", type=int, default=100, help="of samples; default 100")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples; default 0")
+    options = parser.parse_args(rest)
+    for flag, value, is_right, expected in (
+        ("--num", options.num, 1 <= options.num <= 1_000_000, "in [1, 1000000]"),
+        ("--seed", options.seed, 0 <= options.seed < 2**32, "a number of 32 bits"),
+        ("FILE", options.file, options.file is None or options.file.endswith((".png", ".npy")), "FILE.png or FILE.npy"),
+    ):
+        if not is_right:
+            raise UsageError(f"{flag} must be {expected}, got {value}")
+    files = only_run((options.run,), "sample")
+    system, config, _, state = newest_state(files, which)
+    with tempfile.TemporaryDirectory() as directory:
+        generator = None
+        if hasattr(system, "load") and hasattr(system, "export"):
+            system.export(config, state, f"{directory}/trained.safetensors")
+            generator = system.load(f"{directory}/trained.safetensors")
+    if not hasattr(generator, "sample"):
+        raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has no generator to sample from")
+
+    import jax
+    import numpy as np
+
+    samples = generator.sample(jax.random.key(options.seed), options.num)
+    path, buffer = Path(options.file or files.path / SAMPLES), io.BytesIO()
+    if path.suffix == ".npy":
+        np.save(buffer, np.asarray(samples), allow_pickle=False)
+    else:
+        from PIL import Image
+
+        Image.fromarray(generator.draw(samples)).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
+    print(f"{path}: {options.num} samples, {' × '.join(map(str, samples.shape[1:]))}")
+    return 0
