@@ -329,21 +329,21 @@ def _() -> list[str]:
     ]
 
 
-@table("graph/learning.md", "| task | judged by | seeds 0, 1, 2 |")
+@table("graph/learning.md", "| task | measure | seeds 0, 1, 2 |")
 def _() -> list[str]:
     tasks = record("graph_learning")["tasks"]
     of = lambda task, name: [run["measures"][name] for run in tasks[task]["runs"]]
     listed = lambda values, text: ", ".join(text.format(value) for value in values)
-    pairs = f"pairs of {of('atlas', 'pairs')[0]:,.0f} that only one of network and 1-WL separates"
+    pairs = f"pairs of {of('atlas', 'pairs')[0]:,.0f} that are separated by only one of network and 1-WL"
     right = [100 * value for value in of("paths", "right of graphs with 64 nodes")]
     errors = zip(of("molecules", "mean absolute error, held out"), of("molecules", "of the mean"), strict=True)
     return [
         cells("atlas", pairs, listed(of("atlas", "pairs separated by only one of the two"), "{:.0f}")),
-        cells("karate", "members of 34", listed(of("karate", "members right"), "{:.0f}")),
-        cells("paths", "nodes right on graphs four times as large", listed(right, "{:.1f} %")),
+        cells("karate", "correct members of 34", listed(of("karate", "members right"), "{:.0f}")),
+        cells("paths", "accuracy per node on graphs four times as large as in training", listed(right, "{:.1f} %")),
         cells(
             "molecules",
-            "mean absolute error held out, and of the mean, in kcal/mol",
+            "mean absolute error on held-out molecules, and that of predicting the mean, in kcal/mol",
             ", ".join(f"{a:.0f} and {b:.0f}" for a, b in errors),
         ),
     ]
