@@ -44,6 +44,7 @@ from renga.systems._reinforcement import (
 )
 
 __all__ = [
+    "PRESETS",
     "STEPS",
     "Agent",
     "Choices",
@@ -87,6 +88,11 @@ class Config:
     temperature: float = 10.0  # η in the beginning
     multiplier: float = 10.0  # α in the beginning, of each bound but that of scales, whose is a hundred times as large
     scale: float = 0.5  # of the Gaussian in the beginning, in units of half the box
+
+
+PRESETS: dict[str, tuple[Config, int]] = {
+    "cartpole": (Config(env="cartpole", num_envs=8, n_step=10, target_period=50), 10_000),
+}
 
 
 class Params(NamedTuple):
