@@ -148,3 +148,16 @@ def test_what_is_no_agent_is_said(tmp_path, trained):
     nn.save(tmp_path / "later", {"config": jnp.asarray(np.frombuffer(text, np.uint8)), "params": state.params.actor})
     with pytest.raises(loop.RunError, match="this version of renga.systems.td3 has no field unknown"):
         td3.load(tmp_path / "later")
+
+
+def test_episodes_of_an_evaluation_can_be_chosen():
+    config = pqn.Config(env="catch", units=(4,))
+    state = pqn.make(config)[0](jax.random.key(0))
+    found = pqn.evaluate(config, state, episodes=8, seed=3)
+    assert found["greedy return, least of 8"] <= found["greedy return (IQM, 2.5 %)"] <= found["greedy return (IQM)"]
+    for options, message in (
+        ({"episodes": 0}, r"episodes must be in \[1, 1000000\], got 0"),
+        ({"seed": -1}, "seed must be"),
+    ):
+        with pytest.raises(loop.RunError, match=message):
+            pqn.evaluate(config, state, **options)

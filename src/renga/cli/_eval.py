@@ -63,7 +63,7 @@ def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool =
         if show and member < count - 1:
             print(f"measured member {member} of {count}, {left:.0f} s left", file=sys.stderr)
     found = {member: measures for member, (step, measures) in found.items() if step == newest}
-    names = next(iter(found.values()))
+    names = [name for name in next(iter(found.values())) if "(IQM" not in name]  # that over episodes; here over members
     each = {name: [measures[name] for measures in found.values()] for name in names}
     measures = measures_of(each)
     document = {"step": newest, "measures": measures, "members": list(found), "each": each}

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn
 from renga._core.ranges import check_range, known
-from renga.loop import RunDirectory, RunError, config_of, restore
+from renga.loop import RunDirectory, RunError, config_of, measures_of, restore
 
 A = TypeVar("A", bound="TrainedAgent")
 
@@ -52,21 +52,43 @@ def returns_of(
     config: Any,
     params: PyTree,
     kinds: tuple[bool, ...] = (True,),
+    episodes: int = 100,
+    seed: int | None = None,
 ) -> tuple[Float[Array, " N"], ...]:
-    """Plays 100 episodes for each kind: with the best action where it is true, else with what the policy draws."""
+    """Plays episodes for each kind: with the best action where it is true, else with what the policy draws.
+
+    Raises:
+      RunError: if there are no episodes, or the seed has more than 32 bits.
+    """
+    for name, value, low, high in (("episodes", episodes, 1, 1_000_000), ("seed", seed or 0, 0, 2**32 - 1)):
+        if not low <= value <= high:
+            raise RunError(f"evaluate: {name} must be in [{low}, {high}], got {value}")
     try:
-        playing = _playing(make_player, config, kinds)
+        playing = _playing(make_player, config, kinds, episodes)
     except TypeError:  # a config with a list in it is no key
-        playing = _playing.__wrapped__(make_player, config, kinds)
-    return playing(params, jax.random.key(20_201_207))
+        playing = _playing.__wrapped__(make_player, config, kinds, episodes)
+    return playing(params, jax.random.key(20_201_207 if seed is None else seed))
+
+
+def summary(name: str, returns: Float[Array, " N"]) -> dict[str, float]:
+    """Mean, least and interquartile mean of returns.
+
+    Example:
+      >>> summary("return", jnp.arange(4.0))["return, least of 4"]
+      0.0
+    """
+    middle = {title: x for title, x in measures_of({name: np.asarray(returns).tolist()}).items() if "(IQM" in title}
+    return {name: float(returns.mean()), f"{name}, least of {len(returns)}": float(returns.min()), **middle}
 
 
 @functools.lru_cache(maxsize=4)
-def _playing(make_player: Callable[[Any, envs.Environment], Player], config: Any, kinds: tuple[bool, ...]) -> Any:
+def _playing(
+    make_player: Callable[[Any, envs.Environment], Player], config: Any, kinds: tuple[bool, ...], episodes: int
+) -> Any:
     """The compiled program of `returns_of`: one for all members of a population."""
     env = envs.make(config.env)
     player = make_player(config, env)
-    return jax.jit(lambda params, key: tuple(play(env, player, params, key, 100, greedy) for greedy in kinds))
+    return jax.jit(lambda params, key: tuple(play(env, player, params, key, episodes, greedy) for greedy in kinds))
 
 
 class TrainedAgent:
@@ -121,10 +143,14 @@ class TrainedAgent:
         cls(config, cls.learned(config, state)).save(path)
 
     @classmethod
-    def evaluate(cls, config: Any, state: Any) -> dict[str, float]:
-        """Plays 100 episodes with the best action."""
-        (returns,) = returns_of(cls.player, config, cls.learned(config, state))
-        return {"greedy return": float(returns.mean()), "greedy return, least of 100": float(returns.min())}
+    def evaluate(cls, config: Any, state: Any, *, episodes: int = 100, seed: int | None = None) -> dict[str, float]:
+        """Plays `episodes` episodes with the best action; `seed` draws them, by default one that training does not use.
+
+        The interquartile mean (IQM) is that of the middle half of the episodes, with its 95 % bootstrap interval
+        (Agarwal et al. 2021).
+        """
+        (returns,) = returns_of(cls.player, config, cls.learned(config, state), episodes=episodes, seed=seed)
+        return summary("greedy return", returns)
 
     def __init__(self, config: Any, params: PyTree):
         self.config = config

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, device_mean, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory
-from renga.systems._agent import Player, TrainedAgent, returns_of
+from renga.systems._agent import Player, TrainedAgent, returns_of, summary
 from renga.systems._memory import Memory
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._policies import policy_of
@@ -390,14 +390,18 @@ class Agent(TrainedAgent):
         return Player(act, _memory.initial(config.memory, config.memory_units))
 
     @classmethod
-    def evaluate(cls, config: Config, state: State) -> dict[str, float]:
-        """Plays 100 episodes with the most likely action of the policy, and 100 with the policy itself."""
-        greedy, sampled = returns_of(cls.player, config, cls.learned(config, state), kinds=(True, False))
-        return {
-            "greedy return": float(greedy.mean()),
-            "greedy return, least of 100": float(greedy.min()),
-            "return of the policy": float(sampled.mean()),
-        }
+    def evaluate(
+        cls, config: Config, state: State, *, episodes: int = 100, seed: int | None = None
+    ) -> dict[str, float]:
+        """Plays `episodes` episodes with the most likely action of the policy, and as many with the policy itself.
+
+        `seed` draws them, by default one that training does not use. The interquartile mean (IQM) is that of the
+        middle half of the episodes, with its 95 % bootstrap interval (Agarwal et al. 2021).
+        """
+        greedy, sampled = returns_of(
+            cls.player, config, cls.learned(config, state), kinds=(True, False), episodes=episodes, seed=seed
+        )
+        return {**summary("greedy return", greedy), "return of the policy": float(sampled.mean())}
 
 
 load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
