@@ -96,7 +96,7 @@ def _() -> list[str]:
     return rows
 
 
-@table("gallery/index.md", "| | program | uses | takes, on two CPU cores |")
+@table("gallery/index.md", "| | program | uses | time on two CPU cores |")
 def _() -> list[str]:
     record("gallery")
     sys.path.insert(0, str(DOCS / "gallery"))

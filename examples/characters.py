@@ -1,9 +1,8 @@
 # %% [markdown]
-# # A transformer that learns a text
+# # A transformer language model
 #
-# Two causal layers predict the next character of *The Zen of Python*, which comes with Python. The network is
-# small and the text is short, so it ends up knowing it by heart. The picture shows how sure it is of every
-# character.
+# Two causal layers predict the next character of *The Zen of Python*, which comes with Python. The text is
+# short, so the network memorises it. The picture shows how well it predicts each character.
 
 # %%
 import codecs
@@ -27,8 +26,9 @@ alphabet = sorted(set(text))
 ids = jnp.array([alphabet.index(letter) for letter in text])
 
 # %% [markdown]
-# A block is attention and a perceptron, each behind a norm and beside a shortcut. `layer_stack` gives each of
-# the equal layers its own parameters and compiles them like one.
+# A block has attention and a multilayer perceptron, each with a normalisation layer before it and a residual
+# connection. `layer_stack` gives each of the equal layers its own parameters and compiles them like one
+# layer.
 
 
 # %%
@@ -75,7 +75,7 @@ keys = jax.random.split(jax.random.key(1), STEPS)
 print(f"nats a character: {losses[0]:.2f} at first, {losses[-20:].mean():.2f} at the end")
 
 # %% [markdown]
-# It goes on from a beginning, always with the character that it finds most likely:
+# The model continues a prompt, always with the most likely character:
 
 # %%
 prompt = text[text.index("Beautiful") :][:LENGTH]
@@ -111,6 +111,7 @@ figure.colorbar(image, label="nats")
 figure.savefig("characters.png", dpi=120)
 
 # %% [markdown]
-# ![The beginning of the text; the redder a character, the less it was expected](characters.png)
+# ![The beginning of the text, with less likely characters in a darker red](characters.png)
 #
-# Dark characters were not expected. Most of them are at the beginning, where there is little to go by.
+# The model gives dark characters a low probability. Most of them are at the beginning, where there is little
+# context.

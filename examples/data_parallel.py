@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A batch over several devices
 #
-# Each device has a part of the batch and all parameters; the mean of the gradients is the only message. On a
-# CPU, `JAX_NUM_CPU_DEVICES=4 python examples/data_parallel.py` makes four devices of it. Systems of Renga do
-# this by themselves ({doc}`/scale`).
+# Each device has a part of the batch and all parameters, and the gradients are averaged over devices. On a
+# CPU, `JAX_NUM_CPU_DEVICES=4 python examples/data_parallel.py` uses four devices. Renga's systems do this
+# automatically ({doc}`/scale`).
 
 # %%
 import jax
@@ -28,7 +28,7 @@ def loss_fn(params, x, y):
 
 
 # %% [markdown]
-# The step as one device sees it. `axis_name` is the axis of the mesh over which gradients are averaged.
+# This is the step on one device. `axis_name` is the axis of the mesh over which gradients are averaged.
 
 
 # %%
@@ -41,8 +41,8 @@ def step(params, state, x, y, axis_name=None):
 
 
 # %% [markdown]
-# `shard_map` runs it on every device of a mesh: `P("data")` splits an argument along the axis, `P()` leaves it
-# whole. (`check_vma=False`: the gradient is that of each device's own part, until `pmean`.)
+# `shard_map` runs it on every device of a mesh: `P("data")` splits an argument along the axis, `P()`
+# replicates it. (`check_vma=False`: the gradient is that of each device's own part, until `pmean`.)
 
 # %%
 mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -84,4 +84,4 @@ axes[1].set(yticks=range(jax.device_count()), ylabel="device", xlabel="row of th
 figure.savefig("data_parallel.png", dpi=120)
 
 # %% [markdown]
-# ![The loss on one device and on several, and which device has which rows](data_parallel.png)
+# ![The loss on one device and on several, and the rows of each device](data_parallel.png)

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Digits by a multilayer perceptron
+# # Classifying digits with a multilayer perceptron
 #
-# The smallest whole program: a network of `renga.nn`, an optimiser of `renga.optim`, and 1,797 real digits of 8
-# × 8 pixels that come with scikit-learn. A third of them is held out.
+# A minimal complete program: a network of `renga.nn`, an optimiser of `renga.optim`, and the 1,797 images of
+# digits (8 × 8 pixels) of scikit-learn. A third of them is held out.
 
 # %%
 import jax
@@ -22,7 +22,7 @@ pixels, labels = jnp.asarray(pixels[order] / 16.0, jnp.float32), jnp.asarray(lab
 train, test = slice(0, 1200), slice(1200, None)
 
 # %% [markdown]
-# A function with modules becomes two pure functions, `init` and `apply`. Dropout takes its key from `apply`.
+# A function with modules becomes two pure functions, `init` and `apply`. Dropout uses the key of `apply`.
 
 
 # %%
@@ -61,7 +61,7 @@ def step(carry, key):
 
 
 # %% [markdown]
-# All of training is one compiled program: a `scan` over the keys of its steps.
+# The whole training is one compiled program: a `scan` over the keys of its steps.
 
 # %%
 params = network.init(jax.random.key(0), pixels[:1], False)
@@ -72,7 +72,7 @@ keys = jax.random.split(jax.random.key(1), STEPS)
 print(f"right: {accuracy(params, train):.3f} of the digits it learned from, {accuracy(params, test):.3f} of the others")
 
 # %% [markdown]
-# What it is least sure of among the digits that were held out:
+# The held-out digits with the least confident predictions:
 
 # %%
 p = jax.nn.softmax(network.apply(params, jax.random.key(0), pixels[test], False))
@@ -90,6 +90,6 @@ for axis, row in zip(right.subplots(3, 6).ravel(), unsure, strict=True):
 figure.savefig("digits.png", dpi=120)
 
 # %% [markdown]
-# ![The loss while it learns, and 18 digits with what the network takes them for](digits.png)
+# ![Training loss, and 18 digits with their predictions](digits.png)
 #
-# Green is right, red is wrong.
+# Correct predictions are green, wrong ones red.

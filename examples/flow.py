@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A normalising flow
 #
-# A flow is a distribution: a Gaussian pushed through invertible maps, with an exact density. Here four
-# couplings, in turn, bend one coordinate by a spline whose knots depend on the other one. The spline is Durkan
-# et al., "Neural Spline Flows", 2019.
+# A normalising flow is a distribution: a Gaussian transformed by invertible maps, with an exact density. Here
+# four coupling layers alternately transform one coordinate by a spline whose knots depend on the other one.
+# The splines are those of Durkan et al., "Neural Spline Flows", 2019.
 
 # %%
 import jax
@@ -20,7 +20,7 @@ points = jnp.asarray(make_moons(3000, noise=0.06, random_state=0)[0], jnp.float3
 points = (points - points.mean(0)) / points.std(0)
 
 # %% [markdown]
-# The last layer of each conditioner starts at zero: every spline is the identity at first.
+# The last layer of each conditioner is initialised to zero, so that every spline starts as the identity.
 
 
 # %%
@@ -64,7 +64,8 @@ keys = jax.random.split(jax.random.key(1), STEPS)
 print(f"nats a point: {losses[0]:.3f} as a Gaussian, {losses[-100:].mean():.3f} at the end")
 
 # %% [markdown]
-# Samples and densities come from the same object. The density is one: its integral over the plane is 1.
+# Samples and densities come from the same object. The density is normalised: its integral over the plane is
+# 1.
 
 # %%
 samples, _ = jax.jit(sample.apply, static_argnums=2)(params, jax.random.key(2), 1000)

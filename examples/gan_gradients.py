@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Two players and their gradients
+# # The gradients of a GAN
 #
-# A generative adversarial network on eight Gaussians. Each player's gradient is a function of its own
-# parameters, so that nothing has to be stopped or detached; and because a gradient is a value, its norm in
-# every layer is one line. {doc}`/gan` is the system that grew from this.
+# A generative adversarial network on eight Gaussians. Each player's loss is differentiated with respect to
+# its own parameters, so that no `stop_gradient` or `detach` is needed. Because a gradient is a value, its
+# norm in every layer takes one line of code. {doc}`/gan` is the complete system.
 
 # %%
 import jax
@@ -29,9 +29,9 @@ disc = nn.without_apply_rng(nn.transform(lambda x: nn.nets.MLP([64, 64, 1])(x)[:
 latents = lambda key: jax.random.normal(key, (BATCH, 8))
 
 # %% [markdown]
-# The discriminator's loss is differentiated with respect to its first argument, the generator's parameters are
-# just another one. R1, a penalty on the slope at real points, keeps the discriminator in bounds: a gradient of
-# a gradient.
+# The discriminator's loss is differentiated with respect to its first argument; the generator's parameters
+# are another argument. The R1 penalty regularises the gradient of the discriminator at real points, so
+# training needs a gradient of a gradient.
 
 
 # %%
@@ -96,4 +96,4 @@ for axis, (player, layers) in zip(axes[1:], norms.items(), strict=True):
 figure.savefig("gan_gradients.png", dpi=120)
 
 # %% [markdown]
-# ![Samples over the ring, and the norm of each layer's gradient for both players](gan_gradients.png)
+# ![Samples on the ring, and the gradient norm of each layer of both players](gan_gradients.png)

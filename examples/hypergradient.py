@@ -1,9 +1,9 @@
 # %% [markdown]
-# # A learning rate that is learned
+# # Learning a learning-rate schedule
 #
-# Training is a function of its hyperparameters, and it can be differentiated. Here 40 learning rates, one for
-# each step, move along the gradient of the loss at the end of training. An optimiser of `renga.optim` is a
-# pytree whose leaves are its hyperparameters, so that they can be arguments.
+# Training is a differentiable function of its hyperparameters. Here 40 learning rates, one for each step, are
+# trained by the gradient of the loss at the end of training. An optimiser of `renga.optim` is a pytree whose
+# leaves are its hyperparameters, so they can be arguments.
 
 # %%
 import jax
@@ -22,8 +22,8 @@ network = nn.without_apply_rng(nn.transform(lambda x: nn.nets.MLP([32, 1], activ
 loss = lambda params: optim.l2_loss(network.apply(params, x), y).mean()
 
 # %% [markdown]
-# The inner loop: momentum, with a rate for each step. `optim.sgd(rate)` is made inside the loop from a traced
-# number.
+# The inner loop is SGD with momentum and a learning rate for each step. `optim.sgd(rate)` is created inside
+# the loop from a traced number.
 
 
 # %%
@@ -46,8 +46,8 @@ def meta_loss(log_rates, keys):
 
 
 # %% [markdown]
-# The outer loop: Adam, on the logarithms of the rates. Each step looks at four networks from new initial
-# values.
+# The outer loop is Adam on the logarithms of the rates. Each step uses four networks with new initial
+# parameters.
 
 # %%
 meta = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(0.05))
@@ -90,4 +90,4 @@ axes[2].legend(fontsize=8)
 figure.savefig("hypergradient.png", dpi=120)
 
 # %% [markdown]
-# ![The meta-loss, the rates as they are learned, and training with them](hypergradient.png)
+# ![The meta-loss, the learning rates during meta-training, and training with them](hypergradient.png)

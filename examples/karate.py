@@ -1,9 +1,9 @@
 # %% [markdown]
 # # The karate club
 #
-# A graph convolution learns from the labels of two nodes which of two clubs the other 32 members went to when
-# theirs parted. The graph comes with networkx. {doc}`/graph/learning` trains the same by `renga train graph
-# --task karate`.
+# From the labels of two nodes, a graph convolutional network predicts which of two clubs the other 32 members
+# joined when theirs split. The graph comes with networkx. `renga train graph --task karate` trains the same
+# task ({doc}`/graph/learning`).
 
 # %%
 import jax
@@ -21,8 +21,8 @@ truth = np.array([club.nodes[node]["club"] != "Mr. Hi" for node in club]).astype
 leaders = jnp.array([0, 33])
 
 # %% [markdown]
-# Edge e leads from `senders[e]` to `receivers[e]`; each friendship is two edges, and each node has one to
-# itself. All that a node knows of itself is its number.
+# Edge e goes from `senders[e]` to `receivers[e]`. Each friendship is two edges, and each node has an edge to
+# itself. The only feature of a node is its one-hot index.
 
 # %%
 pairs = np.array([pair for edge in club.edges for pair in (edge, edge[::-1])])
@@ -90,7 +90,7 @@ for axis, at, title in (
 figure.savefig("karate.png", dpi=120)
 
 # %% [markdown]
-# ![The graph, and the plane of the last hidden layer](karate.png)
+# ![The graph, and the two-dimensional last hidden layer](karate.png)
 #
-# Colours are the clubs that members went to, stars are the two leaders whose labels were given. A red rim is a
-# mistake.
+# Colours are the clubs that members joined; stars are the two leaders, whose labels were given. A red border
+# marks a wrong prediction.

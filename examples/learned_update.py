@@ -1,9 +1,9 @@
 # %% [markdown]
-# # An update rule that is learned
+# # A learned update rule
 #
-# Not a number but a function: a small network sees the gradient of each parameter and its running mean, and
-# says how the parameter moves. It learns from many short trainings at once, by the gradient through all of
-# their steps. {doc}`/lpg` does the same for agents that learn by reinforcement.
+# A small network takes the gradient of each parameter and its running mean, and outputs the update of the
+# parameter. It is trained on many short training runs at once, by the gradient through all of their steps.
+# {doc}`/lpg` does the same for reinforcement learning agents.
 
 # %%
 import jax
@@ -16,7 +16,7 @@ META_STEPS = 400  # quick: 2
 STEPS, TASKS, SIZE = 30, 32, 10
 
 # %% [markdown]
-# A task is a quadratic bowl of random axes, whose steepness differs by a factor of 100.
+# A task is a quadratic function with random axes, whose curvatures differ by a factor of 100.
 
 
 # %%
@@ -33,8 +33,8 @@ def loss(w, task):
 
 
 # %% [markdown]
-# The rule is a gradient transformation like any other: `init` and `update`. It sees gradient and mean by their
-# sign and size.
+# The rule is a gradient transformation with `init` and `update`. Its inputs are the sign and magnitude of the
+# gradient and of its mean.
 
 
 # %%
@@ -75,7 +75,8 @@ def train(tx, key):
 
 
 # %% [markdown]
-# The meta-loss is the mean logarithm of the loss over a training, so that steep and flat tasks count alike.
+# The meta-loss is the mean logarithm of the loss over a training run, so that steep and flat tasks have the
+# same weight.
 
 
 # %%
@@ -99,8 +100,8 @@ keys = jax.random.split(jax.random.key(1), META_STEPS)
 (eta, _), values = jax.jit(lambda carry, keys: jax.lax.scan(meta_step, carry, keys))((eta, meta.init(eta)), keys)
 
 # %% [markdown]
-# On tasks that it has never seen, beside SGD with momentum and Adam, whose rates are the best of twelve on
-# other tasks:
+# The rule is evaluated on new tasks, together with SGD with momentum and Adam, whose learning rates are the
+# best of twelve on other tasks:
 
 # %%
 tuning, fresh = (jax.random.split(jax.random.key(seed), 256) for seed in (2, 3))
@@ -123,4 +124,4 @@ axes[1].legend()
 figure.savefig("learned_update.png", dpi=120)
 
 # %% [markdown]
-# ![The meta-loss, and the loss of fresh tasks under each rule](learned_update.png)
+# ![The meta-loss, and the loss of new tasks with each rule](learned_update.png)

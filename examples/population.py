@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 64 seeds as one program
 #
-# Training is a pure function of a key. `vmap` over keys trains 64 networks at once, and what was a curve
-# becomes a distribution. {doc}`/scale` does this for any system by `--seeds 64`.
+# Training is a pure function of a key. `vmap` over keys trains 64 networks at once, and gives a distribution
+# of curves instead of one. For any system, `--seeds 64` does this ({doc}`/scale`).
 
 # %%
 import jax
@@ -41,7 +41,7 @@ def train(key):
 params, (losses, held_losses) = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), SEEDS))
 
 # %% [markdown]
-# The population as an ensemble: the mean of its probabilities.
+# The population is also an ensemble, with the mean of the predicted probabilities.
 
 # %%
 probabilities = jax.vmap(lambda params, x: jax.nn.sigmoid(network.apply(params, x)), in_axes=(0, None))
@@ -72,4 +72,4 @@ for axis in axes[1:]:
 figure.savefig("population.png", dpi=120)
 
 # %% [markdown]
-# ![Losses of all seeds, the borders that they draw, and where they disagree](population.png)
+# ![Losses of all seeds, their decision boundaries, and where they disagree](population.png)

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # PPO on CartPole
 #
-# Proximal policy optimisation from the libraries alone: networks, distributions, formulas, environments, an
-# optimiser. Everything is one compiled program. {doc}`/reinforcement` is the system with all its variants.
+# Proximal policy optimisation, written with the libraries: networks, distributions, RL functions,
+# environments and an optimiser. Everything is one compiled program. {doc}`/reinforcement` describes the
+# system with all its variants.
 
 # %%
 import jax
@@ -22,8 +23,8 @@ network = nn.without_apply_rng(
 optimiser = optim.chain(optim.clip_by_global_norm(0.5), optim.adam(optim.linear_schedule(2e-3, 0.0, UPDATES * 16)))
 
 # %% [markdown]
-# A rollout: the policy acts in all environments. `observation` is always the state that was reached, so that a
-# time-out keeps its bootstrap.
+# A rollout: the policy acts in all environments. `observation` is always that of the state reached, so that
+# one can bootstrap after truncation.
 
 
 # %%
@@ -47,7 +48,7 @@ def advantages(reward, terminated, truncated, value, value_reached):
 
 
 # %% [markdown]
-# The loss of a minibatch has three terms: the clipped surrogate, the value's error, and the entropy.
+# The loss of a minibatch has three terms: the clipped surrogate, the value loss, and the entropy.
 
 
 # %%

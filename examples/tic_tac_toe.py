@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Tic-tac-toe by search alone
+# # Tic-tac-toe with search only
 #
-# Batched tree search without a network: the model is the game, and a position is worth what a random game from
-# it comes to. 128 games are played at once against an opponent that moves at random. {doc}`/muzero` puts
-# networks in place of the random games.
+# Batched tree search without a network: the model is the game itself, and the value of a position is the
+# result of a random game from it. 128 games are played at once against an opponent with random moves.
+# {doc}`/muzero` uses networks instead of random games.
 
 # %%
 import jax
@@ -17,8 +17,7 @@ SIMULATIONS = (4, 16, 64, 256)  # quick: (2,)
 GAMES = 128  # quick: 4
 
 # %% [markdown]
-# A board has nine places: 1 belongs to the player to move, −1 to the other one. After a move the board is
-# turned round.
+# A board has nine cells: 1 for the player to move, −1 for the other one. After a move the signs are swapped.
 
 # %%
 LINES = jnp.array([[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]])
@@ -49,8 +48,8 @@ def random_game(key, board, over):
 
 
 # %% [markdown]
-# The search asks one function what a move leads to. The discount of −1 says that the other player moves next;
-# `terminal` says that nobody does.
+# The search calls one function for the result of a move. A discount of −1 means that the other player moves
+# next; `terminal` marks the end of the game.
 
 
 # %%
@@ -104,7 +103,7 @@ for simulations, result in results.items():
     print(f"{simulations:3} simulations: {(result == 1).mean():.2f} won, {(result == -1).mean():.2f} lost")
 
 # %% [markdown]
-# Four positions, and where the search looked. X is to move.
+# The visits of the search in four positions. X is to move.
 
 # %%
 boards = jnp.array(
@@ -136,7 +135,7 @@ axes[4].legend(fontsize=7, loc="lower right")
 figure.savefig("tic_tac_toe.png", dpi=120)
 
 # %% [markdown]
-# ![Shares of visits in four positions, and results of games against a random opponent](tic_tac_toe.png)
+# ![Visit fractions in four positions, and results of games against a random opponent](tic_tac_toe.png)
 #
-# Numbers are shares of visits, the red frame is the move that is made. The bars are games in which the random
-# opponent moves first.
+# Numbers are fractions of visits; the red frame marks the chosen move. The bars count games in which the
+# random opponent moves first.

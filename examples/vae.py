@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A variational autoencoder
 #
-# An encoder makes a Gaussian q(z | x) of each picture, a decoder makes 64 coins p(x | z) of each z. Both are
-# pytrees, so that one batch serves all pictures, and the bound reads as it is written:
+# An encoder maps each image to a Gaussian q(z | x), and a decoder maps each z to 64 Bernoulli variables p(x |
+# z). Both distributions are pytrees that hold a whole batch, and the code of the bound reads like its
+# formula:
 #
 # $$\log p(x) \ge E_q[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \parallel p(z))$$
 #
@@ -49,7 +50,7 @@ model = nn.transform(bound)
 encoder, decoder = (nn.without_apply_rng(nn.transform(f)) for f in (encode, decode))
 
 # %% [markdown]
-# The divergence is exact, the expectation is one sample through the path z = μ + σε.
+# The divergence is exact. The expectation is estimated from one reparametrised sample z = μ + σε.
 
 # %%
 optimiser = optim.adam(2e-3)
@@ -72,8 +73,8 @@ keys = jax.random.split(jax.random.key(1), STEPS)
 print(f"held out: {model.apply(params, jax.random.key(2), test):.2f} nats a picture; 64 fair coins give −44")
 
 # %% [markdown]
-# The decoder draws pictures along a grid of quantiles of the prior. The parameters of `decode` are among those
-# of the whole: modules have the same names.
+# The decoder generates images for a grid of quantiles of the prior. `decode` uses the parameters of the whole
+# model, because its modules have the same names.
 
 # %%
 u = jnp.linspace(0.04, 0.96, 12)
@@ -94,4 +95,4 @@ axes[2].set(xlabel="step", ylabel="bound, nats a picture")
 figure.savefig("vae.png", dpi=100)
 
 # %% [markdown]
-# ![Pictures along the latent plane, the codes of all digits, and the bound](vae.png)
+# ![Images on the latent plane, the codes of all digits, and the bound](vae.png)
