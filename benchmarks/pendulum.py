@@ -13,7 +13,7 @@ import sys
 import record
 import seeds
 
-from renga.systems import actor_critic, sac, td3
+from renga.systems import actor_critic, d4pg, mpo, sac, td3
 
 FRAMES = 20_000  # of the agents that learn from replay, those before learning included
 DDPG, _ = td3.PRESETS["ddpg"]
@@ -29,6 +29,8 @@ RUNS = {
     "SAC": (sac, sac.Config(), updates(sac.Config())),
     "TD3": (td3, td3.Config(), updates(td3.Config())),
     "DDPG": (td3, DDPG, updates(DDPG)),
+    "D4PG": (d4pg, d4pg.Config(), updates(d4pg.Config())),
+    "MPO": (mpo, mpo.Config(), updates(mpo.Config())),
     "SAC, half the steps": (sac, sac.Config(), updates(sac.Config()) - FRAMES // 2),
     **{
         f"PPO, {policy}": (actor_critic, dataclasses.replace(PPO, policy=policy), PPO_UPDATES)

@@ -52,22 +52,23 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train d4pg --help` is made from these comments."""
 
-    env: str = "pendulum"  # a world with continuous actions
+    env: str = "pendulum"  # an environment with continuous actions
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
-    replay_size: int = 100_000  # transitions kept
-    warmup: int = 1_000  # transitions of even actions in replay before learning starts
-    batch_size: int = 256  # transitions a gradient step
-    units: tuple[int, ...] = (64, 64)  # of the layers of each network
+    replay_size: int = 100_000  # capacity of the replay buffer, in transitions
+    warmup: int = 1_000  # transitions with uniformly random actions before learning starts
+    batch_size: int = 256  # transitions per gradient step
+    units: tuple[int, ...] = (64, 64)  # widths of the hidden layers of each network
     learning_rate: float = 1e-3  # of the critic
     actor_learning_rate: float = 1e-3
     discount: float = 0.99  # γ
-    n_step: int = 5  # rewards in a return before it is bootstrapped
-    num_atoms: int = 51  # of the distribution of returns
-    min_value: float = -1500.0  # lowest atom
-    max_value: float = 0.0  # highest
-    target_rate: float = 0.005  # τ: how far targets go towards what is learned in a gradient step
-    exploration: float = 0.2  # deviation of the noise of actions, where the box of actions is [−1, 1]
+    n_step: int = 5  # rewards in an n-step return
+    num_atoms: int = 51  # atoms of the return distribution
+    min_value: float = -1500.0  # lowest atom, at most the least discounted return
+    max_value: float = 0.0  # highest atom, at least the largest discounted return
+    target_rate: float = 0.005  # τ of the Polyak averages of the target networks
+    exploration: float = 0.2  # standard deviation of the exploration noise, for actions scaled to [−1, 1]
+    dataset: str = ""  # a file of transitions for offline learning: .npz or .safetensors
 
 
 class Params(NamedTuple):

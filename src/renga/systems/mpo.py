@@ -67,27 +67,28 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train mpo --help` is made from these comments."""
 
-    env: str = "pendulum"  # a world of numbers or of choices
+    env: str = "pendulum"  # an environment with continuous or discrete actions
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
-    replay_size: int = 100_000  # transitions kept
-    warmup: int = 1_000  # transitions of even actions in replay before learning starts
-    batch_size: int = 256  # transitions a gradient step
-    units: tuple[int, ...] = (64, 64)  # of the layers of each network
+    replay_size: int = 100_000  # capacity of the replay buffer, in transitions
+    warmup: int = 1_000  # transitions with uniformly random actions before learning starts
+    batch_size: int = 256  # transitions per gradient step
+    units: tuple[int, ...] = (64, 64)  # widths of the hidden layers of each network
     learning_rate: float = 1e-3  # of the critic
     actor_learning_rate: float = 1e-3
     dual_learning_rate: float = 1e-2  # of the temperature and the multipliers
     discount: float = 0.99  # γ
-    n_step: int = 1  # rewards in a return before it is bootstrapped
-    num_samples: int = 16  # actions drawn in each state
-    target_period: int = 100  # gradient steps between two copies of policy and critic to their targets
-    epsilon: float = 0.1  # ε of the temperature: how far the weighted actions may be from those drawn, in nats
-    epsilon_mean: float = 0.01  # for each number of an action: bound of the divergence of the means
-    epsilon_scale: float = 1e-4  # for each number of an action: bound of the divergence of the scales
-    epsilon_choice: float = 0.01  # where actions are choices: bound of the divergence of the policies
-    temperature: float = 10.0  # η in the beginning
-    multiplier: float = 10.0  # α in the beginning, of each bound but that of scales, whose is a hundred times as large
-    scale: float = 0.5  # of the Gaussian in the beginning, in units of half the box
+    n_step: int = 1  # rewards in an n-step return
+    num_samples: int = 16  # actions sampled in each state
+    target_period: int = 100  # gradient steps between two copies of policy and critic into their target networks
+    epsilon: float = 0.1  # ε, bound of the KL divergence of the reweighted samples of the E-step, in nats
+    epsilon_mean: float = 0.01  # bound of the KL divergence of means, per action dimension
+    epsilon_scale: float = 1e-4  # bound of the KL divergence of standard deviations, per action dimension
+    epsilon_choice: float = 0.01  # bound of the KL divergence of policies over discrete actions
+    temperature: float = 10.0  # initial η
+    multiplier: float = 10.0  # initial α of each bound; that of standard deviations is a hundred times as large
+    scale: float = 0.5  # initial standard deviation, for actions scaled to [−1, 1]
+    dataset: str = ""  # a file of transitions for offline learning: .npz or .safetensors
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
