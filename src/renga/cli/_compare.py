@@ -12,7 +12,7 @@ USAGE = "usage: renga compare RUN RUN … [--output FILE.html]"
 def run(args: Sequence[str]) -> int:
     """Writes a page with several runs side by side."""
     if "-h" in args or "--help" in args:
-        print(f"{USAGE}\n\nWrites comparison.html, or FILE.html: results, curves and the settings that differ.")
+        print(f"{USAGE}\n\nWrites comparison.html, or FILE.html, with results, curves and the settings that differ.")
         return 0
     output, runs, left = Path("comparison.html"), [], list(args)
     while left:

@@ -13,7 +13,7 @@ def run(args: Sequence[str]) -> int:
     if len(rest) != 1 or rest[0].startswith("-"):
         raise UsageError(
             "usage: renga doctor RUN [--repair]\n"
-            "  --repair moves damaged pieces to RUN/damaged and removes what an ended process was still writing"
+            "  --repair moves damaged files to RUN/damaged and removes unfinished files of an ended process"
         )
     found = examine(Path(rest[0]), repair)
     for mark, lines in (("ok  ", found.facts), ("BAD ", found.problems), ("done", found.repaired)):

@@ -18,7 +18,7 @@ from renga.loop import RunDirectory, measures_of, restore_members, write_json, w
 def run(args: Sequence[str]) -> int:
     """Measures the newest checkpoint of a run: of a population, that of each member, or of one."""
     which, rest = take_which(args)
-    files = only_run(tuple(rest[:1]), "eval", f"{OF_MEMBERS}\nrenga eval RUN --help lists what its system can be told.")
+    files = only_run(tuple(rest[:1]), "eval", f"{OF_MEMBERS}\nrenga eval RUN --help lists the options of its system.")
     if which.member is None and "seeds" in files.read_config()["loop"]:
         evaluate_members(files, rest[1:])
         return 0

@@ -43,8 +43,8 @@ def run(args: Sequence[str]) -> int:
 def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits what is ours from the command of each process."""
     parser = argparse.ArgumentParser(prog="renga launch", usage=_USAGE.removeprefix("usage: "), description=__doc__)
-    parser.add_argument("--processes", type=int, required=True, help="how many; with several GPUs each has its own")
-    parser.add_argument("--restarts", type=int, default=0, help="how often to start again from the newest checkpoint")
+    parser.add_argument("--processes", type=int, required=True, help="how many; with several GPUs, each gets one")
+    parser.add_argument("--restarts", type=int, default=0, help="maximum number of restarts from the newest checkpoint")
     own, command = (list(args[: args.index("--")]), list(args[args.index("--") + 1 :])) if "--" in args else (args, [])
     options = parser.parse_args(own)
     if not command or command[0] != "train":

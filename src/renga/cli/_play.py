@@ -15,11 +15,11 @@ from renga.loop import RunDirectory, RunError
 class Options:
     """How to serve."""
 
-    port: int = 8000  # to listen at; 0 for a free one
-    host: str = "127.0.0.1"  # address to listen at; only this machine can reach the default
-    simulations: tuple[int, ...] = (0, 8, 32, 128, 512)  # strengths that the page offers
+    port: int = 8000  # port to listen on; 0 for a free one
+    host: str = "127.0.0.1"  # address to listen on; the default can be reached only from this machine
+    simulations: tuple[int, ...] = (0, 8, 32, 128, 512)  # numbers of simulations that the page offers
     batch: int = 8  # positions searched at once
-    games: int = 1000  # kept; the one that was longest unused is dropped
+    games: int = 1000  # stored games; the least recently used one is dropped
 
 
 def run(args: Sequence[str]) -> int:

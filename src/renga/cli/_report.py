@@ -12,7 +12,7 @@ USAGE = "usage: renga report RUN [--serve [--port N]], where RUN is the director
 def run(args: Sequence[str]) -> int:
     """Writes a run's report anew and says where it stands, or serves it while the run goes on."""
     if "-h" in args or "--help" in args:
-        print(f"{USAGE}\n\nWrites RUN/report.html anew. --serve shows it in a browser, where it grows with the run.")
+        print(f"{USAGE}\n\nRewrites RUN/report.html. --serve shows it in a browser and updates it during the run.")
         return 0
     rest, serve, port = [], False, None
     left = list(args)

@@ -38,9 +38,9 @@ def system_named(name: str) -> ModuleType:
 
 
 OF_MEMBERS = """
-  --member M       of a population, only this one: its number, or best, median or worst
-  --metric NAME    what best goes by; by default a return, or a loss
-  --goal max|min   whether more of it is better; by default what its name says"""
+  --member M       only this member of a population: its number, or best, median or worst
+  --metric NAME    metric that ranks members; by default a return, or else a loss
+  --goal max|min   of the metric; by default according to its name"""
 
 
 def only_run(args: list[str] | tuple[str, ...], command: str, more: str = "") -> RunDirectory:
@@ -55,8 +55,8 @@ class Which:
     """Which member of a population is meant."""
 
     member: str | None = None  # its number, or best, median or worst
-    metric: str | None = None  # that best goes by; a return, or else a loss, by default
-    goal: str | None = None  # max or min: whether more of it is better; by default what its name says
+    metric: str | None = None  # that ranks members; by default a return, or else a loss
+    goal: str | None = None  # max or min of the metric; by default according to its name
 
 
 def take_which(args: Sequence[str]) -> tuple[Which, list[str]]:

@@ -19,37 +19,36 @@ _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
 
 USAGE = """usage: renga sweep SYSTEM --field WHAT … [--trials 64] [--search random|grid|tpe|pbt] [--other-field value …]
 
-  --learning-rate 1e-4..1e-2       numbers between two, evenly
-  --learning-rate 1e-4..1e-2:log   evenly in their logarithm; for a grid also how many: 1e-4..1e-2:log:5
-  --discount 0.9,0.99              one of these
+  --learning-rate 1e-4..1e-2       a range, uniformly
+  --learning-rate 1e-4..1e-2:log   uniformly in the logarithm; for a grid with a number of values: 1e-4..1e-2:log:5
+  --discount 0.9,0.99              these values
 
-renga sweep SYSTEM --help lists the other options and fields; renga sweep SYSTEM --resume DIRECTORY goes on."""
+renga sweep SYSTEM --help lists the other options and fields; renga sweep SYSTEM --resume DIRECTORY continues one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How to sweep, whatever the system."""
 
-    trials: int | None = None  # settings to draw, 64 by default; of a grid, as many as there are
-    search: str | None = None  # random, the default; grid for all combinations; tpe goes by what earlier trials came
-    # to (Optuna); pbt lets the worst trials copy the best ones while they train, and changes their fields a little
-    batch: int | None = None  # of tpe: trials that are proposed and trained at once; default 16
-    storage: str | None = None  # of tpe: address of a database that several sweeps share; default a file of its own
-    study: str | None = None  # of tpe: name of the study in it; default that of the system
-    interval: int | None = None  # of pbt: steps between two times that trials copy; default a twentieth of all
-    quantile: float | None = None  # of pbt: share of trials that copies, and share that is copied; default 0.25
-    prune: str | None = None  # halving or median: trials that do worse are stopped early; default none is
-    seeds: int | None = None  # that each trial is trained with; default 1
-    metric: str | None = None  # what trials are compared by at their end; by default a return, or a loss
-    goal: str | None = None  # max or min: whether more of the metric is better; by default what its name says
-    preset: str | None = None  # a config by name that the fields start from, where the system has some
-    steps: int | None = None  # steps of each trial; each system, and each preset, has its own default
-    seed: int | None = None  # the first seed of each trial; also what settings are drawn from; default 0
-    directory: str | None = None  # where to keep the sweep; default runs/SYSTEM-sweep-DATE-TIME
-    resume: str | None = None  # directory of a sweep to go on with
-    devices: int | None = None  # devices to split the trials over; default as many as they divide by
-    at_once: int | None = None  # trained at once; default as many as fit in memory
-    window: int | None = None  # steps that a line of metrics.jsonl is the mean of; default a 500th of all
+    trials: int | None = None  # number of settings, 64 by default; for grid, all combinations
+    search: str | None = None  # random (default), grid, tpe (Optuna's) or pbt (population-based training)
+    batch: int | None = None  # tpe: trials proposed and trained at a time; default 16
+    storage: str | None = None  # tpe: address of a database that several sweeps share; default a file in the directory
+    study: str | None = None  # tpe: name of the study in the database; default the name of the system
+    interval: int | None = None  # pbt: steps between two rounds of copying; default a twentieth of all
+    quantile: float | None = None  # pbt: fraction of trials that copy, and fraction that are copied; default 0.25
+    prune: str | None = None  # halving or median: stop bad trials early; default no pruning
+    seeds: int | None = None  # seeds of each trial; default 1
+    metric: str | None = None  # metric that ranks trials; by default a return, or else a loss
+    goal: str | None = None  # max or min of the metric; by default according to its name
+    preset: str | None = None  # a named config of the system; other flags override it
+    steps: int | None = None  # steps of each trial; each system and preset has its own default
+    seed: int | None = None  # first seed of each trial, and seed of the search; default 0
+    directory: str | None = None  # directory of the sweep; default runs/SYSTEM-sweep-DATE-TIME
+    resume: str | None = None  # directory of a sweep to continue
+    devices: int | None = None  # devices to split the trials over; default as many as divide their number
+    at_once: int | None = None  # members trained at a time; default as many as fit in memory
+    window: int | None = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     quiet: bool = False  # show no progress
 

@@ -26,22 +26,22 @@ from renga.loop import RunDirectory, RunError, config_of
 class Options:
     """How to run, whatever the system."""
 
-    config: str | None = None  # a TOML file, as a run's config.toml, that the other fields start from
-    preset: str | None = None  # a config by name that the other fields start from, where the system has some
-    steps: int | None = None  # steps to train in all; each system, and each preset, has its own default
-    seed: int | None = None  # of the key that everything random is made from; default 0
-    seeds: int | None = None  # train so many, from SEED on, as one program: a population; default one, by itself
-    at_once: int | None = None  # members of a population in memory at once; default as many as fit
-    directory: str | None = None  # where to keep the run; default runs/SYSTEM-DATE-TIME
-    resume: str | None = None  # directory of a run to go on with
-    override: bool = False  # go on although the config differs from the saved one
+    config: str | None = None  # a TOML file, such as config.toml of a run; other flags override it
+    preset: str | None = None  # a named config of the system; other flags override it
+    steps: int | None = None  # total number of steps; each system and preset has its own default
+    seed: int | None = None  # seed of the run's random key; default 0
+    seeds: int | None = None  # train so many seeds, from SEED on, as one program (a population); default one
+    at_once: int | None = None  # members of a population in memory at a time; default as many as fit
+    directory: str | None = None  # run directory; default runs/SYSTEM-DATE-TIME
+    resume: str | None = None  # directory of a run to continue
+    override: bool = False  # continue although the config differs from the saved one
     devices: int | None = None  # devices to split the batch over; default all
-    window: int | None = None  # steps that a line of metrics.jsonl is the mean of; default a 500th of all
+    window: int | None = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
-    evaluate: bool = True  # measure the result at the end
-    shard_parameters: bool = False  # split large arrays of networks over the devices, too
-    debug_nans: bool = False  # stop at the first number that is not finite and name the operation
-    log: str = "tensorboard"  # where metrics go besides metrics.jsonl: of tensorboard (always), csv, wandb, mlflow
+    evaluate: bool = True  # evaluate the result at the end
+    shard_parameters: bool = False  # also shard large arrays of parameters over the devices
+    debug_nans: bool = False  # stop at the first NaN or infinity and name the operation
+    log: str = "tensorboard"  # loggers besides metrics.jsonl: tensorboard (always), csv, wandb, mlflow; comma-separated
     quiet: bool = False  # show no progress
     cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
     coordinator: str | None = None  # host:port of process 0, when several processes train together

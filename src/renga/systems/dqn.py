@@ -76,47 +76,45 @@ STEPS = 15_000
 class Config:
     """Hyperparameters; `renga train dqn --help` is made from these comments."""
 
-    env: str = "catch"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
+    env: str = "catch"  # a name of `renga list --envs`, or MODULE:NAME
     num_envs: int = 8  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
-    replay_size: int = 100_000  # transitions kept
-    warmup: int = 5_000  # transitions of a random policy in replay before learning starts
-    batch_size: int = 128  # transitions a gradient step
-    units: tuple[int, ...] = (128, 128)  # of the network's layers
+    replay_size: int = 100_000  # capacity of the replay buffer, in transitions
+    warmup: int = 5_000  # transitions of a random policy before learning starts
+    batch_size: int = 128  # transitions per gradient step
+    units: tuple[int, ...] = (128, 128)  # widths of the hidden layers
     learning_rate: float = 1e-3
-    decay_steps: int = STEPS  # steps over which the learning rate falls to zero along a cosine; 0 keeps it
+    decay_steps: int = STEPS  # steps over which the learning rate decays to zero, cosine schedule; 0: constant
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
-    n_step: int = 20  # rewards in a return before it is bootstrapped
-    epsilon: float = 0.01  # ε of the behaviour policy in the end
-    epsilon_steps: int = 5_000  # steps over which ε falls from 1
-    target_period: int = 50  # gradient steps between copies of online into target
-    target_rate: float = 0.0  # τ: how far the target goes towards online in a gradient step; 0 for copies
-    double: bool = True  # choose the action by the online network, value it by the target network
-    dueling: bool = True  # a state's value and the actions' advantages as two streams
-    prioritised: bool = True  # draw transitions by their last error
+    n_step: int = 20  # rewards in an n-step return
+    epsilon: float = 0.01  # final ε of the ε-greedy behaviour policy
+    epsilon_steps: int = 5_000  # steps over which ε decays from 1
+    target_period: int = 50  # gradient steps between copies of the online network into the target network
+    target_rate: float = 0.0  # τ of a Polyak average as the target network; 0: periodic copies
+    double: bool = True  # double Q-learning: select with the online network, evaluate with the target
+    dueling: bool = True  # separate streams for state value and advantages
+    prioritised: bool = True  # prioritised replay, by the last TD error
     priority_exponent: float = 0.6  # α of prioritised replay
     importance_exponent: float = 0.4  # β of prioritised replay
-    distribution: Literal["none", "categorical", "quantile", "implicit"] = "none"  # whether to learn returns'
-    # distributions: by atoms, by quantiles, or by a function of a quantile's level (IQN)
-    num_atoms: int = 51  # atoms or quantiles of a distribution
-    min_value: float = -1.0  # lowest atom of a categorical distribution
-    max_value: float = 1.0  # highest
-    num_levels: int = 32  # levels drawn for what is learned, if implicit (N)
-    num_target_levels: int = 32  # levels drawn for its target (N′)
-    num_greedy_levels: int = 32  # even levels whose mean chooses an action (K)
-    num_cosines: int = 64  # that describe a level
-    noisy: float = 0.0  # σ₀ of noise in the weights of the layers behind an image's convolution or a place's table; 0
-    # for none
-    munchausen: float = 0.0  # α: how much of the log-policy is a reward; 0 for none
-    munchausen_temperature: float = 0.03  # of that policy, a softmax of values
-    munchausen_clip: float = -1.0  # the least that temperature · log-policy counts
+    distribution: Literal["none", "categorical", "quantile", "implicit"] = "none"  # of returns: C51, QR-DQN or IQN
+    num_atoms: int = 51  # atoms or quantiles (categorical, quantile)
+    min_value: float = -1.0  # lowest atom (categorical)
+    max_value: float = 1.0  # highest atom (categorical)
+    num_levels: int = 32  # N, quantile levels sampled for the prediction (implicit)
+    num_target_levels: int = 32  # N′, quantile levels sampled for the target (implicit)
+    num_greedy_levels: int = 32  # K, equally spaced levels whose mean selects an action (implicit)
+    num_cosines: int = 64  # cosine features of a level (implicit)
+    noisy: float = 0.0  # σ₀ of parameter noise, in all layers after the convolution or embedding; 0: none
+    munchausen: float = 0.0  # α, weight of the scaled log-policy in the reward; 0: none
+    munchausen_temperature: float = 0.03  # τ of the softmax policy (munchausen)
+    munchausen_clip: float = -1.0  # lower bound of τ log π (munchausen)
     rescale: bool = False  # learn h(q) = sign(q) (√(|q| + 1) − 1) + q/1000
-    memory: Memory = "none"  # what the agent remembers of earlier observations
+    memory: Memory = "none"  # recurrent core of the network
     memory_units: int = 64
-    trace_length: int = 20  # steps of a stretch that are learned, with a memory; batch_size counts stretches then
-    burn_in: int = 5  # steps before them that only bring the memory up to date
-    peak: float = 0.9  # η: a stretch's priority is η of its largest error and 1 − η of their mean
+    trace_length: int = 20  # steps of a sequence with a loss (memory); batch_size then counts sequences
+    burn_in: int = 5  # steps before them that only warm up the recurrent state (memory)
+    peak: float = 0.9  # η: the priority of a sequence is η max |δ| + (1 − η) mean |δ| (memory)
 
 
 PRESETS: dict[str, tuple[Config, int]] = {

@@ -33,22 +33,22 @@ STEPS = 400
 class Config:
     """Hyperparameters; `renga train pqn --help` is made from these comments."""
 
-    env: str = "cartpole"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
+    env: str = "cartpole"  # a name of `renga list --envs`, or MODULE:NAME
     num_envs: int = 32  # environments stepped in parallel
     rollout_length: int = 32  # steps of each environment in an update
-    epochs: int = 4  # how often an update goes through its rollout
-    minibatches: int = 8  # parts that a rollout is cut into, a gradient step each
-    units: tuple[int, ...] = (128, 128)  # of the network's layers
-    image: Literal["conv", "flat"] = "conv"  # what an image goes through first: a convolution, or nothing
+    epochs: int = 4  # passes over a rollout in an update
+    minibatches: int = 8  # minibatches per epoch, a gradient step each
+    units: tuple[int, ...] = (128, 128)  # widths of the hidden layers
+    image: Literal["conv", "flat"] = "conv"  # first layer for images: a convolution, or flattened
     learning_rate: float = 1e-3
-    decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a line; 0 keeps it
+    decay_steps: int = STEPS  # updates over which the learning rate decays linearly to zero; 0: constant
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
     trace_decay: float = 0.95  # λ of the returns
-    epsilon: float = 0.05  # ε of the behaviour policy in the end
-    epsilon_steps: int = 80  # updates over which ε falls from 1
-    normalise_observations: bool = False  # to mean 0 and deviation 1, of all that were seen before the update
-    normalise_rewards: bool = True  # so that discounted returns have a mean square of 1, of all that came before
+    epsilon: float = 0.05  # final ε of the ε-greedy behaviour policy
+    epsilon_steps: int = 80  # updates over which ε decays from 1
+    normalise_observations: bool = False  # by mean and standard deviation of all earlier observations
+    normalise_rewards: bool = True  # divide by the root mean square of all earlier discounted returns
 
 
 PRESETS: dict[str, tuple[Config, int]] = {

@@ -54,25 +54,25 @@ class Config:
 
     data: str = "digits"  # digits, ring, grid, or a path to IDX, CIFAR-10, .npz or PNG files
     loss: Literal["minimax", "non_saturating", "least_squares", "hinge", "wasserstein"] = "non_saturating"
-    network: Literal["mlp", "conv"] = "mlp"  # kind of both players' networks
-    gen_sizes: tuple[int, ...] = (256, 256)  # units of the generator's layers (conv: channels, the first counts)
-    disc_sizes: tuple[int, ...] = (256, 256)  # units of the discriminator's layers (conv: channels, the first counts)
+    network: Literal["mlp", "conv"] = "mlp"  # type of both players' networks
+    gen_sizes: tuple[int, ...] = (256, 256)  # widths of the generator's layers (conv: channels, first only)
+    disc_sizes: tuple[int, ...] = (256, 256)  # widths of the discriminator's layers (conv: channels, first only)
     gen_norm: Norm = "none"  # normalisation in the generator
     disc_norm: Norm = "none"  # normalisation in the discriminator
-    gen_stats: Stats = "freeze"  # the generator's batch statistics while the discriminator learns
-    disc_stats: Stats = "freeze"  # the discriminator's batch statistics while the generator learns
+    gen_stats: Stats = "freeze"  # the generator's batch statistics in updates of the discriminator
+    disc_stats: Stats = "freeze"  # the discriminator's batch statistics in updates of the generator
     latent_size: int = 32  # dimensions of the generator's input
-    batch_size: int = 128  # real samples, and as many fake ones, in an update
+    batch_size: int = 128  # real samples, and as many generated ones, in an update
     disc_steps: int = 1  # updates of the discriminator in a step
     gen_steps: int = 1  # updates of the generator in a step
     disc_learning_rate: float = 1e-3
     gen_learning_rate: float = 1e-3
-    decay_steps: int = STEPS  # updates over which both learning rates fall to zero along a cosine; 0 keeps them
+    decay_steps: int = STEPS  # updates over which both learning rates decay to zero, cosine schedule; 0: constant
     b1: float = 0.0  # decay of Adam's first moment, both players
     b2: float = 0.99  # decay of Adam's second moment, both players
-    r1: float = 0.1  # weight of the R1 penalty; 0 is none
-    gradient_penalty: float = 0.0  # weight of the Wasserstein gradient penalty; 0 is none
-    label_smoothing: float = 0.0  # how far below 1 the target of real samples lies
+    r1: float = 0.1  # weight of the R1 penalty; 0: none
+    gradient_penalty: float = 0.0  # weight of the Wasserstein gradient penalty; 0: none
+    label_smoothing: float = 0.0  # one-sided label smoothing: the target of real samples is 1 minus this
     average_decay: float = 0.999  # decay of the moving average of the generator's parameters
 
 
@@ -237,10 +237,10 @@ def _sampling_stats(config: Config) -> str:
 
 
 CAPTIONS = {
-    "samples_over_time": "Samples from the same latents over time. They should come to look like the data.",
-    "samples": "Samples of the averaged generator. They should be sharp, and no two alike.",
-    "real_left_fake_right": "In each pair a real image and, right of it, a sample. They should be hard to tell apart.",
-    "interpolation": "Each row goes from one latent to another. It should change smoothly; every image should be good.",
+    "samples_over_time": "Samples from the same latents over time. They should become more like the data.",
+    "samples": "Samples of the averaged generator. They should be sharp and diverse.",
+    "real_left_fake_right": "Pairs of a real image (left) and a sample (right). They should be hard to tell apart.",
+    "interpolation": "Each row interpolates between two latents. Images should change smoothly, and all be realistic.",
 }
 
 

@@ -51,16 +51,16 @@ class Config:
     """Hyperparameters; `renga train graph --help` is made from these comments."""
 
     task: Literal["atlas", "karate", "paths", "molecules"] = "karate"
-    units: int = 32  # of all hidden layers
-    layers: int = 0  # of message passing, for paths rounds; 0 takes the task's own: 5, 2, 10 and 2
+    units: int = 32  # width of all hidden layers
+    layers: int = 0  # message-passing layers (for paths, rounds); 0: the default of the task, 5, 2, 10 and 2
     learning_rate: float = 3e-3
-    decay_steps: int = STEPS  # updates over which the learning rate falls to zero along a cosine; 0 keeps it
+    decay_steps: int = STEPS  # updates over which the learning rate decays to zero, cosine schedule; 0: constant
     weight_decay: float = 0.01
     max_gradient_norm: float = 1.0
-    batch_size: int = 32  # paths: random graphs in an update; the other tasks take all they have
-    nodes: int = 16  # paths: of a graph in training
-    noise: float = 0.05  # molecules: standard deviation of what is added to positions in training, in ångström
-    fold: int = 0  # molecules: which fifth is held out, 0 to 4
+    batch_size: int = 32  # paths: random graphs per update; the other tasks use all their graphs
+    nodes: int = 16  # paths: nodes of a training graph
+    noise: float = 0.05  # molecules: standard deviation of the noise on training positions, in ångström
+    fold: int = 0  # molecules: fold that is held out, 0 to 4
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
@@ -121,11 +121,11 @@ def make(config: Config) -> tuple[Callable[[Any], State], Callable[[State], tupl
 
 
 CAPTIONS = {
-    "atlas": "How far apart the network puts two graphs. Those that 1-WL separates should be right of the dotted line.",
-    "karate": "Each member's club. A red edge marks one that was put into the wrong club.",
-    "paths": "The path that is chosen from each node. A red one is wrong.",
-    "molecules": "Predicted energies against true ones, and their errors. Molecules held out should lie as near to the "
-    "lines as the others.",
+    "atlas": "Distances between pairs of graphs. Pairs that 1-WL separates should be right of the dotted line.",
+    "karate": "The club of each member. A red border marks a wrong prediction.",
+    "paths": "The predicted path of each node. Wrong ones are red.",
+    "molecules": "Predicted energies against true ones, and their errors. Held-out molecules should be as close to "
+    "the lines as the others.",
 }
 
 

@@ -193,10 +193,10 @@ def _together(metrics: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 CAPTIONS = {
-    "learned_rule": "What the rule tells an agent, against what it sees: π̂ moves the policy, ŷ the prediction.",
-    "level_of_": "A level of this world, with its objects and its agent.",
-    "meaning_of_y_in_": "The critic's value of each state against the best linear guess from the agent's prediction y. "
-    "Near the line, y has come to mean value.",
+    "learned_rule": "Outputs of the rule against its inputs: π̂ updates the policy, ŷ the prediction.",
+    "level_of_": "A level of this environment, with its objects and its agent.",
+    "meaning_of_y_in_": "The critic's value of each state against a linear regression on the agent's prediction y. "
+    "Near the line, y encodes the value.",
 }
 
 

@@ -23,12 +23,12 @@ class Config:
     """Hyperparameters; `renga train lpg --help` is made from these comments."""
 
     worlds: tuple[str, ...] = ("grid/dense", "grid/sparse", "grid/long", "grid/longer", "grid/long_dense")
-    actions: Literal[5, 9, 18] = 9  # of agents in grids
-    num_agents: int = 960  # agents that learn at once, an equal part in each world
+    actions: Literal[5, 9, 18] = 9  # number of actions in grid worlds
+    num_agents: int = 960  # agents that learn in parallel, an equal share in each environment
     num_envs: int = 64  # environments of each agent
     rollout_length: int = 20  # T, steps in each environment between updates
-    num_updates: int = 5  # K, updates of an agent that a meta-gradient goes through
-    lifetime: int = 2_343  # updates of an agent's life; in grids with random objects, ten times as many
+    num_updates: int = 5  # K, updates of an agent that a meta-gradient is taken through
+    lifetime: int = 2_343  # updates of an agent's lifetime; in grids with random objects, ten times as many
     discount: float = 0.995  # γ
     trace_decay: float = 0.95  # λ of the critic's advantages
 
@@ -36,33 +36,33 @@ class Config:
     units: int = 256  # its size
     prediction_size: int = 30  # M, size of the agents' predictions y
     sees_discount: bool = True  # whether the rule sees γ
-    sees_lifetime: bool = False  # whether it sees how much of its life an agent has behind it
-    bf16_products: bool = False  # whether the cell's products are of bfloat16 numbers; what it carries never is
-    through_policy: bool = True  # whether the meta-gradient flows through π(a|s) where the rule sees it
-    through_predictions: bool = True  # whether it flows through y where the rule sees it
+    sees_lifetime: bool = False  # whether the rule sees the elapsed fraction of an agent's lifetime
+    bf16_products: bool = False  # whether the cell's matrix products are in bfloat16; its state is not
+    through_policy: bool = True  # whether the meta-gradient flows through the input π(a|s) of the rule
+    through_predictions: bool = True  # whether it flows through the input y of the rule
 
-    learning_rates: tuple[float, ...] = (20.0, 40.0, 80.0)  # choices of a lifetime, for agents that are tables
-    network_learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 5e-3)  # and for those that are networks
-    y_costs: tuple[float, ...] = (0.1, 0.5, 1.0)  # choices of α_y
-    agent_optimiser: Literal["sgd", "adam", "rmsprop"] = "sgd"  # of agents that are tables; networks use Adam
-    agent_max_norm: float = 0.5  # agents' gradients are clipped to this norm; 0 does not clip
-    agent_units: tuple[int, ...] = (32,)  # hidden layers of agents that are networks, and of their critics
-    critic_rate: float = 0.2  # how far a tabular critic moves to the mean of its targets in an update
+    learning_rates: tuple[float, ...] = (20.0, 40.0, 80.0)  # learning rates of tabular agents, chosen for each lifetime
+    network_learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 5e-3)  # learning rates of network agents
+    y_costs: tuple[float, ...] = (0.1, 0.5, 1.0)  # values of α_y, chosen for each lifetime
+    agent_optimiser: Literal["sgd", "adam", "rmsprop"] = "sgd"  # of tabular agents; network agents use Adam
+    agent_max_norm: float = 0.5  # norm to which agents' gradients are clipped; 0: no clipping
+    agent_units: tuple[int, ...] = (32,)  # hidden layers of network agents and of their critics
+    critic_rate: float = 0.2  # step size of a tabular critic towards the mean of its targets
 
     outer: Literal["mean", "per_agent", "evolution"] = (
-        "mean"  # Adam of the mean, mean of each agent's Adam, or evolution
+        "mean"  # Adam on the mean gradient, mean of each agent's Adam update, or an evolution strategy
     )
     meta_learning_rate: float = 1e-4
-    meta_learning_rate_decay: float = 1.0  # factor a step
-    meta_max_norm: float = 0.0  # the meta-gradient is clipped to this norm; 0 does not clip
-    stddev: float = 0.1  # σ of evolution
+    meta_learning_rate_decay: float = 1.0  # decay factor per step
+    meta_max_norm: float = 0.0  # norm to which the meta-gradient is clipped; 0: no clipping
+    stddev: float = 0.1  # σ of the evolution strategy
     policy_entropy: float = 0.01  # β₀
     prediction_entropy: float = 0.001  # β₁
     pi_hat_cost: float = 0.001  # β₂
     y_hat_cost: float = 0.001  # β₃
 
-    micro_batch: int = 0  # agents of a world on a device that are taken at a time; 0 takes all
-    remat: bool = True  # compute inner updates again on the way back, instead of keeping them
+    micro_batch: int = 0  # agents of an environment processed at a time on a device; 0: all
+    remat: bool = True  # recompute inner updates in the backward pass instead of storing them
 
 
 _GROOVE = Config(
