@@ -4,7 +4,8 @@
 
 Connect Four with the environment as the model, and Gumbel's search. Both programs are the phase `act` of the system
 with the same networks, parameters and keys, called in turn in one process; medians over rounds. "Networks" is how long
-the same number of evaluations of the same batches takes alone, in a program of its own.
+the same number of evaluations of the same batches takes alone, in a program of its own. Seconds are on the clock, and
+of the processor, summed over cores: where the load is above 2, other work ran beside it, and the latter say more.
 """
 
 import argparse
@@ -54,6 +55,11 @@ class Mctx(_planning.Planner):
         return _planning.Plan(out.action, out.action_weights, _planning._value(config, out), out.search_tree)
 
 
+def now():
+    """Seconds on the clock, and of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def measure(tower, num_envs, simulations, rounds):
     """One row: moves a second of both, and the share of the networks."""
     config = dataclasses.replace(
@@ -65,7 +71,7 @@ def measure(tower, num_envs, simulations, rounds):
     running = env.reset(jax.random.key(0))
     observation = env.observe(running)
     params = networks.init(jax.random.key(1), observation)
-    opening = jnp.full(num_envs, 8, jnp.int32)
+    opening = jnp.zeros(num_envs, jnp.int32)
     start = muzero.State(jax.random.key(2), jnp.int32(0), params, params, (), running, opening, ())
 
     def acting(planner):
@@ -89,26 +95,29 @@ def measure(tower, num_envs, simulations, rounds):
     for round_ in range(rounds + 1):  # the first is not counted
         after, actions = {}, {}
         for name, run in runs.items():
-            begin = time.perf_counter()
+            begin = now()
             after[name], actions[name] = jax.block_until_ready(run(state))
-            seconds[name].append(time.perf_counter() - begin)
-        begin = time.perf_counter()
+            seconds[name].append(now() - begin)
+        begin = now()
         jax.block_until_ready(alone(observation))
-        seconds["networks"].append(time.perf_counter() - begin)
+        seconds["networks"].append(now() - begin)
         same.append(float(jnp.mean(actions["renga"] == actions["mctx"])))
         state = after["renga"]._replace(key=jax.random.key(100 + round_))
-    median = {name: float(np.median(times[1:])) for name, times in seconds.items()}
-    ratios = sorted(b / a for a, b in zip(seconds["renga"][1:], seconds["mctx"][1:], strict=True))
+    clock, cpu = ({name: np.array(times)[1:, i] for name, times in seconds.items()} for i in (0, 1))
     made = MOVES * num_envs
+    per_second = lambda times: round(made / float(np.median(times)), 1)
+    ratio = lambda times: [round(float(x), 2) for x in np.percentile(times["mctx"] / times["renga"], [50, 0, 100])]
     return {
         "network": tower,
         "simulations": simulations,
         "games at once": num_envs,
-        "renga, moves a second": round(made / median["renga"], 1),
-        "mctx, moves a second": round(made / median["mctx"], 1),
-        "ratio": round(float(np.median(ratios)), 2),
-        "ratio, least and largest": [round(ratios[0], 2), round(ratios[-1], 2)],
-        "networks, share of renga's time": round(median["networks"] / median["renga"], 3),
+        "renga, moves a second": per_second(clock["renga"]),
+        "mctx, moves a second": per_second(clock["mctx"]),
+        "renga, moves a CPU second": per_second(cpu["renga"]),
+        "mctx, moves a CPU second": per_second(cpu["mctx"]),
+        "ratio, median, least, largest": ratio(clock),
+        "ratio of CPU seconds, median, least, largest": ratio(cpu),
+        "networks, share of CPU seconds": round(float(np.median(cpu["networks"] / cpu["renga"])), 3),
         "the same moves": round(float(np.mean(same)), 4),
         "rounds": rounds,
         "load": round(os.getloadavg()[0], 1),
