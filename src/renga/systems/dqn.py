@@ -1,22 +1,22 @@
-"""DQN: Q-learning from replay with a target network, and what has been added to it, each as an argument.
+"""DQN: Q-learning from replay with a target network, and its extensions, each as an argument.
 
 One file, top to bottom in the order data flows: Config, State, network, acting, loss, step.
 
 Differs from Mnih et al. 2015 (https://www.nature.com/articles/nature14236):
-  * Adam in place of RMSProp, with a learning rate that falls to zero;
+  * Adam in place of RMSProp, with a learning rate that decays to zero;
   * environments are batched and step inside the compiled update: `updates` gradient steps per `num_envs` frames;
-  * the target network moves by copies every `target_period` gradient steps, or a little in each.
+  * the target network is copied every `target_period` gradient steps, or is a Polyak average (`target_rate`).
 
 Options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, prioritised replay (Schaul et al.
 2016), categorical (Bellemare et al. 2017), quantile (Dabney et al. 2018a) and implicit quantile (Dabney et al. 2018b)
 value distributions, noisy layers (Fortunato et al. 2018), the log-policy as a reward (Munchausen; Vieillard et al.
-2020), rescaled values (Pohlen et al. 2018), and a memory, learned from stretches of steps (R2D2; Kapturowski et al.
-2019). `--preset rainbow` is Rainbow (Hessel et al. 2018). What differs there:
+2020), rescaled values (Pohlen et al. 2018), and recurrent networks, learned from sequences (R2D2; Kapturowski et al.
+2019). `--preset rainbow` is Rainbow (Hessel et al. 2018). Differs from these papers:
 
-  * noise is drawn for each environment and each example, not once for all of them;
-  * implicit quantiles choose actions by the mean of even levels, where the paper draws them;
-  * the log-policy is added to the first of n rewards: those of the steps between are of a policy that has changed;
-  * a stretch of steps may begin at any step, and what was remembered is kept with each.
+  * parameter noise is sampled for each environment and each example, not once for all of them;
+  * IQN selects actions by the mean over equally spaced levels, where the paper samples levels;
+  * the log-policy is added to the first of n rewards only: that of later steps is of a policy that has changed;
+  * a sequence may begin at any step: the recurrent state is stored with each.
 """
 
 import dataclasses

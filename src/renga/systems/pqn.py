@@ -1,14 +1,13 @@
-"""PQN: Q-learning without replay and without a target network, from what many environments have just done.
+"""PQN: Q-learning without a replay buffer and without a target network, from rollouts of many environments.
 
-One file, top to bottom in the order data flows: Config, State, network, acting, targets, learning, step. One step lets
-every environment go on for `rollout_length` steps and then learns from them, in several epochs of minibatches. Layer
-norm keeps the values from running away, which a target network does elsewhere; returns of many steps, Q(λ), carry
-rewards back.
+One file, top to bottom in the order data flows: Config, State, network, acting, targets, learning, step. One step takes
+`rollout_length` steps in every environment and then learns from them, in several epochs of minibatches. Layer
+norm keeps the values from diverging, in place of a target network; the targets are Q(λ) returns.
 
 Differs from Gallici et al. 2024 (https://arxiv.org/abs/2407.04811):
-  * an episode that is cut by a time limit keeps its bootstrap, from the state that it was cut in;
-  * rewards are divided by the size of returns so far, where the paper scales them by hand for some environments;
-  * minibatches are of single steps, drawn anew in each epoch.
+  * an episode that a time limit truncates is bootstrapped from its last state;
+  * rewards are divided by the scale of earlier returns, where the paper sets a scale for some environments;
+  * minibatches consist of single steps, shuffled in each epoch.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
-"""Generative adversarial networks: two players, with gradients as values that can be looked at.
+"""Generative adversarial networks: two players, whose gradients are values that can be inspected.
 
-Data, losses, normalisation, the number of steps each player takes, and what happens to one player's batch statistics
-while the other learns are all arguments. `_players.py` holds the two losses, this file the update, `_measures.py` how
-good the samples are.
+Data, losses, normalisation, the number of updates of each player, and the treatment of a player's batch statistics in
+updates of the other one are arguments. `_players.py` has the two losses, this file the update, `_measures.py` the
+evaluation.
 
 Differs from Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661):
   * Adam with a learning rate for each player (Heusel et al. 2017) in place of momentum;
-  * by default an R1 penalty on the discriminator (Mescheder et al. 2018), without which the game need not converge;
+  * by default an R1 penalty on the discriminator (Mescheder et al. 2018), without which training need not converge;
   * samples for evaluation come from a moving average of the generator (Yazıcı et al. 2019).
 """
 

@@ -1,17 +1,17 @@
-"""Graph networks on four small tasks, each with a judge: the atlas, the karate club, shortest paths, molecules.
+"""Graph networks on four small tasks, each with an evaluation: the atlas, the karate club, shortest paths, molecules.
 
-  * atlas: a graph isomorphism network learns to keep all 1,253 graphs of up to 7 nodes apart; it is never told which of
-    them the Weisfeiler-Lehman test can tell apart. Judged: whether it separates exactly those pairs.
-  * karate: a graph convolution network learns two clubs from one label each. Judged: all 34 members.
-  * paths: a network with max-aggregation learns shortest paths on random graphs. Judged: on larger graphs.
-  * molecules: a network over distances learns the energy that holds a molecule together (G2/97 of `ase`, kcal/mol).
-    Judged: on a fifth of the molecules, beside the mean and least squares on the counts of the elements.
+  * atlas: a graph isomorphism network learns to separate all 1,253 graphs of up to 7 nodes, without knowing which of
+    them the Weisfeiler-Lehman test separates. Evaluation: whether it separates exactly those pairs.
+  * karate: a graph convolutional network learns two clubs from one label each. Evaluation: all 34 members.
+  * paths: a network with max-aggregation learns shortest paths on random graphs. Evaluation: on larger graphs.
+  * molecules: a network over distances learns the atomisation energy of molecules (G2/97 of `ase`, kcal/mol).
+    Evaluation: on a fifth of the molecules, against the mean and least squares on the counts of the elements.
 
 Differs from the papers (Xu et al. 2019, Kipf & Welling 2017, Veličković et al. 2020, Schütt et al. 2017):
   * the atlas is learned without labels: the loss pushes each graph's nearest neighbours away;
-  * an edge of the karate club counts once for each context in which two members met;
-  * paths are learned from their end alone, without the steps of an algorithm as hints;
-  * the molecules' network corrects energies of elements that are fitted beforehand; positions are drawn with noise.
+  * an edge of the karate club is weighted by the number of contexts in which two members met;
+  * paths are learned from the final result only, without the steps of an algorithm as hints;
+  * the molecules' network corrects energies of elements that are fitted before; positions are perturbed by noise.
 """
 
 import dataclasses

@@ -1,14 +1,14 @@
 """Learned policy gradients: an update rule for agents, learned by gradients through the updates of a thousand agents.
 
-`_rules.py` holds the rule, `_ladder.py` the meta-gradient from one agent in one environment up to many devices,
-`_lifetimes.py` how lives begin and end, `_config.py` what can be set. This file is the outer loop: one step lets every
-agent make K updates, and moves the rule by what that came to.
+`_rules.py` has the rule, `_ladder.py` the meta-gradient, from one agent in one environment to many devices,
+`_lifetimes.py` the start and end of lifetimes, `_config.py` the options. This file is the outer loop: in one step every
+agent makes K updates, and the rule is updated by the meta-gradient.
 
 Differs from Oh et al. 2020 (https://arxiv.org/abs/2007.08794):
-  * values that the paper does not state are named defaults here: γ, β₀ to β₃, the choices of learning rates and α_y,
-    lengths of lifetimes; agents' gradients are clipped by their global norm, agents for images are perceptrons;
-  * an episode that is cut by its time limit keeps φ(y(s_{t+1})); one that ends does not;
-  * the meta-gradient's advantages come from a critic of each agent's own, with λ = 0.95;
+  * values that the paper does not state are named defaults here: γ, β₀ to β₃, the values of learning rates and α_y,
+    lengths of lifetimes; agents' gradients are clipped by their global norm, agents for images are MLPs;
+  * at truncation by a time limit φ(y(s_{t+1})) is kept; at termination it is not;
+  * the meta-gradient's advantages come from a separate critic for each agent, with λ = 0.95;
   * entropies in the meta-objective are those of the agents after each update.
 """
 
