@@ -300,7 +300,7 @@ def test_a_tree_in_which_chance_chose_otherwise_starts_anew():
     running = system.env.reset(jax.random.key(0))
     observation, legal = system.env.observe(running), system.env.legal_actions(running)
     params = system.networks.init(jax.random.key(1), observation)
-    root = system.planner.root(params, running.state, observation, legal)
+    root = system.planner.root(params, jax.random.key(4), running.state, observation, legal)
     plan = system.planner.plan(params, jax.random.key(2), root, legal)
     after, _ = system.env.step(jax.random.key(3), running, plan.action)
     action = plan.action

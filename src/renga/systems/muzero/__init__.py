@@ -14,7 +14,9 @@ Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
   * games are stepped inside the compiled update, a fixed number of gradient steps for each move;
   * the first moves of a game may be drawn evenly (`random_opening`): then values are bootstrapped, and positions that
     good players never reach are learned too;
-  * which player moves next is learned by a head of its own in games for two.
+  * which player moves next is learned by a head of its own in games for two;
+  * where actions are continuous (Hubert et al. 2021), a part of the candidates of each state is drawn evenly, and
+    Gumbel's search compares them by default.
 """
 
 from typing import Any, NamedTuple
@@ -73,6 +75,10 @@ def _system(config: Config) -> System:
     if env.env.num_players > 2:
         raise RunError(f"muzero: env must be a game for one or two players, got {config.env!r}")
     networks = _networks.make(config, env.env)
+    if networks.sampled is not None:
+        for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False)):
+            if (got := getattr(config, field)) != only:
+                raise RunError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
     size = config.replay_size // config.num_envs, stretch(config)
     replay = PrioritisedSequenceReplay(*size, config.priority_exponent) if config.prioritised else SequenceReplay(*size)
     return System(env, networks, _planning.planner(config, env.env, networks), replay)
@@ -86,11 +92,13 @@ def act(
 ) -> tuple[State, tuple[Move, Bool[Array, " B"]]]:
     """Makes one move in every game; returns also the moves, and which games they end."""
     env, planner, networks = system.env, system.planner, system.networks
-    key_plan, key_even, key_opening, key_env = jax.random.split(key, 4)
-    observation, legal, mover = env.observe(state.env), env.legal_actions(state.env), env.to_play(state.env)
-    root = planner.root(state.searching, state.env.state, observation, legal)
-    done = jnp.minimum(state.step / max(config.decay_steps, 1), 1.0)
-    temperature = config.temperature + done * (config.last_temperature - config.temperature)
+    sampled = networks.sampled
+    key_root, key_plan, key_even, key_opening, key_env = jax.random.split(key, 5)
+    observation, mover = env.observe(state.env), env.to_play(state.env)
+    legal = env.legal_actions(state.env) if sampled is None else jnp.ones((config.num_envs, sampled.num), bool)
+    root = planner.root(state.searching, key_root, state.env.state, observation, legal)
+    trained = jnp.minimum(state.step / max(config.decay_steps, 1), 1.0)
+    temperature = config.temperature + trained * (config.last_temperature - config.temperature)
     plan = planner.plan(state.searching, key_plan, root, legal, temperature=temperature, tree=state.tree)
     action = plan.action.astype(jnp.int32)
     if config.policy == "puct" and config.temperature_moves:
@@ -100,7 +108,10 @@ def act(
     even = jax.random.categorical(key_even, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
     action = jnp.where(random, even, action)
 
-    running, step = env.step(key_env, state.env, action)
+    # What is done: the action itself, or the candidate of this number.
+    done = action if plan.candidates is None else plan.candidates[jnp.arange(config.num_envs), action]
+
+    running, step = env.step(key_env, state.env, done if sampled is None else sampled.action(done))
     same = jnp.ones(config.num_envs, bool) if step.to_play is None else step.to_play == mover
     signed = jnp.where(same, config.discount, -config.discount)
     cut = step.truncated & ~step.terminated
@@ -112,7 +123,7 @@ def act(
     move = Move(
         observation=observation,
         legal=legal,
-        action=action,
+        action=done,
         reward=step.reward,
         discount=jnp.where(step.last, 0.0, signed),
         beyond=jnp.where(cut, signed * v_end, 0.0),
@@ -121,6 +132,7 @@ def act(
         value=plan.value,
         random=random,
         state=state.env.state if config.reanalyse and config.model == "true" else None,
+        candidates=plan.candidates,
     )
     opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
     tree = planner.kept(plan.tree, action, running.state, step.last) if config.keep_tree else None
@@ -175,7 +187,7 @@ def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Bat
     seen = moves.observation[:, : K + 1] if config.consistency_cost else moves.observation[:, :1]
     errors = jnp.abs(moves.value[:, 0] - want.value[:, 0])
     batch = Batch(seen, want, weights, errors, indices)
-    symmetries = system.env.env.symmetries if config.symmetries else None
+    symmetries = system.env.env.symmetries if config.symmetries and moves.candidates is None else None
     return batch if symmetries is None else turned(symmetries, batch, key_turn)
 
 
@@ -190,11 +202,11 @@ def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key:
     """
     K, networks, planner = unrolled(config), system.networks, system.planner
     B, L = moves.value.shape
-    key_choose, key_search = jax.random.split(key)
+    key_choose, key_root, key_search = jax.random.split(key, 3)
     chosen = jax.random.permutation(key_choose, B)[: max(1, round(config.reanalyse * B))]
     flat = lambda x: x.reshape(-1, *x.shape[2:])
     first = jax.tree.map(lambda x: flat(x[chosen, : K + 1]), moves)
-    root = planner.root(params, first.state, first.observation, first.legal)
+    root = planner.root(params, key_root, first.state, first.observation, first.legal)
     plan = planner.plan(params, key_search, root, first.legal)
     n = min(config.td_steps, L - K - 1)
     later = flat(moves.observation[chosen, n : n + K + 1])
@@ -202,7 +214,11 @@ def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key:
     value = moves.value.at[chosen, n : n + K + 1].set(v)
     value = value.at[chosen, : K + 1].set(plan.value.reshape(-1, K + 1))
     policy = jnp.where(first.legal, plan.policy, 0.0).reshape(-1, K + 1, moves.policy.shape[-1])
-    return moves._replace(value=value, policy=moves.policy.at[chosen, : K + 1].set(policy))
+    moves = moves._replace(value=value, policy=moves.policy.at[chosen, : K + 1].set(policy))
+    if plan.candidates is None or moves.candidates is None:
+        return moves
+    anew = plan.candidates.reshape(-1, K + 1, *plan.candidates.shape[1:])
+    return moves._replace(candidates=moves.candidates.at[chosen, : K + 1].set(anew))
 
 
 def turned(symmetries: envs.Symmetries, batch: Batch, key: PRNGKeyArray) -> Batch:
@@ -248,7 +264,8 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
                 unlike = _unlike(networks, params, h, batch.observations[:, k])
                 add("consistency_loss", k, want.policy_weight[:, k], unlike)
         out = networks.predict(params, h)
-        policy_losses = -jnp.sum(want.policy[:, k] * jax.nn.log_softmax(out.logits), -1)
+        candidates = None if want.candidates is None else want.candidates[:, k]
+        policy_losses = -jnp.sum(want.policy[:, k] * networks.log_probs(out.logits, candidates), -1)
         add("policy_loss", k, want.policy_weight[:, k], policy_losses)
         add("value_loss", k, want.value_weight[:, k], networks.code.cross_entropy(out.value_logits, want.value[:, k]))
     costs = {"value_loss": config.value_cost, "reward_loss": config.reward_cost}

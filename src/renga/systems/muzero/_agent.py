@@ -27,6 +27,7 @@ class Thought(NamedTuple):
       value: what the position is worth to the player to move.
       visits: how often each action was searched, [A].
       prior: what the network alone would do, as probabilities, [A].
+      candidates: what the A actions are where they are continuous, [A, *shape]; else None.
     """
 
     action: Array
@@ -34,12 +35,14 @@ class Thought(NamedTuple):
     value: Array
     visits: Array
     prior: Array
+    candidates: Array | None = None
 
 
 class _Programs(NamedTuple):
     """What agents of the same settings compute, compiled once: their parameters are arguments."""
 
     env: envs.Environment
+    num_actions: int
     facts: Callable[..., Any]  # of states: what is observed, and which actions are legal
     think: Callable[..., Thought]
     search: Callable[..., tuple[Thought, Tree | None]]
@@ -48,29 +51,41 @@ class _Programs(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def _programs(config: Config) -> _Programs:
     env = envs.make(config.env)
-    plans = planner(config, env, _networks.make(config, env))
+    networks = _networks.make(config, env)
+    sampled, plans = networks.sampled, planner(config, env, networks)
 
     def facts(state: PyTree) -> tuple[Any, Array]:
-        return env.observe(state), env.legal_actions(state)
+        legal = env.legal_actions(state) if sampled is None else jnp.ones(sampled.num, bool)
+        return env.observe(state), legal
 
     def search(
         params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations: int | None
     ) -> tuple[Thought, Tree | None]:
-        root = plans.root(params, state, observation, legal)
+        key_root, key = jax.random.split(key)
+        root = plans.root(params, key_root, state, observation, legal)
         prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
+        candidates = None if sampled is None else sampled.action(root.embedding[1])
         if simulations == 0:
             none = jnp.zeros(legal.shape)
-            return Thought(jnp.argmax(prior, -1).astype(jnp.int32), prior, jnp.asarray(root.value), none, prior), None
+            if sampled is None:
+                action = jnp.argmax(prior, -1).astype(jnp.int32)
+            else:
+                h = networks.represent(params, observation)
+                action = sampled.action(sampled.best(networks.predict(params, h).logits))
+            return Thought(action, prior, jnp.asarray(root.value), none, prior, candidates), None
         plan: Plan = plans.plan(params, key, root, legal, noise=0.0, simulations=simulations)
         visits = plan.tree.summary().visit_counts
-        thought = Thought(plan.action.astype(jnp.int32), plan.policy, plan.value, visits, prior)
+        action = plan.action.astype(jnp.int32)
+        if candidates is not None:
+            action = candidates[jnp.arange(len(action)), action]
+        thought = Thought(action, plan.policy, plan.value, visits, prior, candidates)
         return thought, plan.tree.replace(embeddings=None, extra_data=None)
 
     def think(*arguments: Any) -> Thought:
         return search(*arguments)[0]
 
     compiled = functools.partial(jax.jit, static_argnums=5)
-    return _Programs(env, jax.jit(jax.vmap(facts)), compiled(think), compiled(search))
+    return _Programs(env, networks.num_actions, jax.jit(jax.vmap(facts)), compiled(think), compiled(search))
 
 
 class Agent:
@@ -108,7 +123,7 @@ class Agent:
           key: decides between what is equal, and what is random in the model; None for always the same.
 
         Returns:
-          An int, or an array [B].
+          An int, or an array [B]; where actions are continuous an array [*shape], or [B, *shape].
 
         Raises:
           ValueError: if a shape does not fit, or a state is missing.
@@ -162,7 +177,7 @@ class Agent:
         if single:
             state = jax.tree.map(lambda x: jnp.asarray(x)[None], state)
         if legal is None:
-            legal = jnp.ones((len(observation), envs.num_actions(self.env)), bool)
+            legal = jnp.ones((len(observation), self._programs.num_actions), bool)
         key = jax.random.key(0) if key is None else key
         return single, (key, state, observation, legal, simulations)
 

@@ -22,6 +22,8 @@ class Config:
     keep_tree: bool = False  # go on with what was searched behind the move that was made
     root_noise: float = 0.25  # share of Dirichlet noise in the prior at the root (puct)
     root_alpha: float = 0.3  # its α (puct)
+    sampled_actions: int = 16  # drawn at each node where actions are continuous (Sampled MuZero)
+    even_share: float = 0.25  # of them that is drawn evenly from the box, and not from the policy
     value_scale: float = 0.1  # of Q-values beside logits, c_scale (gumbel)
     temperature: float = 1.0  # of the visits that actions are drawn from, at the beginning of training (puct)
     last_temperature: float = 1.0  # what it becomes, along a line over decay_steps (puct)
@@ -138,6 +140,8 @@ def check(config: Config) -> None:
         "target_period",
         low=0,
     )
+    require.numbers("sampled_actions", low=2)
+    require.numbers("even_share", low=0, below=1)
     require.numbers("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent", low=0, high=1)
     require.numbers("ema", low=0, below=1)
     require(not (config.ema and config.target_period), "ema", "0 where target_period is not: both say what searches")

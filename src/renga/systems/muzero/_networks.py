@@ -8,19 +8,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn, rl
+from renga.systems._continuous import action_box
 from renga.systems.muzero._config import Config
+from renga.systems.muzero._sampled import Sampled
 
 
 class Prediction(NamedTuple):
     """What f says of a state.
 
     Attributes:
-      logits: of the policy, [B, A].
+      logits: of the policy, [B, A]; where actions are continuous two parameters of each number's, [B, D, 2].
       value_logits: of the value's bins, [B, K].
       value: v, from the view of the player to move, [B].
     """
 
-    logits: Float[Array, "B A"]
+    logits: Float[Array, "B ..."]
     value_logits: Float[Array, "B K"]
     value: Float[Array, " B"]
 
@@ -52,6 +54,8 @@ class Networks(NamedTuple):
       project: (parameters, states) → vectors to compare.
       foresee: (parameters, such vectors) → what they should be like.
       code: values and rewards as distributions over bins.
+      num_actions: how many a state has to choose from.
+      sampled: policies over actions that are continuous; else None.
     """
 
     init: Callable[[PRNGKeyArray, Array], PyTree]
@@ -61,6 +65,14 @@ class Networks(NamedTuple):
     project: Callable[[PyTree, Array], Array]
     foresee: Callable[[PyTree, Array], Array]
     code: rl.TwoHot
+    num_actions: int
+    sampled: Sampled | None
+
+    def log_probs(self, logits: Array, candidates: Array | None) -> Float[Array, "B A"]:
+        """Log π of every action, or of the candidates where actions are continuous."""
+        if self.sampled is None or candidates is None:
+            return jax.nn.log_softmax(logits)
+        return self.sampled.log_prob(jnp.broadcast_to(logits[:, None], (*candidates.shape, 2)), candidates)
 
 
 def value_code(config: Config) -> rl.TwoHot:
@@ -71,7 +83,12 @@ def value_code(config: Config) -> rl.TwoHot:
 
 def make(config: Config, env: envs.Environment) -> Networks:
     """Makes the networks for an environment."""
-    num_actions, spec = envs.num_actions(env), env.observation_spec
+    spec, sampled = env.observation_spec, None
+    if isinstance(env.action_spec, envs.Discrete):
+        num_actions = envs.num_actions(env)
+    else:
+        num_actions = config.sampled_actions
+        sampled = Sampled(action_box("muzero", config, env), num_actions, round(config.even_share * num_actions))
     code = value_code(config)
     learned = config.model == "learned"
     dtype = jnp.bfloat16 if config.bf16 else jnp.float32
@@ -125,8 +142,8 @@ def make(config: Config, env: envs.Environment) -> Networks:
         x = tower(observed(s), "representation")
         return rescaled(x).astype(jnp.float32) if learned else x.astype(jnp.float32)
 
-    def dynamics(h: Array, a: Int[Array, " B"]) -> Transition:
-        x = jnp.concatenate([h, _planes(a, h, num_actions)], -1)
+    def dynamics(h: Array, a: Array) -> Transition:
+        x = jnp.concatenate([h, _planes(a, h, num_actions) if sampled is None else a], -1)
         x = tower(x, "dynamics")
         r = head(x, config.value_bins, "reward")
         # Turns alternate until something else is learned.
@@ -135,7 +152,9 @@ def make(config: Config, env: envs.Environment) -> Networks:
 
     def predict(h: Array) -> Prediction:
         x = h.astype(dtype)
-        logits, v = head(x, num_actions, "policy"), head(x, config.value_bins, "value")
+        size = num_actions if sampled is None else 2 * sampled.box.size
+        logits, v = head(x, size, "policy"), head(x, config.value_bins, "value")
+        logits = logits if sampled is None else logits.reshape(-1, sampled.box.size, 2)
         return Prediction(logits, v, code.decode(jax.nn.softmax(v)))
 
     def project(h: Array) -> Array:
@@ -151,7 +170,8 @@ def make(config: Config, env: envs.Environment) -> Networks:
             h = represent(s)
             out = predict(h)
             if learned:
-                h = dynamics(h, jnp.zeros(s.shape[0], jnp.int32)).state
+                a = jnp.zeros(len(s), jnp.int32) if sampled is None else jnp.zeros((len(s), sampled.box.size))
+                h = dynamics(h, a).state
                 if config.consistency_cost:
                     foresee(project(h))
             return out
@@ -159,7 +179,7 @@ def make(config: Config, env: envs.Environment) -> Networks:
         return initialise, (represent, dynamics, predict, project, foresee)
 
     f = nn.without_apply_rng(nn.multi_transform(build))
-    return Networks(f.init, *f.apply, code=code)
+    return Networks(f.init, *f.apply, code=code, num_actions=num_actions, sampled=sampled)
 
 
 def _planes(a: Int[Array, " B"], h: Array, num_actions: int) -> Array:

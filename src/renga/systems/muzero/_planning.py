@@ -22,26 +22,30 @@ class Plan(NamedTuple):
       policy: what the policy should be, [B, A].
       value: what the state is worth to the player to move, [B].
       tree: the whole search.
+      candidates: what the actions stand for where they are continuous, [B, A, D]; else None.
     """
 
     action: Int[Array, " B"]
     policy: Float[Array, "B A"]
     value: Float[Array, " B"]
     tree: search.Tree
+    candidates: Float[Array, "B A D"] | None = None
 
 
 class Planner(NamedTuple):
     """A model, and the search in it.
 
     Attributes:
-      root: parameters, states of the environment or None, observations, legal actions → where a search begins.
+      root: parameters, a key, states of the environment or None, observations, legal actions → where a search begins.
       step: the model, a `recurrent_fn` of `renga.search`.
       config: the settings of the search.
+      sampled: whether actions are numbers of candidates that each state has of its own.
     """
 
     root: Callable[..., RootFnOutput]
     step: Callable[..., tuple[RecurrentFnOutput, PyTree]]
     config: Config
+    sampled: bool
 
     def plan(
         self,
@@ -98,7 +102,8 @@ class Planner(NamedTuple):
                 temperature=temperature,
                 **options,
             )
-        return Plan(out.action, out.action_weights, _value(config, out), out.search_tree)
+        candidates = root.embedding[1] if self.sampled else None
+        return Plan(out.action, out.action_weights, _value(config, out), out.search_tree, candidates)
 
     def kept(self, tree: search.Tree, action: Int[Array, " B"], state: PyTree, last: Bool[Array, " B"]) -> search.Tree:
         """What was searched behind the move that was made, with room for a search more.
@@ -142,15 +147,18 @@ def _value(config: Config, out: search.PolicyOutput) -> Float[Array, " B"]:
 
 def planner(config: Config, env: envs.Environment, networks: Networks) -> Planner:
     """The learned model, or the environment itself."""
-    make = _true_model if config.model == "true" else _learned_model
-    return Planner(*make(config, env, networks), config)
+    sampled = networks.sampled is not None
+    make = _sampled_model if sampled else _true_model if config.model == "true" else _learned_model
+    return Planner(*make(config, env, networks), config, sampled)
 
 
 def _learned_model(config: Config, env: envs.Environment, networks: Networks):
     """States are those of the networks; which actions are legal is known at the root alone."""
 
-    def root(params: PyTree, state: PyTree, observation: Array, legal: Bool[Array, "B A"]) -> RootFnOutput:
-        del state, legal
+    def root(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
+    ) -> RootFnOutput:
+        del key, state, legal
         h = networks.represent(params, observation)
         out = networks.predict(params, h)
         return RootFnOutput(prior_logits=out.logits, value=out.value, embedding=h)
@@ -168,6 +176,36 @@ def _learned_model(config: Config, env: envs.Environment, networks: Networks):
     return root, step
 
 
+def _sampled_model(config: Config, env: envs.Environment, networks: Networks):
+    """The learned model where actions are continuous: an action is the number of one of K candidates of the state.
+
+    Every state is kept with its candidates, and the prior over them makes up for how they were drawn.
+    """
+    root_of, step_of = _learned_model(config, env, networks)
+    sampled = networks.sampled
+    assert sampled is not None
+
+    def root(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
+    ) -> RootFnOutput:
+        out = root_of(params, key, state, observation, legal)
+        candidates, logits = sampled.candidates(key, jnp.asarray(out.prior_logits))
+        return RootFnOutput(prior_logits=logits, value=out.value, embedding=(out.embedding, candidates))
+
+    def step(
+        params: PyTree, key: PRNGKeyArray, number: Array, state: tuple[Array, Array]
+    ) -> tuple[RecurrentFnOutput, tuple[Array, Array]]:
+        h, candidates = state
+        out, h = step_of(params, key, candidates[jnp.arange(len(number)), number], h)
+        candidates, logits = sampled.candidates(key, jnp.asarray(out.prior_logits))
+        return RecurrentFnOutput(reward=out.reward, discount=out.discount, prior_logits=logits, value=out.value), (
+            h,
+            candidates,
+        )
+
+    return root, step
+
+
 def _true_model(config: Config, env: envs.Environment, networks: Networks):
     """States are the environment's; it is never stepped past the end of an episode."""
 
@@ -175,7 +213,10 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         out = networks.predict(params, networks.represent(params, observation))
         return jnp.where(legal, out.logits, jnp.finfo(out.logits.dtype).min), out.value
 
-    def root(params: PyTree, state: PyTree, observation: Array, legal: Bool[Array, "B A"]) -> RootFnOutput:
+    def root(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
+    ) -> RootFnOutput:
+        del key
         logits, value = evaluate(params, observation, legal)
         return RootFnOutput(
             prior_logits=logits,

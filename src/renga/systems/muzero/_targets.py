@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from renga import rl
 
@@ -15,7 +15,7 @@ class Move(NamedTuple):
     Attributes:
       observation: what the mover saw, s_t.
       legal: which actions were legal.
-      action: a_t, what was done.
+      action: a_t, what was done; a point of [−1, 1] for each number where actions are continuous.
       reward: r_{t+1}, the mover's.
       discount: what the next state's value counts to the mover: γ if the same player moves next, −γ if another does, 0
         if the game ended or was cut.
@@ -25,11 +25,12 @@ class Move(NamedTuple):
       value: ν_t, the search's, from the mover's view.
       random: whether the action was drawn evenly and not chosen by the search.
       state: of the environment, where searches in it are to be made anew; else None.
+      candidates: the actions that `policy` is over where they are continuous; else None.
     """
 
     observation: Array
     legal: Bool[Array, "*B A"]
-    action: Int[Array, "*B"]
+    action: Array
     reward: Float[Array, "*B"]
     discount: Float[Array, "*B"]
     beyond: Float[Array, "*B"]
@@ -38,6 +39,7 @@ class Move(NamedTuple):
     value: Float[Array, "*B"]
     random: Bool[Array, "*B"]
     state: PyTree = None
+    candidates: Array | None = None
 
 
 class Targets(NamedTuple):
@@ -53,9 +55,10 @@ class Targets(NamedTuple):
       value_weight: 1 also where the game is over; 0 after it was cut, when nothing is known.
       reward_weight: the same, of the moves.
       turn_weight: 1 for moves after which the game went on.
+      candidates: the actions that `policy` is over where they are continuous, [K+1, A, D]; else None.
     """
 
-    actions: Int[Array, " K"]
+    actions: Array
     policy: Float[Array, "K1 A"]
     value: Float[Array, " K1"]
     reward: Float[Array, " K1"]
@@ -64,6 +67,7 @@ class Targets(NamedTuple):
     value_weight: Float[Array, " K1"]
     reward_weight: Float[Array, " K1"]
     turn_weight: Float[Array, " K1"]
+    candidates: Array | None = None
 
 
 def value_targets(moves: Move, n: int, lambda_: float = 1.0) -> Float[Array, " T"]:
@@ -113,10 +117,13 @@ def targets(
     ended = jnp.cumsum(jnp.where(same_game, moves.terminated, False)[: K + 1])
     over = jnp.concatenate([jnp.zeros(1, bool), ended[:-1] > 0])  # the game was over before state k, or there
     before = lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:K]])
-    drawn = jax.random.randint(key, (K,), 0, moves.policy.shape[-1], jnp.int32)
+    if moves.candidates is None:
+        drawn = jax.random.randint(key, (K,), 0, moves.policy.shape[-1], jnp.int32)
+    else:
+        drawn = jax.random.uniform(key, (K, moves.action.shape[-1]), minval=-1.0)
     flag = lambda x: x.astype(jnp.float32)
     return Targets(
-        actions=jnp.where(alive[:K], moves.action[:K], drawn),
+        actions=jnp.where(alive[:K].reshape(K, *[1] * (drawn.ndim - 1)), moves.action[:K], drawn),
         policy=moves.policy[: K + 1],
         value=jnp.where(alive, z, 0.0),
         reward=jnp.where(moved, before(moves.reward), 0.0),
@@ -125,4 +132,5 @@ def targets(
         value_weight=flag(alive | over),
         reward_weight=flag(moved | over).at[0].set(0.0),
         turn_weight=flag(moved & alive),
+        candidates=None if moves.candidates is None else moves.candidates[: K + 1],
     )
