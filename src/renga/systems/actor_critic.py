@@ -1,11 +1,15 @@
-"""Actor-critic: A2C, PPO or V-trace, feed-forward or with a memory, of choices or of numbers, by argument.
+"""Actor-critic: A2C, PPO, V-trace or V-MPO, feed-forward or with a memory, of choices or of numbers, by argument.
 
 One file, top to bottom in the order data flows: Config, State, policies, network, acting, targets, loss, step. One step
 lets every environment go on for `rollout_length` steps and then learns from what they did.
 
 Differs from Mnih et al. 2016 (A2C, https://arxiv.org/abs/1602.01783), Schulman et al. 2017 (PPO,
-https://arxiv.org/abs/1707.06347) and Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561):
-  * all three share the network, the advantage's λ, Adam, and the clipping of gradients by their global norm;
+https://arxiv.org/abs/1707.06347), Espeholt et al. 2018 (V-trace, https://arxiv.org/abs/1802.01561) and Song et al. 2019
+(V-MPO, https://arxiv.org/abs/1909.12238):
+  * all four share the network, the advantage's λ, Adam, the entropy bonus, and the clipping of gradients by their
+    global norm, of which those of V-MPO's temperature and multipliers are no part;
+  * V-MPO has no target network: its trust region is around the policy that the rollout was made with, the better half
+    of actions is that of each minibatch, and multipliers are softplus of a number, which gradient steps move;
   * the value's loss is not clipped in PPO;
   * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
     steps to tell values of 100, and the policy follows its errors meanwhile;
@@ -25,11 +29,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, device_mean, mean_gradient, over_devices, shard_batch
-from renga.systems import _memory
+from renga.systems import _memory, _policies
 from renga.systems._agent import Player, TrainedAgent, returns_of, summary
 from renga.systems._memory import Memory
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
-from renga.systems._policies import policy_of
+from renga.systems._policies import Duals, policy_of
 from renga.systems._reinforcement import episode_metrics, features, need_one_player
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make"]
@@ -42,7 +46,7 @@ class Config:
     """Hyperparameters; `renga train actor_critic --help` is made from these comments."""
 
     env: str = "cartpole"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
-    algorithm: Literal["a2c", "ppo", "vtrace"] = "ppo"
+    algorithm: Literal["a2c", "ppo", "vtrace", "vmpo"] = "ppo"
     policy: Literal["gaussian", "tanh", "beta"] = "gaussian"  # of actions that are numbers: a normal law, clipped to
     # the box of actions, or one squashed into it by tanh; or a beta distribution over it
     memory: Memory = "none"  # what the agent remembers of earlier observations
@@ -60,6 +64,13 @@ class Config:
     discount: float = 0.99  # γ
     trace_decay: float = 0.95  # λ of the advantages
     clip: float = 0.2  # ε of PPO's ratios
+    epsilon: float = 0.1  # ε_η of V-MPO, bound of the KL divergence of the reweighted samples, in nats
+    epsilon_mean: float = 0.01  # ε_α of V-MPO, bound of the KL divergence of means per update, per action dimension
+    epsilon_scale: float = 1e-4  # the same of standard deviations; of the second parameter of a beta distribution
+    epsilon_choice: float = 0.01  # ε_α of V-MPO over discrete actions, bound of the KL divergence per update
+    temperature: float = 1.0  # initial η of V-MPO
+    multiplier: float = 5.0  # initial α of V-MPO, of each bound
+    dual_learning_rate: float = 1e-2  # of V-MPO's temperature and multipliers
     value_cost: float = 0.5  # weight of the value's loss
     entropy_cost: float = 0.01  # weight of the policy's entropy
     normalise_advantages: bool = True  # to mean 0 and deviation 1, in each minibatch
@@ -90,6 +101,7 @@ class Rollout(NamedTuple):
     adv_t: Array
     target_tm1: Array  # for the value of s_tm1
     legal_tm1: Array | None = None  # which actions were legal in s_tm1; None if all were
+    out_tm1: Array | None = None  # what the policy said of s_tm1, if its trust region is around that
 
 
 class State(NamedTuple):
@@ -106,6 +118,7 @@ class State(NamedTuple):
     memory: PyTree
     observations: Moments | None = None  # of what was seen, if observations are normalised
     rewards: RewardScale | None = None  # of what came in, if rewards are
+    duals: Duals | tuple[()] = ()  # temperature and multipliers, if the policy has a trust region
 
 
 def _check(config: Config) -> None:
@@ -116,7 +129,9 @@ def _check(config: Config) -> None:
     require.numbers("decay_steps", "value_cost", "entropy_cost", low=0)
     require.numbers("units", low=1)
     require(bool(config.units), "units", "one number or more")
-    require(config.algorithm in ("a2c", "ppo", "vtrace"), "algorithm", "a2c, ppo or vtrace")
+    require.numbers("epsilon", "epsilon_mean", "epsilon_scale", "epsilon_choice", above=0)
+    require.numbers("temperature", "multiplier", "dual_learning_rate", above=0)
+    require(config.algorithm in ("a2c", "ppo", "vtrace", "vmpo"), "algorithm", "a2c, ppo, vtrace or vmpo")
     require(config.memory in _memory.NAMES, "memory", "none, lstm, gru or rnn")
     require(config.image in ("conv", "flat"), "image", "conv or flat")
     require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
@@ -194,7 +209,11 @@ def make(config: Config):
     num_updates = config.decay_steps * config.epochs * config.minibatches
     rate = config.learning_rate
     schedule = optim.linear_schedule(rate, 0.0, num_updates) if num_updates else rate
-    optimiser = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
+    clipped = optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), optim.adam(schedule, eps=1e-5))
+    parts = {"network": clipped, "duals": optim.adam(config.dual_learning_rate)}
+    optimiser = optim.partition(parts, ("network", "duals"))
+    choices = isinstance(env.action_spec, envs.Discrete)
+    bounds = (config.epsilon_choice,) if choices else (config.epsilon_mean, config.epsilon_scale)
 
     def see(observations: Moments | None, s: Array) -> Array:
         return s if observations is None else observations.normalise(s)
@@ -204,21 +223,21 @@ def make(config: Config):
         out, v, memory = unroll(params, s[None], first[None], memory)
         out = _masked(out[0], legal)
         a = policy.sample(key, out)
-        return a, policy.log_prob(out, a), v[0], memory
+        return a, policy.log_prob(out, a), v[0], memory, out if config.algorithm == "vmpo" else None
 
     def interact(state: State, key: PRNGKeyArray):
         """Goes on for one step; returns also what `Rollout` is made of."""
         key_act, key_env = jax.random.split(key)
         s = env.observe(state.env)
         legal = env.legal_actions(state.env) if env.env.has_illegal_actions else None
-        a, log_mu_a, v, memory = act(
+        a, log_mu_a, v, memory, out = act(
             state.params, key_act, see(state.observations, s), state.first, state.memory, legal
         )
         env_state, step = env.step(key_env, state.env, policy.action(a))
         ends = step.truncated & ~step.terminated, step.observation, memory, jnp.zeros_like(v)
         _, beyond = over_devices(value_beyond)((state.params, state.observations), ends)
         after = state._replace(env=env_state, first=step.last, memory=memory)
-        return after, (s, state.first, a, log_mu_a, v, step.reward, beyond, step.last, legal)
+        return after, (s, state.first, a, log_mu_a, v, step.reward, beyond, step.last, legal, out)
 
     def value_beyond(shared: PyTree, ends: PyTree, axis_name: str | None) -> tuple[tuple[()], Float[Array, " B"]]:
         """γ v of the states that episodes were cut in; 0 for others. Most steps cut none, and are done with at once."""
@@ -234,7 +253,7 @@ def make(config: Config):
         """Goes on for T steps; returns also the value of the state after them."""
         env_state, first, memory = shard_batch((state.env, state.first, state.memory))
         state = state._replace(env=env_state, first=first, memory=memory)
-        state, (s, first, a, log_mu_a, v, r_t, beyond, last, legal) = jax.lax.scan(
+        state, (s, first, a, log_mu_a, v, r_t, beyond, last, legal, out) = jax.lax.scan(
             interact, state, jax.random.split(key, config.rollout_length)
         )
         if state.rewards is not None:
@@ -248,15 +267,17 @@ def make(config: Config):
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
             r_t, discount_t, config.trace_decay, values
         )
-        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal), v_last
+        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal, out), v_last
 
     def loss_fn(
-        params: PyTree, batch: Rollout, memory: PyTree, v_last: PyTree, axis_name: str | None
+        learned: tuple[PyTree, PyTree], batch: Rollout, memory: PyTree, v_last: PyTree, axis_name: str | None
     ) -> tuple[Array, dict[str, Array]]:
         """The mean over environments of each one's loss. `batch` is `[T, B, ...]`, or a device's part of it."""
+        params, duals = learned
         out, v, _ = unroll(params, batch.s_tm1, batch.first_tm1, memory)
         out = _masked(out, batch.legal_tm1)
-        ratios = jnp.exp(policy.log_prob(out, batch.a_tm1) - batch.log_mu_a)
+        log_pi_a = policy.log_prob(out, batch.a_tm1)
+        ratios = jnp.exp(log_pi_a - batch.log_mu_a)
         adv = batch.adv_t
         if config.algorithm == "vtrace":
             v_t = jnp.concatenate([v[1:], v_last[None]])
@@ -271,6 +292,11 @@ def make(config: Config):
         if config.algorithm == "ppo":
             surrogate = jax.vmap(rl.clipped_surrogate_pg_loss, in_axes=(1, 1, None))
             policy_loss = jnp.mean(surrogate(ratios, adv, config.clip))
+        elif config.algorithm == "vmpo" and batch.out_tm1 is not None:
+            temperature = rl.LagrangePenalty(duals.temperature, config.epsilon)
+            apart = _policies.constraints(duals, policy.divergences(batch.out_tm1, out), bounds)
+            losses, _ = rl.vmpo_loss(log_pi_a, adv, temperature, apart, _policies.multiplier, axis_name=axis_name)
+            policy_loss = jnp.mean(losses)
         else:
             policy_loss = policy.gradient_loss(out, batch.a_tm1, adv)
         value_loss = jnp.mean(rl.l2_loss(td))
@@ -288,8 +314,9 @@ def make(config: Config):
         # Each minibatch takes as much of every group of environments, so that a device draws from what it has.
         units = jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[1:]), units)  # [G, N, ...]
         keys = jax.random.split(key, (groups, config.epochs))
-        (params, opt, metrics), _ = over_devices(descend)((state.params, state.opt), (keys, units))
-        return state._replace(params=params, opt=opt), metrics
+        shared = (state.params, state.duals), state.opt
+        ((params, duals), opt, metrics), _ = over_devices(descend)(shared, (keys, units))
+        return state._replace(params=params, duals=duals, opt=opt), metrics
 
     def descend(shared: PyTree, part: PyTree, axis_name: str | None) -> tuple[PyTree, tuple[()]]:
         """Learns from the groups of a device, together with the other devices."""
@@ -304,15 +331,15 @@ def make(config: Config):
             return x.reshape(*order.shape[:-2], -1, *x.shape[order.ndim :])
 
         def gradient_step(carry: PyTree, part: PyTree) -> tuple[PyTree, dict[str, Array]]:
-            params, opt = carry
+            learned, opt = carry
             batch, memory, v_last = part
             # Sequences [B, T, ...] become [T, B, ...]; each single step [B, ...] stands for itself [B, 1, ...].
             batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1) if _in_sequences(config) else x[:, None], batch)
-            loss = lambda params, *part: loss_fn(params, *part, axis_name=axis_name)
-            (_, metrics), grads = mean_gradient(loss, axis_name)(params, batch, memory, v_last)
-            updates, opt = optimiser.update(grads, opt, params)
-            metrics["gradient_norm"] = optim.global_norm(grads)
-            return (optim.apply_updates(params, updates), opt), metrics
+            loss = lambda learned, *part: loss_fn(learned, *part, axis_name=axis_name)
+            (_, metrics), grads = mean_gradient(loss, axis_name)(learned, batch, memory, v_last)
+            updates, opt = optimiser.update(grads, opt, learned)
+            metrics["gradient_norm"] = optim.global_norm(grads[0])
+            return (optim.apply_updates(learned, updates), opt), metrics
 
         def epoch(carry: PyTree, drawn: PyTree) -> tuple[PyTree, dict[str, Array]]:
             order, adv_t = drawn
@@ -333,8 +360,10 @@ def make(config: Config):
         params = network.init(key_params, env.observe(env_state)[None], first[None], memory)
         observations = Moments.of(env.observe(env_state).shape[1:]) if config.normalise_observations else None
         rewards = RewardScale.of(config.num_envs) if config.normalise_rewards else None
-        opt = optimiser.init(params)
-        return State(key, jnp.int32(0), params, opt, env_state, first, memory, observations, rewards)
+        alphas = (config.multiplier,) * len(bounds)
+        trust = _policies.duals(policy, config.temperature, alphas) if config.algorithm == "vmpo" else ()
+        opt = optimiser.init((params, trust))
+        return State(key, jnp.int32(0), params, opt, env_state, first, memory, observations, rewards, trust)
 
     def step(state: State) -> tuple[State, dict[str, Any]]:
         key, key_rollout, key_learn = jax.random.split(state.key, 3)
