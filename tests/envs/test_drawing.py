@@ -123,6 +123,10 @@ def test_a_world_without_pictures_says_so():
     chain = envs.make("chain/short")
     with pytest.raises(NotImplementedError, match=r"Chain\.draw: this environment has no pictures"):
         chain.draw(chain.reset(jax.random.key(0)))
+
+
+def test_a_world_of_gymnax_without_pictures_says_so():
+    pytest.importorskip("gymnax")
     numbers = envs.make("gymnax/CartPole-v1")
     with pytest.raises(NotImplementedError, match=r"Gymnax\.draw: this environment has no pictures"):
         numbers.draw(numbers.reset(jax.random.key(0)))

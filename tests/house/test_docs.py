@@ -32,6 +32,9 @@ MODULES = [name for name in MODULES if _has_example(name)]
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name):
     module = importlib.import_module(name)
+    # The examples of an adapter need the package that it adapts.
+    for package in re.findall(r'import_package\("(\w+)"', Path(module.__file__).read_text()):
+        pytest.importorskip(package)
     names = {"jax": jax, "jnp": jnp, "np": np, **vars(module)}
     runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
     output = []

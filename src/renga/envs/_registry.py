@@ -86,7 +86,7 @@ def make(name: str, **options: Any) -> Environment:
     Example:
       >>> make("catch", rows=5).observation_spec.shape
       (5, 5)
-      >>> make("gymnax/CartPole-v1", max_steps_in_episode=100).action_spec
+      >>> make("cartpole", max_steps=100).action_spec
       Discrete(num=2, shape=(), dtype=<class 'numpy.int32'>)
     """
     home, _, rest = name.partition("/")

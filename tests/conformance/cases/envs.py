@@ -1,5 +1,7 @@
 """One tiny call of every public function of `renga.envs`."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 
@@ -42,7 +44,6 @@ CASES = {
     "Catch": Case(_steps(envs.Catch(rows=3, columns=3)), KEY),
     "Chain": Case(_steps(envs.chain_level(3)), KEY),
     "Grid": Case(lambda key, rewards: _steps(_level(rewards))(key), (*KEY, *REWARDS)),
-    "Gymnax": Case(_steps(envs.Gymnax("Catch-bsuite")), KEY),
     "MemoryChain": Case(_steps(envs.MemoryChain(2)), KEY),
     "Pendulum": Case(_steps(envs.Pendulum()), KEY),
     "Acrobot": Case(_steps(envs.Acrobot()), KEY),
@@ -113,3 +114,9 @@ EXEMPT = {
     "save_picture": _ON_HOST,
     "to_gymnasium": "gives an environment that runs on the host",
 }
+
+# It does not install with every JAX.
+if importlib.util.find_spec("gymnax"):
+    CASES["Gymnax"] = Case(_steps(envs.Gymnax("Catch-bsuite")), KEY)
+else:
+    EXEMPT["Gymnax"] = "gymnax is not installed"
