@@ -131,7 +131,6 @@ def _check(config: Config) -> None:
     require(bool(config.units), "units", "one number or more")
     require.numbers("epsilon", "epsilon_mean", "epsilon_scale", "epsilon_choice", above=0)
     require.numbers("temperature", "multiplier", "dual_learning_rate", above=0)
-    require(config.algorithm in ("a2c", "ppo", "vtrace", "vmpo"), "algorithm", "a2c, ppo, vtrace or vmpo")
     require(config.memory in _memory.NAMES, "memory", "none, lstm, gru or rnn")
     require(config.image in ("conv", "flat"), "image", "conv or flat")
     require(config.activation in ("tanh", "relu"), "activation", "tanh or relu")
