@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jax
 import ppo_by_hand
+from record import made, read, write
 
 from renga import loop
 from renga.systems import actor_critic, dqn

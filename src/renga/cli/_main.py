@@ -16,23 +16,24 @@ from collections.abc import Sequence
 
 USAGE = """usage: renga COMMAND …
 
-  renga list                          the systems there are; renga list --envs lists environments
-  renga train SYSTEM [--field value]  train one, or a module of your own; renga train SYSTEM --help lists its fields
-  renga train SYSTEM --resume RUN     go on with a run that was stopped
+  renga list                          list the systems; renga list --envs lists the environments
+  renga train SYSTEM [--field value]  train a system or your own module; renga train SYSTEM --help lists its fields
+  renga train SYSTEM --resume RUN     continue a run
   renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
-  renga member RUN M                  make member M of a population a run of its own; M may be best, median or worst
+  renga member RUN M                  copy member M of a population to its own run; M may be best, median or worst
   renga launch --processes N -- train SYSTEM …
-                                      train one with several processes of this machine
-  renga sweep SYSTEM --field WHAT …   try many settings at once: --learning-rate 1e-4..1e-2:log --discount 0.9,0.99
-  renga eval RUN                      measure what a run has come to; some systems take options: renga eval RUN --help
-  renga export RUN FILE               write what a run has learned to a file, if its system says how
+                                      train with several processes on this machine
+  renga sweep SYSTEM --field WHAT …   search hyperparameters: --learning-rate 1e-4..1e-2:log --discount 0.9,0.99
+  renga eval RUN                      evaluate a run; renga eval RUN --help lists the options of its system
+  renga export RUN FILE               export the trained agent or model to a file, if its system supports this
   renga play RUN [--port N]           serve a page to play against a trained agent; RUN may be an exported file
-  renga watch RUN [FILE.gif]          an episode of a trained agent as an animation, and as a strip in the report
-  renga sample RUN [FILE.png]         draw samples of a trained generator
-  renga report RUN                    write RUN/report.html anew; --serve follows a run in the browser
-  renga compare RUN RUN …             a page with several runs side by side
-  renga doctor RUN                    say what is wrong with RUN and what can be saved; --repair moves it aside
-  renga completion SHELL              print what makes bash, zsh or fish complete commands, systems and fields
+  renga watch RUN [FILE.gif]          record an episode of a trained agent as a GIF, and add it to the report
+  renga collect RUN FILE.npz          let a trained agent act, and write a dataset for offline learning
+  renga sample RUN [FILE.png]         write samples of a trained generator to a picture
+  renga report RUN                    rewrite RUN/report.html; --serve shows it in a browser and updates it
+  renga compare RUN RUN …             write a page that compares several runs
+  renga doctor RUN                    check a run directory for damage; --repair moves damaged files aside
+  renga completion SHELL              print a script for bash, zsh or fish that completes commands, systems, fields
 
   --traceback                         show where an error came from
   --version                           the version of Renga, of Python and of what it is built on
@@ -45,6 +46,7 @@ EXTRAS = {
 }
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = (
+    "collect",
     "compare",
     "completion",
     "doctor",

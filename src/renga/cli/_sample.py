@@ -5,6 +5,7 @@ import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from renga.cli._main import UsageError
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
@@ -37,7 +38,7 @@ def run(args: Sequence[str]) -> int:
     files = only_run((options.run,), "sample")
     system, config, _, state = newest_state(files, which)
     with tempfile.TemporaryDirectory() as directory:
-        generator = None
+        generator: Any = None
         if hasattr(system, "load") and hasattr(system, "export"):
             system.export(config, state, f"{directory}/trained.safetensors")
             generator = system.load(f"{directory}/trained.safetensors")

@@ -1,4 +1,8 @@
-"""Learning from replay: act, keep what came of it, and take gradient steps with batches of what was kept."""
+"""Learning from replay: act, keep what came of it, and take gradient steps with batches of what was kept.
+
+With a `dataset` in the config nothing acts: batches are drawn from a file. It is read when a step is traced, and is no
+part of the state, so that neither a checkpoint nor a population has copies of it.
+"""
 
 import types
 from collections.abc import Callable
@@ -10,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs
 from renga.data import UniformReplay
+from renga.systems import _dataset
 from renga.systems._reinforcement import (
     Recent,
     Transition,
@@ -60,6 +65,8 @@ class Learner(NamedTuple):
 
 def make(config: Any, env: envs.Batch, learner: Learner):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
+    if config.dataset:
+        return _from_dataset(config, env, learner)
     replay = UniformReplay(config.replay_size)
 
     def interact(act: Callable[..., Array], key: PRNGKeyArray, state: State) -> State:
@@ -81,13 +88,39 @@ def make(config: Any, env: envs.Batch, learner: Learner):
         key, key_interact, key_sample, key_learn = jax.random.split(state.key, 4)
         act = lambda key, s, legal: learner.act(state.params, key, s, legal)
         after = interact(act, key_interact, state._replace(key=key))
-        U, P = config.updates, learner.period
-        counts = (state.step % P) * (U % P) + jnp.arange(1, U + 1)
-        drawn = batches(replay, after.replay, key_sample, U, config.batch_size)
-        parts = (counts, jax.random.split(key_learn, U), drawn)
-        one = lambda carry, part: learner.learn(carry, *part)
-        (params, opt), metrics = jax.lax.scan(one, (state.params, state.opt), parts)
-        metrics = {**episode_metrics(after.env), **jax.tree.map(jnp.mean, metrics)}
-        return after._replace(step=state.step + 1, params=params, opt=opt), metrics
+        drawn = batches(replay, after.replay, key_sample, config.updates, config.batch_size)
+        after, metrics = _updated(config, learner, after, key_learn, drawn)
+        return after, {**episode_metrics(after.env), **metrics}
+
+    return init, step
+
+
+def _updated(
+    config: Any, learner: Learner, state: State, key: PRNGKeyArray, drawn: Transition
+) -> tuple[State, dict[str, Array]]:
+    """Takes the gradient steps of a step, with a batch for each, `[updates, batch_size, ...]`."""
+    U, P = config.updates, learner.period
+    counts = (state.step % P) * (U % P) + jnp.arange(1, U + 1)
+    one = lambda carry, part: learner.learn(carry, *part)
+    parts = (counts, jax.random.split(key, U), drawn)
+    (params, opt), metrics = jax.lax.scan(one, (state.params, state.opt), parts)
+    return state._replace(step=state.step + 1, params=params, opt=opt), jax.tree.map(jnp.mean, metrics)
+
+
+def _from_dataset(config: Any, env: envs.Batch, learner: Learner):
+    """`make`, for an agent that learns from a file."""
+
+    def init(key: PRNGKeyArray) -> State:
+        key, key_params = jax.random.split(key)
+        zeros = lambda spec: jnp.zeros((1, *spec.shape), spec.dtype)
+        params, opt = learner.init(key_params, zeros(env.env.observation_spec), zeros(env.env.action_spec))
+        return State(key, jnp.int32(0), params, opt, env=(), recent=(), replay=())  # pyrefly: ignore[bad-argument-type]
+
+    def step(state: State) -> tuple[State, dict[str, Any]]:
+        known = _dataset.read(config.dataset, env.env, config.discount, config.n_step)
+        key, key_sample, key_learn = jax.random.split(state.key, 3)
+        rows = jax.random.randint(key_sample, (config.updates, config.batch_size), 0, len(known.r_t))
+        drawn = jax.tree.map(lambda x: x[rows], known)
+        return _updated(config, learner, state._replace(key=key), key_learn, drawn)
 
     return init, step

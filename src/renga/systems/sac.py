@@ -9,8 +9,10 @@ Differs from Haarnoja et al. 2018 (https://arxiv.org/abs/1812.05905):
   * small networks, and learning rates to match.
 
 Where actions are choices it is that of Christodoulou 2019 (https://arxiv.org/abs/1910.07207): critics tell the values
-of all choices, and expectations are over all, where else one action is drawn. An episode that is cut by a time limit
-keeps its bootstrap, from the state that it was cut in.
+of all choices, and expectations are over all, where else one action is drawn. With `dataset` it learns from a file
+without acting, and `conservative` keeps values of actions that are not in it low (CQL(H), Kumar et al. 2020,
+https://arxiv.org/abs/2006.04779, eq. 4; `--preset cql`). An episode that is cut by a time limit keeps its bootstrap,
+from the state that it was cut in.
 """
 
 import dataclasses
@@ -37,6 +39,7 @@ from renga.systems._reinforcement import (
 )
 
 __all__ = [
+    "PRESETS",
     "STEPS",
     "Agent",
     "Choices",
@@ -79,6 +82,14 @@ class Config:
     target_entropy_share: float = 0.3  # the same where actions are choices: its share of what it is if all are even
     min_log_scale: float = -5.0  # of the policy's Gaussian before tanh
     max_log_scale: float = 2.0
+    conservative: float = 0.0  # α of CQL: cost of values of actions beyond that of those taken; 0 is plain SAC
+    num_samples: int = 10  # for CQL: uniformly random actions, and as many of the policy
+    dataset: str = ""  # a file of transitions for offline learning: .npz or .safetensors
+
+
+PRESETS: dict[str, tuple[Config, int]] = {
+    "cql": (Config(conservative=1.0), STEPS),
+}
 
 
 class Params(NamedTuple):
@@ -93,9 +104,9 @@ class Params(NamedTuple):
 def _check(config: Config) -> None:
     require = check_config("sac", config)
     check_replay(require, config)
-    require.numbers("num_critics", low=1)
+    require.numbers("num_critics", "num_samples", low=1)
     require.numbers("actor_learning_rate", "temperature", "target_rate", above=0)
-    require.numbers("temperature_learning_rate", low=0)
+    require.numbers("temperature_learning_rate", "conservative", low=0)
     require.numbers("target_entropy_share", "target_rate", low=0, high=1)
     require(config.min_log_scale < config.max_log_scale, "min_log_scale", f"less than {config.max_log_scale}")
 
@@ -133,6 +144,12 @@ class Networks:
         """Qᵢ(s, a)."""
         raise NotImplementedError
 
+    def soft_maximum(
+        self, actor: PyTree, critics: PyTree, keys: Array, s: Array, legal: Array | None
+    ) -> Float[Array, "K B"]:
+        """Log Σₐ exp Qᵢ(s, a) over all actions."""
+        raise NotImplementedError
+
     def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
         """Draws actions; without a key, the best ones."""
         raise NotImplementedError
@@ -142,10 +159,16 @@ class Networks:
         raise NotImplementedError
 
     def critic_loss(self, critics: PyTree, batch: tuple[Array, Transition], params: Params) -> tuple[Array, dict]:
-        """Σᵢ ½ (r + γ V(s′) − Qᵢ(s, a))², with V by the targets of the critics."""
+        """Σᵢ ½ (r + γ V(s′) − Qᵢ(s, a))² + α (log Σₐ′ exp Qᵢ(s, a′) − Qᵢ(s, a)), with V by the target critics."""
         keys, steps = batch
         v_t = self.soft(params.actor, params.targets, params.log_temperature, keys, steps.s_t, steps.legal_t).value
-        return td_loss(self.q(critics, steps.s_tm1, steps.a_tm1), steps, v_t), {}
+        q = self.q(critics, steps.s_tm1, steps.a_tm1)
+        loss = td_loss(q, steps, v_t)
+        if not self.config.conservative:
+            return loss, {}
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+        most = self.soft_maximum(params.actor, critics, keys, steps.s_tm1, steps.legal_tm1)
+        return loss + self.config.conservative * jnp.sum(jnp.mean(most - q, axis=1)), {}
 
     def actor_loss(self, actor: PyTree, batch: tuple[Array, Transition], params: Params) -> tuple[Array, dict]:
         """−V(s)."""
@@ -196,6 +219,26 @@ class Numbers(Networks):
         """Qᵢ(s, a)."""
         return self.critics(critics, s, a)
 
+    def soft_maximum(
+        self, actor: PyTree, critics: PyTree, keys: Array, s: Array, legal: Array | None
+    ) -> Float[Array, "K B"]:
+        """Log ∫ exp Qᵢ(s, a) da over the box [−1, 1], estimated with N uniformly random actions and N of the policy.
+
+        log 1/2N Σⱼ exp(Qᵢ(s, aⱼ) − log p(aⱼ)), with p the density that aⱼ was drawn from (appendix F).
+        """
+        num, uniform = self.config.num_samples, -self.box.size * np.log(2.0)
+
+        def drawn(key: PRNGKeyArray, s: Array) -> tuple[Array, Array]:
+            key_uniform, key_policy = jax.random.split(key)
+            repeated = jnp.broadcast_to(s, (num, *s.shape))
+            a, log_pi = self.draw(actor, jax.random.split(key_policy, num), repeated)
+            log_p = jnp.concatenate([jnp.full_like(log_pi, uniform), log_pi])
+            return jnp.concatenate([self.box.sample(key_uniform, num).astype(a.dtype), a]), log_p
+
+        a, log_p = jax.tree.map(jax.lax.stop_gradient, jax.vmap(drawn, out_axes=1)(keys, s))
+        q = jnp.moveaxis(jax.vmap(lambda a: self.critics(critics, s, a))(a), 0, -1)
+        return jax.nn.logsumexp(q - log_p.T[None], axis=-1) - np.log(2.0 * num)
+
     def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
         """Draws actions; without a key, the medians."""
         policy = self.policy(actor, s)
@@ -233,6 +276,13 @@ class Choices(Networks):
     def q(self, critics: PyTree, s: Array, a: Array) -> Float[Array, "K B"]:
         """Qᵢ(s, a)."""
         return jnp.take_along_axis(self.critics(critics, s), a[None, :, None], axis=-1)[..., 0]
+
+    def soft_maximum(
+        self, actor: PyTree, critics: PyTree, keys: Array, s: Array, legal: Array | None
+    ) -> Float[Array, "K B"]:
+        """Log Σₐ exp Qᵢ(s, a) over what is legal."""
+        q = self.critics(critics, s)
+        return jax.nn.logsumexp(q if legal is None else jnp.where(legal, q, -jnp.inf), axis=-1)
 
     def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
         """Draws actions; without a key, the most likely."""

@@ -7,8 +7,10 @@ Differs from Fujimoto et al. 2018 (https://arxiv.org/abs/1802.09477):
   * environments are batched and step inside the compiled update: `updates` gradient steps after each step of them all;
   * small networks, and learning rates to match.
 
-DDPG (Lillicrap et al. 2016) is `--preset ddpg`: one critic, no delay, no noise in targets. An episode that is cut by a
-time limit keeps its bootstrap, from the state that it was cut in.
+DDPG (Lillicrap et al. 2016) is `--preset ddpg`: one critic, no delay, no noise in targets. With `dataset` it learns
+from a file without acting; `--preset td3_bc` is TD3+BC (Fujimoto & Gu 2021, https://arxiv.org/abs/2106.06860), and
+`--preset bc` behaviour cloning. An episode that is cut by a time limit keeps its bootstrap, from the state that it was
+cut in.
 """
 
 import dataclasses
@@ -48,27 +50,32 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train td3 --help` is made from these comments."""
 
-    env: str = "pendulum"  # a world with continuous actions
+    env: str = "pendulum"  # an environment with continuous actions
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
-    replay_size: int = 100_000  # transitions kept
-    warmup: int = 1_000  # transitions of even actions in replay before learning starts
-    batch_size: int = 256  # transitions a gradient step
-    units: tuple[int, ...] = (64, 64)  # of the layers of each network
+    replay_size: int = 100_000  # capacity of the replay buffer, in transitions
+    warmup: int = 1_000  # transitions with uniformly random actions before learning starts
+    batch_size: int = 256  # transitions per gradient step
+    units: tuple[int, ...] = (64, 64)  # widths of the hidden layers of each network
     learning_rate: float = 1e-3  # of the critics
     actor_learning_rate: float = 1e-3
     discount: float = 0.99  # γ
-    n_step: int = 1  # rewards in a return before it is bootstrapped
-    num_critics: int = 2  # networks of which the least counts
-    target_rate: float = 0.005  # τ: how far targets go towards what is learned when they move
-    delay: int = 2  # gradient steps of the critics before one of the actor, with which targets move
-    exploration: float = 0.1  # deviation of the noise of actions, where the box of actions is [−1, 1]
-    smoothing: float = 0.2  # deviation of the noise of target actions, in the same units
-    smoothing_clip: float = 0.5  # the most that this noise can be
+    n_step: int = 1  # rewards in an n-step return
+    num_critics: int = 2  # number of critics, of which the minimum is used
+    target_rate: float = 0.005  # τ of the Polyak averages of the target networks
+    delay: int = 2  # gradient steps of the critics per update of the actor and the targets
+    exploration: float = 0.1  # standard deviation of the exploration noise, for actions scaled to [−1, 1]
+    smoothing: float = 0.2  # standard deviation of the noise of target actions, in the same units
+    smoothing_clip: float = 0.5  # bound of the noise of target actions
+    cloning: bool = False  # whether the actor also imitates the actions of the replay buffer or the dataset
+    q_weight: float = 2.5  # α: weight of Q beside cloning; 0 is behaviour cloning
+    dataset: str = ""  # a file of transitions for offline learning: .npz or .safetensors
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
     "ddpg": (Config(num_critics=1, delay=1, smoothing=0.0), STEPS),
+    "td3_bc": (Config(cloning=True), STEPS),
+    "bc": (Config(cloning=True, q_weight=0.0), STEPS),
 }
 
 
@@ -87,7 +94,7 @@ def _check(config: Config) -> None:
     require.numbers("num_critics", "delay", low=1)
     require.numbers("actor_learning_rate", "target_rate", above=0)
     require.numbers("target_rate", low=0, high=1)
-    require.numbers("exploration", "smoothing", "smoothing_clip", low=0)
+    require.numbers("exploration", "smoothing", "smoothing_clip", "q_weight", low=0)
 
 
 # ---------------------------------------------------------------- networks and losses
@@ -113,9 +120,19 @@ class Networks(NamedTuple):
         v_t = jnp.min(self.critics(params.targets, steps.s_t, a_t), axis=0)
         return td_loss(self.critics(critics, steps.s_tm1, steps.a_tm1), steps, v_t), {}
 
-    def actor_loss(self, actor: PyTree, s: Array, params: Params) -> tuple[Array, dict]:
-        """−Q₁(s, μ(s))."""
-        return -jnp.mean(self.critics(params.critics, s, self.policy(actor, s))[0]), {}
+    def actor_loss(self, actor: PyTree, batch: tuple[Array, Array], params: Params) -> tuple[Array, dict]:
+        """−Q₁(s, μ(s)); with cloning −α Q₁(s, μ(s)) / |Q₁(s, μ(s))| + (u(μ(s)) − u(a))², by means.
+
+        With u(a) as the point of [−1, 1] that an action is in its box.
+        """
+        s, a = batch
+        mu = self.policy(actor, s)
+        q = self.critics(params.critics, s, mu)[0]
+        if not self.config.cloning:
+            return -jnp.mean(q), {}
+        distance = jnp.mean(jnp.square(self.box.to_unit(mu) - self.box.to_unit(a)))
+        size = jax.lax.stop_gradient(jnp.mean(jnp.abs(q)))
+        return distance - self.config.q_weight * jnp.mean(q) / jnp.maximum(size, 1e-6), {}
 
 
 def networks(config: Config, env: envs.Environment) -> Networks:
@@ -146,9 +163,9 @@ def make(config: Config):
     def explore(key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
         return agent.box.sample(key, len(s))
 
-    def learn_actor(params: Params, opt: PyTree, s: Array) -> tuple[Params, PyTree, Array]:
+    def learn_actor(params: Params, opt: PyTree, batch: tuple[Array, Array]) -> tuple[Params, PyTree, Array]:
         """Takes a gradient step of the actor, and moves the targets."""
-        (loss, _), grads = batch_gradient(agent.actor_loss)(params.actor, s, params)
+        (loss, _), grads = batch_gradient(agent.actor_loss)(params.actor, batch, params)
         updates, opt = optimise_actor.update(grads, opt, params.actor)
         actor = optim.apply_updates(params.actor, updates)
         new, old = (actor, params.critics), (params.target_actor, params.targets)
@@ -162,9 +179,9 @@ def make(config: Config):
         (critic_loss, _), grads = batch_gradient(agent.critic_loss)(params.critics, (keys, batch), params)
         updates, critic_opt = optimise_critics.update(grads, critic_opt, params.critics)
         params = params._replace(critics=optim.apply_updates(params.critics, updates))
-        rest = lambda params, opt, s: (params, opt, agent.actor_loss(params.actor, s, params)[0])
+        rest = lambda params, opt, batch: (params, opt, agent.actor_loss(params.actor, batch, params)[0])
         params, actor_opt, actor_loss = jax.lax.cond(
-            count % config.delay == 0, learn_actor, rest, params, actor_opt, batch.s_tm1
+            count % config.delay == 0, learn_actor, rest, params, actor_opt, (batch.s_tm1, batch.a_tm1)
         )
         return (params, (critic_opt, actor_opt)), {"critic_loss": critic_loss, "actor_loss": actor_loss}
 
