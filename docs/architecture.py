@@ -16,6 +16,8 @@ ROWS = [
         "systems.pqn",
         "systems.sac",
         "systems.td3",
+        "systems.d4pg",
+        "systems.mpo",
         "systems.actor_critic",
         "systems.lpg",
         "systems.muzero",
@@ -26,7 +28,7 @@ ROWS = [
     ["_core"],
 ]
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6a3d9a"]
-WIDTH, ROW, BOX = 1080, 130, (116, 46)
+WIDTH, ROW, BOX = 1320, 130, (116, 46)
 HERE = pathlib.Path(__file__).parent
 
 
