@@ -23,11 +23,11 @@ import record
 from renga.systems import muzero
 from renga.systems.muzero import _planning
 
+# Networks, and moves of each game in a call.
 TOWERS = {
-    "dense, 3 blocks of 256": {"tower": "dense", "units": 256, "blocks": 3},
-    "residual, 5 blocks of 64 channels": {"tower": "conv", "units": 64, "blocks": 5},
+    "dense, 3 blocks of 256": ({"tower": "dense", "units": 256, "blocks": 3}, 4),
+    "residual, 5 blocks of 64 channels": ({"tower": "conv", "units": 64, "blocks": 5}, 1),
 }
-MOVES = 4  # of each game in a call
 
 
 class Mctx(_planning.Planner):
@@ -62,9 +62,10 @@ def now():
 
 def measure(tower, num_envs, simulations, rounds):
     """One row: moves a second of both, and the share of the networks."""
+    options, moves = TOWERS[tower]
     config = dataclasses.replace(
         muzero.Config(num_envs=num_envs, simulations=simulations, warmup=64 * num_envs, replay_size=64 * num_envs),
-        **TOWERS[tower],
+        **options,
     )
     system = muzero._system(config)
     networks, env = system.networks, system.env
@@ -77,8 +78,8 @@ def measure(tower, num_envs, simulations, rounds):
     def acting(planner):
         def run(state):
             one = lambda state, key: muzero.act(config, system._replace(planner=planner), state, key)
-            state, (moves, _) = jax.lax.scan(one, state, jax.random.split(state.key, MOVES))
-            return state, moves.action
+            state, (made, _) = jax.lax.scan(one, state, jax.random.split(state.key, moves))
+            return state, made.action
 
         return jax.jit(run).lower(start).compile()
 
@@ -87,7 +88,7 @@ def measure(tower, num_envs, simulations, rounds):
             out = networks.predict(params, networks.represent(params, x))
             return x + 1e-6 * out.value[:, None, None, None] + 1e-6 * out.logits.sum(), None
 
-        return jax.lax.scan(one, observation, length=MOVES * (simulations + 1))[0]
+        return jax.lax.scan(one, observation, length=moves * (simulations + 1))[0]
 
     runs = {"renga": acting(system.planner), "mctx": acting(Mctx(*system.planner))}
     alone = jax.jit(evaluate).lower(observation).compile()
@@ -104,7 +105,7 @@ def measure(tower, num_envs, simulations, rounds):
         same.append(float(jnp.mean(actions["renga"] == actions["mctx"])))
         state = after["renga"]._replace(key=jax.random.key(100 + round_))
     clock, cpu = ({name: np.array(times)[1:, i] for name, times in seconds.items()} for i in (0, 1))
-    made = MOVES * num_envs
+    made = moves * num_envs
     per_second = lambda times: round(made / float(np.median(times)), 1)
     ratio = lambda times: [round(float(x), 2) for x in np.percentile(times["mctx"] / times["renga"], [50, 0, 100])]
     return {
