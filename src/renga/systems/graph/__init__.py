@@ -27,14 +27,14 @@ from renga import optim
 from renga.loop import check_config
 from renga.systems.graph import _atlas, _karate, _molecules, _paths
 from renga.systems.graph._task import Task
-from renga.systems.graph._trained import Network, export, load
+from renga.systems.graph._trained import TrainedNetwork, export, load
 
 __all__ = [
     "PRESETS",
     "STEPS",
     "Config",
-    "Network",
     "State",
+    "TrainedNetwork",
     "evaluate",
     "export",
     "load",

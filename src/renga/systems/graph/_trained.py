@@ -13,7 +13,7 @@ from renga.systems._agent import read, write
 from renga.systems.graph._task import Task
 
 
-class Network:
+class TrainedNetwork:
     """A graph network that a run has trained: see `load`.
 
     Args:
@@ -57,11 +57,11 @@ def _check(field: str, example: PyTree, given: PyTree) -> None:
     """Refuses features of another form than those of the example."""
     forms = [jax.tree.map(lambda x: ("N", *np.shape(x)[1:]), of) for of in (example, given)]
     if forms[0] != forms[1]:
-        raise ValueError(f"Network: graph.{field} must have the form {forms[0]}, got {forms[1]}")
+        raise ValueError(f"TrainedNetwork: graph.{field} must have the form {forms[0]}, got {forms[1]}")
 
 
-def load(path: str | os.PathLike[str]) -> Network:
-    """Reads a network from the directory of a run, or from a file that `renga export` or `Network.save` wrote.
+def load(path: str | os.PathLike[str]) -> TrainedNetwork:
+    """Reads a network from the directory of a run, or from a file that `renga export` or `TrainedNetwork.save` wrote.
 
     Raises:
       RunError: if there is none.
@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     from renga.systems.graph import task_of
 
     config, params = read(path, "renga.systems.graph", learned)
-    return Network(config, params, task_of(config))
+    return TrainedNetwork(config, params, task_of(config))
 
 
 def learned(config: Any, state: Any) -> PyTree:
