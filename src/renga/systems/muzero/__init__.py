@@ -1,22 +1,22 @@
 """MuZero and AlphaZero: acting with search, replay and learning in one compiled step.
 
-Read it in the order that data flows: `act` plays games with a search for each move, `remember` keeps the moves, `draw`
-takes stretches of games and makes targets of them, `learn` follows their gradient. The parts have files of their own:
+Read it in the order that data flows: `act` plays games with a search for each move, `remember` stores the moves, `draw`
+samples sequences and computes their targets, `learn` takes a gradient step. The parts have files of their own:
 settings (`_config`), networks (`_networks`), the two models and the search in them (`_planning`), targets (`_targets`),
-opponents and judges (`_judges`).
+opponents (`_opponents`) and evaluation (`_judging`).
 
-A value is from the view of the player to move, a reward is the mover's, and the sign of the discount says whether the
-next move is another player's. With one player all signs are +.
+A value is from the view of the player to move, a reward is that of the player who moved, and the sign of the discount
+says whether the next move is another player's. With one player all signs are +.
 
 Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
   * Gumbel's search is the default (Danihelka et al. 2022), whose policy targets need neither visits nor noise;
   * layer norm in place of batch norm, AdamW in place of momentum, and small networks;
   * games are stepped inside the compiled update, a fixed number of gradient steps for each move;
-  * the first moves of a game may be drawn evenly (`random_opening`): then values are bootstrapped, and positions that
-    good players never reach are learned too;
-  * which player moves next is learned by a head of its own in games for two;
-  * where actions are continuous (Hubert et al. 2021), a part of the candidates of each state is drawn evenly, and
-    Gumbel's search compares them by default.
+  * the first moves of a game may be uniformly random (`random_opening`): then values are bootstrapped, and positions
+    that good players never reach are learned too;
+  * in games of two players a separate head learns which player moves next;
+  * with continuous actions (Hubert et al. 2021), some of the candidates of each state are sampled uniformly, and
+    Gumbel's search compares the candidates by default.
 """
 
 from typing import Any, NamedTuple
