@@ -1,7 +1,7 @@
-"""Twin delayed deterministic policy gradient: continuous actions from replay, by a policy without chance; or DDPG.
+"""Twin delayed deterministic policy gradient (TD3), and DDPG: continuous actions with a deterministic policy.
 
-One file, top to bottom in the order data flows: Config, networks, losses, learning. How acting, keeping and learning
-take turns is `_off_policy.py`.
+One file, top to bottom in the order data flows: Config, networks, losses, learning. `_off_policy.py` has the loop of
+acting, storing and learning.
 
 Differs from Fujimoto et al. 2018 (https://arxiv.org/abs/1802.09477):
   * environments are batched and step inside the compiled update: `updates` gradient steps after each step of them all;
@@ -9,8 +9,7 @@ Differs from Fujimoto et al. 2018 (https://arxiv.org/abs/1802.09477):
 
 DDPG (Lillicrap et al. 2016) is `--preset ddpg`: one critic, no delay, no noise in targets. With `dataset` it learns
 from a file without acting; `--preset td3_bc` is TD3+BC (Fujimoto & Gu 2021, https://arxiv.org/abs/2106.06860), and
-`--preset bc` behaviour cloning. An episode that is cut by a time limit keeps its bootstrap, from the state that it was
-cut in.
+`--preset bc` behaviour cloning. An episode that a time limit truncates is bootstrapped from its last state.
 """
 
 import dataclasses
