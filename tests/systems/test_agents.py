@@ -10,7 +10,7 @@ import pytest
 
 from renga import envs, loop, nn
 from renga.cli import _export
-from renga.systems import actor_critic, dqn, pqn, sac, td3
+from renga.systems import actor_critic, d4pg, dqn, mpo, pqn, sac, td3
 
 REPLAY = {"num_envs": 2, "replay_size": 32, "warmup": 8, "batch_size": 4, "units": (4,)}
 PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, memory_units=4)
@@ -25,7 +25,11 @@ AGENTS = {
     ),
     "pqn": (pqn, pqn.Config(num_envs=2, units=(4,), normalise_observations=True)),
     "sac": (sac, sac.Config(**REPLAY)),
+    "sac of choices": (sac, sac.Config(env="catch", **REPLAY)),
     "td3": (td3, td3.Config(**REPLAY)),
+    "d4pg": (d4pg, d4pg.Config(**REPLAY, num_atoms=3)),
+    "mpo": (mpo, mpo.Config(**REPLAY, num_samples=2)),
+    "mpo of choices": (mpo, mpo.Config(env="catch", **REPLAY, num_samples=2)),
     "ppo": (actor_critic, PPO),
     "ppo with memory": (actor_critic, dataclasses.replace(PPO, memory="lstm", env="catch")),
     "ppo of numbers": (
@@ -100,7 +104,7 @@ def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
 
 
 def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):
-    for name in ("dqn", "ppo"):
+    for name in ("dqn", "ppo", "mpo of choices", "sac of choices"):
         system, config, state = trained(name)
         agent = system.Agent(config, system.Agent.learned(config, state))
         s, n = observations(agent.env, 50), envs.num_actions(agent.env)

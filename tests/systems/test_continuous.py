@@ -1,4 +1,4 @@
-"""SAC, TD3 and actor-critic over numbers: densities, gradients, noise, time-outs, learning, resuming."""
+"""Agents of continuous actions: densities, gradients, noise, time-outs, learning, resuming."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from renga import envs, loop
-from renga.systems import actor_critic, sac, td3
+from renga.systems import actor_critic, d4pg, mpo, sac, td3
 from renga.systems._continuous import action_box
 from renga.systems._normalise import Moments, RewardScale
 from renga.systems._reinforcement import Recent, Transition, n_step
@@ -20,7 +20,14 @@ AC = actor_critic.Config(
     env="pendulum", num_envs=4, rollout_length=8, epochs=1, minibatches=2, units=(8,), decay_steps=0,
     normalise_observations=True, normalise_rewards=True,
 )  # fmt: skip
-VARIANTS = {"sac": (sac, SAC), "td3": (td3, TD3), "ppo": (actor_critic, AC)}
+VARIANTS = {
+    "sac": (sac, SAC),
+    "td3": (td3, TD3),
+    "d4pg": (d4pg, d4pg.Config(**SMALL, num_atoms=5)),
+    "mpo": (mpo, mpo.Config(**SMALL, num_samples=2, target_period=2)),
+    "ppo": (actor_critic, AC),
+    "v-mpo": (actor_critic, dataclasses.replace(AC, algorithm="vmpo")),
+}
 
 # Compiling is nearly all the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -94,7 +101,7 @@ def test_saving_and_going_on_gives_the_same_bits_and_devices_agree(variant, tmp_
         loaded, _ = counted(loaded)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(a, b)
-    if system is td3:
+    if system not in (sac, actor_critic):
         return  # as sac in this
     with jax.set_mesh(jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))):
         two, jitted = jit(init)(jax.random.key(0)), jit(step)
@@ -157,7 +164,7 @@ def test_gradients_agree_with_finite_differences_and_reach_what_they_should(syst
         params = td3.Params(actor, q, actor, q)
     batch = Transition(s, a, jnp.arange(5.0), jnp.full(5, 0.9), s[::-1])
     part = jax.random.split(jax.random.key(4), 5), batch
-    actor_loss = lambda actor: nets.actor_loss(actor, part if system is sac else s, params)[0]
+    actor_loss = lambda actor: nets.actor_loss(actor, part if system is sac else (s, a), params)[0]
     critic_loss = lambda q: nets.critic_loss(q, part, params)[0]
     for loss, at in ((critic_loss, q), (actor_loss, actor)):
         way = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape, x.dtype), at)
@@ -234,8 +241,9 @@ AIMING = dataclasses.replace(AC, num_envs=32, epochs=4, units=(32,), learning_ra
         (actor_critic, dataclasses.replace(AIMING, policy="tanh"), 25),
         (actor_critic, dataclasses.replace(AIMING, policy="gaussian", algorithm="a2c", epochs=1), 150),
         (actor_critic, dataclasses.replace(AIMING, policy="beta"), 25),
+        (actor_critic, dataclasses.replace(AIMING, algorithm="vmpo", epsilon_scale=1e-2, entropy_cost=0.0), 25),
     ],
-    ids=["sac", "td3", "ppo tanh", "a2c gaussian", "ppo beta"],
+    ids=["sac", "td3", "ppo tanh", "a2c gaussian", "ppo beta", "v-mpo gaussian"],
 )
 def test_it_learns_to_aim(system, config, steps, aim):
     """Shots at random come to −(2/3 + 1/6) in the mean, those at the middle to −1/6."""

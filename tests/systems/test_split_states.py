@@ -10,7 +10,7 @@ from renga import loop
 from renga.loop._devices import make_mesh
 from renga.loop._places import places_of
 from renga.loop._subject import Alone
-from renga.systems import actor_critic, dqn, lpg, muzero, pqn, sac, td3
+from renga.systems import actor_critic, d4pg, dqn, lpg, mpo, muzero, pqn, sac
 
 REPLAY = {"num_envs": 4, "updates": 1, "replay_size": 32, "warmup": 8, "batch_size": 8, "units": (8,)}
 SMALL_AC = {"num_envs": 4, "rollout_length": 4, "epochs": 1, "minibatches": 2, "units": (8,), "decay_steps": 0}
@@ -27,6 +27,7 @@ CASES = {
     ),
     "pqn": (pqn, pqn.Config(normalise_observations=True, epsilon_steps=2, **SMALL_AC)),
     "sac": (sac, sac.Config(**REPLAY)),
+    "mpo": (mpo, mpo.Config(num_samples=2, **REPLAY)),
     "muzero": (
         muzero,
         muzero.Config(
@@ -78,7 +79,7 @@ def test_each_device_has_its_part_of_the_batch_and_two_learn_what_one_does(case)
 
 def test_states_of_other_systems_say_what_their_batch_is():
     mesh = make_mesh(2)
-    state = jax.eval_shape(td3.make(td3.Config(**REPLAY))[0], jax.random.key(0))
+    state = jax.eval_shape(d4pg.make(d4pg.Config(**REPLAY))[0], jax.random.key(0))
     places = places_of(state, mesh)
     part = lambda x, place: place.shard_shape(x.shape)[:2]
     assert part(state.recent.s_tm1, places.recent.s_tm1) == (1, 2)
