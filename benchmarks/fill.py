@@ -653,6 +653,64 @@ def _() -> list[str]:
     ]
 
 
+def _strength(name: str) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
+    """Seed, last judgement, and what its training took, of each run of a record."""
+    for run in record(f"muzero_strength_{name}")["runs"]:
+        row = run["rows"][-1]
+        yield run["seed"], row, [f"{row['CPU seconds']:.0f}", f"{row['seconds']:.0f}", f"{row['load']:.0f}"]
+
+
+@table("muzero.md", "| preset | seed | environment steps | mean return of 100 episodes | lowest |")
+def _() -> list[str]:
+    return [
+        cells(
+            f"`{name}`",
+            seed,
+            f"{row['moves']:,}",
+            signed(row["greedy return"], 2),
+            signed(row["greedy return, least"], 2),
+            *took,
+        )
+        for name in ("catch", "cartpole")
+        for seed, row, took in _strength(name)
+    ]
+
+
+@table("muzero.md", "| preset | seed | moves | optimal moves, 32 simulations | without search |")
+def _() -> list[str]:
+    worst = lambda row, kind: " and ".join(
+        signed(row[f"worst result, moving {seat}{kind}"] + 0.0, 0) for seat in ("first", "second")
+    )
+    return [
+        cells(
+            f"`{name}`",
+            seed,
+            f"{row['moves']:,}",
+            f"{100 * row['optimal moves']:.2f} %",
+            f"{100 * row['optimal moves without search']:.2f} %",
+            worst(row, ""),
+            worst(row, " without search"),
+            *took,
+        )
+        for name in ("tic_tac_toe",)
+        for seed, row, took in _strength(name)
+    ]
+
+
+@table("muzero.md", "| network | Renga, moves per CPU second |")
+def _() -> list[str]:
+    return [
+        cells(
+            row["network"],
+            f"{row['renga, moves a CPU second']:.0f}",
+            f"{row['mctx, moves a CPU second']:.0f}",
+            f"{row['ratio of CPU seconds, median, least, largest'][0]:.1f}",
+            f"{100 * row['networks, share of CPU seconds']:.0f} %",
+        )
+        for row in record("muzero_speed")["rows"]
+    ]
+
+
 # --- finding and writing --------------------------------------------------------------------------
 
 
