@@ -79,7 +79,7 @@ def test_each_device_has_its_part_of_the_batch_and_two_learn_what_one_does(case)
 
 def test_states_of_other_systems_say_what_their_batch_is():
     mesh = make_mesh(2)
-    state = jax.eval_shape(d4pg.make(d4pg.Config(**REPLAY))[0], jax.random.key(0))
+    state = jax.eval_shape(d4pg.make(d4pg.Config(n_step=1, **REPLAY))[0], jax.random.key(0))
     places = places_of(state, mesh)
     part = lambda x, place: place.shard_shape(x.shape)[:2]
     assert part(state.recent.s_tm1, places.recent.s_tm1) == (1, 2)
