@@ -292,13 +292,15 @@ def _kl_truncated_normal(p, q):
     frame, other = p._frame(), q._frame()
     origin, sign, s, *_ = frame
     apart = origin - other[0]  # 0 from the same end
-    nodes, wide = tuple(x[None] for x in other), expanded(q)
+    height = lambda y, s: -y * (s[None] + 0.5 * y)
 
-    def log_q(y):  # not through x, which rounds where the origin is large
-        away = apart[None] + (sign * p._scale)[None] * y
-        return wide._log_density(nodes[1] * away / wide._scale, nodes)
+    def height_of_q(y):  # not through x, which rounds where the origin is large
+        return height(other[1][None] * (apart[None] + (sign * p._scale)[None] * y) / q._scale[None], other[2])
 
-    ratio = lambda y: -y * (s[None] + 0.5 * y) - p._log_mass(frame)[None] - log_q(y)
+    # The masses are subtracted first: beside them, which may be large, the heights would be rounded at every y.
+    mass_of_q = q._log_mass(other)
+    masses = mass_of_q - p._log_mass(frame)
+    ratio = lambda y: height(y, s) - height_of_q(y) + masses[None]
     low, high = p._range(frame)
     ends = jnp.stack([low, 0.5 * (low + high), high])
     # Between neighbours E[log p − log q] cancels, but E[q/p − 1 − log q/p] does not, and is the same on one interval.
@@ -308,7 +310,7 @@ def _kl_truncated_normal(p, q):
     # The mass of q beyond the ends of p: 0 where that holds, but not its slope.
     rise = jnp.where(jnp.isfinite(p._low), p._low - q._low, 0.0)
     fall = jnp.where(jnp.isfinite(p._high), q._high - p._high, 0.0)
-    at_low, _, at_high = jnp.exp(log_q(ends))
+    at_low, _, at_high = jnp.exp(height_of_q(ends) - mass_of_q[None])
     up = sign > 0
     beyond = at_low * jnp.where(up, rise, fall) + at_high * jnp.where(up, fall, rise)
     divergence = divergence + jnp.where(near, beyond, 0.0)
