@@ -8,8 +8,8 @@ https://arxiv.org/abs/1707.06347), Espeholt et al. 2018 (V-trace, https://arxiv.
 (V-MPO, https://arxiv.org/abs/1909.12238):
   * all four share the network, the advantage's λ, Adam, the entropy bonus, and the clipping of gradients by their
     global norm, of which those of V-MPO's temperature and multipliers are no part;
-  * V-MPO has no target network: its trust region is around the policy that the rollout was made with, the better half
-    of actions is that of each minibatch, and multipliers are softplus of a number, which gradient steps move;
+  * V-MPO has no target network: its trust region is around the policy that collected the rollout, the top half of the
+    advantages is taken in each minibatch, and temperature and multipliers are the softplus of parameters;
   * the value's loss is not clipped in PPO;
   * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
     steps to tell values of 100, and the policy follows its errors meanwhile;
@@ -101,7 +101,7 @@ class Rollout(NamedTuple):
     adv_t: Array
     target_tm1: Array  # for the value of s_tm1
     legal_tm1: Array | None = None  # which actions were legal in s_tm1; None if all were
-    out_tm1: Array | None = None  # what the policy said of s_tm1, if its trust region is around that
+    out_tm1: Array | None = None  # outputs of the policy in s_tm1, for V-MPO
 
 
 class State(NamedTuple):
@@ -118,7 +118,7 @@ class State(NamedTuple):
     memory: PyTree
     observations: Moments | None = None  # of what was seen, if observations are normalised
     rewards: RewardScale | None = None  # of what came in, if rewards are
-    duals: Duals | tuple[()] = ()  # temperature and multipliers, if the policy has a trust region
+    duals: Duals | tuple[()] = ()  # temperature and multipliers of V-MPO
 
 
 def _check(config: Config) -> None:

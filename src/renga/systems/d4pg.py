@@ -1,18 +1,18 @@
-"""D4PG: a deterministic policy for continuous actions, whose critic learns the distribution of returns.
+"""D4PG: deterministic policy gradient for continuous actions with a distributional critic and n-step returns.
 
 One file, top to bottom in the order data flows: Config, networks, losses, learning. How acting, keeping and learning
 take turns is `_off_policy.py`.
 
 Differs from Barth-Maron et al. 2018 (https://arxiv.org/abs/1804.08617):
   * environments are batched and step inside the compiled update, where the paper has actors in processes of their own;
-  * replay is drawn from evenly, without priorities;
-  * targets follow what is learned by a little in each gradient step, and are not copied now and then;
-  * the distribution is categorical, and never a mixture of Gaussians;
+  * replay is uniform, without priorities;
+  * target networks are Polyak averages, and not copies at a period;
+  * the return distribution is categorical, and never a mixture of Gaussians;
   * small networks, and learning rates to match.
 
-Atoms lie evenly on [`min_value`, `max_value`], which must hold the returns. The metric `beyond_support` is the share of
-the targets' probability outside of it; `advise` says where that is much. An episode that is cut by a time limit keeps
-its bootstrap, from the state that it was cut in.
+The atoms are evenly spaced on [`min_value`, `max_value`], which must contain the discounted returns. The metric
+`beyond_support` is the share of the targets' probability outside of it; `advise` warns where that is more than 1 %.
+Where a time limit truncates an episode, the return is bootstrapped from the last state.
 """
 
 import dataclasses
@@ -72,7 +72,7 @@ class Config:
 
 
 class Params(NamedTuple):
-    """What is learned, and what follows it."""
+    """Parameters of the networks and of the target networks."""
 
     actor: PyTree
     critic: PyTree
@@ -199,7 +199,7 @@ class Agent(TrainedAgent):
 
     @staticmethod
     def player(config: Config, env: envs.Environment) -> Player:
-        """The policy's action; with a key, and noise."""
+        """The policy's action; with a key, with exploration noise."""
         agent = networks(config, env)
 
         def act(

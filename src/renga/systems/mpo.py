@@ -1,23 +1,23 @@
-"""Maximum a posteriori policy optimisation: a policy follows better actions than its own, inside of a trust region.
+"""MPO, maximum a posteriori policy optimisation: weighted maximum likelihood of sampled actions in a trust region.
 
 One file, top to bottom in the order data flows: Config, policies, losses, learning. How acting, keeping and learning
 take turns is `_off_policy.py`.
 
-A critic tells the values of actions that the target policy draws. Those that are better weigh more (the E-step); the
-policy becomes more likely to draw them, as far as its divergence from the target policy stays within bounds (the
-M-step). Temperature and multipliers are learned beside it.
+A critic estimates the values of actions that are sampled from the target policy. The E-step weights the samples by a
+softmax of these values; the M-step fits the policy to the weighted samples, with bounds on its KL divergence from the
+target policy. The temperature of the softmax and the Lagrange multipliers of the bounds are learned beside it.
 
 Differs from Abdolmaleki et al. 2018 (https://arxiv.org/abs/1806.06920, https://arxiv.org/abs/1812.02256):
   * the critic learns from n-step returns without correction, and not by Retrace;
-  * the policy has a deviation for each number and no covariances; its mean is squashed into the box of actions by
-    tanh, and actions are clipped to the box;
-  * multipliers are positive because they are softplus of a number, which gradient steps move;
-  * policy and critic are copied to their targets together, every `target_period` gradient steps;
+  * the covariance of the policy is diagonal; its mean is squashed into the box of actions by tanh, and actions are
+    clipped to the box;
+  * temperature and multipliers are the softplus of parameters, by which they stay positive;
+  * policy and critic are copied to their target networks together, every `target_period` gradient steps;
   * environments are batched and step inside the compiled update.
 
-Where actions are numbers the policy is Gaussian, with two divergences for each number: one of the mean and one of the
-deviation, so that the deviation does not shrink too soon. Where they are choices it is categorical, with one
-divergence. An episode that is cut by a time limit keeps its bootstrap, from the state that it was cut in.
+Over continuous actions the policy is Gaussian, with two bounds per dimension: one for the mean and one for the standard
+deviation, so that the latter does not shrink too soon. Over discrete actions it is categorical, with one bound. Where a
+time limit truncates an episode, the return is bootstrapped from the last state.
 """
 
 import dataclasses
@@ -97,7 +97,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
 
 
 class Params(NamedTuple):
-    """What is learned, and the targets."""
+    """Parameters of the networks, temperature and multipliers, and target networks."""
 
     actor: PyTree
     critic: PyTree
@@ -120,7 +120,7 @@ def _check(config: Config) -> None:
 class Networks:
     """A policy, a critic, and the losses of their parameters. Batches are `[B, ...]`, with a key for each.
 
-    What a policy draws is a point of the whole space, or a choice; `policy.action` makes an action of it.
+    Samples of a Gaussian policy may lie outside of the box; `policy.action` makes an action of them.
     """
 
     bounds: dict[str, float]  # of the divergences, by name
@@ -129,11 +129,11 @@ class Networks:
         self.config, self.policy, self.actor, self.critic = config, policy, actor, critic
 
     def duals(self) -> Duals:
-        """Temperature and multipliers in the beginning."""
+        """The initial temperature and multipliers."""
         raise NotImplementedError
 
     def out(self, actor: PyTree, s: Array, legal: Array | None) -> Array:
-        """What the policy is in each state, as `policy` takes it."""
+        """The parameters of the policy's distribution in each state."""
         raise NotImplementedError
 
     def q(self, critic: PyTree, s: Array, a: Array) -> Float[Array, "N B"]:
@@ -141,16 +141,16 @@ class Networks:
         raise NotImplementedError
 
     def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
-        """Draws actions evenly."""
+        """Draws uniformly random actions."""
         raise NotImplementedError
 
     def act(self, actor: PyTree, key: PRNGKeyArray | None, s: Array, legal: Array | None) -> Array:
-        """Draws actions; without a key, the means or the most likely choices."""
+        """Samples actions; without a key, the modes of the policy."""
         out = self.out(actor, s, legal)
         return self.policy.action(self.policy.best(out) if key is None else self.policy.sample(key, out))
 
     def valued(self, params: Params, keys: Array, s: Array, legal: Array | None) -> tuple[Array, Array, Array]:
-        """The target policy in each state, N actions that it draws, and their values by the target critic."""
+        """The target policy in each state, N samples of it, and their values by the target critic."""
         out = self.out(params.target_actor, s, legal)
         each = lambda key, out: jax.vmap(lambda key: self.policy.sample(key, out))(
             jax.random.split(key, self.config.num_samples)
@@ -171,7 +171,7 @@ class Networks:
         (actor, duals), (keys, steps) = learned, batch
         old, drawn, q = self.valued(params, keys, steps.s_tm1, steps.legal_tm1)
         new = self.out(actor, steps.s_tm1, steps.legal_tm1)
-        # With the mean of the new and the deviation of the old, and the other way round: each moves by itself.
+        # log π with the new mean and the old deviation, and the reverse, as in the second paper: the two are decoupled.
         log_probs = sum(
             self.policy.log_prob(jnp.broadcast_to(out, (len(q), *out.shape)), drawn)
             for out in self.policy.apart(old, new)
@@ -189,7 +189,7 @@ class Networks:
 
 
 class Numbers(Networks):
-    """A Gaussian policy over a box, in units of the box, and a critic of actions in it."""
+    """Continuous actions: a Gaussian policy over the box scaled to [−1, 1], and a critic Q(s, a)."""
 
     def __init__(self, config: Config, env: envs.Environment):
         self.box, spec = action_box("mpo", config, env), env.observation_spec
@@ -198,11 +198,11 @@ class Numbers(Networks):
         super().__init__(config, policy, actor(spec, self.box, config.units, 2), q)
 
     def duals(self) -> Duals:
-        """Temperature and multipliers in the beginning."""
+        """The initial temperature and multipliers."""
         return duals(self.policy, self.config.temperature, (self.config.multiplier, 100.0 * self.config.multiplier))
 
     def out(self, actor: PyTree, s: Array, legal: Array | None) -> Float[Array, "B *shape 2"]:
-        """Mean and log-deviation of each number."""
+        """Mean and log standard deviation of each dimension."""
         mean, spread = jnp.moveaxis(self.actor.apply(actor, s), -1, 0)
         scale = self.config.scale * jax.nn.softplus(spread) / jnp.log(2.0) + 1e-3
         return jnp.stack([jnp.tanh(mean), jnp.log(scale)], axis=-1)
@@ -212,12 +212,12 @@ class Numbers(Networks):
         return jax.vmap(lambda a: self.critic(critic, s, a)[0])(a)
 
     def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
-        """Draws actions evenly from the box."""
+        """Draws uniformly random actions."""
         return self.box.sample(key, len(s))
 
 
 class Choices(Networks):
-    """A policy over choices, and a critic of all of them at once."""
+    """Discrete actions: a categorical policy, and a critic that gives the values of all actions."""
 
     def __init__(self, config: Config, env: envs.Environment):
         policy, spec = _policies.Choices(env), env.observation_spec
@@ -226,7 +226,7 @@ class Choices(Networks):
         super().__init__(config, policy, choice_actor(spec, policy.num, config.units), q)
 
     def duals(self) -> Duals:
-        """Temperature and multiplier in the beginning."""
+        """The initial temperature and multiplier."""
         return duals(self.policy, self.config.temperature, (self.config.multiplier,))
 
     def out(self, actor: PyTree, s: Array, legal: Array | None) -> Float[Array, "B A"]:
@@ -238,12 +238,12 @@ class Choices(Networks):
         return jnp.take_along_axis(self.critic(critic, s)[0], a.T, axis=1).T
 
     def explore(self, key: PRNGKeyArray, s: Array, legal: Array | None) -> Array:
-        """Draws evenly from what is legal."""
+        """Draws uniformly random legal actions."""
         return any_action(key, len(s), self.policy.num, legal)
 
 
 def networks(config: Config, env: envs.Environment) -> Networks:
-    """Makes the networks for an environment: what its actions are decides."""
+    """Makes the networks for an environment, by its kind of actions."""
     return (Choices if isinstance(env.action_spec, envs.Discrete) else Numbers)(config, env)
 
 
@@ -273,7 +273,7 @@ def make(config: Config):
         return agent.act(params.actor, key, s, legal)
 
     def learn(carry: tuple[Params, PyTree], count: Array, key: PRNGKeyArray, batch: Transition):
-        """Takes a gradient step of the critic and one of policy and duals, and now and then copies to the targets."""
+        """Takes a gradient step of the critic and one of policy and duals, and copies to the targets when due."""
         params, (critic_opt, policy_opt) = carry
         keys_critic, keys_policy = jax.random.split(key, (2, config.batch_size))
         (critic_loss, _), grads = batch_gradient(agent.critic_loss)(params.critic, (keys_critic, batch), params)
