@@ -1,4 +1,4 @@
-"""D4PG: deterministic policy gradient for continuous actions with a distributional critic and n-step returns.
+"""D4PG: deterministic policy gradient for continuous actions with a distributional critic.
 
 One file, top to bottom in the order data flows: Config, networks, losses, learning. How acting, keeping and learning
 take turns is `_off_policy.py`.
@@ -6,6 +6,7 @@ take turns is `_off_policy.py`.
 Differs from Barth-Maron et al. 2018 (https://arxiv.org/abs/1804.08617):
   * environments are batched and step inside the compiled update, where the paper has actors in processes of their own;
   * replay is uniform, without priorities;
+  * returns are of one step unless `n_step` says more, where the paper takes five: they are not corrected for old actions;
   * target networks are Polyak averages, and not copies at a period;
   * the return distribution is categorical, and never a mixture of Gaussians;
   * small networks, and learning rates to match.
@@ -62,12 +63,12 @@ class Config:
     learning_rate: float = 1e-3  # of the critic
     actor_learning_rate: float = 1e-3
     discount: float = 0.99  # γ
-    n_step: int = 5  # rewards in an n-step return
+    n_step: int = 1  # rewards in an n-step return
     num_atoms: int = 51  # atoms of the return distribution
     min_value: float = -1500.0  # lowest atom, at most the least discounted return
     max_value: float = 0.0  # highest atom, at least the largest discounted return
     target_rate: float = 0.005  # τ of the Polyak averages of the target networks
-    exploration: float = 0.2  # standard deviation of the exploration noise, for actions scaled to [−1, 1]
+    exploration: float = 0.1  # standard deviation of the exploration noise, for actions scaled to [−1, 1]
     dataset: str = ""  # a file of transitions for offline learning: .npz or .safetensors
 
 
