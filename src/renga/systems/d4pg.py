@@ -6,7 +6,7 @@ take turns is `_off_policy.py`.
 Differs from Barth-Maron et al. 2018 (https://arxiv.org/abs/1804.08617):
   * environments are batched and step inside the compiled update, where the paper has actors in processes of their own;
   * replay is uniform, without priorities;
-  * returns are of one step unless `n_step` says more, where the paper takes five: they are not corrected for old actions;
+  * returns are of one step by default, where the paper takes five: they are not corrected for old actions;
   * target networks are Polyak averages, and not copies at a period;
   * the return distribution is categorical, and never a mixture of Gaussians;
   * small networks, and learning rates to match.
