@@ -403,9 +403,10 @@ class Multinomial(Distribution):
         return self._logits if self._probs is None else jnp.log(self._probs)
 
     def _sample(self, key, shape):
-        p = as_wide(self._p())
+        p = jnp.broadcast_to(as_wide(self._p()), shape + self.event_shape)
         counts = jnp.broadcast_to(self._total_count, shape).astype(p.dtype)
-        return jax.random.multinomial(key, counts, p, shape=shape + self.event_shape).astype(self.dtype)
+        # The shape follows from p: what the argument `shape` means differs between releases of JAX.
+        return jax.random.multinomial(key, counts, p).astype(self.dtype)
 
     def _log_prob(self, value):
         p = self._p()
