@@ -44,7 +44,7 @@ JUDGED = {
 
 def judge(name, config, state):
     """All measures of a state."""
-    agent, found = muzero.Agent(config, state.params), {}
+    agent, found = muzero.Agent(config, muzero.played_by(config, state)), {}
     for against, simulations, count in JUDGED[name]:
         found |= _judging.judge(agent, against, simulations, count)
     return {key: round(value, 5) for key, value in found.items()}
