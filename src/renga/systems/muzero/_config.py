@@ -91,6 +91,7 @@ _CARTPOLE = dataclasses.replace(
     simulations=16,
     value_scale=0.02,  # Q-values of two actions are 0 and 1 in every search: with more, targets follow their noise
     td_steps=10,
+    ema=0.9,  # a single step of learning can forget what was learned; the average of ten does not
     replay_size=20_000,  # values that targets are bootstrapped from stay as they were found: old ones are too low
     value_transform="hyperbolic",
     min_value=0.0,
