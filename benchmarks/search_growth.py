@@ -1,6 +1,7 @@
 """Does a simulation cost more in a larger tree? Time a simulation against the number of them.
 
-    python benchmarks/search_growth.py
+    python benchmarks/search_growth.py         # measure
+    python benchmarks/search_growth.py plot    # draw the figure of the documentation
 
 Interleaved medians, for 8 trees, of two models: `random` (32 actions; its paths grow faster than log n) and `balanced`
 (4 actions, all alike, so that paths are as short as they can be and grow as log n). Fits a + b log2(simulations), and
@@ -9,12 +10,13 @@ in benchmarks/results/search_growth.json.
 """
 
 import json
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import write
+from record import ROOT, read, write
 from search_speed import POLICIES, compiled
 
 from renga import search
@@ -66,7 +68,28 @@ def measure(policy, model):
     }
 
 
+def plot():
+    """Draws the record."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for row in read("search_growth")["rows"]:
+        style = {"marker": "o", "linestyle": "-" if row["model"] == "random" else "--"}
+        colour = "#0072b2" if row["policy"] == "muzero" else "#e69f00"
+        label = f"{row['policy']}, {row['model']}"
+        axes.plot(row["simulations"], row["microseconds_each"], color=colour, label=label, **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(COUNTS, COUNTS)
+    axes.set(xlabel="simulations", ylabel="microseconds per simulation", ylim=(0, None))
+    axes.legend()
+    figure.savefig(ROOT / "docs" / "search" / "growth.svg", metadata={"Date": None})
+
+
 def main():
+    if sys.argv[1:] == ["plot"]:
+        plot()
+        return
     rows = []
     for model in ("random", "balanced"):
         for policy in ("muzero", "gumbel"):
