@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -23,6 +24,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tracing makes many objects that live on, which the garbage collector would look through again and again.
 gc.set_threshold(50_000, 10, 10)
+
+# Tests send signals to processes that they start, which would ignore what this one was started to ignore (nohup, &).
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Annotations of our own code are checked by beartype at every call.
 install_import_hook("renga", "beartype.beartype")
