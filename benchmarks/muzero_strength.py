@@ -127,10 +127,8 @@ CURVES = {
 
 def plot():
     """Draws a figure of each record: the measures against moves, a line for each seed."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name, measures in CURVES.items():
@@ -138,17 +136,18 @@ def plot():
         if not path.exists():
             continue
         runs = json.loads(path.read_text())["runs"]
-        figure, axes = plt.subplots(figsize=(5, 3))
+        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        axes = figure.subplots()
         for i, measure in enumerate(measures):
             for run in runs:
                 x, y = zip(*((row["moves"], row[measure]) for row in run["rows"]), strict=True)
                 axes.plot(x, y, color=f"C{i}", alpha=0.7, label=measure if run is runs[0] else None)
         axes.set_xlabel("moves")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.legend()
         axes.grid(alpha=0.3)
-        figure.tight_layout()
-        figure.savefig(FIGURES / f"{name}.svg")
-        plt.close(figure)
+        figure.savefig(FIGURES / f"{name}.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
