@@ -1,12 +1,11 @@
 """`renga collect RUN FILE`."""
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import write_whole
 
 
@@ -40,11 +39,7 @@ def run(args: Sequence[str]) -> int:
     from renga.systems._agent import TrainedAgent
     from renga.systems._dataset import as_file, collect
 
-    with tempfile.TemporaryDirectory() as directory:
-        agent = None
-        if hasattr(system, "load") and hasattr(system, "export"):
-            system.export(config, state, f"{directory}/agent.safetensors")
-            agent = system.load(f"{directory}/agent.safetensors")
+    agent = trained(system, config, state)
     if not isinstance(agent, TrainedAgent):
         raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has no agent that could act")
     found = collect(agent, jax.random.key(options.seed), options.steps, options.greedy)

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,15 @@ def system_named(name: str) -> ModuleType:
     if missing := [part for part in ("Config", "STEPS", "make") if not hasattr(module, part)]:
         raise UsageError(f"a system must have Config, STEPS and make; the module {name} has no {', '.join(missing)}")
     return module
+
+
+def trained(system: ModuleType, config: Any, state: Any) -> Any:
+    """What `load` gives for a state: by a file, as `renga export` writes it. None if the system has no such object."""
+    if not (hasattr(system, "load") and hasattr(system, "export")):
+        return None
+    with tempfile.TemporaryDirectory() as directory:
+        system.export(config, state, f"{directory}/trained.safetensors")
+        return system.load(f"{directory}/trained.safetensors")
 
 
 OF_MEMBERS = """

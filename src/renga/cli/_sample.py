@@ -2,13 +2,11 @@
 
 import argparse
 import io
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import write_whole
 
 SAMPLES = "samples.png"
@@ -37,11 +35,7 @@ def run(args: Sequence[str]) -> int:
             raise UsageError(f"{flag} must be {expected}, got {value}")
     files = only_run((options.run,), "sample")
     system, config, _, state = newest_state(files, which)
-    with tempfile.TemporaryDirectory() as directory:
-        generator: Any = None
-        if hasattr(system, "load") and hasattr(system, "export"):
-            system.export(config, state, f"{directory}/trained.safetensors")
-            generator = system.load(f"{directory}/trained.safetensors")
+    generator = trained(system, config, state)
     if not hasattr(generator, "sample"):
         raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has no generator to sample from")
 

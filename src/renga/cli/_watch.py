@@ -1,12 +1,11 @@
 """`renga watch RUN`."""
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
+from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import RunError, write_report, write_whole
 
 EPISODE = "episode.gif"
@@ -48,9 +47,7 @@ def run(args: Sequence[str]) -> int:
 
     from renga.systems._watch import watch
 
-    with tempfile.TemporaryDirectory() as directory:
-        system.export(config, state, f"{directory}/agent.safetensors")
-        agent = system.load(f"{directory}/agent.safetensors")
+    agent = trained(system, config, state)
     try:
         episode = watch(agent, jax.random.key(options.seed), options.steps)
     except (NotImplementedError, ValueError) as error:
