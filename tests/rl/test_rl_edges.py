@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from renga import rl
+from renga._core.cutting import times
 
 NAN, INF = np.nan, np.inf
 A3, T3 = jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 1.0, 1.0])
@@ -370,3 +371,19 @@ NO_RECORDS = {
 def test_what_lacks_the_fields_of_a_record_is_refused(text, unchecked):
     with pytest.raises(TypeError, match=f"{text}, with .*, got 3.0 of type float"):
         NO_RECORDS[text](jnp.ones(2))
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.vmap])
+def test_a_product_that_is_cut_off_has_the_gradients_of_the_product(transform):
+    factor, x = jnp.array([0.0, 2.0, 0.0, -3.0]), jnp.array([5.0, 7.0, INF, 0.0])
+    product = transform(times)(factor, x)
+    np.testing.assert_array_equal(product, [0.0, 14.0, 0.0, 0.0])
+    gradients = transform(jax.vmap(jax.grad(times, (0, 1))) if transform is not jax.vmap else jax.grad(times, (0, 1)))
+    by_factor, by_x = gradients(factor, x)
+    np.testing.assert_array_equal(by_factor, [5.0, 7.0, 0.0, 0.0])  # finite: kept, also where the factor is 0
+    np.testing.assert_array_equal(by_x, factor)
+    second = jax.vmap(jax.grad(lambda f, x: times(f, x) ** 2, 0))(factor, x)
+    np.testing.assert_array_equal(jax.vmap(jax.jacfwd(jax.grad(lambda f: times(f, f))))(factor), [2.0] * 4)
+    np.testing.assert_array_equal(second, 2 * factor * jnp.where(x == INF, 0, x) ** 2)
+    row, rows = jnp.array([[0.0, 1.0]]), jnp.array([[NAN, 1.0], [2.0, 3.0]])
+    np.testing.assert_array_equal(jax.grad(lambda f: times(f, rows).sum())(row), [[2.0, 4.0]])  # axes are broadcast

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from renga._core.checks import check_shapes
-from renga._core.cutting import leave_out, times
+from renga._core.cutting import times
 from renga._core.ranges import check_integer, known
 from renga._core.varying import vary_like
 from renga.rl._base import Flag, bootstrap, check, constant_if
@@ -121,12 +121,8 @@ def lambda_returns(
     r_t, discount_t, v_t, lambda_ = widen(r_t, discount_t, v_t, cut(lambda_, truncation_t))
 
     def step(later: Array, r: Array, discount: Array, v: Array, lambda_: Array = lambda_) -> Array:
-        # No weight, no value: what is not finite must not come through by 0 · ∞.
-        if always is None:
-            here, there = discount * (1.0 - lambda_), discount * lambda_
-            return r + discount * ((1.0 - lambda_) * leave_out(here, v) + lambda_ * leave_out(there, later))
-        mixed = later if always == 1.0 else v if always == 0.0 else (1.0 - lambda_) * v + lambda_ * later
-        return r + times(discount, mixed)
+        now = r + times(discount * lambda_, later)
+        return now if always == 1.0 else now + times(discount * (1.0 - lambda_), v)
 
     sequences = (r_t, discount_t, v_t, *_steps(lambda_))
     returns = backwards("lambda_returns", step, sequences, vary_like(v_t[-1], lambda_), method)
@@ -179,12 +175,12 @@ def n_step_bootstrapped_returns(
     name = "n_step_bootstrapped_returns"
     _check(name, truncation_t, r_t=r_t, discount_t=discount_t, v_t=v_t, lambda_t=lambda_t)
     check_integer(name, low=1, n=n)
+    always = one_for_all(lambda_t, truncation_t)
     r_t, discount_t, v_t, lambda_t = widen(r_t, discount_t, v_t, cut(lambda_t, truncation_t))
     T = r_t.shape[0]
     ahead = min(n, T) - 1
-    # No weight, no value: what is not finite must not come through by 0 · ∞.
-    here = leave_out(discount_t * (1.0 - lambda_t), v_t)
-    decay, increment = windowed(discount_t * lambda_t, r_t + discount_t * (1.0 - lambda_t) * here, ahead)
+    mixed = r_t if always == 1.0 else r_t + times(discount_t * (1.0 - lambda_t), v_t)
+    decay, increment = windowed(discount_t * lambda_t, mixed, ahead)
     # The last map of a window bootstraps fully; beyond the end every map is the identity at v_T.
     one_step = bootstrap(r_t, discount_t, v_t)
     last = jnp.concatenate([one_step[ahead:], jnp.broadcast_to(v_t[-1], (ahead,))])
@@ -241,12 +237,11 @@ def truncated_generalized_advantage_estimation(
         raise ValueError(f"{name}: give both truncation_t and bootstrap_t, or neither")
     check(name, values=(values, f"{T + 1}"), bootstrap_t=(bootstrap_t if bootstrap_t is not None else r_t, f"{T}"))
     dtype = jnp.result_type(r_t, discount_t, values)
-    weighs = bool(one_for_all(lambda_, truncation_t))  # λ is known not to be 0
     r_t, discount_t, values, lambda_ = widen(r_t, discount_t, values, cut(lambda_, truncation_t))
     v_t = values[1:] if bootstrap_t is None else jnp.where(jnp.asarray(truncation_t), bootstrap_t, values[1:])
 
     def step(later: Array, delta: Array, discount: Array, lambda_: Array = lambda_) -> Array:
-        return delta + discount * lambda_ * leave_out(discount if weighs else discount * lambda_, later)
+        return delta + times(discount * lambda_, later)
 
     sequences = (bootstrap(r_t, discount_t, v_t) - values[:-1], discount_t, *_steps(lambda_))
     advantages = backwards(name, step, sequences, vary_like(jnp.zeros_like(r_t[0]), lambda_), method)

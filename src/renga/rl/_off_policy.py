@@ -63,7 +63,7 @@ def general_off_policy_returns_from_q_and_v(
     last = bootstrap(r_t[-1], discount_t[-1], v_t[-1])
 
     def step(later: Array, target: Array, weight: Array, q: Array) -> Array:
-        return target + times(weight, later - q)
+        return target - times(weight, q) + times(weight, later)
 
     sequences = (bootstrap(r_t, discount_t, v_t)[:-1], discount_t[:-1] * c_t, q_t)
     earlier = backwards(name, step, sequences, last, method) if T > 1 else r_t[:-1]
