@@ -340,6 +340,12 @@ def test_logarithms_of_distribution_functions_do_not_underflow():
     np.testing.assert_allclose(slope, 1e4, rtol=1e-6)
 
 
+def test_a_small_tail_past_minus_pi_keeps_its_digits_in_every_order_of_rounding():
+    # One operation after another: a compiler may take 1 and −1 together before the tail.
+    got = dist.VonMises(-3.0, 900.0).log_survival_function(2.2)
+    np.testing.assert_allclose(got, np.log(st.vonmises.sf(np.pi - 3, 900)), rtol=2e-6, atol=2e-5)
+
+
 def test_slopes_do_not_cancel_far_apart_nor_pass_through_squares():
     def all_of(s):
         far = jax.grad(lambda s: dist.Laplace(1e6, s).kl_divergence(dist.Laplace(0.0, 1.25)))

@@ -107,7 +107,8 @@ def _angle_cdf(k, y):
     y = y - 2.0 * math.pi * turns
     k, y = jnp.broadcast_arrays(k, y)
     tail = _tail(k, jnp.clip(jnp.abs(y), 0.0, math.pi))
-    return jnp.where(y < 0, tail, 1.0 - tail) + turns
+    # Just past −π the two add up to less than 0: whole numbers first, so that a small tail keeps its digits.
+    return jnp.where(y < 0, turns + tail, (1.0 + turns) - tail)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 2))
