@@ -23,12 +23,9 @@ def quadratic(x):
     return x @ A @ x + x.sum()
 
 
-
 def run(estimator, function, params, build, key=KEY, n=N, **options):
     """An estimator in one program."""
-    return jax.jit(lambda params, key: estimator(function, params, build, key, n, **options))(
-        params, key
-    )
+    return jax.jit(lambda params, key: estimator(function, params, build, key, n, **options))(params, key)
 
 
 def assert_estimates(jacobians, expected, num_sigmas=5.0):

@@ -28,7 +28,6 @@ OTHER = {
 }
 
 
-
 def everything(library, row, parameters):
     """All that a distribution offers, by name; what it does not know is left out."""
     make, _, others, value = row
