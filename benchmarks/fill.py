@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import comparison
+
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS, RESULTS = ROOT / "docs", ROOT / "benchmarks" / "results"
 
@@ -183,6 +185,23 @@ def _() -> list[str]:
             )
             title = title.partition(" ")[0]
     return lines
+
+
+def _comparison(task: str) -> list[str]:
+    lines = []
+    for row in comparison.rows(task):
+        if not row.seeds:
+            lines.append(cells(row.agent, "no record", "", "", "", "", ""))
+            continue
+        low, high = (signed(value, 1) for value in row.interval)
+        middle = f"{signed(row.iqm, 1)} ({low} to {high})"
+        ends = (signed(row.worst, 1), f"{row.steps:,}", f"{row.seconds:.0f}", row.seeds)
+        lines.append(cells(row.agent, middle, *ends, f"`{row.command}`"))
+    return lines
+
+
+for _task in comparison.TITLES:
+    table("reinforcement/comparison.md", f"<!-- comparison {_task} -->")(lambda task=_task: _comparison(task))
 
 
 @table("reinforcement.md", "| environment | seeds | environment steps | return, IQM (95 % interval) | worst seed |")

@@ -1,6 +1,8 @@
 """What the documentation says was measured is what the records say."""
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
+import comparison
 import fill
 import record
+
+from renga.cli import _train
 
 
 def test_tables_and_sentences_are_those_of_the_records():
@@ -46,3 +51,29 @@ def test_changes_that_are_not_in_a_commit_are_refused(monkeypatch):
     monkeypatch.setattr(record.subprocess, "run", run)
     with pytest.raises(SystemExit, match="commit first"):
         record.made()
+
+
+def test_the_figure_of_the_comparison_shows_the_records():
+    (kept,) = re.findall(r"<dc:description>(.*?)</dc:description>", comparison.FIGURE.read_text(), re.DOTALL)
+    assert json.loads(kept) == json.loads(comparison.drawn()), "run python benchmarks/comparison.py plot"
+
+
+def test_each_command_of_the_comparison_trains_with_the_settings_of_its_record():
+    entries = list(comparison.entries())
+    assert len(entries) > 10
+    for entry in entries:
+        config, steps = entry["config"], entry["updates"]
+        name, *args = shlex.split(comparison.command(config, steps))[2:]
+        system = comparison.system_of(config)
+        assert system.__name__ == f"renga.systems.{name}"
+        parsed, options = _train._parse(name, system, args)
+        mine = json.loads(json.dumps(vars(parsed)))
+        assert {field: mine[field] for field in config if field in mine} == {f: config[f] for f in config if f in mine}
+        assert (options.steps or _train.preset_of(system, options.preset)[1]) == steps
+
+
+def test_an_agent_without_a_record_is_said_to_have_none(monkeypatch):
+    monkeypatch.setattr(comparison, "AGENTS", {"acrobot": ("PQN", "another")})
+    monkeypatch.setattr(comparison, "RECORDS", ("classic_control",))
+    assert [row.agent for row in comparison.rows("acrobot")][-1] == "another"
+    assert fill._comparison("acrobot")[-1] == "| another | no record | | | | | |"
