@@ -446,14 +446,30 @@ def _() -> list[str]:
 @sentences("rl/index.md")
 def _() -> list[tuple[str, tuple[str, ...]]]:
     rows = [row for row in record("rl_functions_cpu")["rows"] if "ratio" in row]
+    ratio = {row["what"]: row["ratio"] for row in rows}
     same = sum(row["same_instructions"] for row in rows)
     timed = [row for row in rows if not row["same_instructions"]]
     faster = sum(row["ratio_95%"][0] > 1 for row in timed)
     slower = sum(row["ratio_95%"][1] < 1 for row in timed)
     (imports,) = (row for row in record("rl_returns_cpu")["rows"] if row["what"] == "import")
     return [
-        ("{} compile to RLax's instructions, {} are faster", (str(same), str(faster))),
-        ("{} do not differ significantly", (str(len(timed) - faster - slower),)),
+        (
+            "{} compile to RLax's instructions, {} are faster (`popart` {} ×, `categorical_l2_project` {} ×)",
+            (str(same), str(faster), *(f"{ratio[name]:.1f}" for name in ("popart", "categorical_l2_project"))),
+        ),
+        ("{} do not differ significantly, and {} are slower", (str(len(timed) - faster - slower), str(slower))),
+        ("`signed_hyperbolic` ({})", (f"{ratio['signed_hyperbolic']:.2f}",)),
+        (
+            "`dpg_loss` with clipping ({} and {})",
+            tuple(f"{ratio[f'dpg_loss/{name}']:.2f}" for name in ("not_clipped", "clipped")),
+        ),
+        (
+            "`vmpo_compute_weights_and_temperature_loss` ({}) and `quantile_expected_sarsa` ({})",
+            tuple(
+                f"{ratio[name]:.2f}"
+                for name in ("vmpo_compute_weights_and_temperature_loss", "quantile_expected_sarsa")
+            ),
+        ),
         (
             "Importing `renga.rl` takes {} s in addition to JAX, RLax {} s",
             (f"{imports['renga.rl_s']:.2f}", f"{imports['rlax_s']:.2f}"),
