@@ -48,14 +48,18 @@ def configured(num_agents: int = 64, **changes):
 
 
 def program(config):
-    """A compiled step of the whole system, and its first state."""
+    """A compiled step of the whole system, and its first state, placed on the devices as in training."""
     import jax
 
+    from renga.loop._places import places_of
     from renga.systems import lpg
 
     init, step = lpg.make(config)
-    state = jax.block_until_ready(jax.jit(init)(jax.random.key(0)))
-    return jax.jit(step).lower(state).compile(), state
+    mesh = jax.sharding.Mesh(jax.devices(), ("data",))
+    places = places_of(jax.eval_shape(init, jax.random.key(0)), mesh)
+    with jax.set_mesh(mesh):
+        state = jax.block_until_ready(jax.jit(init, out_shardings=places)(jax.random.key(0)))
+        return jax.jit(step, out_shardings=(places, None)).lower(state).compile(), state
 
 
 def rate(config, clock=time.process_time) -> dict[str, float]:
@@ -120,14 +124,7 @@ def on_one_core() -> dict:
 def lap(num_devices: int) -> None:
     """A child process: prints the steps a second of wall time on so many devices, one core each."""
     settle(num_devices)
-    import jax
-
-    from renga import loop
-
-    config = configured(micro_batch=4)
-    mesh = jax.sharding.Mesh(jax.devices(), ("data",))
-    with jax.set_mesh(mesh):
-        print(json.dumps(rate(config, time.perf_counter) | {"environment": loop.environment()}))
+    print(json.dumps(rate(configured(micro_batch=4), time.perf_counter)))
 
 
 def devices() -> dict:
