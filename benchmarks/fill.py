@@ -451,8 +451,14 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     timed = [row for row in rows if not row["same_instructions"]]
     faster = sum(row["ratio_95%"][0] > 1 for row in timed)
     slower = sum(row["ratio_95%"][1] < 1 for row in timed)
-    (imports,) = (row for row in record("rl_returns_cpu")["rows"] if row["what"] == "import")
+    returns = record("rl_returns_cpu")["rows"]
+    (imports,) = (row for row in returns if row["what"] == "import")
+    crossover = {(row["T"], row["B"]): 1 / row["ratio"] for row in returns if row["what"].startswith("crossover")}
     return [
+        (
+            "takes {} × the time at T = 1,024 and {} × at T = 16,384; for 64 trajectories it takes {} × and {} ×",
+            tuple(f"{crossover[size]:.1f}" for size in ((1024, 1), (16_384, 1), (1024, 64), (16_384, 64))),
+        ),
         (
             "{} compile to RLax's instructions, {} are faster (`popart` {} ×, `categorical_l2_project` {} ×)",
             (str(same), str(faster), *(f"{ratio[name]:.1f}" for name in ("popart", "categorical_l2_project"))),
