@@ -143,6 +143,12 @@ def test_a_sweep_ends_with_the_command_that_trains_the_best(toy, capsys):
     assert main(["sweep", "toy", "--resume", "run", "--quiet"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "report: run/report.html"
     assert main(["member", "run/groups/000", "best"]) == 0
+    capsys.readouterr()
+    for command in (["eval", "run"], ["watch", "run"], ["export", "run", "file"], ["member", "run", "best"]):
+        assert main(command) == 1
+        assert "the best is trial 0: pass run/groups/000 --member 0" in capsys.readouterr().err
+    assert main(["doctor", "run"]) == 0
+    assert "groups/001: state: finished after step 2" in capsys.readouterr().out
 
 
 def test_population_based_training_ends_with_what_made_the_best(toy, capsys):

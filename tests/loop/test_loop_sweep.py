@@ -157,13 +157,43 @@ def test_the_best_trial_is_told_and_all_are_kept(swept):
     assert found.best == int(np.argmin(numbers))
     rows = [json.loads(line) for line in (directory / "trials.jsonl").read_text().splitlines()]
     assert [row["loss"] for row in rows] == numbers
-    with pytest.raises(RunError, match="is a sweep: renga report .* pass .*groups/000"):
-        loop.choose(RunDirectory(directory), "best")
-    with pytest.raises(RunError, match="is a sweep: renga report"):
-        loop.examine(directory)
     report = (directory / "report.html").read_text()
     for text in ("parallel coordinates", "loss against learning_rate", "loss against batch_size", "by lowest loss"):
         assert text in report
+
+
+def test_who_takes_a_sweep_for_a_run_is_told_its_runs_and_the_best(swept):
+    directory, found = swept
+    best = found.trials[found.best]
+    with pytest.raises(RunError) as error:
+        loop.choose(RunDirectory(directory), "best")
+    first, *lines = str(error.value).splitlines()
+    assert first.startswith(f"{directory} is a sweep of 6 trials; ")
+    assert lines == [
+        f"  {directory}/groups/000: members 0 to 2, trials 0, 2, 4",
+        f"  {directory}/groups/001: members 0 to 2, trials 1, 3, 5",
+        f"  the best is trial {found.best}: pass {directory}/groups/{best.group:03d} --member {best.member}",
+    ]
+
+
+def test_a_sweep_is_examined_with_the_runs_that_it_has(swept, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(swept[0], directory)
+    found = loop.examine(directory)
+    assert not found.problems
+    assert "sweep.json: toy, 6 steps, 6 trials" in found.facts
+    assert "groups/001: newest whole checkpoint: step 6; --resume goes on from there" in found.facts
+    (directory / "groups" / "001" / "env.json").write_text("{")
+    (directory / "report.html.tmp.7").touch()
+    problems = loop.examine(directory).problems
+    assert [problem.partition(": ")[0] for problem in problems] == ["groups/001", "report.html.tmp.7"]
+    after = loop.examine(directory, repair=True)
+    assert len(after.repaired) == 2
+    assert not after.problems
+    shutil.rmtree(directory / "groups" / "001")
+    assert "groups/001: not begun" in loop.examine(directory).facts
+    (directory / "sweep.json").write_text("{}")
+    assert "sweep.json" in loop.examine(directory).problems[0]
 
 
 def test_a_group_that_is_done_is_not_trained_again(swept, tmp_path):

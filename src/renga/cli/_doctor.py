@@ -8,11 +8,11 @@ from renga.loop import examine
 
 
 def run(args: Sequence[str]) -> int:
-    """Says what is wrong with the directory of a run and what can be saved; returns 1 if something is wrong."""
+    """Says what is wrong with the directory of a run or a sweep, and what can be saved; returns 1 if something is."""
     repair, rest = "--repair" in args, [arg for arg in args if arg != "--repair"]
     if len(rest) != 1 or rest[0].startswith("-"):
         raise UsageError(
-            "usage: renga doctor RUN [--repair]\n"
+            "usage: renga doctor RUN [--repair], where RUN is the directory of a run or of a sweep\n"
             "  --repair moves damaged files to RUN/damaged and removes unfinished files of an ended process"
         )
     found = examine(Path(rest[0]), repair)

@@ -41,6 +41,7 @@ import renga
 from renga.loop._errors import RunError
 from renga.loop._files import finite, is_leftover, read_json, why, write_json, write_whole
 from renga.loop._metrics import MEMBERS, LineWriter, MetricsWriter, members_row, read_lines, read_members
+from renga.loop._not_a_run import refuse_sweep
 
 _LOG = logging.getLogger("renga")
 _NONE: Mapping[str, str] = types.MappingProxyType({})
@@ -243,19 +244,6 @@ class RunDirectory:
                 for file in sorted(folder.glob("*.png")):
                     found.setdefault(file.stem, []).append((int(folder.name), file))
         return {name: sorted(series) for name, series in sorted(found.items())}
-
-
-def refuse_sweep(path: Path) -> None:
-    """Says of the directory of a sweep where its runs are.
-
-    Raises:
-      RunError: if it is one.
-    """
-    if (path / "sweep.json").exists() and not (path / "config.json").exists():
-        raise RunError(
-            f"{path} is a sweep: renga report {path} writes its page, which names the best; each of its programs is a "
-            f"run with a member a trial: pass {path / 'groups' / '000'}, for example"
-        )
 
 
 def _is_population(loop: dict[str, Any]) -> bool:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from renga.loop._checkpoint import Checkpoints
-from renga.loop._directory import RunDirectory, is_step, refuse_sweep
+from renga.loop._directory import RunDirectory, is_step
 from renga.loop._errors import RunError
 from renga.loop._files import is_leftover, read_bytes, read_json, why, write_whole
 from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
 from renga.loop._metrics import MEMBERS, non_finite, read_lines, set_aside
+from renga.loop._not_a_run import is_sweep
 from renga.loop._report import frozen_lines, read_evaluation, stopped_by
+from renga.loop._settled import read_sweep
 
 DAMAGED = "damaged"  # the folder that damaged pieces are moved to
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +36,7 @@ class Examination(NamedTuple):
 
 
 def examine(directory: Path, repair: bool = False) -> Examination:
-    """Examines the directory of a run, whatever its state.
+    """Examines the directory of a run, or of a sweep and the runs that it has, whatever its state.
 
     Args:
       directory: where the run stands.
@@ -49,7 +51,6 @@ def examine(directory: Path, repair: bool = False) -> Examination:
     """
     if not directory.is_dir():
         raise RunError(f"there is no directory {directory}")
-    refuse_sweep(directory)
     if not repair:
         return _Doctor(directory, False).examine()
     said_before = holder(directory)[1]
@@ -66,6 +67,10 @@ class _Doctor:
 
     def examine(self, locked_before: dict | None = None) -> Examination:
         live = self._lock(locked_before)
+        if is_sweep(self._files.path):
+            self._sweep()
+            self._leftovers(live)
+            return self._found
         self._config()
         self._json("env.json", lambda: read_json(self._files.path / "env.json"))
         newest = self._checkpoints()
@@ -122,8 +127,22 @@ class _Doctor:
         for number in range(len(loop.get("groups", ()))):
             self._group(number)
 
+    def _sweep(self) -> None:
+        """Examines sweep.json, and each group as the run that it is."""
+        try:
+            settled = read_sweep(self._files.path)
+        except RunError as error:
+            self._problem(f"sweep.json: {error}; without it the sweep cannot be resumed")
+            return
+        count = len(settled["trials"])
+        self._fact(
+            f"sweep.json: {settled['system'] or 'a system without a name'}, {settled['steps']} steps, {count} trials"
+        )
+        for number in range(len(settled["groups"])):
+            self._group(number)
+
     def _group(self, number: int) -> None:
-        """Examines a group of a population as the run that it is."""
+        """Examines a group of a population or of a sweep as the run that it is."""
         directory = group_directory(self._files.path, number)
         self._is_grouped = True
         if not directory.is_dir():
