@@ -8,6 +8,7 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py tic_tac_toe_learned
     python benchmarks/muzero_strength.py catch
     python benchmarks/muzero_strength.py cartpole
+    python benchmarks/muzero_strength.py game_2048
     python benchmarks/muzero_strength.py cpu --seeds 3      # Connect Four; needs bitbully and bitbully-databases
     python benchmarks/muzero_strength.py plot               # figures for the documentation
 
@@ -24,9 +25,11 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from record import made, write
 
+from renga import envs
 from renga.systems import muzero
 from renga.systems.muzero import _judging
 
@@ -38,6 +41,7 @@ JUDGED = {
     "tic_tac_toe_learned": [("random", 32, 144)],
     "catch": [("", 8, 100)],
     "cartpole": [("", 16, 100)],
+    "game_2048": [("", 8, 100)],
     "cpu": [("solver", 64, 500), ("alphabeta:5", 64, 98), ("uct:1000", 64, 98)],
 }
 
@@ -48,6 +52,23 @@ def judge(name, config, state):
     for against, simulations, count in JUDGED[name]:
         found |= _judging.judge(agent, against, simulations, count)
     return {key: round(value, 5) for key, value in found.items()}
+
+
+def returns_in_pgx(agent, simulations, games):
+    """What games of pgx's 2048 come to, whose boards the agent searches as states of its own environment."""
+    import pgx
+
+    theirs, act, key = pgx.make("2048"), agent.player(simulations), jax.random.key(20_201_207)
+    step = jax.jit(jax.vmap(theirs.step))
+    state = jax.jit(jax.vmap(theirs.init))(jax.random.split(key, games))
+    over, total = np.zeros(games, bool), np.zeros(games)
+    while not over.all():
+        key, key_act, key_step = jax.random.split(key, 3)
+        boards = envs.Game2048State(jnp.argmax(state.observation, -1).astype(jnp.int32))
+        state = step(state, act(key_act, boards), jax.random.split(key_step, games))
+        total += np.where(over, 0.0, np.asarray(state.rewards)[:, 0])
+        over |= np.asarray(state.terminated)
+    return total
 
 
 def now():
@@ -84,6 +105,9 @@ def train(name, seed, programs, points, window):
             "load": round(os.getloadavg()[1], 1),
             **judge(name, config, state),
         }
+        if name == "game_2048" and point == points:
+            agent = muzero.Agent(config, muzero.played_by(config, state))
+            row["return in pgx"] = round(float(returns_in_pgx(agent, 8, 100).mean()), 1)
         rows.append(row)
         print(name, "seed", seed, row, flush=True)
         began = now()
@@ -121,6 +145,7 @@ CURVES = {
     "tic_tac_toe_learned": ["optimal moves", "optimal moves without search"],
     "catch": ["greedy return"],
     "cartpole": ["greedy return"],
+    "game_2048": ["greedy return"],
     "cpu": ["mistakes begin-hard", "mistakes middle-medium", "mistakes end-easy"],
 }
 

@@ -108,7 +108,7 @@ def test_a_cut_is_no_end():
 
 
 def test_names_and_options_that_are_not_known_are_said(unchecked):
-    with pytest.raises(ValueError, match="make: name must be one of acrobot, breakout, cartpole"):
+    with pytest.raises(ValueError, match="make: name must be one of 2048, acrobot, breakout"):
         envs.make("pong")
     with pytest.raises(ValueError, match="Pgx: name must be one of"):
         envs.make("pgx/nothing")

@@ -1,11 +1,13 @@
-"""Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
+"""Environments in pure JAX, one small interface, and adapters to other packages, which are imported on demand."""
 
 from renga import __version__ as __version__
 from renga.envs._acrobot import Acrobot, AcrobotState
+from renga.envs._brax import Brax
 from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
+from renga.envs._craftax import Craftax
 from renga.envs._deep_sea import DeepSea, DeepSeaState, deep_sea_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
@@ -22,10 +24,12 @@ from renga.envs._environment import (
     num_actions,
 )
 from renga.envs._episodes import episode_returns
+from renga.envs._game_2048 import Game2048, Game2048Afterstate, Game2048State
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
 from renga.envs._gymnasium import Gymnasium, GymnasiumState
 from renga.envs._gymnax import Gymnax
+from renga.envs._jumanji import Jumanji
 from renga.envs._memory_chain import MemoryChain, MemoryChainState
 from renga.envs._mountain_car import MountainCar, MountainCarContinuous, MountainCarState
 from renga.envs._pendulum import Pendulum, PendulumState
@@ -44,6 +48,7 @@ __all__ = [
     "AutoReset",
     "Batch",
     "Box",
+    "Brax",
     "Breakout",
     "BreakoutState",
     "CartPole",
@@ -55,17 +60,22 @@ __all__ = [
     "Chain",
     "ChainState",
     "ClipReward",
+    "Craftax",
     "DeepSea",
     "DeepSeaState",
     "Discrete",
     "Environment",
     "FrameStack",
+    "Game2048",
+    "Game2048Afterstate",
+    "Game2048State",
     "Grid",
     "GridState",
     "Gymnasium",
     "GymnasiumState",
     "Gymnax",
     "HostEnvironment",
+    "Jumanji",
     "MemoryChain",
     "MemoryChainState",
     "MountainCar",

@@ -173,6 +173,13 @@ class Environment(abc.ABC, Generic[S]):
 
     Games for several players also say how many there are (`num_players`) and whose turn it is (`to_play`); rewards then
     are those of the player who moved. Where not all actions are legal, `legal_actions` says which are.
+
+    A world in which chance answers each action may list what it may do, so that a search can weigh it (`num_outcomes`).
+    An action then leads to an afterstate, and chance to the next state; `step` does both:
+
+        step(key, s, a) = resolve(s′, c),   s′ = afterstate(s, a),   c ~ outcomes(s′)
+
+    `observe` takes afterstates as well.
     """
 
     @property
@@ -219,6 +226,27 @@ class Environment(abc.ABC, Generic[S]):
     def symmetries(self) -> Symmetries | None:
         """Ways to turn it around; None if the environment does not say."""
         return None
+
+    @property
+    def num_outcomes(self) -> int:
+        """C, how many outcomes of chance an action may have; 0 if the environment does not list them."""
+        return 0
+
+    def afterstate(self, state: S, action: Any) -> tuple[PyTree, Float[Array, ""]]:
+        """What an action leads to before chance answers, and the reward that is expected of it.
+
+        Raises:
+          NotImplementedError: if the environment does not list the outcomes of chance; also of the next two.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.afterstate: this environment lists no outcomes of chance")
+
+    def outcomes(self, afterstate: PyTree) -> Float[Array, " C"]:
+        """The probability of each outcome of chance."""
+        raise NotImplementedError(f"{type(self).__name__}.outcomes: this environment lists no outcomes of chance")
+
+    def resolve(self, afterstate: PyTree, outcome: Any) -> tuple[S, Step]:
+        """What an outcome of chance makes of an afterstate; the reward is that of the action and of chance."""
+        raise NotImplementedError(f"{type(self).__name__}.resolve: this environment lists no outcomes of chance")
 
     def draw(self, state: S) -> Picture:
         """Draws one state, for people to look at.

@@ -43,6 +43,7 @@ CASES = {
     "CartPole": Case(_steps(envs.CartPole()), KEY),
     "Catch": Case(_steps(envs.Catch(rows=3, columns=3)), KEY),
     "Chain": Case(_steps(envs.chain_level(3)), KEY),
+    "Game2048": Case(_steps(envs.Game2048()), KEY),
     "Grid": Case(lambda key, rewards: _steps(_level(rewards))(key), (*KEY, *REWARDS)),
     "MemoryChain": Case(_steps(envs.MemoryChain(2)), KEY),
     "Pendulum": Case(_steps(envs.Pendulum()), KEY),
@@ -90,6 +91,9 @@ EXEMPT = {
     "Discrete": _SPEC,
     "Environment": "the interface; its implementations are in the table",
     "GridState": _RECORD,
+    **dict.fromkeys(
+        ("Brax", "Craftax", "Jumanji"), "the package is no dependency; tests/envs/test_adapters.py has the rest"
+    ),
     "Gymnasium": "runs on the host; tests/envs/test_gymnasium.py has the rest",
     "GymnasiumState": _RECORD,
     "HostEnvironment": "the interface of worlds on the host",

@@ -50,7 +50,7 @@ def test_the_prior_over_candidates_makes_up_for_how_they_were_drawn(even):
     if even == 0:  # drawn from the policy alone: all count alike
         np.testing.assert_allclose(logits, 0.0, atol=1e-5)
     # Σₖ exp(logits) a / K is the mean of the policy over many states.
-    loc, scale = 3 * np.tanh(0.8 / 3), np.exp(-4 + 2.5 * (1 + np.tanh(-0.5)))
+    loc, scale = 3 * np.tanh(0.8 / 3), np.exp(-2 + 1.5 * (1 + np.tanh(-0.5)))
     x = np.linspace(-8, 8, 4_001)
     weights = np.exp(-0.5 * x**2)
     squashed = np.tanh(loc + scale * x)
@@ -67,7 +67,7 @@ def test_densities_are_of_the_box_and_the_best_is_in_their_middle():
     a = jnp.array([[0.3, -0.7]])
     log_prob = 0.0
     for (loc, spread), x in zip(outputs[0], a[0], strict=True):
-        loc, scale = 3 * np.tanh(loc / 3), np.exp(-4 + 2.5 * (1 + np.tanh(spread)))
+        loc, scale = 3 * np.tanh(loc / 3), np.exp(-2 + 1.5 * (1 + np.tanh(spread)))
         u = np.arctanh(x)
         log_prob += -0.5 * ((u - loc) / scale) ** 2 - np.log(scale * np.sqrt(2 * np.pi)) - np.log(1 - x**2)
     np.testing.assert_allclose(sampled.log_prob(outputs, a), [log_prob], rtol=1e-4)

@@ -15,6 +15,8 @@ Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
   * the first moves of a game may be uniformly random (`random_opening`): then values are bootstrapped, and positions
     that good players never reach are learned too;
   * in games of two players a separate head learns which player moves next;
+  * chance nodes (Antonoglou et al. 2022) are those of worlds that list their outcomes of chance: no codes of chance are
+    learned, and the learned model is deterministic;
   * with continuous actions (Hubert et al. 2021), some of the candidates of each state are sampled uniformly, and
     Gumbel's search compares the candidates by default.
 """
@@ -75,6 +77,8 @@ def _system(config: Config) -> System:
     if env.env.num_players > 2:
         raise RunError(f"muzero: env must be a game for one or two players, got {config.env!r}")
     networks = _networks.make(config, env.env)
+    if config.chance and not env.env.num_outcomes:
+        raise RunError(f"muzero: env must list its outcomes of chance with chance, as 2048 does, got {config.env!r}")
     if networks.sampled is not None:
         for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False)):
             if (got := getattr(config, field)) != only:
@@ -131,7 +135,7 @@ def act(
         policy=jnp.where(legal, plan.policy, 0.0),
         value=plan.value,
         random=random,
-        state=state.env.state if config.reanalyse and config.model == "true" else None,
+        state=state.env.state if config.model == "true" and (config.reanalyse or config.chance) else None,
         candidates=plan.candidates,
     )
     opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
@@ -161,6 +165,7 @@ class Batch(NamedTuple):
       weights: how much each stretch counts, [B]; 1 where they are drawn evenly.
       errors: |ν − z| of their first states, [B].
       indices: where they stand in a prioritised replay, [B].
+      afterstates: what is seen of the afterstates of their first moves, [B, ...], where a search has chance nodes.
     """
 
     observations: Array
@@ -168,6 +173,7 @@ class Batch(NamedTuple):
     weights: Float[Array, " B"]
     errors: Float[Array, " B"]
     indices: Int[Array, " B"] | None = None
+    afterstates: Array | None = None
 
 
 def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Batch:
@@ -187,6 +193,10 @@ def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Bat
     seen = moves.observation[:, : K + 1] if config.consistency_cost else moves.observation[:, :1]
     errors = jnp.abs(moves.value[:, 0] - want.value[:, 0])
     batch = Batch(seen, want, weights, errors, indices)
+    if config.chance:
+        first = jax.tree.map(lambda x: x[:, 0], (moves.state, moves.action))
+        afterstates, _ = jax.vmap(system.env.env.afterstate)(*first)
+        batch = batch._replace(afterstates=jax.vmap(system.env.env.observe)(afterstates))
     symmetries = system.env.env.symmetries if config.symmetries and moves.candidates is None else None
     return batch if symmetries is None else turned(symmetries, batch, key_turn)
 
@@ -223,17 +233,22 @@ def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key:
 
 def turned(symmetries: envs.Symmetries, batch: Batch, key: PRNGKeyArray) -> Batch:
     """Turns each stretch around in a way drawn evenly: what was seen, what was done, and what was to be done."""
-    seen, actions, policy = batch.observations, batch.targets.actions, batch.targets.policy
-    way = jax.random.randint(key, (len(seen),), 0, len(symmetries.action))
+    actions, policy, afterstates = batch.targets.actions, batch.targets.policy, batch.afterstates
+    way = jax.random.randint(key, (len(policy),), 0, len(symmetries.action))
     places = jnp.asarray(symmetries.observation)[way]
-    flat = jnp.take_along_axis(seen.reshape(*seen.shape[:2], -1), places[:, None], axis=-1)
+
+    def turn(seen: Array) -> Array:
+        flat = jnp.take_along_axis(seen.reshape(*seen.shape[:2], -1), places[:, None], axis=-1)
+        return flat.reshape(seen.shape)
+
     becomes = jnp.asarray(symmetries.action)[way]
     comes_from = jnp.argsort(becomes, axis=-1)
     wanted = batch.targets._replace(
         actions=jnp.take_along_axis(becomes, actions, axis=-1).astype(actions.dtype),
         policy=jnp.take_along_axis(policy, comes_from[:, None], axis=-1),
     )
-    return batch._replace(observations=flat.reshape(seen.shape), targets=wanted)
+    afterstates = None if afterstates is None else turn(afterstates[:, None])[:, 0]
+    return batch._replace(observations=turn(batch.observations), targets=wanted, afterstates=afterstates)
 
 
 def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tuple[Array, dict[str, Array]]:
@@ -241,7 +256,8 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
 
         Σₖ wₖ [L_π + c_v L_v + c_r L_r + L_turn + c L_consistency],   w₀ = 1, wₖ = 1/K
 
-    The gradient into a state that the model is unrolled from is halved at each move.
+    and c_v L_v of the first move's afterstate where a search has chance nodes. The gradient into a state that the model
+    is unrolled from is halved at each move.
     """
     networks, want, K = system.networks, batch.targets, unrolled(config)
     two_players = system.env.env.num_players > 1
@@ -268,7 +284,11 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
         policy_losses = -jnp.sum(want.policy[:, k] * networks.log_probs(out.logits, candidates), -1)
         add("policy_loss", k, want.policy_weight[:, k], policy_losses)
         add("value_loss", k, want.value_weight[:, k], networks.code.cross_entropy(out.value_logits, want.value[:, k]))
-    costs = {"value_loss": config.value_cost, "reward_loss": config.reward_cost}
+    if batch.afterstates is not None and want.afterstate is not None:
+        out = networks.judge_afterstate(params, networks.represent(params, batch.afterstates))
+        losses = networks.code.cross_entropy(out.value_logits, want.afterstate[:, 0])
+        add("afterstate_loss", 0, want.value_weight[:, 0], losses)
+    costs = {"value_loss": config.value_cost, "afterstate_loss": config.value_cost, "reward_loss": config.reward_cost}
     costs["consistency_loss"] = config.consistency_cost
     return sum((costs.get(name, 1.0) * x for name, x in parts.items()), jnp.float32(0)), parts
 

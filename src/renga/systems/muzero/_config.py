@@ -19,6 +19,7 @@ class Config:
     considered: int = 16  # maximum number of actions considered at the root (gumbel)
     max_depth: int = 0  # maximum depth of a simulation; 0: no limit
     waves: int = 1  # parallel simulations, whose leaves are evaluated in one batch
+    chance: bool = False  # chance nodes in the search, for a true model that lists its outcomes (2048)
     keep_tree: bool = False  # reuse the subtree of the chosen move for the next search
     root_noise: float = 0.25  # fraction of Dirichlet noise in the prior at the root (puct)
     root_alpha: float = 0.3  # α of the Dirichlet noise (puct)
@@ -99,6 +100,26 @@ _CARTPOLE = dataclasses.replace(
     value_bins=41,
     decay_steps=760,
 )
+_GAME_2048 = Config(
+    env="2048",
+    chance=True,
+    simulations=4,  # one look at each move: its reward and what its afterstate is worth
+    considered=4,
+    random_opening=0,
+    num_envs=128,
+    replay_size=128_000,
+    td_steps=10,
+    discount=0.999,
+    value_transform="hyperbolic",
+    min_value=-240.0,  # so that networks that know nothing say 0
+    max_value=240.0,
+    value_bins=121,
+    value_scale=0.5,
+    value_cost=1.0,
+    ema=0.9,
+    blocks=2,
+    decay_steps=1_500,
+)
 
 # Settings by game; `benchmarks/muzero_strength.py` trains and judges them.
 PRESETS: dict[str, tuple[Config, int]] = {
@@ -109,6 +130,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "catch": (_CATCH, 500),
     "cartpole": (_CARTPOLE, 760),
+    "game_2048": (_GAME_2048, 1_500),
     "cpu": (Config(), 5_000),
 }
 
@@ -150,6 +172,8 @@ def check(config: Config) -> None:
     require(not (config.ema and config.target_period), "ema", "0 where target_period is not: both say what searches")
     require.numbers("value_bins", low=2)
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
+    require(not config.chance or config.model == "true", "model", "true with chance, whose outcomes the world lists")
+    require(not (config.chance and config.keep_tree), "keep_tree", "False with chance")
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
     length = stretch(config)
     rows = config.replay_size // config.num_envs

@@ -43,6 +43,18 @@ class Transition(NamedTuple):
     turn_logit: Float[Array, " B"]
 
 
+class AfterstatePrediction(NamedTuple):
+    """What is said of an afterstate: what it is worth beyond the reward of the action that led to it.
+
+    Attributes:
+      value_logits: of the value's bins, [B, K].
+      value: from the view of the player who moved, discounted, [B].
+    """
+
+    value_logits: Float[Array, "B K"]
+    value: Float[Array, " B"]
+
+
 class Networks(NamedTuple):
     """All networks as pure functions of one tree of parameters.
 
@@ -51,6 +63,7 @@ class Networks(NamedTuple):
       represent: h(parameters, observations) → states.
       dynamics: g(parameters, states, actions) → `Transition`.
       predict: f(parameters, states) → `Prediction`.
+      judge_afterstate: (parameters, representations of afterstates) → `AfterstatePrediction`.
       project: (parameters, states) → vectors to compare.
       foresee: (parameters, such vectors) → what they should be like.
       code: values and rewards as distributions over bins.
@@ -62,6 +75,7 @@ class Networks(NamedTuple):
     represent: Callable[[PyTree, Array], Array]
     dynamics: Callable[[PyTree, Array, Array], Transition]
     predict: Callable[[PyTree, Array], Prediction]
+    judge_afterstate: Callable[[PyTree, Array], AfterstatePrediction]
     project: Callable[[PyTree, Array], Array]
     foresee: Callable[[PyTree, Array], Array]
     code: rl.TwoHot
@@ -157,6 +171,10 @@ def make(config: Config, env: envs.Environment) -> Networks:
         logits = logits if sampled is None else logits.reshape(-1, sampled.box.size, 2)
         return Prediction(logits, v, code.decode(jax.nn.softmax(v)))
 
+    def judge_afterstate(h: Array) -> AfterstatePrediction:
+        v = head(h.astype(dtype), config.value_bins, "afterstate")
+        return AfterstatePrediction(v, code.decode(jax.nn.softmax(v)))
+
     def project(h: Array) -> Array:
         with nn.name_scope("projection"):
             return nn.nets.MLP([config.units, config.units])(nn.Flatten()(h))
@@ -169,6 +187,8 @@ def make(config: Config, env: envs.Environment) -> Networks:
         def initialise(s: Array):
             h = represent(s)
             out = predict(h)
+            if config.chance:
+                judge_afterstate(h)
             if learned:
                 a = jnp.zeros(len(s), jnp.int32) if sampled is None else jnp.zeros((len(s), sampled.box.size))
                 h = dynamics(h, a).state
@@ -176,7 +196,7 @@ def make(config: Config, env: envs.Environment) -> Networks:
                     foresee(project(h))
             return out
 
-        return initialise, (represent, dynamics, predict, project, foresee)
+        return initialise, (represent, dynamics, predict, judge_afterstate, project, foresee)
 
     f = nn.without_apply_rng(nn.multi_transform(build))
     return Networks(f.init, *f.apply, code=code, num_actions=num_actions, sampled=sampled)

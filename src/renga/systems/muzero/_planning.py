@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, search
-from renga.search import RecurrentFnOutput, RootFnOutput
+from renga.search import ChanceRecurrentFnOutput, DecisionRecurrentFnOutput, RecurrentFnOutput, RootFnOutput
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._networks import Networks
 
@@ -37,13 +37,13 @@ class Planner(NamedTuple):
 
     Attributes:
       root: parameters, a key, states of the environment or None, observations, legal actions → where a search begins.
-      step: the model, a `recurrent_fn` of `renga.search`.
+      step: the model, a `recurrent_fn` of `renga.search`; with chance nodes a pair of them, of decisions and of chance.
       config: the settings of the search.
       sampled: whether actions are numbers of candidates that each state has of its own.
     """
 
     root: Callable[..., RootFnOutput]
-    step: Callable[..., tuple[RecurrentFnOutput, PyTree]]
+    step: Any
     config: Config
     sampled: bool
 
@@ -78,30 +78,21 @@ class Planner(NamedTuple):
             "invalid_actions": ~legal,
             "max_depth": config.max_depth or None,
             "num_parallel": config.waves if simulations % config.waves == 0 else 1,
-            "tree": tree,
         }
-        if config.policy == "gumbel":
-            out = search.gumbel_muzero_policy(
-                params,
-                key,
-                root,
-                self.step,
-                max_num_considered_actions=config.considered,
-                gumbel_scale=noise,
-                qtransform=functools.partial(search.qtransform_completed_by_mix_value, value_scale=config.value_scale),
-                **options,
-            )
+        gumbel = config.policy == "gumbel"
+        if gumbel:
+            completed = functools.partial(search.qtransform_completed_by_mix_value, value_scale=config.value_scale)
+            options |= {"gumbel_scale": noise, "qtransform": completed}
+            options["max_num_considered_actions"] = config.considered
         else:
-            out = search.muzero_policy(
-                params,
-                key,
-                root,
-                self.step,
-                dirichlet_fraction=config.root_noise * noise,
-                dirichlet_alpha=config.root_alpha,
-                temperature=temperature,
-                **options,
-            )
+            options |= {"dirichlet_fraction": config.root_noise * noise, "dirichlet_alpha": config.root_alpha}
+            options["temperature"] = temperature
+        if config.chance:
+            out = search.stochastic_muzero_policy(params, key, root, *self.step, gumbel=gumbel, **options)
+        elif gumbel:
+            out = search.gumbel_muzero_policy(params, key, root, self.step, tree=tree, **options)
+        else:
+            out = search.muzero_policy(params, key, root, self.step, tree=tree, **options)
         candidates = root.embedding[1] if self.sampled else None
         return Plan(out.action, out.action_weights, _value(config, out), out.search_tree, candidates)
 
@@ -146,10 +137,16 @@ def _value(config: Config, out: search.PolicyOutput) -> Float[Array, " B"]:
 
 
 def planner(config: Config, env: envs.Environment, networks: Networks) -> Planner:
-    """The learned model, or the environment itself."""
+    """The learned model, or the environment itself, with its afterstates or without."""
     sampled = networks.sampled is not None
-    make = _sampled_model if sampled else _true_model if config.model == "true" else _learned_model
-    return Planner(*make(config, env, networks), config, sampled)
+    if sampled:
+        make = _sampled_model
+    elif config.chance:
+        make = _chance_model
+    else:
+        make = _true_model if config.model == "true" else _learned_model
+    root, *steps = make(config, env, networks)
+    return Planner(root, tuple(steps) if config.chance else steps[0], config, sampled)
 
 
 def _learned_model(config: Config, env: envs.Environment, networks: Networks):
@@ -209,15 +206,11 @@ def _sampled_model(config: Config, env: envs.Environment, networks: Networks):
 def _true_model(config: Config, env: envs.Environment, networks: Networks):
     """States are the environment's; it is never stepped past the end of an episode."""
 
-    def evaluate(params: PyTree, observation: Array, legal: Array) -> tuple[Array, Array]:
-        out = networks.predict(params, networks.represent(params, observation))
-        return jnp.where(legal, out.logits, jnp.finfo(out.logits.dtype).min), out.value
-
     def root(
         params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
     ) -> RootFnOutput:
         del key
-        logits, value = evaluate(params, observation, legal)
+        logits, value = _evaluate(networks, params, observation, legal)
         return RootFnOutput(
             prior_logits=logits,
             value=value,
@@ -232,7 +225,7 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         mover = jax.vmap(env.to_play)(state)
         after, out = jax.vmap(env.step)(keys, state, action)
         legal, to_play = jax.vmap(env.legal_actions)(after), jax.vmap(env.to_play)(after)
-        logits, value = evaluate(params, out.observation, legal)
+        logits, value = _evaluate(networks, params, out.observation, legal)
         # A state in which an episode is cut is worth something, but nothing can be searched behind it.
         cut = out.truncated & ~out.terminated
         beyond = jnp.where(cut, config.discount * jnp.where(to_play == mover, value, -value), 0.0)
@@ -247,3 +240,55 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         ), after
 
     return root, step
+
+
+def _chance_model(config: Config, env: envs.Environment, networks: Networks):
+    """States are the environment's. A decision leads to an afterstate, and an outcome that it lists to the next state.
+
+        q(s, a) = r(s, a) + v(s′)   of an afterstate s′ that was not searched further
+
+    Of outcomes that are equally probable, which comes first is drawn for each afterstate.
+    """
+
+    def root(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
+    ) -> RootFnOutput:
+        del key
+        logits, value = _evaluate(networks, params, observation, legal)
+        return RootFnOutput(prior_logits=logits, value=value, embedding=state)
+
+    def decide(
+        params: PyTree, key: PRNGKeyArray, action: Array, state: PyTree
+    ) -> tuple[DecisionRecurrentFnOutput, tuple[PyTree, Array]]:
+        after, reward = jax.vmap(env.afterstate)(state, action)
+        probs = jax.vmap(env.outcomes)(after)
+        seen = networks.represent(params, jax.vmap(env.observe)(after))
+        return DecisionRecurrentFnOutput(
+            chance_logits=jnp.log(probs) + 1e-3 * jax.random.uniform(key, probs.shape),
+            afterstate_value=reward + networks.judge_afterstate(params, seen).value,
+        ), (after, jax.vmap(env.to_play)(state))
+
+    def chance(
+        params: PyTree, key: PRNGKeyArray, outcome: Array, after: tuple[PyTree, Array]
+    ) -> tuple[ChanceRecurrentFnOutput, PyTree]:
+        del key
+        state, out = jax.vmap(env.resolve)(after[0], outcome)
+        legal = jax.vmap(env.legal_actions)(state)
+        logits, value = _evaluate(networks, params, out.observation, legal)
+        same = jax.vmap(env.to_play)(state) == after[1]
+        discount = jnp.where(same, config.discount, -config.discount)
+        cut = out.truncated & ~out.terminated
+        return ChanceRecurrentFnOutput(
+            action_logits=logits,
+            value=jnp.where(out.last, 0.0, value),
+            reward=out.reward + jnp.where(cut, discount * value, 0.0),
+            discount=jnp.where(out.last, 0.0, discount),
+        ), state
+
+    return root, decide, chance
+
+
+def _evaluate(networks: Networks, params: PyTree, observation: Array, legal: Array) -> tuple[Array, Array]:
+    """Logits of the legal actions, and the value."""
+    out = networks.predict(params, networks.represent(params, observation))
+    return jnp.where(legal, out.logits, jnp.finfo(out.logits.dtype).min), out.value

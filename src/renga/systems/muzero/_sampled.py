@@ -31,7 +31,7 @@ class Sampled(NamedTuple):
     def distribution(self, outputs: Float[Array, "*B D 2"]) -> dist.Independent:
         """The policy of a network's outputs."""
         loc, spread = outputs[..., 0], outputs[..., 1]
-        log_scale = -4.0 + 2.5 * (1.0 + jnp.tanh(spread))  # between −4 and 1
+        log_scale = -2.0 + 1.5 * (1.0 + jnp.tanh(spread))  # between −2 and 1: a narrower one would see no other action
         return dist.Independent(dist.TanhNormal(3.0 * jnp.tanh(loc / 3.0), jnp.exp(log_scale)), 1)
 
     def log_prob(self, outputs: Float[Array, "*B D 2"], a: Float[Array, "*B D"]) -> Float[Array, "*B"]:

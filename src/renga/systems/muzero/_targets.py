@@ -24,7 +24,7 @@ class Move(NamedTuple):
       policy: π_t, the search's.
       value: ν_t, the search's, from the mover's view.
       random: whether the action was drawn evenly and not chosen by the search.
-      state: of the environment, where searches in it are to be made anew; else None.
+      state: of the environment, where searches in it are to be made anew or afterstates are learned; else None.
       candidates: the actions that `policy` is over where they are continuous; else None.
     """
 
@@ -56,6 +56,7 @@ class Targets(NamedTuple):
       reward_weight: the same, of the moves.
       turn_weight: 1 for moves after which the game went on.
       candidates: the actions that `policy` is over where they are continuous, [K+1, A, D]; else None.
+      afterstate: what each move was worth beyond its reward, z − r, [K+1].
     """
 
     actions: Array
@@ -68,6 +69,7 @@ class Targets(NamedTuple):
     reward_weight: Float[Array, " K1"]
     turn_weight: Float[Array, " K1"]
     candidates: Array | None = None
+    afterstate: Float[Array, " K1"] | None = None
 
 
 def value_targets(moves: Move, n: int, lambda_: float = 1.0) -> Float[Array, " T"]:
@@ -90,11 +92,15 @@ def value_targets(moves: Move, n: int, lambda_: float = 1.0) -> Float[Array, " T
       >>> value_targets(moves, n=5)  # the second move wins
       Array([-1.,  1.], dtype=float32)
     """
+    return jnp.where(moves.random[:-1], moves.value[:-1], _returns(moves, n, lambda_))
+
+
+def _returns(moves: Move, n: int, lambda_: float) -> Float[Array, " T"]:
+    """What each move was worth, however it was chosen."""
     lambda_t = jnp.where(moves.random[1:], 0.0, lambda_)
-    returns = rl.n_step_bootstrapped_returns(
+    return rl.n_step_bootstrapped_returns(
         (moves.reward + moves.beyond)[:-1], moves.discount[:-1], moves.value[1:], n, lambda_t
     )
-    return jnp.where(moves.random[:-1], moves.value[:-1], returns)
 
 
 def targets(
@@ -133,4 +139,5 @@ def targets(
         reward_weight=flag(moved | over).at[0].set(0.0),
         turn_weight=flag(moved & alive),
         candidates=None if moves.candidates is None else moves.candidates[: K + 1],
+        afterstate=_returns(moves, n, lambda_)[: K + 1] - moves.reward[: K + 1],
     )
