@@ -1,10 +1,10 @@
-"""Do DQN and PPO learn CartPole with every seed, as `renga train` stands?
+"""Do DQN, PPO and V-MPO learn CartPole with every seed, as `renga train` stands?
 
 Trains 20 seeds of each side by side in one program, with default settings, and keeps learning curves and the return
 over 100 episodes of the greedy policy afterwards.
 
-    python benchmarks/cartpole_seeds.py          # both
-    python benchmarks/cartpole_seeds.py PPO      # one; the other's results are kept
+    python benchmarks/cartpole_seeds.py          # all
+    python benchmarks/cartpole_seeds.py PPO      # one; the others' results are kept
 """
 
 import sys
@@ -17,6 +17,7 @@ from renga.systems import actor_critic, dqn
 RUNS = {
     "DQN": (dqn, dqn.Config(env="cartpole"), dqn.STEPS),
     "PPO": (actor_critic, actor_critic.Config(), actor_critic.STEPS),
+    "V-MPO": (actor_critic, actor_critic.Config(algorithm="vmpo"), actor_critic.STEPS),
 }
 
 if __name__ == "__main__":

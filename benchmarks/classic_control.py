@@ -1,4 +1,4 @@
-"""PQN on CartPole, Acrobot and MountainCar: 500,000 steps, 10 seeds of each side by side in one program.
+"""DQN, PQN and SAC on classic control: several seeds of each side by side in one program.
 
 python benchmarks/classic_control.py                 # all
 python benchmarks/classic_control.py "PQN, acrobot"  # one; the others' results are kept
@@ -11,14 +11,17 @@ from typing import Any
 import record
 import seeds
 
-from renga.systems import pqn
+from renga.systems import dqn, pqn, sac
 
-UPDATES, SEEDS = 488, 10  # 488 · 32 · 32 = 499,712 steps
+UPDATES = 488  # of PQN: 488 · 32 · 32 = 499,712 steps
 PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
     "PQN, cartpole": (pqn, PQN, UPDATES),
     "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
-    "PQN, mountain_car": (pqn, dataclasses.replace(PQN, env="mountain_car"), UPDATES),
+    "DQN, acrobot": (dqn, *dqn.PRESETS["acrobot"]),
+    "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
+    "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"]),
+    "SAC, reacher": (sac, *sac.PRESETS["reacher"]),
 }
 
 if __name__ == "__main__":
@@ -28,4 +31,4 @@ if __name__ == "__main__":
     only = sys.argv[1] if sys.argv[1:] else None
     kept = record.read("classic_control").get("results", []) if only else []
     keep = lambda results: record.write("classic_control", "classic_control.py", results=results)
-    seeds.study_all(RUNS, SEEDS, only, kept, keep)
+    seeds.study_all(RUNS, 10, only, kept, keep)

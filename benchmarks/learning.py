@@ -7,6 +7,8 @@ from nothing (compilation included) to there. Many seeds of CartPole and Pendulu
     python benchmarks/learning.py catch             # both systems, 3 seeds
     python benchmarks/learning.py catch PPO         # one system; the other's results are kept
     python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout beside PPO by hand, 3 seeds each
+    python benchmarks/learning.py minatar           # PPO and PQN on three more games of MinAtar, one seed each
+    python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
     python benchmarks/learning.py plot              # figures for the documentation
 """
 
@@ -21,24 +23,22 @@ import ppo_by_hand
 from record import made, read, write
 
 from renga import loop
-from renga.systems import actor_critic, dqn
+from renga.systems import actor_critic, dqn, pqn
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "reinforcement"
 
+
+def settings(system, preset):
+    """Returns the settings of a preset, but for the length of its schedule."""
+    return {k: v for k, v in dataclasses.asdict(system.PRESETS[preset][0]).items() if k != "decay_steps"}
+
+
 # What purejaxrl publishes for MinAtar (examples/brax_minatar.ipynb): 10 million steps, the rate falling to zero.
-BREAKOUT = {
-    "env": "gymnax/Breakout-MinAtar",
-    "num_envs": 64,
-    "rollout_length": 128,
-    "epochs": 4,
-    "minibatches": 8,
-    "units": (64, 64),
-    "image": "flat",
-    "activation": "relu",
-    "learning_rate": 5e-3,
-    "normalise_rewards": False,
-}
+BREAKOUT = settings(actor_critic, "minatar")
+LANDER, LANDER_UPDATES = settings(actor_critic, "lunar_lander"), actor_critic.PRESETS["lunar_lander"][1]
+MINATAR_STEPS = 2_000_000
+PQN = {**settings(pqn, "minatar"), "epsilon_steps": MINATAR_STEPS // (128 * 32) // 10}
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
     "catch": [
@@ -49,6 +49,12 @@ RUNS = {
         ("PPO", actor_critic, BREAKOUT, 1220, 3),
         ("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3),
     ],
+    "minatar": [
+        (f"{name}, {game}", system, {**changes, "env": f"gymnax/{game}-MinAtar"}, MINATAR_STEPS // frames, 1)
+        for game in ("Asterix", "Freeway", "SpaceInvaders")
+        for name, system, changes, frames in (("PPO", actor_critic, BREAKOUT, 64 * 128), ("PQN", pqn, PQN, 128 * 32))
+    ],
+    "lunar_lander": [("PPO", actor_critic, LANDER, LANDER_UPDATES, 3)],
 }
 
 

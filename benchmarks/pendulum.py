@@ -36,6 +36,7 @@ RUNS = {
         f"PPO, {policy}": (actor_critic, dataclasses.replace(PPO, policy=policy), PPO_UPDATES)
         for policy in ("gaussian", "tanh", "beta")
     },
+    "V-MPO": (actor_critic, dataclasses.replace(PPO, algorithm="vmpo"), PPO_UPDATES),
 }
 
 if __name__ == "__main__":

@@ -28,7 +28,13 @@ VARIANTS = {
     "dqn with quantiles, on a table": (
         dqn,
         dataclasses.replace(
-            SMALL_DQN, env="grid/sparse", distribution="quantile", num_atoms=5, prioritised=False, dueling=False
+            SMALL_DQN,
+            env="grid/sparse",
+            distribution="quantile",
+            num_atoms=5,
+            prioritised=False,
+            dueling=False,
+            repeat_exponent=2.0,
         ),
     ),
     "iqn with memory": (
@@ -240,6 +246,7 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
         (dqn, {"replay_size": 2**31 - 1}, "dqn: replay_size must be at most 2³⁰"),
         (actor_critic, {"clip": float("inf")}, "actor_critic: clip must be finite, got inf"),
         (actor_critic, {"rollout_length": 2**30}, r"rollout_length must be at most \d+ with num_envs = 4"),
+        (dqn, {"repeat_exponent": -1.0}, "dqn: repeat_exponent must be >= 0, got -1.0"),
         (dqn, {"min_value": 3.0}, "dqn: min_value must be less than max_value = 1.0, got 3.0"),
         (pqn, {"minibatches": 5}, r"pqn: minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (pqn, {"epsilon": 2.0}, "pqn: epsilon must be in"),

@@ -17,7 +17,7 @@ SMALL_AC = {"num_envs": 4, "rollout_length": 4, "epochs": 1, "minibatches": 2, "
 CASES = {
     "ppo": (actor_critic, actor_critic.Config(env="pendulum", normalise_observations=True, **SMALL_AC)),
     "v-trace with memory": (actor_critic, actor_critic.Config(algorithm="vtrace", memory="lstm", **SMALL_AC)),
-    "dqn": (dqn, dqn.Config(prioritised=True, n_step=2, decay_steps=0, **REPLAY)),
+    "dqn": (dqn, dqn.Config(prioritised=True, n_step=2, decay_steps=0, repeat_exponent=2.0, **REPLAY)),
     "r2d2": (
         dqn,
         dqn.Config(
@@ -37,7 +37,8 @@ CASES = {
     ),
 }  # fmt: skip
 PARTS = {  # by a part of an array's name, the axis along which it is split
-    "env": 0, "first": 0, "memory": 0, "rewards/returns": 0, "opening": 0, "tree": 0, "recent": 1, "replay/items": 0,
+    "env": 0, "first": 0, "memory": 0, "rewards/returns": 0, "opening": 0, "tree": 0, "recent": 1, "repeated": 0,
+    "replay/items": 0,
 }  # fmt: skip
 
 

@@ -86,6 +86,21 @@ PRESETS: dict[str, tuple[Config, int]] = {
         ),
         73,
     ),
+    # The settings that purejaxrl publishes (Lu et al. 2022).
+    "minatar": (
+        Config(
+            env="gymnax/Breakout-MinAtar", num_envs=64, rollout_length=128, minibatches=8, image="flat",
+            activation="relu", learning_rate=5e-3, decay_steps=1220, normalise_rewards=False,
+        ),
+        1220,
+    ),
+    "lunar_lander": (
+        Config(
+            env="gymnasium/LunarLander-v3", rollout_length=256, minibatches=32, decay_steps=244, discount=0.999,
+            trace_decay=0.98,
+        ),
+        244,
+    ),
 }  # fmt: skip
 
 

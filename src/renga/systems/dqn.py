@@ -11,12 +11,14 @@ Options: double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step re
 2016), categorical (Bellemare et al. 2017), quantile (Dabney et al. 2018a) and implicit quantile (Dabney et al. 2018b)
 value distributions, noisy layers (Fortunato et al. 2018), the log-policy as a reward (Munchausen; Vieillard et al.
 2020), rescaled values (Pohlen et al. 2018), and recurrent networks, learned from sequences (R2D2; Kapturowski et al.
-2019). `--preset rainbow` is Rainbow (Hessel et al. 2018). Differs from these papers:
+2019), random actions that are repeated (ε_z-greedy; Dabney et al. 2021). `--preset rainbow` is Rainbow (Hessel et al.
+2018). Differs from these papers:
 
   * parameter noise is sampled for each environment and each example, not once for all of them;
   * IQN selects actions by the mean over equally spaced levels, where the paper samples levels;
   * the log-policy is added to the first of n rewards only: that of later steps is of a policy that has changed;
-  * a sequence may begin at any step: the recurrent state is stored with each.
+  * a sequence may begin at any step: the recurrent state is stored with each;
+  * a random action is repeated until its episode ends at the latest.
 """
 
 import dataclasses
@@ -32,7 +34,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, PrioritisedSequenceReplay, UniformReplay, importance_weights
 from renga.loop import check_config
-from renga.systems import _memory, _q_losses, _stretches
+from renga.systems import _exploration, _memory, _q_losses, _stretches
 from renga.systems._agent import Player, TrainedAgent
 from renga.systems._memory import Memory
 from renga.systems._noisy import NoisyLinear
@@ -90,6 +92,7 @@ class Config:
     n_step: int = 20  # rewards in an n-step return
     epsilon: float = 0.01  # final ε of the ε-greedy behaviour policy
     epsilon_steps: int = 5_000  # steps over which ε decays from 1
+    repeat_exponent: float = 0.0  # μ: a random action is taken n times in a row, P(n) ∝ n^−μ (ε_z-greedy); 0: once
     target_period: int = 50  # gradient steps between copies of the online network into the target network
     target_rate: float = 0.0  # τ of a Polyak average as the target network; 0: periodic copies
     double: bool = True  # double Q-learning: select with the online network, evaluate with the target
@@ -124,15 +127,23 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "munchausen": (Config(munchausen=0.9, n_step=1, double=False, prioritised=False), STEPS),
     "iqn": (Config(distribution="implicit", n_step=3), STEPS),
+    "acrobot": (Config(env="acrobot"), STEPS),
+    "mountain_car": (
+        Config(
+            env="mountain_car", updates=2, decay_steps=0, n_step=5, epsilon=0.05, epsilon_steps=3_000,
+            repeat_exponent=2.0, target_period=200, dueling=False, prioritised=False,
+        ),
+        STEPS,
+    ),
     "r2d2": (Config(env="memory_chain", memory="lstm", rescale=True, n_step=5), STEPS),
-}
+}  # fmt: skip
 
 
 class State(NamedTuple):
     """All that training needs to go on: saving this is a checkpoint."""
 
     # Axes of the batch, of which each device has a part.
-    split = types.MappingProxyType({"env": 0, "recent": 1, "memory": 0, "first": 0})
+    split = types.MappingProxyType({"env": 0, "recent": 1, "memory": 0, "first": 0, "repeated": 0})
 
     key: PRNGKeyArray
     step: Array
@@ -144,6 +155,7 @@ class State(NamedTuple):
     replay: PyTree
     memory: PyTree = ()  # what is remembered in each environment
     first: Array | None = None  # whether an episode begins there; None without a memory
+    repeated: _exploration.Repeated | None = None  # random actions that last; None without
 
 
 def _check(config: Config) -> None:
@@ -154,7 +166,7 @@ def _check(config: Config) -> None:
     require.numbers("max_gradient_norm", "munchausen_temperature", above=0)
     require.numbers("epsilon", "priority_exponent", "importance_exponent", "munchausen", "peak", low=0, high=1)
     require.numbers("target_rate", low=0, high=1)
-    require.numbers("decay_steps", "epsilon_steps", "noisy", "burn_in", low=0)
+    require.numbers("decay_steps", "epsilon_steps", "noisy", "burn_in", "repeat_exponent", low=0)
     require.numbers("munchausen_clip", high=0)
     require.numbers("memory_units", "trace_length", low=1)
     kinds = ("none", "categorical", "quantile", "implicit")
@@ -308,11 +320,20 @@ def make(config: Config):
         key_act, key_env = jax.random.split(key)
         s, noise = env.observe(state.env), agent.noise(key_act)
         legal = legal_now(env, state.env)
-        choose = lambda out: rl.epsilon_greedy(epsilon).sample(key_act, agent.q(out), mask=legal).astype(jnp.int32)
-        if isinstance(replay, PrioritisedSequenceReplay):
+        in_stretches = isinstance(replay, PrioritisedSequenceReplay)
+        if in_stretches:
             out, memory = _act(agent, state.online, s, state.first, state.memory, noise)
-            return _stretches.go_on(env, replay, key_env, state, s, choose(out), memory)
-        a = choose(agent.outputs(state.online, s, noise))
+        else:
+            out, memory = agent.outputs(state.online, s, noise), ()
+        q = agent.q(out)
+        if state.repeated is None:
+            a = rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32)
+        else:
+            first = state.first if in_stretches else state.recent.step.last[-1]
+            a, repeated = _exploration.act(key_act, q, legal, epsilon, config.repeat_exponent, state.repeated, first)
+            state = state._replace(repeated=repeated)
+        if in_stretches:
+            return _stretches.go_on(env, replay, key_env, state, s, a, memory)
         return go_on(env, replay, config.discount, key_env, state, s, a)
 
     def init(key: PRNGKeyArray) -> State:
@@ -321,16 +342,18 @@ def make(config: Config):
         s = env.observe(env_state)
         num_steps = -(-config.warmup // config.num_envs)
         explore = lambda state, key: interact(key, state, 1.0)
+        repeated = _exploration.Repeated.of(config.num_envs) if config.repeat_exponent else None
         if isinstance(replay, PrioritisedSequenceReplay):
             memory, first = agent.initial_memory(config.num_envs), jnp.ones(config.num_envs, bool)
             online = agent.network.init(key_params, s[None], first[None], memory)
             empty = _stretches.blank(env, key_env, env_state, replay, memory)
             opt = optimiser.init(online)
-            state = State(key, jnp.int32(0), online, online, opt, env_state, None, empty, memory, first)
+            state = State(key, jnp.int32(0), online, online, opt, env_state, None, empty, memory, first, repeated)
             return _stretches.warm_up(explore, state, key_warmup, num_steps)
         online = agent.network.init(key_params, s)
         recent, empty = blank(env, key_env, env_state, replay, config.n_step, config.discount)
         state = State(key, jnp.int32(0), online, online, optimiser.init(online), env_state, recent, empty)
+        state = state._replace(repeated=repeated)
         return warm_up(explore, state, key_warmup, config.n_step, num_steps)
 
     def learn(state: State, count: Array, key: PRNGKeyArray) -> tuple[State, dict[str, Any]]:

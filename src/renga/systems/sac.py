@@ -88,6 +88,8 @@ class Config:
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
+    "cartpole_swing_up": (Config(env="cartpole_swing_up", num_envs=2, warmup=5_000), STEPS),
+    "reacher": (Config(env="reacher", num_envs=2, warmup=5_000), STEPS),
     "cql": (Config(conservative=1.0), STEPS),
 }
 
