@@ -118,7 +118,7 @@ _GAME_2048 = Config(
     value_cost=1.0,
     ema=0.9,
     blocks=2,
-    decay_steps=1_500,
+    decay_steps=800,
 )
 
 # Settings by game; `benchmarks/muzero_strength.py` trains and judges them.
@@ -130,7 +130,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "catch": (_CATCH, 500),
     "cartpole": (_CARTPOLE, 760),
-    "game_2048": (_GAME_2048, 1_500),
+    "game_2048": (_GAME_2048, 800),
     "cpu": (Config(), 5_000),
 }
 
