@@ -73,7 +73,7 @@ class Planner(NamedTuple):
         """
         config = self.config
         simulations = config.simulations if simulations is None else simulations
-        options = {
+        options: dict[str, Any] = {
             "num_simulations": simulations,
             "invalid_actions": ~legal,
             "max_depth": config.max_depth or None,
