@@ -20,8 +20,8 @@ RUNS: dict[str, Any] = {
     "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
     "DQN, acrobot": (dqn, *dqn.PRESETS["acrobot"]),
     "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
-    "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"]),
-    "SAC, reacher": (sac, *sac.PRESETS["reacher"]),
+    "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"], 3),
+    "SAC, reacher": (sac, *sac.PRESETS["reacher"], 3),
 }
 
 if __name__ == "__main__":

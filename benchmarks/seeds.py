@@ -112,11 +112,14 @@ def summary(returns: Any) -> dict[str, Any]:
 
 
 def study_all(runs: dict[str, Any], num_seeds: int, only: str | None, kept: list[Any], keep: Any) -> None:
-    """Studies each entry of `runs`, or one; keeps after each, beside those that were kept before."""
+    """Studies each entry of `runs`, or one; keeps after each, beside those that were kept before.
+
+    An entry is a system, its settings and how many updates, and how many seeds if not `num_seeds`.
+    """
     done = {entry["system"]: entry for entry in kept}
-    for label, (system, config, updates) in runs.items():
+    for label, (system, config, updates, *own) in runs.items():
         if only not in (None, label):
             continue
-        done[label] = study(label, system, config, updates, num_seeds)
+        done[label] = study(label, system, config, updates, *(own or [num_seeds]))
         print({k: v for k, v in done[label].items() if k not in ("runs", "config")}, flush=True)
         keep([done[label] for label in runs if label in done])
