@@ -1,122 +1,145 @@
-"""Which environments of other packages run on today's JAX, and through this package?
+"""Which environments of other packages run on today's JAX, and through this package's interface?
 
-Each package that is installed is tried in a process of its own: import, reset, and three compiled steps. What is not
-installed is said to be so; nothing is installed here. Prints a table and records it.
+Each package that is installed is tried in a process of its own: an episode of each of its environments begins, and goes
+on for three compiled steps in two copies, through the adapter where there is one. Keeps a row for each package and
+version of JAX; rows of other versions, and of packages that are not installed here, are kept.
 
-    python benchmarks/envs_on_today.py
+    python benchmarks/envs_on_today.py                  # all that are installed
+    python benchmarks/envs_on_today.py brax jumanji     # these
 """
 
 import json
+import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 
-from record import made, write
+from record import made, read, write
 
-# The package, and a program that begins an episode of an environment and takes three steps.
+THROUGH = """
+def attempt(name):
+    batch = envs.Batch(envs.make(HOME + name), 2)
+    state = jax.jit(batch.reset)(key)
+    step = jax.jit(batch.step)
+    for _ in range(3):
+        action = jax.vmap(batch.action_spec.sample)(jax.random.split(key, 2))
+        if batch.env.has_illegal_actions:
+            action = jax.numpy.argmax(batch.legal_actions(state), axis=1)
+        state, after = step(key, state, action)
+    assert jax.numpy.isfinite(after.reward).all(), "the reward is not finite"
+"""
+# What `--env` begins with, and a program that gives the names and says how to try one.
 TRIED = {
-    "gymnax": """
-import gymnax
-env, params = gymnax.make("Pendulum-v1")
-_, state = env.reset(key, params)
-for _ in range(3):
-    _, state, *_ = jax.jit(env.step)(key, state, env.action_space(params).sample(key), params)
-""",
-    "pgx": """
-import pgx
-env = pgx.make("tic_tac_toe")
-state = env.init(key)
-for action in range(3):
-    state = jax.jit(env.step)(state, action, key)
-""",
-    "craftax": """
-from craftax.craftax_env import make_craftax_env_from_name
-env = make_craftax_env_from_name("Craftax-Classic-Symbolic-v1", auto_reset=True)
-params = env.default_params
-_, state = jax.jit(env.reset)(key, params)
-for _ in range(3):
-    _, state, *_ = jax.jit(env.step)(key, state, 0, params)
-""",
-    "jumanji": """
-import jumanji
-env = jumanji.make("Snake-v1")
-state, _ = jax.jit(env.reset)(key)
-for _ in range(3):
-    state, _ = jax.jit(env.step)(state, env.action_spec.generate_value())
-""",
-    "brax": """
-from brax import envs
-env = envs.get_environment("inverted_pendulum", backend="generalized")
-state = jax.jit(env.reset)(key)
-for _ in range(3):
-    state = jax.jit(env.step)(state, jax.numpy.zeros(env.action_size))
-""",
-    "mujoco_playground": """
+    "gymnax": ("gymnax/", "import gymnax\nnames = gymnax.registered_envs\n" + THROUGH),
+    "pgx": ("pgx/", "import pgx\nnames = [n for n in pgx.available_envs() if 'minatar' not in n]\n" + THROUGH),
+    "craftax": ("craftax/", "from renga.envs._craftax import NAMES as names\n" + THROUGH),
+    "jumanji": ("jumanji/", "import jumanji\nnames = jumanji.registered_environments()\n" + THROUGH),
+    "brax": (
+        "brax/",
+        "names = 'ant fast halfcheetah hopper humanoid humanoidstandup inverted_pendulum inverted_double_pendulum "
+        "pusher reacher swimmer walker2d'.split()\n" + THROUGH,
+    ),
+    "playground": (
+        "",
+        """
 from mujoco_playground import registry
-env = registry.load("CartpoleBalance")
-state = jax.jit(env.reset)(key)
-for _ in range(3):
-    state = jax.jit(env.step)(state, jax.numpy.zeros(env.action_size))
+names = registry.dm_control_suite.ALL_ENVS
+def attempt(name):
+    env = registry.load(name)
+    state = jax.jit(env.reset)(key)
+    for _ in range(3):
+        state = jax.jit(env.step)(state, jax.numpy.zeros(env.action_size))
 """,
-    "xminigrid": """
+    ),
+    "xminigrid": (
+        "",
+        """
 import xminigrid
-env, params = xminigrid.make("MiniGrid-Empty-8x8")
-step = jax.jit(env.reset)(params, key)
-for _ in range(3):
-    step = jax.jit(env.step)(params, step, 0)
+names = xminigrid.registered_environments()
+def attempt(name):
+    env, params = xminigrid.make(name)
+    step = jax.jit(env.reset)(params, key)
+    for _ in range(3):
+        step = jax.jit(env.step)(params, step, 0)
 """,
-    "gymnasium": """
-from renga import envs
-batch = envs.Batch(envs.make("gymnasium/CartPole-v1"), 2)
-state = batch.reset(key)
-for _ in range(3):
-    state, _ = jax.jit(batch.step)(key, state, jax.numpy.zeros(2, int))
-""",
-    "ale_py": """
-from renga import envs
-batch = envs.Batch(envs.make("gymnasium/ALE/Pong-v5"), 2)
-state = batch.reset(key)
-for _ in range(3):
-    state, _ = jax.jit(batch.step)(key, state, jax.numpy.zeros(2, int))
-""",
-    "Box2D": """
-from renga import envs
-batch = envs.Batch(envs.make("gymnasium/LunarLander-v3"), 2)
-state = batch.reset(key)
-for _ in range(3):
-    state, _ = jax.jit(batch.step)(key, state, jax.numpy.zeros(2, int))
-""",
+    ),
+    "gymnasium": (
+        "gymnasium/",
+        "names = 'CartPole-v1 Acrobot-v1 MountainCar-v0 MountainCarContinuous-v0 Pendulum-v1 Taxi-v4 FrozenLake-v1 "
+        "CliffWalking-v1 Blackjack-v1'.split()\n" + THROUGH,
+    ),
+    "box2d": ("gymnasium/", "names = 'LunarLander-v3 BipedalWalker-v3 CarRacing-v3'.split()\n" + THROUGH),
+    "ale-py": ("gymnasium/", "names = 'ALE/Pong-v5 ALE/Breakout-v5'.split()\n" + THROUGH),
 }
-HERE = {"gymnax": "gymnax/NAME", "pgx": "pgx/NAME", "gymnasium": "gymnasium/ID", "ale_py": "gymnasium/ALE/ID"}
-HERE["Box2D"] = "gymnasium/ID"
+EACH = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import jax
+from renga import envs
+key = jax.random.key(0)
+HOME = {home!r}
+out = os.dup(1)
+os.dup2(2, 1)  # what packages print is none of ours
+{program}
+for name in sorted(names):
+    why = ""
+    try:
+        attempt(name)
+    except Exception as error:
+        why = f"{{type(error).__name__}}: {{' '.join(str(error).split())}}"[:300]
+    os.write(out, (json.dumps([name, why]) + "\\n").encode())
+"""
 
 
-def attempt(package: str, program: str) -> dict:
-    """Runs a program in a process of its own; says whether the package is there, and the last line of an error."""
-    found = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
-    if subprocess.run([sys.executable, "-c", found], check=False).returncode:
-        return {"runs": None, "why": "not installed"}
+def attempt(package: str) -> dict:
+    """Runs all environments of a package; says which run, and of the others the error."""
+    home, program = TRIED[package]
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"import jax\nkey = jax.random.key(0)\n{program}"],
-        capture_output=True, text=True, check=False, timeout=600,
+        [sys.executable, "-c", EACH.format(home=home, program=program)],
+        capture_output=True, text=True, check=False, timeout=3600,
     )  # fmt: skip
+    tried = dict(json.loads(line) for line in done.stdout.splitlines())
+    fails = {name: why for name, why in tried.items() if why}
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line and not line[0].isspace()]
-        errors = [line for line in lines if "Error" in line.split(":")[0]]
-        return {"runs": False, "why": (errors or lines or ["?"])[-1][:200]}
-    return {"runs": True, "why": "", "seconds": round(time.perf_counter() - start, 1)}
+        fails["all others" if tried else "all"] = (done.stderr.splitlines() or ["?"])[-1][:300]
+    return {
+        "package": package,
+        "version": version(package),
+        "jax": version("jax"),
+        "python": platform.python_version(),
+        "env": f"{home}NAME" if home else "",
+        "runs": [name for name, why in tried.items() if not why],
+        "fails": fails,
+        "seconds": round(time.perf_counter() - start, 1),
+        **made(),
+    }
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def main() -> None:
-    """Tries all of them."""
+    """Tries all that are installed."""
     made()
-    result = {}
-    for package, program in TRIED.items():
-        result[package] = found = attempt(package, program) | {"here": HERE.get(package, "")}
-        word = {True: "runs", False: "fails", None: "-"}[found["runs"]]
-        print(f"{package:20} {word:6} {found['here']:18} {found['why']}", flush=True)
-    write("envs_on_today", "envs_on_today.py", **json.loads(json.dumps(result)))
+    rows = {(row["package"], row["jax"]): row for row in read("envs_on_today").get("rows", [])}
+    for package in sys.argv[1:] or TRIED:
+        if not is_installed(package):
+            print(f"{package:12} is not installed", flush=True)
+            continue
+        row = attempt(package)
+        rows[package, row["jax"]] = row
+        print(f"{package:12} {row['version']:8} {len(row['runs'])} run, {row['seconds']} s", flush=True)
+        for name, why in row["fails"].items():
+            print(f"    {name}: {why}", flush=True)
+        kept = [rows[key] for key in sorted(rows, key=lambda key: (list(TRIED).index(key[0]), key[1]))]
+        write("envs_on_today", "envs_on_today.py", rows=kept)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Environments in pure JAX, one small interface, and adapters to gymnax and pgx that are imported on demand."""
+"""Environments in pure JAX, one small interface, and adapters to other packages, which are imported on demand."""
 
 from renga import __version__ as __version__
 from renga.envs._acrobot import Acrobot, AcrobotState
+from renga.envs._brax import Brax
 from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState
 from renga.envs._catch import Catch, CatchState
 from renga.envs._chain import Chain, ChainState, chain_level, chain_world
+from renga.envs._craftax import Craftax
 from renga.envs._deep_sea import DeepSea, DeepSeaState, deep_sea_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
@@ -27,6 +29,7 @@ from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
 from renga.envs._gymnasium import Gymnasium, GymnasiumState
 from renga.envs._gymnax import Gymnax
+from renga.envs._jumanji import Jumanji
 from renga.envs._memory_chain import MemoryChain, MemoryChainState
 from renga.envs._mountain_car import MountainCar, MountainCarContinuous, MountainCarState
 from renga.envs._pendulum import Pendulum, PendulumState
@@ -45,6 +48,7 @@ __all__ = [
     "AutoReset",
     "Batch",
     "Box",
+    "Brax",
     "Breakout",
     "BreakoutState",
     "CartPole",
@@ -56,6 +60,7 @@ __all__ = [
     "Chain",
     "ChainState",
     "ClipReward",
+    "Craftax",
     "DeepSea",
     "DeepSeaState",
     "Discrete",
@@ -70,6 +75,7 @@ __all__ = [
     "GymnasiumState",
     "Gymnax",
     "HostEnvironment",
+    "Jumanji",
     "MemoryChain",
     "MemoryChainState",
     "MountainCar",

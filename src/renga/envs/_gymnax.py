@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from renga._core.values import static, value
-from renga._core.varying import vary_like
+from renga.envs._adapted import as_before, settled
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
 from renga.envs._import import import_package
 from renga.envs._sketch import Picture, draw_planes
@@ -99,16 +99,14 @@ class Gymnax(Environment[Any]):
     def reset(self, key: PRNGKeyArray) -> Any:
         """Begins an episode."""
         env, params, _ = self._loaded
-        state = env.reset_env(key, params)[1]
-        # Python numbers and weak types would change the state's type at the first step.
-        return vary_like(jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state), key)
+        return settled(env.reset_env(key, params)[1], key)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Takes an action."""
         check_action(self, action)
         env, params, _ = self._loaded
         _, after, reward, _, _ = env.step_env(key, state, action, params)
-        after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
+        after = as_before(after, state)
         terminated = jnp.asarray(env.is_terminated(after, params), bool)
         truncated = jnp.asarray(env.is_truncated(after, params), bool)
         reward = jnp.asarray(reward, jnp.float32).reshape(())

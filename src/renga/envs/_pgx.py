@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
-from renga._core.varying import vary_like
+from renga.envs._adapted import as_before, settled
 from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
 from renga.envs._import import import_package
 from renga.envs._sketch import Picture, draw_planes
@@ -66,14 +66,12 @@ class Pgx(Environment[Any]):
 
     def reset(self, key: PRNGKeyArray) -> Any:
         """Begins a game."""
-        state = _load(self.name)[0].init(key)
-        return vary_like(jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state), key)
+        return settled(_load(self.name)[0].init(key), key)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Makes a move."""
         check_action(self, action)
-        after = _load(self.name)[0].step(state, jnp.asarray(action, jnp.int32), key)
-        after = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), after, state)
+        after = as_before(_load(self.name)[0].step(state, jnp.asarray(action, jnp.int32), key), state)
         reward = jnp.asarray(after.rewards[state.current_player], jnp.float32)
         return after, Step(self.observe(after), reward, after.terminated, after.truncated)
 

@@ -9,16 +9,19 @@ from typing import Any
 import jax
 
 from renga.envs._acrobot import Acrobot
+from renga.envs._brax import Brax
 from renga.envs._breakout import Breakout
 from renga.envs._cart_pole import CartPole
 from renga.envs._catch import Catch
 from renga.envs._chain import CHAINS, chain_world
+from renga.envs._craftax import Craftax
 from renga.envs._deep_sea import deep_sea_world
 from renga.envs._environment import Environment
 from renga.envs._game_2048 import Game2048
 from renga.envs._grid_worlds import WORLDS, grid_world
 from renga.envs._gymnasium import Gymnasium
 from renga.envs._gymnax import Gymnax
+from renga.envs._jumanji import Jumanji
 from renga.envs._memory_chain import MemoryChain
 from renga.envs._mountain_car import MountainCar, MountainCarContinuous
 from renga.envs._pendulum import Pendulum
@@ -26,6 +29,7 @@ from renga.envs._pgx import Pgx
 from renga.envs._reacher import Reacher
 from renga.envs._swing_up import CartPoleSwingUp
 from renga.envs._t_maze import TMaze
+from renga.envs._wrappers import TimeLimit
 
 _FACTORIES: dict[str, Callable[..., Environment]] = {
     "2048": Game2048,
@@ -69,12 +73,13 @@ def make(name: str, **options: Any) -> Environment:
 
     Args:
       name: one of `names()`; a board game of pgx (backgammon, connect_four, go_9x9, hex, othello, tic_tac_toe);
-        or `gymnasium/ID`, `gymnax/NAME`, or `pgx/NAME`; or `MODULE:NAME` for an environment of your own, where NAME is
-        a class or function of a module that Python finds, or that stands in the working directory. It may also make an
-        environment of Gymnasium.
+        `brax/NAME`, `craftax/NAME`, `gymnasium/ID`, `gymnax/NAME`, `jumanji/NAME` or `pgx/NAME`; or `MODULE:NAME` for
+        an environment of your own, where NAME is a class or function of a module that Python finds, or that stands in
+        the working directory. It may also make an environment of Gymnasium.
       **options: arguments of the environment: of the class that bears its name, such as `CartPole`; of `grid_world`,
         `chain_world` or `deep_sea_world` (with a `size` of 10 by default), with `seed` for the level to draw in place
-        of a key; fields of gymnax's parameters; keyword arguments for Gymnasium, and `vectorization` of `Gymnasium`.
+        of a key; fields of gymnax's or Craftax's parameters; keyword arguments for Gymnasium, and `vectorization` of
+        `Gymnasium`; keyword arguments for Jumanji and brax, and `max_steps` of an episode of brax, 1000 by default.
 
     Returns:
       The environment.
@@ -112,9 +117,17 @@ def make(name: str, **options: Any) -> Environment:
         return Gymnax(rest, tuple(sorted(options.items())))
     if home == "pgx":
         return Pgx(rest, **options)
+    if home == "craftax":
+        return Craftax(rest, tuple(sorted(options.items())))
+    if home == "jumanji":
+        return Jumanji(rest, tuple(sorted(options.items())))
+    if home == "brax":
+        max_steps = options.pop("max_steps", 1000)
+        return TimeLimit(Brax(rest, tuple(sorted(options.items()))), max_steps)
     known = ", ".join(names())
     raise ValueError(
-        f"make: name must be one of {known}, gymnasium/ID, gymnax/NAME, pgx/NAME or MODULE:NAME, got {name!r}"
+        f"make: name must be one of {known}, brax/NAME, craftax/NAME, gymnasium/ID, gymnax/NAME, jumanji/NAME, "
+        f"pgx/NAME or MODULE:NAME, got {name!r}"
     )
 
 

@@ -91,6 +91,9 @@ EXEMPT = {
     "Discrete": _SPEC,
     "Environment": "the interface; its implementations are in the table",
     "GridState": _RECORD,
+    **dict.fromkeys(
+        ("Brax", "Craftax", "Jumanji"), "the package is no dependency; tests/envs/test_adapters.py has the rest"
+    ),
     "Gymnasium": "runs on the host; tests/envs/test_gymnasium.py has the rest",
     "GymnasiumState": _RECORD,
     "HostEnvironment": "the interface of worlds on the host",
