@@ -204,15 +204,19 @@ for _task in comparison.TITLES:
     table("reinforcement/comparison.md", f"<!-- comparison {_task} -->")(lambda task=_task: _comparison(task))
 
 
-@table("reinforcement.md", "| environment | seeds | environment steps | return, IQM (95 % interval) | worst seed |")
+@table("reinforcement.md", "| task | system | seeds | environment steps | return, IQM (95 % interval) | worst seed |")
 def _() -> list[str]:
-    titles = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountain_car": "MountainCar-v0"}
+    titles = {
+        "cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountain_car": "MountainCar-v0",
+        "cartpole_swing_up": "CartPole swing-up", "reacher": "reacher",
+    }  # fmt: skip
     lines = []
     for result in record("classic_control")["results"]:
         low, high = (signed(value, 1) for value in result["iqm_95%"])
         middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
         title, steps = titles[result["config"]["env"]], f"{result['environment steps']:,}"
-        lines.append(cells(title, result["seeds"], steps, middle, signed(result["worst"], 1)))
+        system = result["system"].partition(",")[0]
+        lines.append(cells(title, system, result["seeds"], steps, middle, signed(result["worst"], 1)))
     return lines
 
 
