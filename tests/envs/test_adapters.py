@@ -243,3 +243,15 @@ def test_the_packages_themselves_go_through_the_adapters(name, package):
     assert after.observation.dtype == env.observation_spec.dtype
     assert np.isfinite(after.observation).all()
     assert np.isfinite(after.reward).all()
+
+
+def test_the_bounds_that_gymnax_makes_in_jax_are_known_inside_of_jit():
+    pytest.importorskip("gymnax")
+    draw = lambda key: envs.make("gymnax/Reacher-misc").action_spec.sample(key)
+    assert jax.jit(draw)(jax.random.key(0)).shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["gymnax/UmbrellaChain-bsuite", "gymnax/FrozenLake-misc"])
+def test_environments_of_gymnax_whose_observations_are_not_of_the_state_are_refused(name):
+    with pytest.raises(ValueError, match="Gymnax: observations must be functions of the state, those of"):
+        envs.make(name)

@@ -19,7 +19,8 @@ from renga.envs._sketch import Picture, draw_planes
 class _Loaded(NamedTuple):
     env: Any
     params: Any
-    observation: jax.ShapeDtypeStruct
+    observation: Box
+    action: Discrete | Box
 
 
 @functools.cache
@@ -33,8 +34,24 @@ def _load(name: str, options: tuple[tuple[str, Any], ...]) -> _Loaded:
     if unknown:
         raise ValueError(f"Gymnax: options of {name} must be among {', '.join(known)}, got {', '.join(unknown)}")
     params = params.replace(**dict(options))
-    observation = jax.eval_shape(lambda: env.get_obs(env.reset_env(jax.random.key(0), params)[1], params))
-    return _Loaded(env, params, observation)
+    try:
+        seen = jax.eval_shape(lambda: env.get_obs(env.reset_env(jax.random.key(0), params)[1], params))
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(f"Gymnax: observations must be functions of the state, those of {name} are not") from error
+    with jax.ensure_compile_time_eval():  # gymnax makes bounds in JAX, and this may be the first call inside of `jit`
+        return _Loaded(env, params, _box(env.observation_space(params), seen), _actions(env.action_space(params)))
+
+
+def _box(space: Any, seen: jax.ShapeDtypeStruct) -> Box:
+    low, high = getattr(space, "low", -np.inf), getattr(space, "high", np.inf)
+    return Box(seen.shape, _bound(low, seen.shape, np.min), _bound(high, seen.shape, np.max), np.dtype(seen.dtype))
+
+
+def _actions(space: Any) -> Discrete | Box:
+    if hasattr(space, "n"):
+        return Discrete(int(space.n))
+    shape = tuple(space.shape)
+    return Box(shape, _bound(space.low, shape, np.min), _bound(space.high, shape, np.max))
 
 
 def _bound(bound: Any, shape: tuple[int, ...], widest: Any) -> np.ndarray:
@@ -78,33 +95,22 @@ class Gymnax(Environment[Any]):
     @property
     def observation_spec(self) -> Box:
         """The shape and dtype of its observations; bounds where gymnax's hold."""
-        env, params, observation = self._loaded
-        space = env.observation_space(params)
-        low, high = getattr(space, "low", -np.inf), getattr(space, "high", np.inf)
-        dtype = np.dtype(observation.dtype)
-        return Box(
-            observation.shape, _bound(low, observation.shape, np.min), _bound(high, observation.shape, np.max), dtype
-        )
+        return self._loaded.observation
 
     @property
     def action_spec(self) -> Discrete | Box:
         """Its actions."""
-        env, params, _ = self._loaded
-        space = env.action_space(params)
-        if hasattr(space, "n"):
-            return Discrete(int(space.n))
-        shape = tuple(space.shape)
-        return Box(shape, _bound(space.low, shape, np.min), _bound(space.high, shape, np.max))
+        return self._loaded.action
 
     def reset(self, key: PRNGKeyArray) -> Any:
         """Begins an episode."""
-        env, params, _ = self._loaded
+        env, params, *_ = self._loaded
         return settled(env.reset_env(key, params)[1], key)
 
     def step(self, key: PRNGKeyArray, state: Any, action: Any) -> tuple[Any, Step]:
         """Takes an action."""
         check_action(self, action)
-        env, params, _ = self._loaded
+        env, params, *_ = self._loaded
         _, after, reward, _, _ = env.step_env(key, state, action, params)
         after = as_before(after, state)
         terminated = jnp.asarray(env.is_terminated(after, params), bool)
@@ -114,7 +120,7 @@ class Gymnax(Environment[Any]):
 
     def observe(self, state: Any) -> Any:
         """What the agent sees."""
-        env, params, _ = self._loaded
+        env, params, *_ = self._loaded
         return env.get_obs(state, params)
 
     def draw(self, state: Any, *, cell_size: int = 24) -> Picture:
