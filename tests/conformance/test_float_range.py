@@ -22,8 +22,15 @@ def is_float(x):
     return is_array and jnp.issubdtype(x.dtype, jnp.floating)
 
 
+# What is made of the inputs is made in NumPy: a program for each shape and dtype would take longer than the functions.
+def of_floats(change, tree):
+    """The tree with its arrays of floats changed."""
+    with np.errstate(all="ignore"):
+        return jax.tree.map(lambda x: np.asarray(change(np.asarray(x))) if is_float(x) else x, tree)
+
+
 def floats_to(tree, dtype):
-    return jax.tree.map(lambda x: jnp.asarray(x).astype(dtype) if is_float(x) else x, tree)
+    return of_floats(lambda x: x.astype(jnp.dtype(dtype)), tree)
 
 
 class Runs:
@@ -49,9 +56,7 @@ def nudged(tree, dtype):
     """The tree with its floats changed in their last digits, up and down."""
     eps = 4 * float(jnp.finfo(dtype).eps)
     up = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda x: x * jnp.asarray(1 + eps * up.choice([-1, 1], x.shape), x.dtype) if is_float(x) else x, tree
-    )
+    return of_floats(lambda x: x * (1 + eps * up.choice([-1, 1], x.shape)).astype(x.dtype), tree)
 
 
 def wrong(got, right, near, dtype, tolerance, compare):
@@ -88,7 +93,7 @@ def findings(case):
 
     for i, leaf in enumerate(leaves):
         for scale in SCALES if is_float(leaf) else ():
-            scaled = (jnp.asarray(leaf, jnp.float32) * np.float32(scale)).astype(leaf.dtype)
+            scaled = of_floats(lambda x, s=scale: (x.astype(np.float32) * np.float32(s)).astype(x.dtype), leaf)
             inputs = jax.tree.unflatten(structure, [*leaves[:i], scaled, *leaves[i + 1 :]])
             if note := compared(inputs, "float32", "float64", 1e-3):
                 yield f"leaf {i} times {scale:g}: {note}"

@@ -86,6 +86,8 @@ def test_a_wrong_custom_rule_is_caught():
         check_transforms(cube, X)
     with pytest.raises(AssertionError, match="custom_jvp rule of cube"):
         check_transforms(lambda x: jax.lax.scan(lambda c, y: (c, jax.jit(cube)(y)), 0.0, x)[1], X)
+    with pytest.raises(AssertionError, match="custom_jvp rule of cube"):  # a value decides whether it is called
+        check_transforms(lambda x: jax.lax.cond(x[0] > 0, cube, lambda x: x, x), X)
     with pytest.raises(AssertionError, match="custom_vjp rule of square"):
         check_transforms(square, X)
     check_transforms(square, X, custom_rules=False)

@@ -43,22 +43,39 @@ def wrong_rules(fn: Callable[..., Any], args: tuple, rtol: float = 2e-2) -> Iter
         return  # a function that cannot be traced is for others to report
     if not has_custom_rule(closed):
         return
-    calls: list[tuple[Eqn, list]] = []
-
-    def visit(eqn: Eqn, inputs: list) -> None:
-        if _is_custom(eqn) and not any(c is eqn for c, _ in calls):
-            calls.append((eqn, inputs))
-
-    run(closed, jax.tree.leaves(args), visit)
-    for eqn, inputs in calls:
+    for eqn, inputs in _calls(closed, jax.tree.leaves(args)):
         text = _check_rule(eqn, inputs, rtol)
         if text:
             yield text
 
 
+def _calls(closed: Any, leaves: list) -> list[tuple[Eqn, list]]:
+    """Returns each operation with a custom rule once, with the inputs that it gets in the call."""
+    found: list[Eqn] = []
+
+    def inputs_of(leaves: list) -> list:
+        found.clear()
+        given = []
+
+        def visit(eqn: Eqn, inputs: list) -> None:
+            if _is_custom(eqn) and not any(e is eqn for e in found):
+                found.append(eqn)
+                given.append(inputs)
+
+        run(closed, leaves, visit)
+        return given
+
+    try:
+        given = jax.jit(inputs_of)(leaves)  # much quicker than one operation after another
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
+        given = inputs_of(leaves)  # a branch or a loop depends on a value
+    return list(zip(found, given, strict=True))
+
+
 def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
     closed = closed_inside(eqn)[0]
     primal = jax.jit(core().jaxpr_as_fun(closed))
+    ruled = lambda *xs: tuple(bind(eqn, list(xs)))
     kind = eqn.primitive.name.removesuffix("_call")
     finite = lambda x: is_inexact(x) and np.isfinite(np.asarray(x, np.complex64)).all()
     # What the function closes over comes first, and is a constant to its rule.
@@ -66,31 +83,46 @@ def _check_rule(eqn: Eqn, inputs: list, rtol: float) -> str | None:
     if not where:
         return None
     inputs = [jnp.asarray(x) for x in inputs]
-    v = {i: jnp.asarray(direction(inputs[i], seed=i), inputs[i].dtype) for i in where}
+    at = {i: np.asarray(inputs[i]) for i in where}  # in NumPy, which compiles nothing
+    v = {i: direction(x, seed=i).astype(x.dtype) for i, x in at.items()}
     # The tangent grows with the entry, so that no entry leaves its range; at 0 it is tried once more.
-    directions = [{i: jnp.abs(inputs[i]) * v[i] for i in where}]
-    if any((inputs[i] == 0).any() for i in where):
-        directions.append({i: jnp.where(inputs[i] == 0, v[i], jnp.abs(inputs[i]) * v[i]) for i in where})
+    with np.errstate(all="ignore"):
+        directions = [{i: np.abs(x) * v[i] for i, x in at.items()}]
+    if any((x == 0).any() for x in at.values()):
+        directions.append({i: np.where(x == 0, v[i], directions[0][i]) for i, x in at.items()})
+
+    @jax.jit
+    def slopes(tangents: dict) -> tuple:
+        full = tuple(tangents.get(i, _zero(x)) for i, x in enumerate(inputs))
+        return jax.jvp(ruled, tuple(inputs), full)[1]
+
     for tangents in directions:
-        text = _check_along(eqn, closed, primal, inputs, tangents, kind, rtol)
+        text = _check_along(closed, primal, ruled, slopes, inputs, tangents, kind, rtol)
         if text:
             return text
     return None
 
 
 def _check_along(
-    eqn: Eqn, closed: Any, primal: Callable, inputs: list, tangents: dict, kind: str, rtol: float
+    closed: Any,
+    primal: Callable,
+    ruled: Callable,
+    slopes: Callable,
+    inputs: list,
+    tangents: dict,
+    kind: str,
+    rtol: float,
 ) -> str | None:
-    ruled = lambda *xs: tuple(bind(eqn, list(xs)))
-
     def moved(h: float) -> list:
-        return [x + (h * tangents[i]).astype(x.dtype) if i in tangents else x for i, x in enumerate(inputs)]
+        with np.errstate(all="ignore"):
+            moves = {i: (h * t).astype(t.dtype) for i, t in tangents.items()}
+            return [np.asarray(x) + moves[i] if i in moves else x for i, x in enumerate(inputs)]
 
     name = f"{getattr(closed.jaxpr.debug_info, 'func_name', None) or kind}"
     outputs = [k for k, y in enumerate(closed.out_avals) if is_inexact(y)]
     if kind == "custom_jvp":
-        full = tuple(tangents.get(i, _zero(x)) for i, x in enumerate(inputs))
-        got = [np.asarray(jax.jvp(ruled, tuple(inputs), full)[1][k], np.float64) for k in outputs]
+        found = slopes(tangents)
+        got = [np.asarray(found[k], np.float64) for k in outputs]
     else:
         got = None
     for position, k in enumerate(outputs):
@@ -129,7 +161,7 @@ def _cotangent_form(ruled: Callable, inputs: list, tangents: dict, k: int, want:
         y = ruled(*filled)[k]
         return (y.astype(jnp.float32) * jnp.asarray(w, jnp.float32)).sum()
 
-    gradient = jax.grad(scalar)([inputs[i] for i in floats])
+    gradient = jax.jit(jax.grad(scalar))([inputs[i] for i in floats])
     mine = sum(
         float((np.asarray(g, np.float64) * np.asarray(tangents[i], np.float64)).sum())
         for g, i in zip(gradient, floats, strict=True)
