@@ -18,12 +18,12 @@ from .test_matrix import LIBRARIES, table
 CHANGES = {
     "an axis more": lambda x: x[None],
     "an axis less": lambda x: x[0] if x.ndim and x.shape[0] else None,
-    "a longer first axis": lambda x: jnp.concatenate([x, x[:1]]) if x.ndim and x.shape[0] else None,
-    "a longer last axis": lambda x: jnp.concatenate([x, x[..., :1]], -1) if x.ndim > 1 and x.shape[-1] else None,
+    "a longer first axis": lambda x: np.concatenate([x, x[:1]]) if x.ndim and x.shape[0] else None,
+    "a longer last axis": lambda x: np.concatenate([x, x[..., :1]], -1) if x.ndim > 1 and x.shape[-1] else None,
     "an empty first axis": lambda x: x[:0] if x.ndim and x.shape[0] else None,
-    "integers": lambda x: x.astype(jnp.int32) if jnp.issubdtype(x.dtype, jnp.floating) else None,
+    "integers": lambda x: x.astype(np.int32) if jnp.issubdtype(x.dtype, jnp.floating) else None,
     "bools": lambda x: x.astype(bool) if jnp.issubdtype(x.dtype, jnp.floating) else None,
-    "floats": lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.integer) else None,
+    "floats": lambda x: x.astype(np.float32) if jnp.issubdtype(x.dtype, jnp.integer) else None,
 }
 
 
@@ -32,9 +32,9 @@ def changed(tree, change):
     leaves, structure = jax.tree.flatten(tree)
     for i, leaf in enumerate(leaves):
         is_array = isinstance(leaf, jax.Array | np.ndarray) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-        other = change(jnp.asarray(leaf)) if is_array else None
+        other = change(np.asarray(jnp.asarray(leaf))) if is_array else None  # in NumPy, which compiles nothing
         if other is not None:
-            return jax.tree.unflatten(structure, [*leaves[:i], other, *leaves[i + 1 :]])
+            return jax.tree.unflatten(structure, [*leaves[:i], jnp.asarray(other), *leaves[i + 1 :]])
     return None
 
 
@@ -49,7 +49,7 @@ def raw_errors(library, case):
             try:
                 jax.eval_shape(case.fn, *args[:i], other, *args[i + 1 :])
             except Exception as error:
-                frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+                frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
                 # The innermost function that is not JAX's: of the case itself, a user's, its errors are its own.
                 owner = next(name for name in reversed(frames) if "site-packages" not in name)
                 if owner != cases.__file__.replace("__init__", library) and owner != frames[-1]:
