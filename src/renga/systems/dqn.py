@@ -329,7 +329,8 @@ def make(config: Config):
         if state.repeated is None:
             a = rl.epsilon_greedy(epsilon).sample(key_act, q, mask=legal).astype(jnp.int32)
         else:
-            first = state.first if in_stretches else state.recent.step.last[-1]
+            first = state.first if state.recent is None else state.recent.step.last[-1]
+            # pyrefly: ignore[bad-argument-type]
             a, repeated = _exploration.act(key_act, q, legal, epsilon, config.repeat_exponent, state.repeated, first)
             state = state._replace(repeated=repeated)
         if in_stretches:
