@@ -244,7 +244,8 @@ def _() -> list[str]:
 )
 def _() -> list[str]:
     lines = []
-    for label, result in zip(("Catch (maximum 1)", "Catch"), record("learning_catch")["results"], strict=True):
+    entries = [*record("learning_catch")["results"], *record("learning_lunar_lander")["results"]]
+    for label, result in zip(("Catch (maximum 1)", "Catch", "LunarLander-v3"), entries, strict=True):
         runs = result["runs"]
         returns = [f"{run['greedy return']:.4g}" for run in sorted(runs, key=lambda run: run["greedy return"])]
         slowest = max(run["seconds in all"] for run in runs)
