@@ -29,18 +29,25 @@ TINY = muzero.Config(
     random_opening=3,
     discount=0.9,
     consistency_cost=0.5,
+    reanalyse=0.5,
+    prioritised=True,
+    target_period=2,
 )
 TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)
+KEPT = dataclasses.replace(
+    TRUE, policy="puct", keep_tree=True, target_period=0, ema=0.75, temperature=2.0, last_temperature=0.0,
+    random_opening=0,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    init, step = muzero.make(TINY)
-    return jax.jit(init), jax.jit(step)
+    """The system with a learned model, and in the game itself with trees that are kept: each is compiled once."""
+    return {config.model: tuple(map(jax.jit, muzero.make(config))) for config in (TINY, KEPT)}
 
 
 def test_two_times_two_steps_through_a_file_are_four_steps(compiled, tmp_path):
-    init, step = compiled
+    init, step = compiled["learned"]
     state = start = init(jax.random.key(0))
     for _ in range(4):
         state, metrics = step(state)
@@ -61,8 +68,8 @@ def _numbers(x):
 
 
 def test_replay_holds_legal_moves_with_the_signs_of_turns(compiled):
-    init, _ = compiled
-    kept = jax.device_get(init(jax.random.key(1)).replay)
+    init, _ = compiled["learned"]
+    kept = jax.device_get(init(jax.random.key(1)).replay.sequences)
     moves, last = kept.items, kept.last
     rows = kept.count
     assert rows == 16
@@ -75,19 +82,16 @@ def test_replay_holds_legal_moves_with_the_signs_of_turns(compiled):
     assert 0 < moves.random[:rows].mean() < 1
 
 
-@pytest.mark.parametrize("model", ["learned", "true"])
-def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(model):
-    config = dataclasses.replace(
-        TINY, model=model, reanalyse=0.5, prioritised=True, consistency_cost=0.0, target_period=2, updates=2
-    )
-    init, step = muzero.make(config)
-    state, _ = jax.jit(step)(jax.jit(init)(jax.random.key(0)))
+@pytest.mark.parametrize("config", [TINY, KEPT], ids=["learned", "true"])
+def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(config, compiled):
+    init, step = compiled[config.model]
+    state, _ = step(init(jax.random.key(0)))
     tree = np.asarray(state.replay.tree[0])
     assert len(np.unique(tree[tree > 0])) > 2
     system, key = system_of(config), jax.random.key(1)
     moves = system.replay.sample(state.replay, key, config.batch_size).items
     anew = jax.jit(lambda m: muzero.reanalysed(config, system, state.searching, m, key))(moves)
-    K = 0 if model == "true" else config.unroll
+    K = 0 if config.model == "true" else config.unroll
     changed = (np.asarray(anew.policy) != np.asarray(moves.policy)).any(-1)
     assert changed[:, : K + 1].any(1).sum() <= config.batch_size // 2
     assert changed.any()
@@ -261,15 +265,11 @@ def test_catch_is_learned_with_a_learned_model():
     assert enough(after), after
 
 
-def test_trees_are_kept_an_average_searches_and_the_temperature_falls():
-    config = dataclasses.replace(
-        TRUE, policy="puct", keep_tree=True, ema=0.75, temperature=2.0, last_temperature=0.0, random_opening=0
-    )
-    init, step = muzero.make(config)
-    system = muzero._system(config)
-    step = jax.jit(step)
+def test_trees_are_kept_an_average_searches_and_the_temperature_falls(compiled):
+    config, system = KEPT, system_of(KEPT)
+    init, step = compiled[config.model]
     move = jax.jit(lambda state, key: muzero.act(config, system, state, key))
-    before = jax.jit(init)(jax.random.key(0))
+    before = init(jax.random.key(0))
     for seed in range(12):
         state, (made, last) = move(before._replace(step=jnp.int32(config.decay_steps)), jax.random.key(seed))
         best = np.take_along_axis(made.policy, made.action[:, None], 1)[:, 0]
