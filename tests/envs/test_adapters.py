@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from renga import envs
-from renga.envs import _brax, _craftax, _jumanji
+from renga.envs import _brax, _craftax, _import, _jumanji
 
 
 class Observation(NamedTuple):
@@ -255,3 +255,10 @@ def test_the_bounds_that_gymnax_makes_in_jax_are_known_inside_of_jit():
 def test_environments_of_gymnax_whose_observations_are_not_of_the_state_are_refused(name):
     with pytest.raises(ValueError, match="Gymnax: observations must be functions of the state, those of"):
         envs.make(name)
+
+
+def test_arrays_of_a_package_that_is_imported_inside_of_jit_are_of_no_trace(tmp_path, monkeypatch):
+    (tmp_path / "makes_arrays.py").write_text("import jax.numpy as jnp\nTWO = jnp.ones(2)")
+    monkeypatch.syspath_prepend(tmp_path)
+    jax.jit(lambda: _import.import_package("makes_arrays").TWO)()
+    assert np.sum(_import.import_package("makes_arrays").TWO) == 2

@@ -3,11 +3,14 @@
 import importlib
 from types import ModuleType
 
+import jax
+
 
 def import_package(name: str, package: str | None = None) -> ModuleType:
     """Imports a module, or says which package has it."""
     try:
-        return importlib.import_module(name)
+        with jax.ensure_compile_time_eval():  # some make arrays as they are imported, which are to be none of a trace
+            return importlib.import_module(name)
     except ImportError as error:
         package = package or name
         raise ImportError(f"renga.envs needs the package {package}: pip install {package}") from error
