@@ -353,6 +353,20 @@ def _() -> list[str]:
     ]
 
 
+@table("envs.md", "| package | `--env` | version |")
+def _() -> list[str]:
+    lines = []
+    for row in record("envs_on_today")["rows"]:
+        names = {"runs": [f"`{name}`" for name in row["runs"]], "fails": [f"`{name}`" for name in row["fails"]]}
+        listed = [
+            f"{len(row['runs'])}: {', '.join(names['runs'])}" if names["runs"] else "none",
+            ", ".join(names["fails"]),
+        ]
+        env = f"`{row['env']}`" if row["env"] else "–"
+        lines.append(cells(row["package"], env, row["version"], row["jax"], *listed))
+    return lines
+
+
 @table("graph/learning.md", "| task | measure | seeds 0, 1, 2 |")
 def _() -> list[str]:
     tasks = record("graph_learning")["tasks"]

@@ -1,9 +1,10 @@
-"""Every example in a docstring and every fenced `python` block of every page runs."""
+"""Every example in a docstring, and every `python` block and `renga` command of a `console` block of a page, runs."""
 
 import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import renga
+from renga.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -53,7 +55,11 @@ def test_fenced_python_blocks_run(page, tmp_path, monkeypatch):
     for package in re.findall(r"^<!-- needs: (\w+) -->$", text, re.MULTILINE):
         pytest.importorskip(package)
     with jax.numpy_rank_promotion("allow"):
-        for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for match in re.finditer(r"^```(?:python|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            if match[0].startswith("```console"):
+                for command in re.findall(r"^\$ renga (.*)$", match[1], re.MULTILINE):
+                    assert main(shlex.split(command)) == 0, command
+                continue
             line = text[: match.start()].count("\n") + 1
             if file := re.match(r"# (\w+\.py)\n", match.group(1)):  # a block that the reader is to save
                 Path(file[1]).write_text(match.group(1))
