@@ -18,7 +18,8 @@ PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
     "PQN, cartpole": (pqn, PQN, UPDATES),
     "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
-    "DQN, acrobot": (dqn, *dqn.PRESETS["acrobot"]),
+    "DQN, acrobot": (dqn, dqn.Config(env="acrobot"), dqn.STEPS),
+    "DQN with 5-step returns, acrobot": (dqn, *dqn.PRESETS["acrobot"], 3),
     "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
     "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"], 3),
     "SAC, reacher": (sac, *sac.PRESETS["reacher"], 3),

@@ -127,7 +127,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "munchausen": (Config(munchausen=0.9, n_step=1, double=False, prioritised=False), STEPS),
     "iqn": (Config(distribution="implicit", n_step=3), STEPS),
-    "acrobot": (Config(env="acrobot"), STEPS),
+    "acrobot": (Config(env="acrobot", n_step=5, target_period=200, decay_steps=30_000), 30_000),
     "mountain_car": (
         Config(
             env="mountain_car", updates=2, decay_steps=0, n_step=5, epsilon=0.05, epsilon_steps=3_000,
