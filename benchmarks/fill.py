@@ -761,6 +761,23 @@ def _() -> list[str]:
     ]
 
 
+@table("muzero.md", "| preset | seed | moves | mean return of 100 games |")
+def _() -> list[str]:
+    return [
+        cells(
+            f"`{name}`",
+            seed,
+            f"{row['moves']:,}",
+            f"{row['greedy return']:,.0f}",
+            f"{row['greedy return, least']:,.0f}",
+            f"{row['return in pgx']:,.0f}",
+            *took,
+        )
+        for name in ("game_2048",)
+        for seed, row, took in _strength(name)
+    ]
+
+
 @table("muzero.md", "| network | Renga, moves per CPU second |")
 def _() -> list[str]:
     return [
