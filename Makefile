@@ -30,7 +30,7 @@ run: $(VENV)/.run  ## train the GAN on real digits and write a report to look at
 
 test: $(VENV)/.test  ## run all tests, parity with the upstream packages included
 	@command -v chromium >/dev/null || echo "no chromium: tests in a browser are skipped; on Debian: apt-get install chromium"
-	$(BIN)/python -m pytest -n 2 -q $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(TESTS)
 
 check: lint types imports test docs  ## everything that a change must pass
 

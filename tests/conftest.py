@@ -13,11 +13,12 @@ from jaxtyping import install_import_hook
 
 # Tests compile for most of their time. These make XLA's CPU compiler several times as fast, and its programs slower. A
 # test that needs the usual ones asks for them where it compiles (`compiler_options`). The last two are read when the
-# backend starts; a release that no longer knows a flag would stop at it.
-quick = "--xla_backend_optimization_level=0"
-if jax.__version_info__ < (0, 11):
-    quick += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
+# backend starts; a release that no longer knows a flag would stop at it. RENGA_TEST_XLA=default leaves XLA as it is.
+if os.environ.get("RENGA_TEST_XLA") != "default":
+    quick = "--xla_backend_optimization_level=0"
+    if jax.__version_info__ < (0, 11):
+        quick += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
