@@ -16,6 +16,7 @@ rejax is no dependency of the benchmarks. With those of Renga installed:
     PYTHONPATH=/tmp/peers python benchmarks/agents_speed.py sac td3  # these; the others' rows are kept
 """
 
+import copy
 import json
 import sys
 from importlib.metadata import version
@@ -114,7 +115,8 @@ def run(task: str, pairs: int = PAIRS, shorter: int = 1) -> dict[str, Any]:
     go_on, _ = trainer(jax.jit(init)(jax.random.key(0)), lambda state: step(state)[0], steps // frames)
 
     env, params = gymnax.make(name)
-    algorithm = getattr(rejax, agent).create(env=with_one_done(env), env_params=params, **theirs)
+    given = copy.deepcopy(theirs)  # rejax changes what it is given
+    algorithm = getattr(rejax, agent).create(env=with_one_done(env), env_params=params, **given)
     first = jax.jit(algorithm.init_state)(jax.random.PRNGKey(0))
     once = jax.eval_shape(algorithm.train_iteration, first)
     assert jax.tree.structure(once) == jax.tree.structure(first)
