@@ -89,15 +89,12 @@ class Config:
 
 PRESETS: dict[str, tuple[Config, int]] = {
     "cartpole_swing_up": (
-        Config(
-            env="cartpole_swing_up", num_envs=4, updates=2, warmup=5_000, batch_size=128, n_step=3, target_rate=0.01,
-            temperature=0.2,
-        ),
-        STEPS,
+        Config(env="cartpole_swing_up", num_envs=4, warmup=5_000, batch_size=128, n_step=3),
+        15_000,
     ),
     "reacher": (Config(env="reacher", num_envs=4, batch_size=128, discount=0.95), 10_000),
     "cql": (Config(conservative=1.0), STEPS),
-}  # fmt: skip
+}
 
 
 class Params(NamedTuple):
