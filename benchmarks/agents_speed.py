@@ -69,7 +69,7 @@ TASKS: dict[str, tuple[str, Any, dict[str, Any], str, dict[str, Any], int]] = {
         {"num_envs": 1, "batch_size": 256, "replay_size": REPLAY, "warmup": WARMUP},
         "TD3",
         {"num_envs": 1, "batch_size": 256, "polyak": 0.995, "learning_rate": 1e-3, "policy_delay": 2,
-         "actor_kwargs": RELU, "critic_kwargs": RELU, **OFF_POLICY},
+         "actor_kwargs": RELU, "critic_kwargs": dict(RELU), **OFF_POLICY},
         500,
     ),
 }  # fmt: skip
