@@ -26,6 +26,13 @@ def log_von_mises(x, loc, k):
         2 * mpmath.pi * mpmath.besseli(0, mpmath.mpf(float(k)))))  # fmt: skip
 
 
+def log_von_mises_tail(x, loc, k):
+    """Log ∫ of the density from x to π."""
+    density = lambda y: mpmath.exp(mpmath.mpf(float(k)) * mpmath.cos(y - mpmath.mpf(float(loc))))
+    norm = 2 * mpmath.pi * mpmath.besseli(0, mpmath.mpf(float(k)))
+    return float(mpmath.log(mpmath.quad(density, mpmath.linspace(float(x), mpmath.pi, 8)) / norm))
+
+
 def log_normal_mass(a, b):
     """Log(Φ(b) − Φ(a))."""
     a, b = mpmath.mpf(float(a)), mpmath.mpf(float(b))
@@ -109,6 +116,10 @@ ROWS = {
     "VonMises": (
         dist.VonMises, "log_prob", log_von_mises,
         [(0.5, 0, 200.0), (3.0, 0, 1e4), (1e-3, 0, 1e6), (1, 0, 1e-6), (2, 1, 2), (2.5, 0, 0)],
+    ),
+    "VonMises.log_survival_function": (
+        dist.VonMises, "log_survival_function", log_von_mises_tail,
+        [(0.1, 0.3, 0.3), (0.5, -1, 1), (-2, 0.5, 2.5), (-1, 2, 2), (2, 0.1, 0.6), (3, -0.7, 7)],
     ),
     "VonMises.cdf": (
         dist.VonMises, "cdf", lambda x, m, k: st.vonmises.cdf(x, k, loc=m) - st.vonmises.cdf(-np.pi, k, loc=m),
