@@ -56,8 +56,17 @@ def raw_errors(library, case):
                     yield f"argument {i} with {name}: {type(error).__name__}: {str(error).splitlines()[:1]}"
 
 
+@pytest.fixture
+def whole_tracebacks():
+    """JAX takes its own frames out of tracebacks: then its errors look like ours."""
+    before = jax.config.jax_traceback_filtering
+    jax.config.update("jax_traceback_filtering", "off")
+    yield
+    jax.config.update("jax_traceback_filtering", before)
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_inputs_that_do_not_fit_are_refused_in_our_words(library, unchecked, rank_promotion):
+def test_inputs_that_do_not_fit_are_refused_in_our_words(library, unchecked, rank_promotion, whole_tracebacks):
     exempt = getattr(table(library), "RAW_ERRORS", {})
     found = {name: list(raw_errors(library, case)) for name, case in table(library).CASES.items()}
     raw = {name: errors for name, errors in found.items() if errors}

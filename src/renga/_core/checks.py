@@ -111,6 +111,24 @@ def check_dtype(function: str, /, kind: Any, **arguments: ArrayLike | None) -> N
             raise TypeError(f"{function}: {name} must have {article} {word} dtype, got {dtype}")
 
 
+def check_differentiable(function: str, /, **arguments: Any) -> None:
+    """Checks that a gradient can be taken by trees: that their leaves have a floating or complex dtype.
+
+    Raises:
+      TypeError: naming the function, the argument, the path of the first leaf that has another, and its dtype.
+
+    Example:
+      >>> check_differentiable("f", params={"w": np.zeros(3, np.int32)})
+      Traceback (most recent call last):
+      TypeError: f: params['w'] must have a floating or complex dtype, got int32
+    """
+    for name, tree in arguments.items():
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            if not jnp.issubdtype(dtype := jnp.result_type(leaf), jnp.inexact):
+                where = f"{name}{jax.tree_util.keystr(path)}"
+                raise TypeError(f"{function}: {where} must have a floating or complex dtype, got {dtype}")
+
+
 def check_callable(function: str, /, **arguments: Any) -> None:
     """Checks that arguments are functions, or other objects that can be called.
 

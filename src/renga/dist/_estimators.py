@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from renga._core.checks import check_differentiable
 from renga.dist._discrete import Bernoulli, Categorical
 from renga.dist._distribution import Distribution
 from renga.dist._multivariate import MultivariateNormalDiag
@@ -84,6 +85,7 @@ def pathwise_jacobians(
       Mohamed et al., "Monte Carlo Gradient Estimation in Machine Learning", 2020, eq. 17.
     """
     _check_num_samples("pathwise_jacobians", num_samples)
+    check_differentiable("pathwise_jacobians", params=params)
     x = jax.eval_shape(lambda params: dist_builder(*params).sample(seed=rng), params)
     _check_sample("pathwise_jacobians", function, x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
@@ -136,6 +138,7 @@ def score_function_jacobians(
       Mohamed et al., "Monte Carlo Gradient Estimation in Machine Learning", 2020, eq. 13.
     """
     _check_num_samples("score_function_jacobians", num_samples)
+    check_differentiable("score_function_jacobians", params=params)
     x = jax.lax.stop_gradient(dist_builder(*params).sample((num_samples,), seed=rng))
     _check_sample("score_function_jacobians", function, x[0])
     value = jax.vmap(function)(x)
@@ -371,6 +374,7 @@ def control_variates_jacobians(
         raise ValueError(
             f"control_variates_jacobians: num_samples must be at least 2 to estimate the coefficient, got {num_samples}"
         )
+    check_differentiable("control_variates_jacobians", params=params)
     known = jax.grad(lambda params: control_variate.expectation(dist_builder(*params)))(params)
 
     def both(key):

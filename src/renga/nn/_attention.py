@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from renga._core.checks import check_shapes
+from renga._core.checks import check_dtype, check_shapes
 from renga._core.ranges import check_integer, known
 from renga.nn._arrays import floating, softmax, spread
 from renga.nn._linear import Linear
@@ -359,6 +359,7 @@ class GroupedQueryAttention(Module):
         start = jnp.int32(0)
         if self.cache_size is not None:
             start = get_state("length", (), jnp.int32, init=jnp.zeros)
+            check_dtype("GroupedQueryAttention", jnp.integer, length=start)
         positions = start + jnp.arange(time)
         q = self._project(x, self.num_heads, "query")
         k = self._project(x, self.num_kv_heads, "key")

@@ -75,14 +75,27 @@ class _LayerStack(Module):
             names.file(frame.params, params, "parameters")
         else:
             params = names.find(frame.params)
+            for bundle, arrays in params.items():
+                for name, x in arrays.items():
+                    if jnp.shape(x)[:1] != (self._count,):
+                        raise ValueError(
+                            f"layer_stack: parameter {name!r} of {bundle!r} must have a first axis of {self._count} "
+                            f"layers, got shape {jnp.shape(x)}"
+                        )
             pairs = names.find(frame.state)
             state = {b: {n: p.current for n, p in v.items()} for b, v in pairs.items()}
         keys = None if apply_key is None else jax.random.split(apply_key, self._count)
 
         def step(carry: Any, x: Any) -> Any:
             layer_params, layer_state, key, inputs = x
-            (carry, y), new_state = _run_apply(function, layer_params, layer_state, key, (*carry, *inputs), {})
-            return carry, (y, new_state)
+            (after, y), new_state = _run_apply(function, layer_params, layer_state, key, (*carry, *inputs), {})
+            for before, now in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=False):
+                kinds = [f"{jnp.result_type(x)}{list(jnp.shape(x))}" for x in (before, now)]
+                if kinds[0] != kinds[1]:
+                    raise TypeError(
+                        f"layer_stack: the layer function must return what it takes, {kinds[0]}, got {kinds[1]}"
+                    )
+            return after, (y, new_state)
 
         carry, (ys, state) = lax.scan(
             step,

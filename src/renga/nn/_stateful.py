@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from renga._core.checks import check_callable
+from renga._core.checks import check_callable, check_differentiable
 from renga.nn._frame import Frame, Internal, current_frame
 
 Pure = Callable[..., tuple[Any, Internal]]
@@ -168,6 +168,8 @@ def value_and_grad(
             value, aux = out if has_aux else (out, None)
             return value, (aux, internal)
 
+        by = (argnums,) if isinstance(argnums, int) else argnums
+        check_differentiable("grad", **{f"args[{n}]": args[n] for n in by})
         numbers = jax.tree.map(lambda n: n + 1 if n >= 0 else n, argnums)
         derivative = jax.value_and_grad(objective, numbers, True, holomorphic)
         (value, (aux, internal)), gradient = derivative(frame.internal(), *args, **kwargs)

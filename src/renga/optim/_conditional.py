@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from renga._core.checks import check_differentiable
 from renga.optim._leaves import zeros_like
 from renga.optim._moments import safe_increment, zero_count
 from renga.optim._transformation import GradientTransformationExtraArgs, adapt
@@ -58,7 +59,7 @@ class apply_if_finite(GradientTransformationExtraArgs):
         bad = jnp.where(finite, 0, safe_increment(state.notfinite_count))
         go = finite | (bad > self.max_consecutive_errors)
         total = jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite))
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args)
+        u, inner = step_if("apply_if_finite", self.inner, go, updates, state.inner_state, params, extra_args)
         return u, ApplyIfFiniteState(bad, finite, total, inner)
 
 
@@ -106,7 +107,8 @@ class _AtSomeSteps(GradientTransformationExtraArgs):
         """Calls the inner transformation if it is its step."""
         known = extra_args if self.forward_extra_args else {}
         go = jnp.asarray(self.should_transform_fn(state.step, **known), bool)
-        u, inner = step_if(self.inner, go, updates, state.inner_state, params, extra_args, self._otherwise)
+        name, before = type(self).__name__, state.inner_state
+        u, inner = step_if(name, self.inner, go, updates, before, params, extra_args, self._otherwise)
         return u, self._state(step=safe_increment(state.step), inner_state=inner)
 
 
@@ -152,8 +154,9 @@ class conditionally_mask(_AtSomeSteps):
     _otherwise: ClassVar[Any] = staticmethod(zeros_like)
 
 
-def step_if(inner, go, updates, inner_state, params, extra_args, otherwise=zeros_like):
+def step_if(function, inner, go, updates, inner_state, params, extra_args, otherwise=zeros_like):
     """Calls `inner.update` where `go`; else `otherwise(updates)` and the state as it was."""
+    check_differentiable(function, updates=updates)
     like = lambda u, g: jnp.asarray(u).astype(jnp.result_type(g))
 
     def step(_):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from renga._core.checks import check_differentiable
 from renga._core.varying import vary_like
 from renga.optim import _search, _tree_make
 from renga.optim._apply import apply_updates
@@ -95,6 +96,7 @@ def value_and_grad_from_state(value_fn: Callable[..., Any]) -> Callable[..., tup
                 f"got value={value!r:.40}, grad={grad!r:.40}; scale_by_backtracking_linesearch keeps the gradient "
                 "with store_grad=True"
             )
+        check_differentiable("value_and_grad_from_state", params=params)
         compute = lambda: jax.value_and_grad(value_fn)(params, *args, **kwargs)
         new_value, new_grad = jax.eval_shape(compute)
         as_computed = lambda old, new: jnp.asarray(old, new.dtype)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from renga._core.checks import check_differentiable
 from renga._core.varying import vary_like
 from renga.optim import _tree_make
 from renga.optim._apply import apply_updates
@@ -70,6 +71,7 @@ def minimize(
     tx = as_transformation("minimize", "optimizer", optimizer)
     both = jax.value_and_grad(fun, has_aux=has_aux)
     x0 = jax.tree.map(jnp.asarray, x0)
+    check_differentiable("minimize", x0=x0)
     shape = jax.eval_shape(fun, x0)
     if jnp.shape(shape[0] if has_aux else shape) != ():
         raise ValueError(f"minimize: fun must return a scalar, got {jax.tree.map(lambda s: s.shape, shape)}")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from renga._core.checks import check_differentiable
 from renga._core.varying import vary_like
 
 __all__ = ["AccumulationType", "Accumulator", "micro_grad", "micro_vmap", "microbatch", "reshape_batch_axis"]
@@ -373,6 +374,8 @@ def micro_grad(
 
     def example(*args: Any, **kwargs: Any) -> tuple[Any, Aux]:
         seen = [one(x) if n in batched else x for n, x in enumerate(args)]
+        by = (argnums,) if isinstance(argnums, int) else argnums
+        check_differentiable("micro_grad", **{f"args[{n}]": args[n] for n in by})
         out, grad = jax.value_and_grad(fun, argnums, has_aux)(*seen, **{k: one(x) for k, x in kwargs.items()})
         value, aux = out if has_aux else (out, None)
         return transform_fn(grad), Aux(value, metrics_fn(grad), aux)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from renga._core.checks import check_differentiable
 from renga.optim._leaves import as_float
 
 __all__ = ["fisher_diag", "hessian_diag", "hvp"]
@@ -36,12 +37,13 @@ def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Py
     References:
       Pearlmutter, "Fast Exact Multiplication by the Hessian", 1994.
     """
+    check_differentiable("hvp", params=params)
     flat, unravel = ravel_pytree(params)
     v = jnp.ravel(v) if hasattr(v, "ndim") else ravel_pytree(v)[0]
     if v.shape != flat.shape:
         raise ValueError(f"hvp: v must have one element a parameter, {flat.size}, got {v.size}")
     gradient = jax.grad(lambda p: loss(p, inputs, targets))
-    return jax.jvp(gradient, (params,), (unravel(v),))[1]
+    return jax.jvp(gradient, (params,), (unravel(v.astype(flat.dtype)),))[1]
 
 
 def hessian_diag(loss: LossFn, params: PyTree, inputs: Any, targets: Any) -> Array:
@@ -60,6 +62,7 @@ def hessian_diag(loss: LossFn, params: PyTree, inputs: Any, targets: Any) -> Arr
       >>> hessian_diag(lambda p, x, y: jnp.sum(p**3), jnp.array([2.0, 3.0]), None, None)
       Array([12., 18.], dtype=float32)
     """
+    check_differentiable("hessian_diag", params=params)
     flat = as_float(ravel_pytree(params)[0])
     if not flat.size:
         return flat
@@ -84,5 +87,6 @@ def fisher_diag(negative_log_likelihood: LossFn, params: PyTree, inputs: Any, ta
       >>> fisher_diag(lambda p, x, y: jnp.sum(p**2), jnp.array([1.0, 2.0]), None, None)
       Array([ 4., 16.], dtype=float32)
     """
+    check_differentiable("fisher_diag", params=params)
     gradient = jax.grad(negative_log_likelihood)(params, inputs, targets)
     return jnp.square(ravel_pytree(gradient)[0])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Int, PyTree
 
+from renga._core.checks import check_shapes
 from renga._core.varying import vary_like
 from renga.search._keys import split_each, split_many
 from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
@@ -35,6 +36,11 @@ def simulate(
     Returns:
       The last node of each path, and the action selected there.
     """
+    B = check_shapes("simulate", **{"tree.node_visits": (tree.node_visits, "B N")})["B"]
+    for path, x in jax.tree.leaves_with_path(tree):
+        if jnp.shape(x)[:1] != (B,):
+            name = f"tree{jax.tree_util.keystr(path)}"
+            raise ValueError(f"simulate: {name} must have a first axis of {B} trees, got shape {jnp.shape(x)}")
     keys = split_many(rng_key, tree.node_visits.shape[0])
     return walk(keys, tree, action_selection_fn, max_depth, active, tree)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from renga._core.checks import check_differentiable
 from renga.optim._apply import apply_updates
 from renga.optim._clip import global_norm
 from renga.optim._leaves import copies, map_leaves, need_params, own_dtype
@@ -96,6 +97,7 @@ class sam(GradientTransformationExtraArgs):
     ) -> Stepped:
         """Moves uphill, or steps."""
         need_params("sam", params)
+        check_differentiable("sam", updates=updates, params=params)
         if self.opaque_mode:
             return self._opaque(updates, state, params, grad_fn)
         return self._transparent(updates, state, params)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from renga._core.checks import check_differentiable
 from renga._core.varying import vary_like
 from renga.optim import _tree_make
 from renga.optim._chain import chain
@@ -67,6 +68,7 @@ class hutchinson_estimator_diag_hessian(GradientTransformationExtraArgs):
                 "hutchinson_estimator_diag_hessian: update needs the loss as a function of the parameters, "
                 "call update(updates, state, params, obj_fn=function)"
             )
+        check_differentiable("hutchinson_estimator_diag_hessian", params=params)
         key, draw = jax.random.split(state.key)
         signs = random_like(draw, params, jax.random.rademacher)
         # Of complex parameters the gradient is the conjugate.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from renga._core.checks import check_shapes
+from renga._core.checks import check_dtype, check_shapes
 from renga._core.floats import wide
 from renga._core.norms import in_reach
 from renga._core.ranges import check_range
@@ -42,6 +42,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
     """
     check_range("ntxent", above=0.0, temperature=temperature)
     check_shapes("ntxent", embeddings=(embeddings, "B D"), labels=(labels, "B"))
+    check_dtype("ntxent", jnp.floating, embeddings=embeddings)
     z, y = jnp.asarray(embeddings), jnp.asarray(labels)
     squares = jnp.sum(z**2, axis=1, keepdims=True)
     zero = squares == 0
