@@ -1,4 +1,4 @@
-"""DQN, PQN and SAC on classic control: several seeds of each side by side in one program.
+"""DQN, PPO, PQN and SAC on Catch and classic control: several seeds of each side by side in one program.
 
 python benchmarks/classic_control.py                 # all
 python benchmarks/classic_control.py "PQN, acrobot"  # one; the others' results are kept
@@ -11,18 +11,21 @@ from typing import Any
 import record
 import seeds
 
-from renga.systems import dqn, pqn, sac
+from renga.systems import actor_critic, dqn, pqn, sac
 
 UPDATES = 488  # of PQN: 488 · 32 · 32 = 499,712 steps
 PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
+    "DQN, catch": (dqn, dqn.Config(env="catch"), dqn.STEPS),
+    "PPO, catch": (actor_critic, actor_critic.Config(env="catch"), actor_critic.STEPS),
     "PQN, cartpole": (pqn, PQN, UPDATES),
     "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
+    "PPO, acrobot": (actor_critic, actor_critic.Config(env="acrobot"), actor_critic.STEPS),
     "DQN, acrobot": (dqn, dqn.Config(env="acrobot"), dqn.STEPS),
-    "DQN with 5-step returns, acrobot": (dqn, *dqn.PRESETS["acrobot"], 3),
+    "DQN with 5-step returns, acrobot": (dqn, *dqn.PRESETS["acrobot"]),
     "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
-    "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"], 3),
-    "SAC, reacher": (sac, *sac.PRESETS["reacher"], 3),
+    "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"]),
+    "SAC, reacher": (sac, *sac.PRESETS["reacher"]),
 }
 
 if __name__ == "__main__":

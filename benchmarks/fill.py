@@ -207,8 +207,8 @@ for _task in comparison.TITLES:
 @table("reinforcement.md", "| task | system | seeds | environment steps | return, IQM (95 % interval) | worst seed |")
 def _() -> list[str]:
     titles = {
-        "cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "mountain_car": "MountainCar-v0",
-        "cartpole_swing_up": "CartPole swing-up", "reacher": "reacher",
+        "catch": "Catch (maximum 1)", "cartpole": "CartPole-v1", "acrobot": "Acrobot-v1",
+        "mountain_car": "MountainCar-v0", "cartpole_swing_up": "CartPole swing-up", "reacher": "reacher",
     }  # fmt: skip
     lines = []
     for result in record("classic_control")["results"]:
@@ -244,8 +244,7 @@ def _() -> list[str]:
 )
 def _() -> list[str]:
     lines = []
-    entries = [*record("learning_catch")["results"], *record("learning_lunar_lander")["results"]]
-    for label, result in zip(("Catch (maximum 1)", "Catch", "LunarLander-v3"), entries, strict=True):
+    for label, result in zip(("LunarLander-v3",), record("learning_lunar_lander")["results"], strict=True):
         runs = result["runs"]
         returns = [f"{run['greedy return']:.4g}" for run in sorted(runs, key=lambda run: run["greedy return"])]
         slowest = max(run["seconds in all"] for run in runs)
@@ -329,7 +328,17 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
     ]
     whole = [f"{memory[name]['gib_of_1024_agents_at_once']:.0f}" for name in ("groove", "paper")]
     cpu = [run["cpu_seconds"] for run in learning["meta_training"].values()]
+    lifetimes = []
+    for world, digits in (("grid/small_sparse", 3), ("grid/small", 1)):
+        means = {k: v["mean_over_lifetime"] for k, v in learning["worlds"][world]["rules"].items()}
+        learned = [means.pop(name) for name in list(means) if name.startswith("LPG")]
+        order = (min(learned), max(learned), means["REINFORCE"], means["A2C"])
+        lifetimes += [f"{value:.{digits}f}" for value in order]
     return [
+        (
+            "over the lifetime is {} to {}, REINFORCE's {}, A2C's {} (in `grid/small` {} to {}, against {} and {})",
+            tuple(lifetimes),
+        ),
         (
             "make {} steps a second of wall time, one on one core {}: {} times as many",
             (two, one, str(devices["ratio"])),

@@ -1,11 +1,10 @@
-"""Do DQN and actor-critic learn, how fast, and with every seed?
+"""Do actor-critic and PQN learn, how fast, and with every seed?
 
 Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
 given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
-from nothing (compilation included) to there. Many seeds of CartPole and Pendulum: `cartpole_seeds.py`, `pendulum.py`.
+from nothing (compilation included) to there. Many seeds of the smaller tasks: `cartpole_seeds.py`,
+`classic_control.py`, `pendulum.py`.
 
-    python benchmarks/learning.py catch             # both systems, 3 seeds
-    python benchmarks/learning.py catch PPO         # one system; the other's results are kept
     python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout beside PPO by hand, 3 seeds each
     python benchmarks/learning.py minatar           # PPO and PQN on three more games of MinAtar, one seed each
     python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
@@ -23,7 +22,7 @@ import ppo_by_hand
 from record import made, read, write
 
 from renga import loop
-from renga.systems import actor_critic, dqn, pqn
+from renga.systems import actor_critic, pqn
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "reinforcement"
@@ -41,10 +40,6 @@ MINATAR_STEPS = 2_000_000
 PQN = {**settings(pqn, "minatar"), "epsilon_steps": MINATAR_STEPS // (128 * 32) // 10}
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
-    "catch": [
-        ("DQN", dqn, {"env": "catch"}, dqn.STEPS, 3),
-        ("PPO", actor_critic, {"env": "catch"}, actor_critic.STEPS, 3),
-    ],
     "breakout": [
         ("PPO", actor_critic, BREAKOUT, 1220, 3),
         ("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3),
