@@ -45,11 +45,6 @@ class Brax(Adapted):
     Raises:
       ImportError: if brax is not installed.
       ValueError: if brax has no environment of that name, or does not know the options.
-
-    Example:
-      >>> env = Brax("inverted_pendulum", (("backend", "generalized"),))
-      >>> env.action_spec.shape, env.observation_spec.shape
-      ((1,), (4,))
     """
 
     @property
