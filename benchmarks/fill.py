@@ -200,6 +200,16 @@ def _comparison(task: str) -> list[str]:
     return lines
 
 
+@table("reinforcement/comparison.md", "| agent | environment | Renga, steps a second | rejax | Renga / rejax |")
+def _() -> list[str]:
+    lines = []
+    for row in record("agents_speed")["rows"]:
+        rates = (f"{row['steps_per_second'][side]:,}" for side in ("renga", "rejax"))
+        low, high = row["ratio_95%"]
+        lines.append(cells(row["agent"], row["environment"], *rates, f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"))
+    return lines
+
+
 for _task in comparison.TITLES:
     table("reinforcement/comparison.md", f"<!-- comparison {_task} -->")(lambda task=_task: _comparison(task))
 
