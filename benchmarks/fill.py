@@ -351,7 +351,7 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
         ),
         (
             "make {} steps a second of wall time, one on one core {}: {} times as many",
-            (two, one, str(devices["ratio"])),
+            (two, one, f"{devices['ratio']:.2f}"),
         ),
         ("{} GiB an agent with the preset `groove`\nand {} GiB with `paper`", tuple(each)),
         ("1,024 agents with 64 environments each need {} and {} GiB", tuple(whole)),
