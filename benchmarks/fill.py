@@ -265,6 +265,13 @@ def _() -> list[str]:
     return lines
 
 
+@sentences("reinforcement.md")
+def _() -> list[tuple[str, tuple[str, ...]]]:
+    (ours,) = (result for result in record("learning_breakout")["results"] if result["system"] == "PPO")
+    greedy = sorted(run["greedy return"] for run in ours["runs"])
+    return [("Renga runs have returns of {}, {} and {} over", tuple(f"{value:.0f}" for value in greedy))]
+
+
 @table("reinforcement.md", "| mean return of recent episodes after | 1 M steps | 3 M steps | 10 M steps |")
 def _() -> list[str]:
     lines = {}
