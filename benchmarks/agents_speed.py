@@ -11,9 +11,9 @@ so rejax gets them with the two put together. What differs: Renga bootstraps whe
 
 rejax is no dependency of the benchmarks. With those of Renga installed:
 
-    pip install --no-deps --target /tmp/peers rejax
-    PYTHONPATH=/tmp/peers python benchmarks/agents_speed.py          # all; about 10 minutes on two idle cores
-    PYTHONPATH=/tmp/peers python benchmarks/agents_speed.py sac td3  # these; the others' rows are kept
+    pip install --no-deps --target ../peers rejax
+    PYTHONPATH=../peers python benchmarks/agents_speed.py          # all; about 10 minutes on two idle cores
+    PYTHONPATH=../peers python benchmarks/agents_speed.py sac td3  # these; the others' rows are kept
 """
 
 import copy

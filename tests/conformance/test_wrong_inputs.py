@@ -72,3 +72,8 @@ def test_inputs_that_do_not_fit_are_refused_in_our_words(library, unchecked, ran
     raw = {name: errors for name, errors in found.items() if errors}
     assert not {name: errors for name, errors in raw.items() if name not in exempt}
     assert not set(exempt) - set(raw), "no longer needs an exemption"
+
+
+def test_an_error_of_jax_counts_as_raw(whole_tracebacks):
+    case = cases.Case(jax.grad(lambda x: (x**2).sum()), (jnp.ones(2),))
+    assert any("with integers: TypeError" in text for text in raw_errors("rl", case))

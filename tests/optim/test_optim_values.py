@@ -272,3 +272,8 @@ def test_the_public_names_are_sorted_and_exist():
     for module in (optim, contrib, losses, projections, schedules, second_order, transforms, tree, tree_utils, *more):
         assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_a_complex_vector_for_real_parameters_is_refused():
+    with pytest.raises(TypeError, match="hvp: v must be real where params are, got complex64"):
+        optim.second_order.hvp(lambda p, x, y: (p**2).sum(), jnp.ones(2, jnp.complex64), jnp.ones(2), None, None)

@@ -169,7 +169,7 @@ def value_and_grad(
             return value, (aux, internal)
 
         by = (argnums,) if isinstance(argnums, int) else argnums
-        check_differentiable("grad", **{f"args[{n}]": args[n] for n in by})
+        check_differentiable("grad", **{f"args[{n}]": args[n] for n in by if -len(args) <= n < len(args)})
         numbers = jax.tree.map(lambda n: n + 1 if n >= 0 else n, argnums)
         derivative = jax.value_and_grad(objective, numbers, True, holomorphic)
         (value, (aux, internal)), gradient = derivative(frame.internal(), *args, **kwargs)

@@ -375,7 +375,7 @@ def micro_grad(
     def example(*args: Any, **kwargs: Any) -> tuple[Any, Aux]:
         seen = [one(x) if n in batched else x for n, x in enumerate(args)]
         by = (argnums,) if isinstance(argnums, int) else argnums
-        check_differentiable("micro_grad", **{f"args[{n}]": args[n] for n in by})
+        check_differentiable("micro_grad", **{f"args[{n}]": args[n] for n in by if -len(args) <= n < len(args)})
         out, grad = jax.value_and_grad(fun, argnums, has_aux)(*seen, **{k: one(x) for k, x in kwargs.items()})
         value, aux = out if has_aux else (out, None)
         return transform_fn(grad), Aux(value, metrics_fn(grad), aux)

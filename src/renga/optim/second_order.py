@@ -42,6 +42,8 @@ def hvp(loss: LossFn, v: Array, params: PyTree, inputs: Any, targets: Any) -> Py
     v = jnp.ravel(v) if hasattr(v, "ndim") else ravel_pytree(v)[0]
     if v.shape != flat.shape:
         raise ValueError(f"hvp: v must have one element a parameter, {flat.size}, got {v.size}")
+    if jnp.iscomplexobj(v) and not jnp.iscomplexobj(flat):
+        raise TypeError(f"hvp: v must be real where params are, got {v.dtype}")
     gradient = jax.grad(lambda p: loss(p, inputs, targets))
     return jax.jvp(gradient, (params,), (unravel(v.astype(flat.dtype)),))[1]
 
