@@ -6,6 +6,8 @@ VENV   := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON
 TORCH  ?= torch==2.13.0
 STEPS  ?=
 BIN    := $(VENV)/bin
+# Python compiles what is imported when it is first imported, which is a fraction of what is installed.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 RUN    := runs/gan
 
 .PHONY: help run test check docs bench lint types imports smoke clean
@@ -15,13 +17,13 @@ help:  ## show the targets
 
 $(VENV)/.run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]"
+	$(PIP) --editable ".[all]"
 	touch $@
 
 $(VENV)/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,test]"
+	$(PIP) "$(TORCH)"
+	$(PIP) --editable ".[all,test]"
 	touch $@ $(VENV)/.run
 
 run: $(VENV)/.run  ## train the GAN on real digits and write a report to look at

@@ -155,7 +155,7 @@ def _entry(module_name: str, module: ModuleType, name: str, described: dict[int,
 
 def _constant(module: ModuleType, name: str) -> str:
     """What is said of a name that has no docstring: the comment beside it, and its value."""
-    text = repr(getattr(module, name))
+    text = re.sub(" at 0x[0-9a-f]+", "", repr(getattr(module, name)))
     return f"``{text}``" if len(text) < 200 else ""
 
 

@@ -33,22 +33,28 @@ def floats_to(tree, dtype):
     return of_floats(lambda x: x.astype(jnp.dtype(dtype)), tree)
 
 
+DRAWS = ("random_bits", "random_split", "random_gamma", "threefry2x32")
+
+
 class Runs:
-    """Runs a case, compiled once for each dtype."""
+    """Runs a case: in one program for float64 and one for all narrower dtypes, for compiling is nearly all the time."""
 
-    def __init__(self, fn):
-        self.fn, self.compiled = fn, {}
+    def __init__(self, fn, args):
+        self.fn, self.programs, self.draws = fn, {}, False
+        self.narrow = {"float32": args} | {dtype: floats_to(args, dtype) for dtype in HALVES}
 
-    def draws(self, args):
-        """Whether random numbers are drawn."""
-        program = str(jax.make_jaxpr(self.fn)(*args))
-        return any(name in program for name in ("random_bits", "random_split", "random_gamma", "threefry2x32"))
+    def _program(self, *inputs):
+        traced = jax.jit(lambda *inputs: [self.fn(*args) for args in inputs]).trace(*inputs)
+        text = str(traced.jaxpr)
+        self.draws |= any(name in text for name in DRAWS)  # random numbers, which other dtypes draw anew
+        return traced.lower().compile()
 
     def __call__(self, args, dtype):
-        if dtype not in self.compiled:
-            # Compiling is nearly all the time.
-            self.compiled[dtype] = jax.jit(self.fn).lower(*args).compile()
-        leaves = jax.tree.leaves(self.compiled[dtype](*args))
+        inputs = {dtype: args} if dtype == "float64" else self.narrow | {dtype: args}
+        if len(inputs) not in self.programs:
+            self.programs[len(inputs)] = self._program(*inputs.values())
+        outputs = self.programs[len(inputs)](*inputs.values())
+        leaves = jax.tree.leaves(dict(zip(inputs, outputs, strict=True))[dtype])
         return [np.asarray(x, np.float64) for x in leaves if is_float(x)]
 
 
@@ -80,15 +86,14 @@ def findings(case):
     leaves, structure = jax.tree.flatten(args)
     if not any(is_float(x) for x in leaves):
         return
-    run = Runs(case.fn)
-    compare = not run.draws(args)  # other dtypes draw other numbers
+    run = Runs(case.fn, args)
 
     def compared(inputs, dtype, wide, tolerance):
         got = run(inputs, dtype)
         with jax.enable_x64(wide == "float64"):
             inputs = floats_to(inputs, wide)
             right, near = run(inputs, wide), run(nudged(inputs, dtype), wide)
-        notes = (wrong(*leaf, dtype, tolerance, compare) for leaf in zip(got, right, near, strict=True))
+        notes = (wrong(*leaf, dtype, tolerance, not run.draws) for leaf in zip(got, right, near, strict=True))
         return next(filter(None, notes), None)
 
     for i, leaf in enumerate(leaves):

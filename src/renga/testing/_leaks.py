@@ -38,12 +38,12 @@ def assert_no_leaks(fn: Callable[..., Any], *args: Any, warmup: int = 2, calls: 
     """
     if warmup < 0 or calls < 1:
         raise ValueError(f"assert_no_leaks: needs warmup >= 0 and calls >= 1, got {warmup} and {calls}")
-    for _ in range(warmup):
-        jax.block_until_ready(fn(*args))
-    gc.collect()
-    marks = [_live()]
     gc.freeze()  # what was there before is not searched again after each call
     try:
+        for _ in range(warmup):
+            jax.block_until_ready(fn(*args))
+        gc.collect()
+        marks = [_live()]
         for _ in range(calls):
             jax.block_until_ready(fn(*args))
             gc.collect()

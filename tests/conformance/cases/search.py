@@ -268,6 +268,3 @@ RAW_ERRORS = {
     "qtransform_completed_by_mix_value": _TREE,
     "reroot": _TREE,
 }
-
-# Not right at the ends of the range of floats, or in 16 bits, with the reason.
-FLOAT_RANGE = {"sampled_muzero_policy": "float64 draws other numbers"}
