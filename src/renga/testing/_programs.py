@@ -86,7 +86,10 @@ def _step(eqn: Eqn, xs: list, visit: Callable[[Eqn, list], None]) -> list:
 
 def scan_parts(eqn: Eqn, xs: list) -> tuple[list, list, list]:
     """Returns a scan's constants, first carry and inputs by step."""
-    n, m = eqn.params["num_consts"], eqn.params["num_carry"]
+    if "num_consts" in eqn.params:
+        n, m = eqn.params["num_consts"], eqn.params["num_carry"]
+    else:  # from JAX 0.12 on
+        n, m = (len(list(part)) for part in eqn.params["ft_in"].unpack()[:2])
     return xs[:n], xs[n : n + m], xs[n + m :]
 
 
