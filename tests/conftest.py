@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -33,6 +34,16 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 # Annotations of our own code are checked by beartype at every call.
 install_import_hook("renga", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Drops compiled programs between modules once they are many: each has maps of memory, which slow the next."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 10_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

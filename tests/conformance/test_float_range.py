@@ -113,6 +113,7 @@ CASES = [pytest.param(library, name, id=f"{library}.{name}") for library in LIBR
 @pytest.mark.parametrize(("library", "name"), CASES)
 def test_function_is_right_over_the_range_of_floats(library, name, unchecked, rank_promotion):
     exempt = getattr(table(library), "FLOAT_RANGE", {})
+    by_compiler = getattr(table(library), "BY_COMPILER", ())
     found = list(findings(table(library).CASES[name]))
     assert not found or name in exempt, found
-    assert found or name not in exempt, "no longer needs an exemption"
+    assert found or name not in exempt or name in by_compiler, "no longer needs an exemption"

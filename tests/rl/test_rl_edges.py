@@ -326,6 +326,12 @@ def test_one_statistic_serves_several_outputs():
     np.testing.assert_allclose(state.shift, [3.0])  # both targets count
 
 
+def test_the_scale_is_the_largest_where_squares_of_targets_leave_the_range():
+    old = rl.PopArtState(*(jnp.full(1, x, jnp.float32) for x in (-1e30, 1.0, 1.0)))
+    state = rl.art(old, jnp.array([1e30]), jnp.array([0]), 0.25, 0.01, 10.0)
+    np.testing.assert_allclose((state.shift, state.scale), [[-5e29], [10.0]], rtol=1e-6)
+
+
 def test_mpo_weights_are_those_of_a_softmax_at_any_temperature():
     q = jnp.array([[3.0, 1.0], [3.0, 2.0], [1.0, 2.0]])
     for eta in (1e-9, 1e-3, 1.0, 1e9):

@@ -79,7 +79,7 @@ def of(network, box_of, config, key=0):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_saving_and_going_on_gives_the_same_bits_and_devices_agree(variant, tmp_path):
+def test_saving_and_going_on_gives_the_same_bits(variant, tmp_path):
     system, config = VARIANTS[variant]
     init, step = system.make(config)
     traces = []
@@ -101,19 +101,6 @@ def test_saving_and_going_on_gives_the_same_bits_and_devices_agree(variant, tmp_
         loaded, _ = counted(loaded)
     for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_array_equal(a, b)
-    if system not in (sac, actor_critic):
-        return  # as sac in this
-    with jax.set_mesh(jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))):
-        two, jitted = jit(init)(jax.random.key(0)), jit(step)
-        for _ in range(4):
-            two, _ = jitted(two)
-    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(jax.device_get(two.params)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    if system is actor_critic:
-        for a, b in zip(
-            state.observations + state.rewards, jax.device_get(two.observations + two.rewards), strict=True
-        ):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "ppo tanh", "ppo beta"])

@@ -180,7 +180,9 @@ def art(
     second = state.second_moment + step_size * collect(
         targets**2 - taken(state.second_moment, indices), state.second_moment
     )
-    scale = jnp.clip(jnp.sqrt(jnp.maximum(second - shift**2, 0.0)), scale_lb, scale_ub)
+    # Where squares leave the range of the dtype, σ is as large as it may be.
+    variance = jnp.where(jnp.isinf(second), second, jnp.maximum(second - shift**2, 0.0))
+    scale = jnp.clip(jnp.sqrt(variance), scale_lb, scale_ub)
     return PopArtState(shift, scale, second)
 
 

@@ -388,6 +388,7 @@ FLOAT_RANGE = {
     "amsgrad": _SQUARES,
     "contrib.acprop": _SQUARES,
     "contrib.ademamix": _SQUARES,
+    "contrib.adopt": _SQUARES,
     "contrib.cocob": _SQUARES,
     "contrib.dadapt_adamw": _SQUARES,
     "contrib.dog": _SQUARES,
@@ -401,6 +402,7 @@ FLOAT_RANGE = {
     "contrib.prodigy": _SQUARES,
     "contrib.scale_by_acprop": _SQUARES,
     "contrib.scale_by_ademamix": _SQUARES,
+    "contrib.scale_by_adopt": _SQUARES,
     "contrib.scale_by_cocob": _SQUARES,
     "contrib.scale_by_madgrad": _SQUARES,
     "contrib.scale_by_muon": _SQUARES,
@@ -440,3 +442,5 @@ FLOAT_RANGE = {
     "sm3": _SQUARES,
     "yogi": _SQUARES,
 }
+# Right where the compiler turns √g² into |g|, which not every release does.
+BY_COMPILER = {"contrib.adopt", "contrib.scale_by_adopt"}
