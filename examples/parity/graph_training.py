@@ -50,7 +50,7 @@ def main():
     graphs = [example(0, 4, 7), example(1, 2, 1), example(2, 3, 0)]
     batch = jraph.pad_with_graphs(jraph.batch_np(graphs), 12, 10, 5)
     f = hk.without_apply_rng(hk.transform(net))
-    params = f.init(jax.random.key(0), batch)
+    params = jax.jit(f.init)(jax.random.key(0), batch)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
     state = tx.init(params)
 
@@ -69,4 +69,4 @@ def main():
     for _ in range(5):
         value, params, state = step(params, state)
         values.append(value)
-    return values, params, [g.globals for g in jraph.unbatch(f.apply(params, batch))]
+    return values, params, [g.globals for g in jraph.unbatch(jax.jit(f.apply)(params, batch))]

@@ -28,4 +28,4 @@ def main():
     params, state = f.init(jax.random.key(0), x)
     assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params))
     traced = jax.jit(f.init)(jax.random.key(0), jnp.ones((2, 3, 4)))  # init may be traced as a whole
-    return params, state, traced, f.apply(params, state, None, x)
+    return params, state, traced, jax.jit(f.apply)(params, state, None, x)

@@ -45,7 +45,8 @@ def run_opt(init_params, fun, opt, max_iter, tol):
         err = optax.tree_utils.tree_l2_norm(grad)
         return (iter_num == 0) | ((iter_num < max_iter) & (err >= tol))
 
-    return jax.lax.while_loop(continuing_criterion, step, (init_params, opt.init(init_params)))
+    run = lambda params: jax.lax.while_loop(continuing_criterion, step, (params, opt.init(params)))
+    return jax.jit(run)(init_params)
 
 
 def main():

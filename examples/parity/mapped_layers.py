@@ -20,5 +20,5 @@ def graph(nodes):
 def main():
     nodes = jnp.arange(12.0).reshape(3, 4) / 12
     f = hk.transform(graph)
-    params = f.init(jax.random.key(0), nodes)
-    return params, f.apply(params, None, nodes)
+    params = jax.jit(f.init)(jax.random.key(0), nodes)
+    return params, jax.jit(f.apply)(params, None, nodes)

@@ -37,6 +37,6 @@ def q_values(x):
 def main():
     x = jnp.arange(8.0).reshape(2, 4)
     net = hk.transform(q_values)
-    params = net.init(jax.random.key(0), x)
-    gradient = jax.grad(lambda p: net.apply(p, jax.random.key(1), x).sum())(params)
-    return params, net.apply(params, jax.random.key(1), x), gradient
+    params = jax.jit(net.init)(jax.random.key(0), x)
+    gradient = jax.jit(jax.grad(lambda p: net.apply(p, jax.random.key(1), x).sum()))(params)
+    return params, jax.jit(net.apply)(params, jax.random.key(1), x), gradient

@@ -18,7 +18,7 @@ def net(boards, is_training):
 def main():
     f = hk.without_apply_rng(hk.transform_with_state(net))
     boards = jax.random.normal(jax.random.key(2), (4, 3, 3, 2))
-    params, state = f.init(jax.random.key(0), boards, is_training=True)
+    params, state = jax.jit(lambda key: f.init(key, boards, is_training=True))(jax.random.key(0))
 
     def recurrent_fn(params, key, action, boards):
         boards = jnp.roll(boards, action[0], axis=1)
@@ -26,6 +26,7 @@ def main():
         zeros = jnp.zeros(len(boards))
         return mctx.RecurrentFnOutput(reward=zeros, discount=zeros - 1, prior_logits=logits, value=value), boards
 
+    @jax.jit
     def play(params, state):
         (logits, value), _ = f.apply(params, state, boards, is_training=False)
         root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=boards)
@@ -37,5 +38,5 @@ def main():
         return jnp.mean(value**2) - jnp.mean((weights * jax.nn.log_softmax(logits)).sum(-1)), state
 
     action, weights = play(params, state)
-    gradient, learned = jax.grad(loss, has_aux=True)(params, state, weights)
+    gradient, learned = jax.jit(jax.grad(loss, has_aux=True))(params, state, weights)
     return params, state, action, weights, gradient, learned, play(params, learned)

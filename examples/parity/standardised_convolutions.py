@@ -44,6 +44,6 @@ def main():
     x, found = jax.random.normal(jax.random.key(5), (1, 8, 8, 8)), []
     for data_format in ("NHWC", "NCHW"):
         f = hk.transform(lambda x, data_format=data_format: net(x, data_format))
-        params = f.init(jax.random.key(0), x)
-        found.append((params, f.apply(params, None, x)))
+        params = jax.jit(f.init)(jax.random.key(0), x)
+        found.append((params, jax.jit(f.apply)(params, None, x)))
     return found

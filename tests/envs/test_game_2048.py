@@ -9,6 +9,7 @@ from renga import envs
 
 ENV = envs.Game2048()
 LEGAL, AFTER = jax.jit(jax.vmap(ENV.legal_actions)), jax.jit(jax.vmap(ENV.afterstate))
+AFTERSTATE, RESOLVE = jax.jit(ENV.afterstate), jax.jit(ENV.resolve)
 
 
 def boards(num, seed=0):
@@ -41,7 +42,7 @@ def test_tiles_slide_and_merge_as_in_plain_python():
     x = boards(60)
     may = np.asarray(LEGAL(envs.Game2048State(x)))
     for action in range(4):
-        after, reward = AFTER(envs.Game2048State(x), jnp.full(60, action))
+        after, reward = AFTER(envs.Game2048State(x), np.full(60, action))
         expected = [slid(board, action) for board in x]
         np.testing.assert_array_equal(after.board, [board for board, _ in expected])
         np.testing.assert_array_equal(reward, [gained for _, gained in expected])
@@ -53,19 +54,20 @@ def test_tiles_slide_and_merge_as_in_plain_python():
 def test_chance_adds_a_2_or_a_4_at_any_empty_place():
     board = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 11], [12, 13, 14, 15]], np.int32)
     state = envs.Game2048State(jnp.asarray(board))
-    after, _ = ENV.afterstate(state, 0)
-    probs = np.asarray(ENV.outcomes(after))
+    after, _ = AFTERSTATE(state, 0)
+    probs = np.asarray(jax.jit(ENV.outcomes)(after))
     at = [3, 11]  # both gaps close
     np.testing.assert_allclose(probs[at], 0.45, rtol=1e-6)
     np.testing.assert_allclose(probs[[16 + i for i in at]], 0.05, rtol=1e-6)
     np.testing.assert_allclose(probs.sum(), 1, rtol=1e-6)
-    resolved, _ = jax.vmap(lambda c: ENV.resolve(after, c))(jnp.array([3, 27]))
-    changed = np.asarray(resolved.board) - np.asarray(after.board)
+    resolved = [np.asarray(RESOLVE(after, c)[0].board) for c in (3, 27)]
+    changed = np.stack(resolved) - np.asarray(after.board)
     assert changed[0, 0, 3] == 1
     assert changed[1, 2, 3] == 2
     assert np.abs(changed).sum() == 3
     # `step` draws from these outcomes.
-    stepped, step = jax.vmap(lambda key: ENV.step(key, state, 0))(jax.random.split(jax.random.key(0), 4_000))
+    many = jax.jit(lambda key: jax.vmap(lambda key: ENV.step(key, state, 0))(jax.random.split(key, 4_000)))
+    stepped, step = many(jax.random.key(0))
     put = np.asarray(stepped.board) - np.asarray(after.board)
     frequencies = [(put[:, *place] == kind).mean() for place in ((0, 3), (2, 3)) for kind in (1, 2)]
     np.testing.assert_allclose(frequencies, [0.45, 0.05, 0.45, 0.05], atol=0.03)
@@ -74,15 +76,16 @@ def test_chance_adds_a_2_or_a_4_at_any_empty_place():
 
 def test_what_is_not_legal_ends_the_game_and_so_does_a_board_that_is_stuck():
     state = envs.Game2048State(jnp.asarray([[1, 2, 3, 4]] + [[0] * 4] * 3, jnp.int32))
+    play = jax.jit(ENV.step)
     for action, ends in ((0, True), (1, True), (2, True), (3, False)):
-        after, step = ENV.step(jax.random.key(0), state, action)
+        after, step = play(jax.random.key(0), state, action)
         assert bool(step.terminated) is ends
         assert bool((after.board == state.board).all()) is ends
     stuck = np.array([[1, 2, 1, 2], [2, 1, 2, 1], [1, 2, 1, 2], [2, 1, 3, 4]], np.int32)
     nearly = stuck.copy()
     nearly[3] = [1, 3, 4, 0]  # slides to the right; what comes to the first place decides
-    after, _ = ENV.afterstate(envs.Game2048State(jnp.asarray(nearly)), 2)
-    ends = [bool(ENV.resolve(after, c)[1].terminated) for c in (12, 28)]
+    after, _ = AFTERSTATE(envs.Game2048State(jnp.asarray(nearly)), 2)
+    ends = [bool(RESOLVE(after, c)[1].terminated) for c in (12, 28)]
     assert ends == [False, True]
 
 
@@ -90,28 +93,34 @@ def test_the_game_is_that_of_pgx(rank_promotion):
     pgx = pytest.importorskip("pgx")
     theirs, key = pgx.make("2048"), jax.random.key(0)
     num = 64
-    init, go_on = jax.jit(jax.vmap(theirs.init)), jax.jit(jax.vmap(theirs.step))
-    state = init(jax.random.split(key, num))
     board = lambda state: jnp.argmax(state.observation, -1).astype(jnp.int32)
-    assert ((np.asarray(board(state)) > 0).sum((1, 2)) == 2).all()
-    ended = np.zeros(num, bool)
-    for i in range(200):
-        key_action, key_step = jax.random.split(jax.random.fold_in(key, i))
+
+    @jax.jit
+    def go_on(state, key):
+        key_action, key_step = jax.random.split(key)
         before = envs.Game2048State(board(state))
         may = LEGAL(before)
-        np.testing.assert_array_equal(may[~ended], state.legal_action_mask[~ended])
         action = jax.random.categorical(key_action, jnp.where(may, 0.0, -jnp.inf)).astype(jnp.int32)
-        state = go_on(state, action, jax.random.split(key_step, num))
+        new = jax.vmap(theirs.step)(state, action, jax.random.split(key_step, num))
         after, reward = AFTER(before, action)
-        new = np.asarray(board(state)) - np.asarray(after.board)
-        assert np.isin(new[~ended].sum((1, 2)), (1, 2)).all()
-        assert ((new[~ended] > 0).sum((1, 2)) == 1).all()
-        assert (new[~ended] >= 0).all()
-        np.testing.assert_array_equal(reward[~ended], state.rewards[~ended, 0])
-        over = np.asarray(state.terminated)
-        stuck = ~np.asarray(LEGAL(envs.Game2048State(board(state)))).any(1)
-        np.testing.assert_array_equal(over[~ended], stuck[~ended])
-        ended |= over
+        stuck = ~LEGAL(envs.Game2048State(board(new))).any(1)
+        seen = may, state.legal_action_mask, after.board, board(new), reward, new.rewards[:, 0], stuck, new.terminated
+        return new, seen
+
+    state = jax.jit(jax.vmap(theirs.init))(jax.random.split(key, num))
+    assert ((np.asarray(state.observation).argmax(-1) > 0).sum((1, 2)) == 2).all()
+    _, seen = jax.lax.scan(go_on, state, jax.random.split(key, 200))
+    ended = np.zeros(num, bool)
+    for row in zip(*map(np.asarray, seen), strict=True):
+        may, legal, after, new, reward, rewards, stuck, over = (x[~ended] for x in row)
+        np.testing.assert_array_equal(may, legal)
+        added = new - after
+        assert np.isin(added.sum((1, 2)), (1, 2)).all()
+        assert ((added > 0).sum((1, 2)) == 1).all()
+        assert (added >= 0).all()
+        np.testing.assert_array_equal(reward, rewards)
+        np.testing.assert_array_equal(over, stuck)
+        ended[~ended] = over
     assert ended.sum() > num // 2
 
 
@@ -121,13 +130,14 @@ def test_a_board_that_is_turned_around_is_the_same_game():
     np.testing.assert_array_equal(places[0], np.arange(288))
     np.testing.assert_array_equal(becomes[0], np.arange(4))
     x = boards(6, seed=1)
-    seen = lambda board: np.asarray(jax.vmap(ENV.observe)(envs.Game2048State(board)))
+    observe = jax.jit(jax.vmap(ENV.observe))
+    seen = lambda board: np.asarray(observe(envs.Game2048State(board)))
     back = lambda flat: flat.reshape(-1, 4, 4, 18).argmax(-1).astype(np.int32)
     for way in range(8):
         turned = back(seen(x).reshape(6, -1)[:, places[way]])
         for action in range(4):
-            after, reward = AFTER(envs.Game2048State(x), jnp.full(6, action))
-            image, same = AFTER(envs.Game2048State(turned), jnp.full(6, becomes[way, action]))
+            after, reward = AFTER(envs.Game2048State(x), np.full(6, action))
+            image, same = AFTER(envs.Game2048State(turned), np.full(6, becomes[way, action]))
             np.testing.assert_array_equal(back(seen(after.board).reshape(6, -1)[:, places[way]]), image.board)
             np.testing.assert_array_equal(reward, same)
 

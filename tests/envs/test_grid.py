@@ -69,9 +69,9 @@ def test_a_world_goes_step_by_step_as_the_reference(world, actions):
 def test_a_cut_keeps_its_bootstrap_and_the_next_episode_begins():
     level = envs.grid_level(np.zeros((1, 4), bool), np.array([[1.0, 0.0, 0.0]]), np.array([3]), max_steps=1)
     env = envs.AutoReset(level)
-    state = env.reset(jax.random.key(0))
+    state = jax.jit(env.reset)(jax.random.key(0))
     state = state._replace(state=state.state._replace(position=jnp.int32(0)))
-    state, step = env.step(jax.random.key(1), state, 2)
+    state, step = jax.jit(env.step)(jax.random.key(1), state, 2)
     assert step.truncated
     assert not step.terminated
     assert int(step.observation) == 1 * 2 + 1, "of the state reached, whose value is the bootstrap"
