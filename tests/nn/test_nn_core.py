@@ -306,10 +306,16 @@ def test_attention_with_a_cache_continues_a_sequence():
     whole = nn.transform_with_state(lambda x: f(x, None))
     pieces = nn.transform_with_state(lambda x: f(x, 8))
     x = jax.random.normal(KEY, [2, 5, 6])
-    params, state = pieces.init(KEY, x[:, :2])
-    expected, _ = whole.apply(params, {}, None, x)
-    first, state = pieces.apply(params, state, None, x[:, :2])
-    second, state = pieces.apply(params, state, None, x[:, 2:])
+    params, state = jax.jit(pieces.init)(KEY, x[:, :2])
+
+    @jax.jit
+    def both(params, state):
+        expected, _ = whole.apply(params, {}, None, x)
+        first, state = pieces.apply(params, state, None, x[:, :2])
+        second, state = pieces.apply(params, state, None, x[:, 2:])
+        return expected, first, second
+
+    expected, first, second = both(params, state)
     np.testing.assert_allclose(jnp.concatenate([first, second], 1), expected, atol=1e-5)
 
 
