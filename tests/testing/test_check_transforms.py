@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from renga._core.varying import _axes
 from renga.testing import check_transforms
 
 
@@ -88,3 +89,24 @@ def test_a_result_of_another_dtype_is_reported():
 
     with pytest.raises(AssertionError, match="jit: the result is bfloat16"):
         check_transforms(second_call_differs, np.float32(1.0))
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_what_jax_refuses_all_at_once_is_run_apart(is_wrong):
+    met = set()
+
+    def fn(x):
+        is_batch = type(x).__name__ == "BatchTracer"
+        is_batch_of_batches = is_batch and type(x.val).__name__ == "BatchTracer"
+        is_on_devices = bool(_axes(x))
+        if is_batch and is_on_devices:
+            raise NotImplementedError("no batches on several devices")
+        met.add((is_batch_of_batches, is_on_devices))
+        return 2.0 * x + (is_wrong and is_batch_of_batches)
+
+    if is_wrong:
+        with pytest.raises(AssertionError, match="vmap of vmap: the result is off by 1"):
+            check_transforms(fn, jnp.arange(3.0))
+    else:
+        check_transforms(fn, jnp.arange(3.0))
+        assert met == {(False, False), (True, False), (False, True)}
