@@ -15,8 +15,8 @@ spec.loader.exec_module(sidebar)
 
 
 def item(text, *below):
-    entry = nodes.list_item("", nodes.paragraph("", text))
-    return entry + nodes.bullet_list("", *below) if below else entry
+    inside = [nodes.bullet_list("", *below)] if below else []
+    return nodes.list_item("", nodes.paragraph("", text), *inside)
 
 
 def test_sections_go_and_tables_of_pages_stay_with_what_is_above_them():
