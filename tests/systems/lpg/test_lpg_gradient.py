@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from renga import optim
@@ -24,21 +25,22 @@ def as_f64(tree):
 
 def problem(rule="gru", optimiser="sgd", **changes):
     setup = small.setup(small.RULES[rule], OPTIMISERS[optimiser], **changes)
-    agent = as_f64(small.agent(setup, jax.random.key(5), num_envs=2))
-    eta = as_f64(setup.rule.init(jax.random.key(1)))
-    eta = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(2), x.shape, x.dtype), eta)
-    direction = jax.tree.map(lambda x: jax.random.normal(jax.random.key(9), x.shape, x.dtype), eta)
-    return setup, agent, eta, direction
+
+    make = lambda: (small.agent(setup, jax.random.key(5), num_envs=2), setup.rule.init(jax.random.key(1)))
+    agent, eta = as_f64(small.jit(make)())
+    rng = np.random.default_rng(0)
+    eta = jax.tree.map(lambda x: np.asarray(x) + 0.3 * rng.normal(size=x.shape), eta)
+    return setup, agent, eta, jax.tree.map(lambda x: rng.normal(size=x.shape), eta)
 
 
 def central_differences(f, eta, direction, step=1e-4):
     """The derivative of f along a direction, to fourth order."""
-    at = lambda t: f(jax.tree.map(lambda x, d: x + t * d, eta, direction))
+    at = lambda t: float(f(jax.tree.map(lambda x, d: x + t * d, eta, direction)))
     return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
 
 
-def objective(setup, eta, agent, key, seen):
-    """−J written out, with loops. Where the meta-gradient is stopped, the rule sees what agents `seen` would show."""
+def objective(setup, eta, agent, key, stopped, seen):
+    """−J written out, with loops. Where the meta-gradient is `stopped`, the rule sees what agents `seen` would show."""
     rule, network = setup.rule, setup.network
     each = lambda params, s: jax.vmap(jax.vmap(network, (None, 0)), (None, 0))(params, s)
     log_prob = lambda logits, a: jnp.take_along_axis(jax.nn.log_softmax(logits), a[..., None], -1)[..., 0]
@@ -60,7 +62,7 @@ def objective(setup, eta, agent, key, seen):
         if n == setup.num_updates:
             break
         critic = setup.critic.update(critic, r.s_tm1.reshape(-1), (adv + v_tm1).reshape(-1))
-        shown = params if seen is None else seen[n]
+        shown = jax.tree.map(lambda x, then: jnp.where(stopped, then, x), params, seen[n])
         policy = each(params if setup.through_policy else shown, r.s_tm1)[0]
         predict = lambda s: each(params if setup.through_predictions else shown, s)[1]  # noqa: B023
         whole = (jnp.asarray(setup.discount), jnp.int32(n), agent.life.length)
@@ -101,18 +103,20 @@ def test_the_meta_gradient_agrees_with_central_differences(rule, optimiser, stop
         rule, optimiser, through_policy=stops[0], through_predictions=stops[1], **weights
     )
     key = jax.random.key(7)
-    unstopped = small.jit(lambda eta: objective(setup, eta, agent, key, None))
-    _, history = unstopped(eta)
-    written_out = small.jit(lambda eta: objective(setup, eta, agent, key, history)[0])
+    program = small.jit(lambda eta, stopped, seen: objective(setup, eta, agent, key, stopped, seen))
+    nothing = [agent.params] * (setup.num_updates + 1)
+    unstopped = lambda eta: program(eta, False, nothing)[0]
+    _, history = program(eta, False, nothing)
+    written_out = lambda eta: program(eta, True, history)[0]
     expected = central_differences(written_out, eta, direction)
     for remat in (False, True) if stops == (True, True) else (False,):
         variant = dataclasses.replace(setup, remat=remat)
         (value, _), grads = small.jit(jax.value_and_grad(lpg.outer_loss, argnums=1, has_aux=True))(
             variant, eta, agent, key
         )
-        assert jnp.allclose(value, written_out(eta), rtol=1e-12)
-        got = optim.tree.vdot(grads, direction)
+        np.testing.assert_allclose(value, written_out(eta), rtol=1e-12)
+        got = sum(np.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True))
         assert abs(got - expected) < 1e-6 * abs(expected), (remat, got, expected)
     if stops == (False, False):  # what is stopped makes a difference
-        whole = central_differences(lambda eta: unstopped(eta)[0], eta, direction)
+        whole = central_differences(unstopped, eta, direction)
         assert abs(whole - expected) > 1e-3 * abs(whole)
