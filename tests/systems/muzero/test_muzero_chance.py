@@ -41,16 +41,6 @@ def trained():
     return muzero._system(TINY), before, after
 
 
-def searched(system, params, board, simulations, **options):
-    """Trees over copies of one board."""
-    states = envs.Game2048State(jnp.broadcast_to(jnp.asarray(board, jnp.int32), (64, 4, 4)))
-    seen, legal = jax.vmap(system.env.env.observe)(states), jax.vmap(system.env.env.legal_actions)(states)
-    key = jax.random.key(3)
-    root = system.planner.root(params, key, states, seen, legal)
-    plan = jax.jit(lambda p: system.planner.plan(p, key, root, legal, simulations=simulations, **options))(params)
-    return plan, np.asarray(legal[0])
-
-
 BOARD = [[1, 1, 2, 0], [0, 2, 0, 3], [0, 0, 4, 0], [0, 0, 4, 0]]
 
 
@@ -61,61 +51,80 @@ def noisy(params):
     )
 
 
-def test_one_look_at_each_move_is_worth_its_reward_and_its_afterstate(trained):
+@pytest.fixture(scope="module")
+def searched(trained):
+    """Four looks from each of 64 copies of a board, and what each of its moves leads to."""
     system, params = trained[0], noisy(trained[1].params)
-    plan, legal = searched(system, params, BOARD, 4)
-    assert legal.all()
     env, networks = system.env.env, system.networks
-    after, reward = jax.vmap(env.afterstate, (None, 0))(envs.Game2048State(jnp.asarray(BOARD)), jnp.arange(4))
-    value = networks.judge_afterstate(params, networks.represent(params, jax.vmap(env.observe)(after))).value
-    summary = plan.tree.summary()
+    key = jax.random.key(3)
+
+    @jax.jit
+    def search(board):
+        states = envs.Game2048State(jnp.broadcast_to(board, (64, 4, 4)))
+        seen, legal = jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
+        root = system.planner.root(params, key, states, seen, legal)
+        plan = system.planner.plan(params, key, root, legal, simulations=4, noise=0.0)
+        after, reward = jax.vmap(env.afterstate, (None, 0))(envs.Game2048State(board), jnp.arange(4))
+        value = networks.judge_afterstate(params, networks.represent(params, jax.vmap(env.observe)(after))).value
+        return plan.tree, plan.tree.summary(), legal[0], after, reward, value
+
+    return lambda board: jax.device_get(search(jnp.asarray(board, jnp.int32)))
+
+
+def test_one_look_at_each_move_is_worth_its_reward_and_its_afterstate(searched):
+    _, summary, legal, _, reward, value = searched(BOARD)
+    assert legal.all()
     np.testing.assert_array_equal(summary.visit_counts, np.ones((64, 4)))
     np.testing.assert_allclose(summary.qvalues[0], reward + value, rtol=1e-4)
     assert len(np.unique(np.round(value, 3))) == 4
     assert np.ptp(reward) > 0
 
 
-def test_a_second_look_goes_to_outcomes_of_chance_that_differ_from_tree_to_tree(trained):
+def test_a_second_look_goes_to_outcomes_of_chance_that_differ_from_tree_to_tree(trained, searched):
     system, params = trained[0], noisy(trained[1].params)
     down = [[0, 0, 0, 0], [1, 0, 0, 0], [2, 0, 0, 0], [3, 4, 5, 6]]  # left and down are not legal
-    plan, legal = searched(system, params, down, 4, noise=0.0)
+    tree, summary, legal, after, reward, of_afterstates = searched(down)
     assert legal.tolist() == [False, True, True, False]
-    assert not np.asarray(plan.tree.summary().visit_counts)[:, ~legal].any()
-    boards = np.asarray(plan.tree.embeddings.state_embedding.board)
-    decision = np.asarray(plan.tree.embeddings.is_decision_node)
-    depth_two = decision & (np.arange(5) > 0) & (np.asarray(plan.tree.node_visits) > 0)
+    assert not summary.visit_counts[:, ~legal].any()
+    boards = tree.embeddings.state_embedding.board
+    depth_two = tree.embeddings.is_decision_node & (np.arange(5) > 0) & (tree.node_visits > 0)
     assert depth_two.any(1).all()
     found = boards[depth_two]
     assert (found.sum((1, 2)) == np.sum(down) + 1).all()  # the most probable first: a 2
     assert len({board.tobytes() for board in found}) > 8
     # q is the mean of the afterstate's value and of one outcome's.
     env, networks = system.env.env, system.networks
-    value = networks.predict(params, networks.represent(params, jax.vmap(env.observe)(envs.Game2048State(found)))).value
-    after, reward = jax.vmap(env.afterstate, (None, 0))(envs.Game2048State(jnp.asarray(down)), jnp.array([1, 2]))
-    first = reward + networks.judge_afterstate(params, networks.represent(params, jax.vmap(env.observe)(after))).value
-    summary = plan.tree.summary()
-    twice = np.asarray(summary.visit_counts)[0] == 2
-    assert twice.any()
-    a = int(np.flatnonzero(twice)[0])
-    row = next(i for i in np.flatnonzero(depth_two[0]) if (boards[0, i] - np.asarray(after.board[a - 1]) >= 0).all())
+    see = jax.jit(lambda x: networks.predict(params, networks.represent(params, jax.vmap(env.observe)(x))).value)
+    value = see(envs.Game2048State(found))
+    a = int(np.flatnonzero(summary.visit_counts[0] == 2)[0])
+    row = next(i for i in np.flatnonzero(depth_two[0]) if (boards[0, i] - after.board[a] >= 0).all())
     v = value[list(zip(*np.nonzero(depth_two), strict=True)).index((0, row))]
-    expected = (first[a - 1] + reward[a - 1] + TINY.discount * v) / 2
+    expected = (reward[a] + of_afterstates[a] + reward[a] + TINY.discount * v) / 2
     np.testing.assert_allclose(summary.qvalues[0, a], expected, rtol=1e-4)
 
 
-def test_afterstates_are_worth_what_follows_the_reward(trained):
+@pytest.fixture(scope="module")
+def drawn(trained):
+    """What is drawn as it was seen, and stretches of replay with their targets."""
     system, _, state = trained
-    moves = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size).items
-    batch = jax.jit(lambda s: muzero.draw(dataclasses.replace(TINY, symmetries=False), system, s, jax.random.key(2)))(
-        state
-    )
+
+    @jax.jit
+    def draw(state):
+        batch = muzero.draw(dataclasses.replace(TINY, symmetries=False), system, state, jax.random.key(2))
+        moves = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size).items
+        make = lambda moves, same: muzero.targets(moves, same, 0, 3, 1.0, jax.random.key(0))
+        return batch, moves, jax.vmap(make)(moves, jnp.ones(moves.value.shape, bool))
+
+    return draw(state)
+
+
+def test_afterstates_are_worth_what_follows_the_reward(trained, drawn):
+    system, _, state = trained
+    batch, moves, want = drawn
     z, rest = np.asarray(batch.targets.value[:, 0]), np.asarray(batch.targets.afterstate[:, 0])
     assert batch.afterstates.shape == (8, 4, 4, 18)
     np.testing.assert_array_equal(np.asarray(batch.afterstates).sum(-1), 1)
     # By hand, from stretches in replay.
-    make = lambda moves, same: muzero.targets(moves, same, 0, 3, 1.0, jax.random.key(0))
-    same = jnp.ones(moves.value.shape, bool)
-    want = jax.vmap(make)(moves, same)
     for b in range(TINY.batch_size):
         m = jax.tree.map(lambda x, b=b: np.asarray(x)[b], moves)
         worth, factor = 0.0, 1.0
@@ -136,12 +145,11 @@ def test_afterstates_are_worth_what_follows_the_reward(trained):
     assert abs(loss(batch)["afterstate_loss"] - loss(other)["afterstate_loss"]) > 0.01
 
 
-def test_turning_a_stretch_turns_its_afterstate_too(trained):
-    system, _, state = trained
-    plain = jax.jit(lambda s: muzero.draw(dataclasses.replace(TINY, symmetries=False), system, s, jax.random.key(2)))
-    straight = plain(state)
-    turned = muzero.turned(system.env.env.symmetries, straight, jax.random.key(5))
-    places, ways = system.env.env.symmetries.observation, set()
+def test_turning_a_stretch_turns_its_afterstate_too(trained, drawn):
+    symmetries, straight = trained[0].env.env.symmetries, drawn[0]
+    turned = jax.jit(lambda batch: muzero.turned(symmetries, batch, jax.random.key(5)))(straight)
+    straight, turned = jax.device_get((straight, turned))
+    places, ways = symmetries.observation, set()
     for b in range(TINY.batch_size):
         flat = lambda x, b=b: np.asarray(x[b]).reshape(-1)
         fits = [

@@ -99,8 +99,13 @@ def test_replay_holds_candidates_and_that_one_of_them_was_done(trained):
 
 def test_what_is_searched_anew_has_candidates_of_its_own(trained):
     state, system = trained[1], muzero._system(TINY)
-    moves = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size).items
-    anew = jax.jit(lambda m: muzero.reanalysed(TINY, system, state.params, m, jax.random.key(2)))(moves)
+
+    @jax.jit
+    def drawn(state):
+        moves = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size).items
+        return moves, muzero.reanalysed(TINY, system, state.params, moves, jax.random.key(2))
+
+    moves, anew = drawn(state)
     fresh = (np.asarray(anew.candidates) != np.asarray(moves.candidates)).any((-1, -2))
     weights = (np.asarray(anew.policy) != np.asarray(moves.policy)).any(-1)
     np.testing.assert_array_equal(fresh, weights)
@@ -110,23 +115,28 @@ def test_what_is_searched_anew_has_candidates_of_its_own(trained):
 
 def test_the_policy_moves_to_the_candidate_that_search_prefers(trained):
     state, system = trained[1], muzero._system(TINY)
-    drawn = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size)
-    make = lambda moves, same, key: muzero.targets(moves, same, 1, 2, 1.0, key)
-    want = jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(jax.random.key(0), TINY.batch_size))
-    assert want.actions.shape == (4, 1, 1)
-    preferred = jnp.zeros_like(want.policy).at[..., 3].set(1.0)
     ones = jnp.ones(TINY.batch_size)
-    batch = muzero.Batch(drawn.items.observation[:, :1], want._replace(policy=preferred), ones, ones)
-    _, parts = jax.jit(lambda p: muzero.loss_fn(TINY, system, p, batch))(state.params)
-    networks = system.networks
-    h = networks.represent(state.params, batch.observations[:, 0])
-    by_hand = 0.0
-    for k in range(2):
-        if k:
-            h = networks.dynamics(state.params, h, want.actions[:, 0]).state
-        outputs = networks.predict(state.params, h).logits
-        density = networks.sampled.log_prob(outputs, want.candidates[:, k, 3])
-        by_hand -= jnp.mean(want.policy_weight[:, k] * density)
+
+    @jax.jit
+    def losses(state):
+        drawn = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size)
+        make = lambda moves, same, key: muzero.targets(moves, same, 1, 2, 1.0, key)
+        want = jax.vmap(make)(drawn.items, drawn.mask, jax.random.split(jax.random.key(0), TINY.batch_size))
+        preferred = jnp.zeros_like(want.policy).at[..., 3].set(1.0)
+        batch = muzero.Batch(drawn.items.observation[:, :1], want._replace(policy=preferred), ones, ones)
+        _, parts = muzero.loss_fn(TINY, system, state.params, batch)
+        networks, params = system.networks, state.params
+        h = networks.represent(params, batch.observations[:, 0])
+        by_hand = 0.0
+        for k in range(2):
+            if k:
+                h = networks.dynamics(params, h, want.actions[:, 0]).state
+            density = networks.sampled.log_prob(networks.predict(params, h).logits, want.candidates[:, k, 3])
+            by_hand -= jnp.mean(want.policy_weight[:, k] * density)
+        return parts, by_hand, want
+
+    parts, by_hand, want = losses(state)
+    assert want.actions.shape == (4, 1, 1)
     np.testing.assert_allclose(parts["policy_loss"], by_hand, rtol=1e-4)
 
 
@@ -142,11 +152,9 @@ def test_an_agent_acts_in_the_box_of_the_environment(trained, tmp_path):
     chosen = (thought.candidates == thought.action[:, None]).all(-1)
     assert (np.take_along_axis(thought.visits, np.argmax(chosen, -1)[:, None], -1) > 0).all()
     assert agent.act(s[0]).shape == (1,)
-    middle = agent.env.action_spec.high * np.asarray(
-        muzero.networks(TINY).sampled.best(
-            (f := muzero.networks(TINY)).predict(agent.params, f.represent(agent.params, s)).logits
-        )
-    )
+    f = muzero.networks(TINY)
+    best = jax.jit(lambda params: f.sampled.best(f.predict(params, f.represent(params, s)).logits))(agent.params)
+    middle = agent.env.action_spec.high * np.asarray(best)
     np.testing.assert_allclose(agent.act(s, simulations=0), middle, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="legal must be None"):
         agent.act(s, jnp.ones((5, 8), bool))
