@@ -23,12 +23,10 @@ GUMBEL = (
 
 def random_step(rng, explicit):
     """What a model may say; rounded, so that there are ties."""
-    draw = lambda *shape: jnp.asarray(np.round(rng.normal(size=shape), 1), jnp.float32)
-    step = search.RecurrentFnOutput(reward=draw(B), discount=draw(B), prior_logits=jnp.round(draw(B, A)), value=draw(B))
+    draw = lambda *shape: np.round(rng.normal(size=shape), 1).astype(np.float32)
+    step = search.RecurrentFnOutput(reward=draw(B), discount=draw(B), prior_logits=np.round(draw(B, A)), value=draw(B))
     if explicit:
-        step = step.replace(
-            invalid_actions=jnp.asarray(rng.uniform(size=(B, A)) < 0.4), terminal=jnp.asarray(rng.uniform(size=B) < 0.2)
-        )
+        step = step.replace(invalid_actions=rng.uniform(size=(B, A)) < 0.4, terminal=rng.uniform(size=B) < 0.2)
     return step
 
 

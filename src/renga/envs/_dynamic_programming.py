@@ -49,7 +49,7 @@ def optimal_values(
       >>> from renga import envs
       >>> walls, objects = jnp.zeros((1, 3), bool), jnp.array([[1.0, 1.0, 0.0]])
       >>> level = envs.grid_level(walls, objects, cells=jnp.array([2]), max_steps=9)
-      >>> optimal_values(level, discount=0.5)[jnp.array([1, 3])]  # in cells 0 and 1, with the object there
+      >>> jax.jit(optimal_values)(level, discount=0.5)[jnp.array([1, 3])]  # in cells 0 and 1, with the object there
       Array([0.5, 1. ], dtype=float32)
 
     References:
@@ -106,8 +106,8 @@ def action_values(
       >>> from renga import envs
       >>> walls, objects = jnp.zeros((1, 3), bool), jnp.array([[1.0, 1.0, 0.0]])
       >>> level = envs.grid_level(walls, objects, cells=jnp.array([2]), actions=5)
-      >>> values = optimal_values(level, 0.5, time_limit=False)
-      >>> action_values(level, values, 0.5)[1]  # in cell 0: stay, up, right, down, left
+      >>> values = jax.jit(lambda level: optimal_values(level, 0.5, time_limit=False))(level)
+      >>> jax.jit(action_values)(level, values, 0.5)[1]  # in cell 0: stay, up, right, down, left
       Array([0.25, 0.25, 0.5 , 0.25, 0.25], dtype=float32)
 
     References:
@@ -142,8 +142,8 @@ def optimal_return(
     Example:
       >>> from renga import envs
       >>> keys = jax.random.split(jax.random.key(0), 4)
-      >>> levels = jax.vmap(lambda key: envs.grid_world("sparse", key, actions=5))(keys)
-      >>> jax.vmap(optimal_return)(levels).round(2)  # the one reward is always in reach
+      >>> levels = jax.jit(jax.vmap(lambda key: envs.grid_world("sparse", key, actions=5)))(keys)
+      >>> jax.jit(jax.vmap(optimal_return))(levels).round(2)  # the one reward is always in reach
       Array([1., 1., 1., 1.], dtype=float32)
 
     References:

@@ -1,5 +1,7 @@
 """Small models and trees that the docstrings' examples use."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
@@ -28,12 +30,14 @@ def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, RecurrentFn]:
     return RootFnOutput(prior_logits=logits, value=zero, embedding=zero), step
 
 
+@functools.cache
 def example_policy_output() -> PolicyOutput:
     """Eight simulations, without noise, of a bandit with rewards 0 and 1."""
     from renga.search._policies import muzero_policy
 
     root, step = example_bandit([0.0, 1.0])
-    return muzero_policy((), jax.random.key(0), root, step, 8, dirichlet_fraction=0.0)
+    search = lambda key: muzero_policy((), key, root, step, 8, dirichlet_fraction=0.0)
+    return jax.jit(search)(jax.random.key(0))
 
 
 def example_tree(visits: list[int], rewards: list[float], value: float = 0.0, extra_data: PyTree = None) -> Tree:

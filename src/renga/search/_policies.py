@@ -83,7 +83,8 @@ def muzero_policy(
     Example:
       >>> from renga.search._examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
-      >>> output = muzero_policy((), jax.random.key(0), root, step, 16, temperature=0.0)
+      >>> policy = jax.jit(lambda key: muzero_policy((), key, root, step, 16, temperature=0.0))
+      >>> output = policy(jax.random.key(0))
       >>> output.action, bool(output.action_weights[0, 1] > 0.8)
       (Array([1], dtype=int32), True)
 
@@ -163,7 +164,8 @@ def gumbel_muzero_policy(
     Example:
       >>> from renga.search._examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
-      >>> output = gumbel_muzero_policy((), jax.random.key(0), root, step, num_simulations=4)
+      >>> policy = jax.jit(lambda key: gumbel_muzero_policy((), key, root, step, num_simulations=4))
+      >>> output = policy(jax.random.key(0))
       >>> output.action
       Array([1], dtype=int32)
 
@@ -234,8 +236,9 @@ def sampled_muzero_policy(
     Example:
       >>> from renga.search._examples import example_sampled_model
       >>> root, step = example_sampled_model()  # the reward of an action x is -(x - 0.5)²
-      >>> output = sampled_muzero_policy((), jax.random.key(0), root, step, 200, temperature=0.0)
-      >>> bool(jnp.abs(output.action[0] - 0.5) < 0.15)
+      >>> policy = jax.jit(lambda key: sampled_muzero_policy((), key, root, step, 200, temperature=0.0))
+      >>> output = policy(jax.random.key(0))
+      >>> abs(float(output.action[0]) - 0.5) < 0.15
       True
 
     References:

@@ -72,7 +72,7 @@ def load(path: str | os.PathLike[str]) -> TrainedNetwork:
       >>> config = graph.Config("paths", units=8)
       >>> init, _ = graph.make(config)
       >>> file = tempfile.mkdtemp() + "/network.safetensors"
-      >>> graph.export(config, init(jax.random.key(0)), file)
+      >>> graph.export(config, jax.jit(init)(jax.random.key(0)), file)
       >>> network = graph.load(file)
       >>> logits, lengths = network(network.example)
       >>> logits.shape, lengths.shape

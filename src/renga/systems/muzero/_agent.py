@@ -205,7 +205,7 @@ def load(path: str | os.PathLike[str]) -> Agent:
       >>> import tempfile
       >>> from renga.systems import muzero
       >>> config = muzero.Config(env="catch", model="learned", units=8, blocks=1, simulations=4)
-      >>> params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
+      >>> params = jax.jit(muzero.networks(config).init)(jax.random.key(0), jnp.zeros((1, 10, 5)))
       >>> file = tempfile.mkdtemp() + "/agent.safetensors"
       >>> muzero.Agent(config, params).save(file)
       >>> agent = muzero.load(file)
