@@ -74,8 +74,10 @@ def trained(system, config, steps):
 def of(network, box_of, config, key=0):
     """Networks of the toy, and parameters for them."""
     nets = box_of.networks(config, network)
-    s, a = jax.random.uniform(jax.random.key(key), (5, 3)), jnp.tile(jnp.array([[1.0, 18.0]]), (5, 1))
-    return nets, s, a, nets.actor.init(jax.random.key(1), s), nets.critics.init(jax.random.key(2), s, a)
+    s, a = jax.random.uniform(jax.random.key(key), (5, 3)), jnp.asarray(np.tile(np.float32([1.0, 18.0]), (5, 1)))
+    keys = jax.random.split(jax.random.key(1))
+    init = jit(lambda keys: (nets.actor.init(keys[0], s), nets.critics.init(keys[1], s, a)))
+    return nets, s, a, *init(keys)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -117,23 +119,21 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
 
 def test_the_policy_of_sac_is_a_density_over_the_box_and_its_entropy_is_of_the_unit_box():
     nets, s, _, actor, _ = of(Aim(), sac, SAC)
-    policy = nets.policy(actor, s[:1])
     x, y = (np.linspace(low, high, 201)[:-1] + (high - low) / 400 for low, high in ((-1.0, 3.0), (2.0, 34.0)))
-    grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), -1).reshape(-1, 2).astype(jnp.float32)
-    mass = jnp.sum(jnp.exp(policy.log_prob(grid))) * (4 / 200) * (32 / 200)
+    grid = jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2), jnp.float32)
+    log_prob = jit(lambda actor, s, a: nets.policy(actor, s).log_prob(a))
+    mass = np.sum(np.exp(log_prob(actor, s[:1], grid))) * (4 / 200) * (32 / 200)
     np.testing.assert_allclose(mass, 1.0, rtol=1e-3)
-    a, log_pi = nets.draw(actor, jax.random.split(jax.random.key(3), 5), s)
-    a = np.asarray(a)
-    assert np.all((a > nets.box.low) & (a < nets.box.high))
-    np.testing.assert_allclose(
-        log_pi, nets.policy(actor, s).log_prob(jnp.asarray(a)) + np.log(2.0 * 16.0), rtol=1e-4, atol=1e-4
-    )
+    a, log_pi = jit(nets.draw)(actor, jax.random.split(jax.random.key(3), 5), s)
+    assert np.all((np.asarray(a) > nets.box.low) & (np.asarray(a) < nets.box.high))
+    np.testing.assert_allclose(log_pi, log_prob(actor, s, a) + np.log(2.0 * 16.0), rtol=1e-4, atol=1e-4)
 
 
 def test_the_temperature_falls_where_there_is_more_entropy_than_asked_for():
     nets = sac.networks(SAC, Aim())  # asks for −2, in two numbers
     _, s, _, actor, q = of(Aim(), sac, SAC)
-    asked = nets.soft(actor, q, jnp.float32(0.0), jax.random.split(jax.random.key(0), 5), s, None).asked
+    soft = jit(lambda actor, q, s, keys: nets.soft(actor, q, jnp.float32(0.0), keys, s, None))
+    asked = soft(actor, q, s, jax.random.split(jax.random.key(0), 5)).asked
     assert np.all(asked == -2.0)
     slope = lambda entropy: jax.grad(nets.temperature_loss)(jnp.float32(0.3), jnp.float32(entropy), asked[0])
     assert (slope(-1.0), slope(-2.0), slope(-2.5)) == (1.0, 0.0, -0.5)
@@ -144,8 +144,8 @@ def test_the_temperature_falls_where_there_is_more_entropy_than_asked_for():
 def test_gradients_agree_with_finite_differences_and_reach_what_they_should(system, x64):
     config = (SAC if system is sac else TD3).__class__(**{**SMALL, "units": (4,)})
     nets, s, a, actor, q = of(Aim(), system, config)
-    wide = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float64), tree)
-    s, a, actor, q = wide((s, a, actor, q))
+    s, a, actor, q = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), (s, a, actor, q))
+    rng = np.random.default_rng(0)
     if system is sac:
         params = sac.Params(actor, q, q, jnp.float64(-1.0))
     else:
@@ -155,13 +155,19 @@ def test_gradients_agree_with_finite_differences_and_reach_what_they_should(syst
     actor_loss = lambda actor: nets.actor_loss(actor, part if system is sac else (s, a), params)[0]
     critic_loss = lambda q: nets.critic_loss(q, part, params)[0]
     for loss, at in ((critic_loss, q), (actor_loss, actor)):
-        way = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape, x.dtype), at)
-        moved = lambda h, at=at, way=way: jax.tree.map(lambda x, d: x + h * d, at, way)
-        got = sum(jnp.vdot(g, v) for g, v in zip(*map(jax.tree.leaves, (jax.grad(loss)(at), way)), strict=True))
-        np.testing.assert_allclose(got, (loss(moved(1e-6)) - loss(moved(-1e-6))) / 2e-6, rtol=1e-4, atol=1e-7)
+        way = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
+
+        @jit
+        def both(at, loss=loss, way=way):
+            moved = lambda h: jax.tree.map(lambda x, d: x + h * d, at, way)
+            return jax.grad(loss)(at), (loss(moved(1e-6)) - loss(moved(-1e-6))) / 2e-6
+
+        grads, differences = both(at)
+        got = sum(np.vdot(g, v) for g, v in zip(*map(jax.tree.leaves, (grads, way)), strict=True))
+        np.testing.assert_allclose(got, differences, rtol=1e-4, atol=1e-7)
         assert abs(got) > 1e-6
     # What a target is made of is a constant.
-    targets = jax.grad(lambda params: nets.critic_loss(q, part, params)[0])(params)
+    targets = jit(jax.grad(lambda params: nets.critic_loss(q, part, params)[0]))(params)
     assert all(not np.any(x) for x in jax.tree.leaves(targets))
 
 
