@@ -64,12 +64,12 @@ def players():
     config = dataclasses.replace(SMALL, gen_norm="batch", disc_norm="batch", disc_sizes=(8, 8))
     model = GAN(config, (4, 4, 1))
     x = jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
-    params, state = model.init(jax.random.key(1), x)
+    params, state = jax.jit(model.init)(jax.random.key(1), x)
     return config, params, state, x, model.latents(jax.random.key(2), 8)
 
 
 def leaves_equal(a, b):
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
 def test_the_two_slides_of_disc_loss_differ_exactly_in_the_generators_state(players):
@@ -77,7 +77,8 @@ def test_the_two_slides_of_disc_loss_differ_exactly_in_the_generators_state(play
     results = {}
     for stats in ("update", "freeze", "use"):
         model = GAN(dataclasses.replace(config, gen_stats=stats), (4, 4, 1))
-        results[stats] = jax.value_and_grad(model.disc_loss, has_aux=True)(params.disc, params.gen, state, x, latents)
+        losses = jax.jit(jax.value_and_grad(model.disc_loss, has_aux=True))
+        results[stats] = losses(params.disc, params.gen, state, x, latents)
     (loss_1, state_1), grads_1 = results["update"]
     (loss_2, state_2), grads_2 = results["freeze"]
     assert loss_1 == loss_2
@@ -95,7 +96,7 @@ def test_the_discriminators_statistics_are_a_choice_while_the_generator_learns(p
     after = {}
     for stats in ("update", "freeze", "use"):
         model = GAN(dataclasses.replace(config, disc_stats=stats), (4, 4, 1))
-        after[stats] = model.gen_loss(params.gen, params.disc, state, latents)[1]
+        after[stats] = jax.jit(model.gen_loss)(params.gen, params.disc, state, latents)[1]
         assert not leaves_equal(after[stats].gen, state.gen)
     assert not leaves_equal(after["update"].disc, state.disc)
     assert leaves_equal(after["freeze"].disc, state.disc)
@@ -144,7 +145,7 @@ def test_spectral_normalisation_bounds_the_discriminators_slope():
     assert jnp.linalg.norm(slope.reshape(32, -1), axis=1).max() <= 1.02
 
 
-def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path):
+def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path, compiled_once):
     def run(name, steps, resume=False):
         return loop.run(
             gan.make,
@@ -185,7 +186,7 @@ def test_a_trained_generator_is_loaded_from_a_run_and_from_a_file(norm, tmp_path
         gan.load(tmp_path / "nothing")
 
 
-def test_two_devices_give_the_numbers_of_one(tmp_path):
+def test_two_devices_give_the_numbers_of_one(tmp_path, compiled_once):
     states = [
         loop.run(gan.make, SMALL, steps=3, directory=tmp_path / str(n), num_devices=n, show=False).state for n in (1, 2)
     ]
