@@ -1,5 +1,6 @@
 """What the tests of LPG share: tiny worlds, tiny rules."""
 
+import dataclasses
 import functools
 
 import jax
@@ -56,3 +57,12 @@ CONFIG = lpg.Config(
     worlds=("grid/small_sparse", "chain/short"), actions=5, num_agents=4, num_envs=3, rollout_length=4, num_updates=2,
     lifetime=6, cell="gru", units=8, prediction_size=4, meta_learning_rate=1e-2, micro_batch=2,
 )  # fmt: skip
+
+# An agent for each of eight devices.
+SPLIT = dataclasses.replace(
+    CONFIG, worlds=("chain/short",), num_agents=8, num_envs=2, micro_batch=0, meta_learning_rate=1e-3
+)
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(jax.device_get(tree))])
