@@ -53,7 +53,7 @@ class Breakout(Environment[BreakoutState]):
 
     Example:
       >>> env = Breakout()
-      >>> state, step = env.step(jax.random.key(0), env.reset(jax.random.key(1)), 2)
+      >>> state, step = jax.jit(env.step)(jax.random.key(0), env.reset(jax.random.key(1)), 2)
       >>> step.observation.shape, int(state.paddle), float(step.observation[..., 3].sum())
       ((10, 10, 4), 6, 30.0)
 

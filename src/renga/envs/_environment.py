@@ -369,9 +369,9 @@ class AutoReset(Environment[Running]):
     Example:
       >>> from renga import envs
       >>> env = AutoReset(envs.Catch(rows=3))
-      >>> state = env.reset(jax.random.key(0))
+      >>> state, env_step = env.reset(jax.random.key(0)), jax.jit(env.step)
       >>> for i in range(2):  # the ball falls two rows
-      ...     state, step = env.step(jax.random.key(i), state, 1)
+      ...     state, step = env_step(jax.random.key(i), state, 1)
       >>> bool(step.terminated), int(state.num_episodes), int(state.last_length), int(state.episode_length)
       (True, 1, 2, 0)
     """
@@ -451,7 +451,7 @@ class Batch:
       >>> state = env.reset(jax.random.key(0))
       >>> env.observe(state).shape
       (4, 10, 5)
-      >>> state, step = env.step(jax.random.key(1), state, jnp.ones(4, jnp.int32))
+      >>> state, step = jax.jit(env.step)(jax.random.key(1), state, jnp.ones(4, jnp.int32))
       >>> step.reward.shape
       (4,)
     """

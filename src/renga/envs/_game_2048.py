@@ -57,11 +57,11 @@ class Game2048(Environment[Game2048State]):
     Example:
       >>> env = Game2048()
       >>> state = Game2048State(jnp.array([[1, 1, 2, 0], [0, 2, 0, 2], [0, 0, 0, 0], [0, 0, 0, 0]]))
-      >>> after, reward = env.afterstate(state, 0)
+      >>> after, reward = jax.jit(env.afterstate)(state, 0)
       >>> after.board[:2], float(reward)
       (Array([[2, 2, 0, 0],
              [3, 0, 0, 0]], dtype=int32), 12.0)
-      >>> int((env.outcomes(after) > 0).sum())  # a 2 or a 4 at one of thirteen places
+      >>> int((jax.jit(env.outcomes)(after) > 0).sum())  # a 2 or a 4 at one of thirteen places
       26
 
     References:

@@ -112,7 +112,8 @@ def grid_world(
       >>> level = grid_world("dense", jax.random.key(0))
       >>> level.shape, level.observation_spec.num
       ((11, 11), 1936)
-      >>> levels = jax.vmap(lambda key: grid_world("all", key))(jax.random.split(jax.random.key(0), 3))
+      >>> draw = jax.jit(jax.vmap(lambda key: grid_world("all", key)))
+      >>> levels = draw(jax.random.split(jax.random.key(0), 3))
       >>> levels.max_steps.shape
       (3,)
 

@@ -52,8 +52,8 @@ class MultiHeadAttention(Module):
       ...     init = nn.initializers.VarianceScaling()
       ...     return nn.MultiHeadAttention(2, 4, w_init=init)(x, x, x, causal)
       >>> f = nn.transform(f)
-      >>> params = f.init(jax.random.key(0), jnp.ones([3, 5, 8]))
-      >>> f.apply(params, None, jnp.ones([3, 5, 8])).shape
+      >>> params = jax.jit(f.init)(jax.random.key(0), jnp.ones([3, 5, 8]))
+      >>> jax.jit(f.apply)(params, None, jnp.ones([3, 5, 8])).shape
       (3, 5, 8)
 
     References:
@@ -305,8 +305,8 @@ class GroupedQueryAttention(Module):
       >>> def f(x):
       ...     return nn.GroupedQueryAttention(4, 2, key_size=8, cache_size=16)(x)
       >>> f = nn.transform_with_state(f)
-      >>> params, state = f.init(jax.random.key(0), jnp.ones([1, 1, 32]))
-      >>> y, state = f.apply(params, state, None, jnp.ones([1, 1, 32]))
+      >>> params, state = jax.jit(f.init)(jax.random.key(0), jnp.ones([1, 1, 32]))
+      >>> y, state = jax.jit(f.apply)(params, state, None, jnp.ones([1, 1, 32]))
       >>> y.shape, int(state["grouped_query_attention"]["length"])
       ((1, 1, 32), 1)
 

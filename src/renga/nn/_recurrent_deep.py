@@ -46,7 +46,8 @@ class ResetCore(RNNCore):
       ...     core = nn.ResetCore(nn.GRU(4))
       ...     return nn.dynamic_unroll(core, (xs, resets), core.initial_state(2))[0]
       >>> f, args = nn.transform(f), (jnp.ones([5, 2, 3]), jnp.zeros([5, 2], bool))
-      >>> f.apply(f.init(jax.random.key(0), *args), None, *args).shape
+      >>> params = jax.jit(f.init)(jax.random.key(0), *args)
+      >>> jax.jit(f.apply)(params, None, *args).shape
       (5, 2, 4)
     """
 
@@ -104,8 +105,8 @@ class DeepRNN(RNNCore):
       >>> def f(xs):
       ...     core = nn.DeepRNN([nn.LSTM(8), jax.nn.relu, nn.LSTM(4)])
       ...     return nn.dynamic_unroll(core, xs, core.initial_state(2))[0]
-      >>> f = nn.transform(f)
-      >>> f.apply(f.init(jax.random.key(0), jnp.ones([5, 2, 3])), None, jnp.ones([5, 2, 3])).shape
+      >>> f, xs = nn.transform(f), jnp.ones([5, 2, 3])
+      >>> jax.jit(f.apply)(jax.jit(f.init)(jax.random.key(0), xs), None, xs).shape
       (5, 2, 4)
     """
 
@@ -170,8 +171,8 @@ def deep_rnn_with_skip_connections(layers: Sequence[RNNCore], name: str | None =
       >>> def f(x):
       ...     core = nn.deep_rnn_with_skip_connections([nn.GRU(8), nn.GRU(4)])
       ...     return core(x, core.initial_state(None))[0]
-      >>> f = nn.transform(f)
-      >>> f.apply(f.init(jax.random.key(0), jnp.ones(3)), None, jnp.ones(3)).shape
+      >>> f, x = nn.transform(f), jnp.ones(3)
+      >>> jax.jit(f.apply)(jax.jit(f.init)(jax.random.key(0), x), None, x).shape
       (12,)
     """
     for layer in layers:

@@ -130,7 +130,7 @@ def collect(agent: TrainedAgent, key: PRNGKeyArray, num_steps: int, greedy: bool
     Example:
       >>> from renga.systems import td3
       >>> config = td3.Config(units=(4,), warmup=8, batch_size=4, replay_size=16)
-      >>> state = td3.make(config)[0](jax.random.key(0))
+      >>> state = jax.jit(td3.make(config)[0])(jax.random.key(0))
       >>> found = collect(td3.Agent(config, td3.Agent.learned(config, state)), jax.random.key(1), 40)
       >>> found["observations"].shape, int(found["truncations"].sum())
       ((40, 3), 1)

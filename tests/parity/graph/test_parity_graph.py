@@ -43,7 +43,7 @@ def test_segment_operations(name):
             y = getattr(library, name)(data, IDS, 6)
             return jnp.where(jnp.isfinite(y), y * jnp.arange(1.0, y.size + 1).reshape(y.shape), 0).sum(), y
 
-        return jax.grad(f, has_aux=True)(DATA)
+        return jax.jit(jax.grad(f, has_aux=True))(DATA)
 
     for x, y in zip(run(ours), run(jraph), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
@@ -114,7 +114,7 @@ def test_networks(name):
             out = NETWORKS[name](library, w)(batch_of_two(library)._replace(nodes=nodes))
             return sum(jnp.sin(x).sum() for x in (out.nodes, out.edges, out.globals)), tuple(out)
 
-        return jax.grad(loss, (0, 1), has_aux=True)(W, batch_of_two(library).nodes)
+        return jax.jit(jax.grad(loss, (0, 1), has_aux=True))(W, batch_of_two(library).nodes)
 
     close(run(ours), run(jraph))
 

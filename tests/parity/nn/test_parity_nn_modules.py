@@ -49,9 +49,10 @@ def first(name):
     example = EXAMPLES[name]
     with jax.enable_x64(False):
         args = example.args()
-        params, state = nn.transform_with_state(example.build(nn)).init(KEY(3), *args)
-        state = jax.tree.map(lambda x: x + 1 if x.dtype == jnp.int32 else x * 1.1 + 0.1, state)
-    return jax.tree.map(np.asarray, (params, args, state))
+        params, state = jax.jit(nn.transform_with_state(example.build(nn)).init)(KEY(3), *args)
+        params, args, state = jax.tree.map(np.asarray, (params, args, state))
+    happened = lambda x: x + 1 if x.dtype == np.int32 else x * x.dtype.type(1.1) + x.dtype.type(0.1)
+    return params, args, jax.tree.map(happened, state)
 
 
 def start(name, dtype):

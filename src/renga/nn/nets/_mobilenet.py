@@ -71,11 +71,11 @@ class MobileNetV1(Module):
 
     Example:
       >>> from renga import nn
-      >>> def f(x, is_training):
-      ...     return nn.nets.MobileNetV1([1, 2], [8, 16], num_classes=10)(x, is_training)
+      >>> def f(x):
+      ...     return nn.nets.MobileNetV1([1, 2], [8, 16], num_classes=10)(x, is_training=True)
       >>> f, x = nn.transform_with_state(f), jnp.ones([1, 32, 32, 3])
-      >>> params, state = f.init(jax.random.key(0), x, True)
-      >>> f.apply(params, state, None, x, True)[0].shape
+      >>> params, state = jax.jit(f.init)(jax.random.key(0), x)
+      >>> jax.jit(f.apply)(params, state, None, x)[0].shape
       (1, 10)
 
     References:

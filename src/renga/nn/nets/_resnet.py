@@ -208,14 +208,14 @@ class ResNet(Module):
 
     Example:
       >>> from renga import nn
-      >>> def f(x, is_training):
+      >>> def f(x):
       ...     net = nn.nets.ResNet(
       ...         [1, 1, 1, 1], 10, bottleneck=False, channels_per_group=[4, 4, 4, 4]
       ...     )
-      ...     return net(x, is_training)
+      ...     return net(x, is_training=True)
       >>> f, x = nn.transform_with_state(f), jnp.ones([1, 32, 32, 3])
-      >>> params, state = f.init(jax.random.key(0), x, True)
-      >>> logits, state = f.apply(params, state, None, x, True)
+      >>> params, state = jax.jit(f.init)(jax.random.key(0), x)
+      >>> logits, state = jax.jit(f.apply)(params, state, None, x)
       >>> logits.shape
       (1, 10)
 

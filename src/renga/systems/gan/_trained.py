@@ -85,7 +85,7 @@ def load(path: str | os.PathLike[str]) -> Generator:
       >>> config = gan.Config(data="ring", gen_sizes=(8,), disc_sizes=(8,), latent_size=2)
       >>> init, _ = gan.make(config)
       >>> file = tempfile.mkdtemp() + "/generator.safetensors"
-      >>> gan.export(config, init(jax.random.key(0)), file)
+      >>> gan.export(config, jax.jit(init)(jax.random.key(0)), file)
       >>> gan.load(file).sample(jax.random.key(1), 5).shape
       (5, 2)
     """

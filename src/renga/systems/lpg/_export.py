@@ -20,7 +20,7 @@ def save_rule(path: str | os.PathLike[str], rule: LPG, eta: PyTree) -> None:
       >>> import jax, tempfile
       >>> rule = LPG(units=8, prediction_size=3)
       >>> path = tempfile.mkdtemp() + "/rule.safetensors"
-      >>> save_rule(path, rule, rule.init(jax.random.key(0)))
+      >>> save_rule(path, rule, jax.jit(rule.init)(jax.random.key(0)))
       >>> load_rule(path)[0] == rule
       True
     """

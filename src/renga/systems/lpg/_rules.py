@@ -77,11 +77,11 @@ class LPG(Rule):
 
     Example:
       >>> rule = LPG(units=8, prediction_size=3)
-      >>> eta = rule.init(jax.random.key(0))
+      >>> eta = jax.jit(rule.init)(jax.random.key(0))
       >>> zeros, never = jnp.zeros(5), jnp.zeros(5, bool)
       >>> y = jnp.zeros((5, 3))
       >>> inputs = Inputs(zeros, never, never, zeros, y, y, jnp.float32(0.99), jnp.int32(0), jnp.int32(100))
-      >>> targets = rule(eta, inputs)
+      >>> targets = jax.jit(rule)(eta, inputs)
       >>> targets.pi_hat.shape, targets.y_hat.shape
       ((5,), (5, 3))
 

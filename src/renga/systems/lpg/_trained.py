@@ -88,7 +88,7 @@ def load(path: str | os.PathLike[str], config: Config | None = None) -> LearnedR
       >>> from renga.systems import lpg
       >>> rule = lpg.LPG(cell="gru", units=8, prediction_size=3)
       >>> file = tempfile.mkdtemp() + "/rule.safetensors"
-      >>> lpg.save_rule(file, rule, rule.init(jax.random.key(0)))
+      >>> lpg.save_rule(file, rule, jax.jit(rule.init)(jax.random.key(0)))
       >>> learned = lpg.load(file, lpg.Config(num_envs=2, rollout_length=4, prediction_size=3))
       >>> setup, agent = learned.begin("chain/short", jax.random.key(1))
       >>> agent, metrics = learned.update(setup, agent, jax.random.key(2))
