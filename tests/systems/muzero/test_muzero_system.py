@@ -1,6 +1,7 @@
 """The system: its phases, its models, resuming, what it learns."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ TINY = muzero.Config(
 TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)
 KEPT = dataclasses.replace(
     TRUE, policy="puct", keep_tree=True, target_period=0, ema=0.75, temperature=2.0, last_temperature=0.0,
-    random_opening=0,
+    random_opening=0, moves=1,
 )  # fmt: skip
 
 
@@ -46,9 +47,32 @@ def compiled():
     return {config.model: tuple(map(jax.jit, muzero.make(config))) for config in (TINY, KEPT)}
 
 
+@pytest.fixture(scope="module")
+def kept(compiled):
+    """States of games in which trees are kept, one after each move, all but the first moved in at temperature 0."""
+    init, step = compiled["true"]
+    state = init(jax.random.key(0))._replace(step=jnp.int32(KEPT.decay_steps))
+    states = [jax.device_put(state, jax.devices()[0])]
+    for _ in range(12):
+        states.append(step(states[-1])[0])
+    return states
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Of networks of tic-tac-toe, just made."""
+    return jax.jit(muzero.networks(TINY).init)(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+
+
+@pytest.fixture(scope="module")
+def game():
+    return _exact.solve(envs.make("tic_tac_toe"))
+
+
 def test_two_times_two_steps_through_a_file_are_four_steps(compiled, tmp_path):
     init, step = compiled["learned"]
-    state = start = init(jax.random.key(0))
+    # It lies where a loaded one will, so that one program serves both.
+    state = start = jax.device_put(init(jax.random.key(0)), jax.devices()[0])
     for _ in range(4):
         state, metrics = step(state)
     assert all(np.isfinite(x) for x in metrics.values())
@@ -85,12 +109,17 @@ def test_replay_holds_legal_moves_with_the_signs_of_turns(compiled):
 @pytest.mark.parametrize("config", [TINY, KEPT], ids=["learned", "true"])
 def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(config, compiled):
     init, step = compiled[config.model]
-    state, _ = step(init(jax.random.key(0)))
+    state, _ = step(jax.device_put(init(jax.random.key(0)), jax.devices()[0]))
     tree = np.asarray(state.replay.tree[0])
     assert len(np.unique(tree[tree > 0])) > 2
     system, key = system_of(config), jax.random.key(1)
-    moves = system.replay.sample(state.replay, key, config.batch_size).items
-    anew = jax.jit(lambda m: muzero.reanalysed(config, system, state.searching, m, key))(moves)
+
+    @jax.jit
+    def drawn(state):
+        moves = system.replay.sample(state.replay, key, config.batch_size).items
+        return moves, muzero.reanalysed(config, system, state.searching, moves, key)
+
+    moves, anew = drawn(state)
     K = 0 if config.model == "true" else config.unroll
     changed = (np.asarray(anew.policy) != np.asarray(moves.policy)).any(-1)
     assert changed[:, : K + 1].any(1).sum() <= config.batch_size // 2
@@ -104,11 +133,10 @@ def system_of(config):
     return muzero._system(config)
 
 
-def test_losses_do_not_see_past_the_end_and_reach_every_parameter():
+def test_losses_do_not_see_past_the_end_and_reach_every_parameter(params):
     system = system_of(TINY)
     rng = np.random.default_rng(0)
     K, B = TINY.unroll, 3
-    params = system.networks.init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
     params = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params)
     ones = jnp.ones((B, K + 1))
     want = muzero.Targets(
@@ -123,9 +151,9 @@ def test_losses_do_not_see_past_the_end_and_reach_every_parameter():
         turn_weight=ones.at[:, 0].set(0).at[0].set(0),
     )
     seen = jnp.asarray(rng.normal(size=(B, K + 1, 3, 3, 2)), jnp.float32)
-    grad = jax.jit(jax.grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]))
+    both = jax.jit(jax.value_and_grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]))
     ones = jnp.ones(B)
-    first = grad(params, muzero.Batch(seen, want, ones, ones))
+    _, first = both(params, muzero.Batch(seen, want, ones, ones))
     assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(first))
     # What is past the end of the first game may be anything.
     other = want._replace(
@@ -135,29 +163,28 @@ def test_losses_do_not_see_past_the_end_and_reach_every_parameter():
         reward=want.reward.at[0, 1:].set(1),
         turn=want.turn.at[0, 1:].set(0),
     )
-    second = grad(params, muzero.Batch(seen.at[0, 1:].set(7.0), other, ones, ones))
+    _, second = both(params, muzero.Batch(seen.at[0, 1:].set(7.0), other, ones, ones))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), first, second)
     # Each stretch counts by its weight.
-    loss = jax.jit(lambda w: muzero.loss_fn(TINY, system, params, muzero.Batch(seen, want, w, ones))[0])
+    loss = lambda w: both(params, muzero.Batch(seen, want, w, ones))[0]
     weights = jnp.array([0.5, 0.0, 2.0])
     alone = [loss(jnp.eye(B)[b]) for b in range(B)]
     np.testing.assert_allclose(loss(weights), 0.5 * alone[0] + 2 * alone[2], rtol=1e-5)
 
 
-def forced_positions():
+def forced_positions(game):
     """Positions of tic-tac-toe in which the game is won at once, or a threat must be met."""
-    game = _exact.solve(envs.make("tic_tac_toe"))
     one_move = (game.reward > 0).any(1) & (game.legal.sum(1) > 2)
     only = (game.action_value == 0).sum(1) == 1
     must = ~one_move & only & (game.value == 0) & (game.legal.sum(1) > 2)
-    return game, np.flatnonzero(one_move)[::97], np.flatnonzero(must)[::97]
+    return np.flatnonzero(one_move)[::97], np.flatnonzero(must)[::97]
 
 
 @pytest.mark.parametrize("policy", ["gumbel", "puct"])
-def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy):
-    game, wins, threats = forced_positions()
+def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy, game):
+    wins, threats = forced_positions(game)
     config = dataclasses.replace(TRUE, policy=policy)
-    params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+    params = jax.jit(muzero.networks(config).init)(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
     agent = muzero.Agent(config, params)
     for here, simulations in ((wins, 64), (threats, 512)):
         states = jax.tree.map(lambda x, here=here: jnp.asarray(x[here]), game.states)
@@ -165,9 +192,8 @@ def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy):
         assert (game.action_value[here, moves] == game.value[here]).all()
 
 
-def test_an_agent_acts_alone_as_in_a_batch_and_only_legally():
+def test_an_agent_acts_alone_as_in_a_batch_and_only_legally(params):
     config = dataclasses.replace(TINY, simulations=8)
-    params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
     agent = muzero.Agent(config, params)
     x = jnp.asarray(np.random.default_rng(0).random((5, 3, 3, 2)), jnp.float32)
     many = agent.think(x)
@@ -188,8 +214,7 @@ def test_an_agent_acts_alone_as_in_a_batch_and_only_legally():
         blind.act(x[0])
 
 
-def test_an_agent_is_kept_in_a_file(tmp_path):
-    params = muzero.networks(TINY).init(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
+def test_an_agent_is_kept_in_a_file(params, tmp_path):
     muzero.Agent(TINY, params).save(tmp_path / "agent.safetensors")
     back = muzero.load(tmp_path / "agent.safetensors")
     assert back.config == TINY
@@ -221,8 +246,8 @@ def test_the_sign_of_the_discount_follows_who_moves_where_a_player_moves_twice()
     )
     system = system_of(config)
     env = system.env
-    params = system.networks.init(jax.random.key(0), jnp.zeros((1, 34)))
-    running = env.reset(jax.random.key(0))
+    params = jax.jit(system.networks.init)(jax.random.key(0), jnp.zeros((1, 34)))
+    running = jax.jit(env.reset)(jax.random.key(0))
     opening = jnp.full(8, 1000, jnp.int32)
     state = muzero.State(jax.random.key(0), jnp.int32(0), params, params, (), running, opening, ())
     act = jax.jit(lambda s, k: muzero.act(config, system, s, k))
@@ -237,9 +262,9 @@ def test_the_sign_of_the_discount_follows_who_moves_where_a_player_moves_twice()
     assert 0.1 < np.mean(turns) < 0.95
 
 
-def trained(name, steps, enough, every):
+def trained(name, steps, enough, every, **changes):
     """The preset of a name: what its first state comes to, and a later one that is enough, or that of the last step."""
-    config = muzero.PRESETS[name][0]
+    config = dataclasses.replace(muzero.PRESETS[name][0], **changes)
     init, step = muzero.make(config)
     state, step = jax.jit(init)(jax.random.key(0)), jax.jit(step, donate_argnums=0)
     before = after = muzero.evaluate(config, state, games=72)
@@ -253,62 +278,57 @@ def trained(name, steps, enough, every):
 def test_tic_tac_toe_is_learned_in_the_game_itself():
     bars = {"optimal moves": 0.97, "optimal moves without search": 0.85, "points against random": 0.85}
     enough = lambda found: all(found[name] > bar for name, bar in bars.items())
-    before, after = trained("tic_tac_toe", 60, enough, every=20)
+    before, after = trained("tic_tac_toe", 60, enough, every=10)
     assert before["optimal moves without search"] < 0.7
     assert enough(after), after
 
 
 def test_catch_is_learned_with_a_learned_model():
     enough = lambda found: found["greedy return"] > 0.9
-    before, after = trained("catch", 600, enough, every=100)
+    before, after = trained("catch", 600, enough, every=20, unroll=2, units=32, batch_size=64)
     assert before["greedy return"] < 0
     assert enough(after), after
 
 
-def test_trees_are_kept_an_average_searches_and_the_temperature_falls(compiled):
-    config, system = KEPT, system_of(KEPT)
-    init, step = compiled[config.model]
-    move = jax.jit(lambda state, key: muzero.act(config, system, state, key))
-    before = init(jax.random.key(0))
-    for seed in range(12):
-        state, (made, last) = move(before._replace(step=jnp.int32(config.decay_steps)), jax.random.key(seed))
+def test_trees_are_kept_an_average_searches_and_the_temperature_falls(kept):
+    mix = lambda old, new: 0.75 * old + 0.25 * new
+    for before, state in itertools.pairwise(kept):
+        replay = state.replay.sequences
+        made, last = jax.tree.map(lambda x, row=int(replay.count) - 1: np.asarray(x[row]), (replay.items, replay.last))
         best = np.take_along_axis(made.policy, made.action[:, None], 1)[:, 0]
         np.testing.assert_array_equal(best, made.policy.max(-1))  # temperature 0 takes a most visited action
-        known = state.tree.node_visits[:, 0]
+        known = np.asarray(state.tree.node_visits[:, 0])
         assert not known[last].any()
-        children = before.tree.children_visits[:, 0]
+        children = np.asarray(before.tree.children_visits[:, 0])
         assert (known >= np.take_along_axis(children, made.action[:, None], 1)[:, 0])[~last].all()
         for searched, is_so in zip(
             jax.tree.leaves(state.tree.embeddings), jax.tree.leaves(state.env.state), strict=True
         ):
-            np.testing.assert_array_equal(searched[known > 0, 0], is_so[known > 0])
-        before = state
-    after, _ = step(before)
-    mix = lambda old, new: 0.75 * old + 0.25 * new
-    jax.tree.map(
-        lambda old, new, got: np.testing.assert_allclose(got, mix(old, new), rtol=1e-5, atol=1e-7),
-        before.searching,
-        after.params,
-        after.searching,
-    )
-    assert muzero.played_by(config, after) is after.searching
+            np.testing.assert_array_equal(np.asarray(searched)[known > 0, 0], np.asarray(is_so)[known > 0])
+        jax.tree.map(
+            lambda old, new, got: np.testing.assert_allclose(got, mix(np.asarray(old), new), rtol=1e-5, atol=1e-7),
+            before.searching,
+            state.params,
+            state.searching,
+        )
+    assert muzero.played_by(KEPT, state) is state.searching
 
 
-def test_a_tree_in_which_chance_chose_otherwise_starts_anew():
-    config = dataclasses.replace(TRUE, keep_tree=True)
-    system = muzero._system(config)
-    running = system.env.reset(jax.random.key(0))
-    observation, legal = system.env.observe(running), system.env.legal_actions(running)
-    params = system.networks.init(jax.random.key(1), observation)
-    root = system.planner.root(params, jax.random.key(4), running.state, observation, legal)
-    plan = system.planner.plan(params, jax.random.key(2), root, legal)
-    after, _ = system.env.step(jax.random.key(3), running, plan.action)
-    action = plan.action
-    other = jax.tree.map(lambda now, then: now.at[0].set(then[0]), after.state, running.state)
-    kept = jax.jit(system.planner.kept)
-    tree = kept(plan.tree, action, other, jnp.zeros(4, bool).at[1].set(True))
-    searched = np.take_along_axis(plan.tree.children_visits[:, 0], action[:, None], 1)[:, 0] > 0
-    np.testing.assert_array_equal(tree.node_visits[:, 0] > 0, searched & np.array([False, False, True, True]))
+def test_a_tree_in_which_chance_chose_otherwise_starts_anew(kept):
+    system = system_of(KEPT)
+    env_step = jax.jit(system.env.step)
+
+    def moved(before):
+        """Goes on with what was searched most; None where nothing was, or a game ends."""
+        visits = np.asarray(before.tree.children_visits[:, 0])
+        action = jnp.asarray(visits.argmax(1), jnp.int32)
+        after, out = env_step(jax.random.key(3), before.env, action)
+        return (before, action, after) if visits.any(1).all() and not out.last.any() else None
+
+    before, action, after = next(filter(None, map(moved, kept)))
+    other = jax.tree.map(lambda now, then: now.at[0].set(then[0]), after.state, before.env.state)
+    tree = jax.jit(system.planner.kept)(before.tree, action, other, jnp.zeros(4, bool).at[1].set(True))
+    np.testing.assert_array_equal(tree.node_visits[:, 0] > 0, [False, False, True, True])
 
 
 def test_what_cannot_go_well_is_said_with_numbers():
