@@ -1,6 +1,7 @@
 """Each rung of the ladder alone, and that going up changes nothing."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -125,12 +126,22 @@ def _inputs(rule, T=5, key=KEY):
     return lpg.Inputs(r, never, never, -(r**2), y[0], y[1], jnp.float32(0.9), jnp.int32(3), jnp.int32(10))
 
 
+@pytest.fixture(scope="module")
+def judges():
+    """Of each rule what it says of inputs, compiled once, and inputs."""
+
+    @functools.cache
+    def of(name):
+        rule = small.RULES[name]
+        eta = small.jit(rule.init)(KEY)
+        return small.jit(lambda inputs: rule(eta, inputs)), _inputs(rule)
+
+    return of
+
+
 @pytest.mark.parametrize("name", small.RULES)
-def test_a_rule_looks_ahead_but_not_past_an_episodes_end(name):
-    rule = small.RULES[name]
-    eta = rule.init(KEY)
-    judge = small.jit(lambda x: rule(eta, x))
-    inputs = _inputs(rule)
+def test_a_rule_looks_ahead_but_not_past_an_episodes_end(name, judges):
+    judge, inputs = judges(name)
     changed = inputs._replace(r_t=inputs.r_t.at[3].add(1.0))
     before, after = judge(inputs).pi_hat, judge(changed).pi_hat
     assert (before[4:] == after[4:]).all()
@@ -143,26 +154,23 @@ def test_a_rule_looks_ahead_but_not_past_an_episodes_end(name):
         assert (before[2:4] != after[2:4]).all()
 
 
-def test_a_cut_episode_keeps_its_next_prediction_and_an_ended_one_does_not():
-    rule = small.RULES["gru"]
-    eta = rule.init(KEY)
-    inputs = _inputs(rule)
+def test_a_cut_episode_keeps_its_next_prediction_and_an_ended_one_does_not(judges):
+    judge, inputs = judges("gru")
     end = inputs.last_t.at[2].set(True)
     other = inputs._replace(y_t=inputs.y_t.at[2].add(jnp.array([1.0, -1.0, 0.5])))
     for terminated, matters in ((True, False), (False, True)):
         ends = {"last_t": end, "terminated_t": end & terminated}
-        a, b = rule(eta, inputs._replace(**ends)), rule(eta, other._replace(**ends))
+        a, b = judge(inputs._replace(**ends)), judge(other._replace(**ends))
         assert bool((a.pi_hat[2] != b.pi_hat[2]).all()) is matters
 
 
-def test_temporally_aware_rules_see_the_lifetime_and_others_do_not():
+def test_temporally_aware_rules_see_the_lifetime_and_others_do_not(judges):
     for name, sees in (("ta", True), ("gru", False)):
-        rule = small.RULES[name]
-        eta, inputs = rule.init(KEY), _inputs(rule)
+        judge, inputs = judges(name)
         later = inputs._replace(update=jnp.int32(9))
         longer = inputs._replace(lifetime=jnp.int32(1000))
         for changed in (later, longer):
-            assert bool((rule(eta, inputs).pi_hat != rule(eta, changed).pi_hat).any()) is sees
+            assert bool((judge(inputs).pi_hat != judge(changed).pi_hat).any()) is sees
 
 
 @pytest.mark.parametrize("optimiser", [optim.sgd, optim.adam])
@@ -224,10 +232,15 @@ def test_critics_learn_a_fixed_batch():
     s_net = jnp.eye(3)[s_table]
     targets = jnp.array([1.0, 3.0, -1.0, 0.5])
     for critic, s, rounds in ((TableCritic(4, 0.5), s_table, 20), (NetworkCritic(spec, (16,), 3e-2), s_net, 200)):
-        state = critic.init(KEY)
-        loss = lambda state: jnp.mean((jax.vmap(critic.value, (None, 0))(state, s) - targets) ** 2)  # noqa: B023
-        first = loss(state)
-        state = jax.lax.fori_loop(0, rounds, lambda _, x: critic.update(x, s, targets), state)  # noqa: B023
-        assert loss(state) < 0.55 < first  # 0.5 is the least: one state has two targets
+
+        @small.jit
+        def losses(critic=critic, s=s, rounds=rounds):
+            loss = lambda state: jnp.mean((jax.vmap(critic.value, (None, 0))(state, s) - targets) ** 2)
+            first = critic.init(KEY)
+            last = jax.lax.fori_loop(0, rounds, lambda _, x: critic.update(x, s, targets), first)
+            return loss(first), loss(last)
+
+        first, last = losses()
+        assert last < 0.55 < first  # 0.5 is the least: one state has two targets
     state = TableCritic(4, 0.5).update(jnp.zeros(4), s_table, targets)
     np.testing.assert_allclose(state, [1.0, -0.5, 0.25, 0.0])  # half way to the mean of each state's targets
