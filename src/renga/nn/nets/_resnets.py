@@ -89,11 +89,9 @@ class ResNet101(_Published):
 
     Example:
       >>> from renga import nn
-      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet101(10)(x, True))
-      >>> key, x = jax.random.key(0), jax.ShapeDtypeStruct([1, 32, 32, 3], jnp.float32)
-      >>> params, state = jax.eval_shape(f.init, key, x)
-      >>> params["res_net101/~/logits"]["w"].shape
-      (2048, 10)
+      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet101(10)(x, True))  # as ResNet50
+      >>> nn.nets.ResNet.CONFIGS[101]
+      (3, 4, 23, 3)
     """
 
     _depth = 101
@@ -104,11 +102,9 @@ class ResNet152(_Published):
 
     Example:
       >>> from renga import nn
-      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet152(10)(x, True))
-      >>> key, x = jax.random.key(0), jax.ShapeDtypeStruct([1, 32, 32, 3], jnp.float32)
-      >>> params, state = jax.eval_shape(f.init, key, x)
-      >>> params["res_net152/~/logits"]["w"].shape
-      (2048, 10)
+      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet152(10)(x, True))  # as ResNet50
+      >>> nn.nets.ResNet.CONFIGS[152]
+      (3, 8, 36, 3)
     """
 
     _depth = 152
@@ -119,11 +115,9 @@ class ResNet200(_Published):
 
     Example:
       >>> from renga import nn
-      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet200(10)(x, True))
-      >>> key, x = jax.random.key(0), jax.ShapeDtypeStruct([1, 32, 32, 3], jnp.float32)
-      >>> params, state = jax.eval_shape(f.init, key, x)
-      >>> params["res_net200/~/logits"]["w"].shape
-      (2048, 10)
+      >>> f = nn.transform_with_state(lambda x: nn.nets.ResNet200(10)(x, True))  # as ResNet50
+      >>> nn.nets.ResNet.CONFIGS[200]
+      (3, 24, 36, 3)
     """
 
     _depth = 200
