@@ -26,11 +26,15 @@ def as_f64(tree):
 def problem(rule="gru", optimiser="sgd", **changes):
     setup = small.setup(small.RULES[rule], OPTIMISERS[optimiser], **changes)
 
-    make = lambda: (small.agent(setup, jax.random.key(5), num_envs=2), setup.rule.init(jax.random.key(1)))
-    agent, eta = as_f64(small.jit(make)())
-    rng = np.random.default_rng(0)
-    eta = jax.tree.map(lambda x: np.asarray(x) + 0.3 * rng.normal(size=x.shape), eta)
-    return setup, agent, eta, jax.tree.map(lambda x: rng.normal(size=x.shape), eta)
+    @small.jit
+    def make():
+        agent = as_f64(small.agent(setup, jax.random.key(5), num_envs=2))
+        eta = as_f64(setup.rule.init(jax.random.key(1)))
+        drawn = lambda seed: jax.tree.map(lambda x: jax.random.normal(jax.random.key(seed), x.shape, x.dtype), eta)
+        return agent, jax.tree.map(lambda x, noise: x + 0.3 * noise, eta, drawn(2)), drawn(9)
+
+    agent, eta, direction = make()
+    return setup, agent, *jax.device_get((eta, direction))
 
 
 def central_differences(f, eta, direction, step=1e-4):
