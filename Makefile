@@ -52,8 +52,8 @@ docs: $(VENV)/.test  ## build the documentation in docs/_build
 bench: $(VENV)/.test  ## run the benchmarks; results go to benchmarks/results
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
-smoke: $(VENV)/.test  ## install the wheel in a clean environment and try every part of it
-	VENV=$(VENV) .ci/smoke
+smoke:  ## install the wheel in a clean environment and try every part of it
+	PYTHON=$(PYTHON) .ci/smoke
 
 clean:  ## forget everything that was built
 	rm -rf .venv .venv-* build dist docs/_build runs
