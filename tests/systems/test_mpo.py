@@ -65,11 +65,14 @@ def of(world):
     """Networks, parameters and a batch: a policy that has left its target, with multipliers of its own."""
     env = WORLDS[world]
     nets = mpo.networks(SMALL, env)
-    s = jax.vmap(env.observe)(jax.vmap(env.reset)(jax.random.split(jax.random.key(0), B)))
+    s = jax.jit(lambda key: jax.vmap(lambda key: env.observe(env.reset(key)))(jax.random.split(key, B)))(
+        jax.random.key(0)
+    )
     a = jnp.tile(jnp.array([[2.0, 7.0]]), (B, 1)) if world == "numbers" else jnp.arange(B) % 2 + 1
     inputs = (s, a) if world == "numbers" else (s,)
-    actors = [jax.tree.map(lambda x: 3.0 * x, nets.actor.init(jax.random.key(i), s)) for i in (1, 2)]
-    critics = [nets.critic.init(jax.random.key(i), *inputs) for i in (3, 4)]
+    actor, critic = (jax.jit(net.init) for net in (nets.actor, nets.critic))
+    actors = [jax.tree.map(lambda x: np.float32(3.0) * np.asarray(x), actor(jax.random.key(i), s)) for i in (1, 2)]
+    critics = [critic(jax.random.key(i), *inputs) for i in (3, 4)]
     raw = nets.duals()
     duals = Duals(raw.temperature - 9.0, tuple(x - i - jnp.arange(x.size) for i, x in enumerate(raw.alphas)))
     legal = None if world == "numbers" else jnp.tile(jnp.array([False, True, True]), (B, 1))
@@ -85,8 +88,9 @@ def softplus(x):
 def by_hand(nets, params, part):
     """The losses as NumPy has them, from what networks say and what was drawn."""
     keys, batch = part
-    old, drawn, q = (np.asarray(x, np.float64) for x in nets.valued(params, keys, batch.s_tm1, batch.legal_tm1))
-    new = np.asarray(nets.out(params.actor, batch.s_tm1, batch.legal_tm1), np.float64)
+    valued, out = jax.jit(nets.valued), jax.jit(nets.out)
+    old, drawn, q = (np.asarray(x, np.float64) for x in valued(params, keys, batch.s_tm1, batch.legal_tm1))
+    new = np.asarray(out(params.actor, batch.s_tm1, batch.legal_tm1), np.float64)
     η = softplus(params.duals.temperature)
     w = np.exp(q / η) / np.exp(q / η).sum(0)
     temperature = η * (SMALL.epsilon + np.log(np.exp(q / η).mean(0)))
@@ -123,18 +127,25 @@ def test_losses_are_those_of_numpy_and_each_gradient_reaches_what_it_should(worl
         # softplus′(x) (ε − KL): a multiplier grows where the bound is broken.
         np.testing.assert_allclose(slope, (bound - kl).mean(0) / (1 + np.exp(-raw)), rtol=1e-3, atol=1e-7)
 
-    _, _, q_t = nets.valued(params, keys, batch.s_t, batch.legal_t)
-    errors = batch.r_t + batch.discount_t * q_t.mean(0) - nets.q(params.critic, batch.s_tm1, batch.a_tm1[None])[0]
-    critic_loss = lambda critic, params: nets.critic_loss(critic, part, params)[0]
-    np.testing.assert_allclose(critic_loss(params.critic, params), np.mean(errors**2) / 2, rtol=1e-5)
-    assert all(not np.any(x) for x in jax.tree.leaves(jax.grad(critic_loss, argnums=1)(params.critic, params)))
+    @jax.jit
+    def critics(params):
+        _, _, q_t = nets.valued(params, keys, batch.s_t, batch.legal_t)
+        q_tm1 = nets.q(params.critic, batch.s_tm1, batch.a_tm1[None])[0]
+        critic_loss = lambda critic, params: nets.critic_loss(critic, part, params)[0]
+        return q_tm1, q_t, jax.value_and_grad(critic_loss, argnums=1)(params.critic, params)
+
+    q_tm1, q_t, (critic_loss, slopes) = jax.device_get(critics(params))
+    errors = np.asarray(batch.r_t) + np.asarray(batch.discount_t) * q_t.mean(0) - q_tm1
+    np.testing.assert_allclose(critic_loss, np.mean(errors**2) / 2, rtol=1e-5)
+    assert all(not np.any(x) for x in jax.tree.leaves(slopes))
 
 
 def test_the_policy_goes_towards_better_actions_and_back_towards_its_target():
     """Where it is its target only the weights move it; where actions are as good as any other, only the divergence."""
     nets, params, (keys, batch) = of("choices")
-    policy = lambda actor: jax.nn.softmax(nets.out(actor, batch.s_tm1, batch.legal_tm1))
+    policy = jax.jit(lambda actor: jax.nn.softmax(nets.out(actor, batch.s_tm1, batch.legal_tm1)))
 
+    @jax.jit
     def moved(params):
         grads = jax.grad(lambda actor: nets.policy_loss((actor, params.duals), (keys, batch), params)[0])(params.actor)
         return jax.tree.map(lambda x, g: x - 1e-4 * g, params.actor, grads)
@@ -151,7 +162,7 @@ def test_the_policy_goes_towards_better_actions_and_back_towards_its_target():
         np.testing.assert_array_equal(gain[:, 0], 0.0)
     at = valued([0.0, 0.0, 0.0])
     at = at._replace(duals=at.duals._replace(alphas=(jnp.full(1, 100.0),)))
-    apart = lambda actor: jnp.mean(jnp.abs(policy(actor) - policy(params.target_actor)))
+    apart = lambda actor: np.mean(np.abs(np.asarray(policy(actor)) - np.asarray(policy(params.target_actor))))
     assert apart(moved(at)) < apart(at.actor)
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from renga import envs, loop, nn, rl
-from renga.systems import dqn
+from renga.systems import _q_losses, dqn
 from renga.systems._noisy import NoisyLinear
-from renga.systems._q_losses import errors
 from renga.systems._reinforcement import Outputs, Transition
 
 SMALL = dqn.Config(
@@ -22,6 +21,7 @@ ATOMS = jnp.linspace(-2.0, 2.0, 3)
 
 # Compiling is nearly all the time.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+errors = jit(_q_losses.errors, static_argnums=0)
 
 
 def softmax(x):
