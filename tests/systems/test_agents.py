@@ -156,7 +156,7 @@ def test_what_is_no_agent_is_said(tmp_path, trained):
 
 def test_episodes_of_an_evaluation_can_be_chosen():
     config = pqn.Config(env="catch", units=(4,))
-    state = pqn.make(config)[0](jax.random.key(0))
+    state = jax.jit(pqn.make(config)[0])(jax.random.key(0))
     found = pqn.evaluate(config, state, episodes=8, seed=3)
     assert found["greedy return, least of 8"] <= found["greedy return (IQM, 2.5 %)"] <= found["greedy return (IQM)"]
     for options, message in (

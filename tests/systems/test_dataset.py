@@ -42,6 +42,11 @@ def arrays(num, seed=0):
     }
 
 
+def started(system, config):
+    """Parameters that nothing was learned by yet."""
+    return jax.jit(lambda key: system.make(config)[0](key).params)(jax.random.key(0))
+
+
 def by_hand(x, discount, n):
     """One transition after the other."""
     rows = []
@@ -128,10 +133,15 @@ def a_batch(size=5):
 def test_the_actor_clones_and_counts_q_by_its_size():
     config = td3.Config(**SMALL, cloning=True, q_weight=2.5)
     agent = td3.networks(config, envs.make("pendulum"))
-    params, batch = td3.make(config)[0](jax.random.key(0)).params, a_batch()
-    loss, _ = agent.actor_loss(params.actor, (batch.s_tm1, batch.a_tm1), params)
-    mu = agent.policy(params.actor, batch.s_tm1)
-    q = np.asarray(agent.critics(params.critics, batch.s_tm1, mu)[0])
+    params, batch = started(td3, config), a_batch()
+
+    @jax.jit
+    def found(params):
+        loss, _ = agent.actor_loss(params.actor, (batch.s_tm1, batch.a_tm1), params)
+        mu = agent.policy(params.actor, batch.s_tm1)
+        return loss, mu, agent.critics(params.critics, batch.s_tm1, mu)[0]
+
+    loss, mu, q = jax.device_get(found(params))
     expected = -2.5 * q.mean() / np.abs(q).mean() + np.mean(np.square((mu - batch.a_tm1) / 2.0))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
@@ -139,10 +149,16 @@ def test_the_actor_clones_and_counts_q_by_its_size():
 def test_conservative_values_over_a_box_are_an_integral():
     config = sac.Config(**SMALL, conservative=1.0, num_samples=4_000, min_log_scale=-0.5, max_log_scale=0.2)
     agent = sac.networks(config, envs.make("pendulum"))
-    params, s = sac.make(config)[0](jax.random.key(0)).params, a_batch(2).s_tm1
-    found = agent.soft_maximum(params.actor, params.critics, jax.random.split(jax.random.key(1), 2), s, None)
+    params, s = started(sac, config), a_batch(2).s_tm1
     u = np.linspace(-1, 1, 2_001)
-    q = jax.vmap(lambda u: agent.q(params.critics, s, jnp.full((2, 1), 2 * u)))(jnp.asarray(u, jnp.float32))
+
+    @jax.jit
+    def both(params, u):
+        keys = jax.random.split(jax.random.key(1), 2)
+        q = jax.vmap(lambda u: agent.q(params.critics, s, jnp.full((2, 1), 2 * u)))(u)
+        return agent.soft_maximum(params.actor, params.critics, keys, s, None), q
+
+    found, q = both(params, np.float32(u))
     expected = logsumexp(np.asarray(q, np.float64), axis=0) + np.log(u[1] - u[0])
     np.testing.assert_allclose(found, expected, atol=0.03)
 
@@ -150,18 +166,21 @@ def test_conservative_values_over_a_box_are_an_integral():
 def test_conservative_values_of_choices_are_a_sum_over_what_is_legal():
     config = sac.Config(env="catch", **SMALL, conservative=0.5)
     agent = sac.networks(config, envs.make("catch"))
-    params, legal = sac.make(config)[0](jax.random.key(0)).params, jnp.array([[True, True, False]] * 2)
+    params, legal = started(sac, config), jnp.array([[True, True, False]] * 2)
     s = jax.random.normal(jax.random.key(3), (2, 10, 5))
-    found = agent.soft_maximum(params.actor, params.critics, jax.random.split(jax.random.key(2), 2), s, legal)
-    q = np.asarray(agent.critics(params.critics, s))[..., :2]
-    np.testing.assert_allclose(found, logsumexp(q, axis=-1), rtol=1e-5)
     steps = Transition(s, jnp.array([0, 1]), jnp.ones(2), jnp.ones(2), s, legal, legal)
-    keys = jax.random.split(jax.random.key(2), 2)
     plain = sac.networks(dataclasses.replace(config, conservative=0.0), envs.make("catch"))
-    more = (
-        agent.critic_loss(params.critics, (keys, steps), params)[0]
-        - plain.critic_loss(params.critics, (keys, steps), params)[0]
-    )
+
+    @jax.jit
+    def all_of(params):
+        keys = jax.random.split(jax.random.key(2), 2)
+        found = agent.soft_maximum(params.actor, params.critics, keys, s, legal)
+        losses = [x.critic_loss(params.critics, (keys, steps), params)[0] for x in (agent, plain)]
+        return found, agent.critics(params.critics, s), losses[0] - losses[1]
+
+    found, q, more = jax.device_get(all_of(params))
+    q = q[..., :2]
+    np.testing.assert_allclose(found, logsumexp(q, axis=-1), rtol=1e-5)
     taken = q[:, [0, 1], [0, 1]]
     np.testing.assert_allclose(more, 0.5 * np.sum(np.mean(found - taken, axis=1)), rtol=1e-4)
 
