@@ -62,16 +62,21 @@ def projected(r, discount, p, atoms):
 def test_the_critic_learns_the_projected_distribution_of_a_loop(agent):
     nets, params, batch = agent
     atoms = np.linspace(-2.0, 2.0, 5)
-    a_t = nets.policy(params.target_actor, batch.s_t)
-    p_t = np.asarray(jax.nn.softmax(nets.logits(params.target_critic, batch.s_t, a_t)), np.float64)
-    log_p = np.asarray(jax.nn.log_softmax(nets.logits(params.critic, batch.s_tm1, batch.a_tm1)), np.float64)
+
+    @jax.jit
+    def found(params):
+        a_t = nets.policy(params.target_actor, batch.s_t)
+        p_t = jax.nn.softmax(nets.logits(params.target_critic, batch.s_t, a_t))
+        log_p = jax.nn.log_softmax(nets.logits(params.critic, batch.s_tm1, batch.a_tm1))
+        loss = jax.value_and_grad(nets.critic_loss, argnums=(0, 2), has_aux=True)
+        return p_t, log_p, loss(params.critic, batch, params)
+
+    p_t, log_p, ((loss, metrics), grads) = jax.device_get(found(params))
+    p_t, log_p = p_t.astype(np.float64), log_p.astype(np.float64)
     targets = np.stack([projected(*x, atoms) for x in zip(batch.r_t, batch.discount_t, p_t, strict=True)])
     np.testing.assert_allclose(targets.sum(1), 1.0)
     np.testing.assert_allclose(
         targets[2:], [[0, 1, 0, 0, 0], [0, 0, 0.5, 0.5, 0], [0] * 4 + [1], [1] + [0] * 4], atol=1e-7
-    )
-    (loss, metrics), grads = jax.value_and_grad(nets.critic_loss, argnums=(0, 2), has_aux=True)(
-        params.critic, batch, params
     )
     np.testing.assert_allclose(loss, -(targets * log_p).sum(1).mean(), rtol=1e-5)
     assert any(np.any(x) for x in jax.tree.leaves(grads[0]))
@@ -84,12 +89,17 @@ def test_the_actor_climbs_the_mean_of_the_distribution(agent):
     nets, params, batch = agent
     loss = lambda actor: nets.actor_loss(actor, batch, params)[0]
     mean = lambda a: jax.nn.softmax(nets.logits(params.critic, batch.s_tm1, a)) @ nets.atoms
-    a = nets.policy(params.actor, batch.s_tm1)
-    np.testing.assert_allclose(loss(params.actor), -jnp.mean(mean(a)), rtol=1e-6)
-    assert all(nets.box.low[i] <= x <= nets.box.high[i] for row in np.asarray(a) for i, x in enumerate(row))
-    _, pull = jax.vjp(lambda actor: nets.policy(actor, batch.s_tm1), params.actor)
-    (by_chain_rule,) = pull(-jax.grad(lambda a: jnp.mean(mean(a)))(a))
-    for x, y in zip(*map(jax.tree.leaves, (jax.grad(loss)(params.actor), by_chain_rule)), strict=True):
+
+    @jax.jit
+    def found(actor):
+        a, pull = jax.vjp(lambda actor: nets.policy(actor, batch.s_tm1), actor)
+        (by_chain_rule,) = pull(-jax.grad(lambda a: jnp.mean(mean(a)))(a))
+        return a, jnp.mean(mean(a)), by_chain_rule, *jax.value_and_grad(loss)(actor)
+
+    a, value, by_chain_rule, at_once, slopes = jax.device_get(found(params.actor))
+    np.testing.assert_allclose(at_once, -value, rtol=1e-6)
+    assert all(nets.box.low[i] <= x <= nets.box.high[i] for row in a for i, x in enumerate(row))
+    for x, y in zip(*map(jax.tree.leaves, (slopes, by_chain_rule)), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
         assert np.any(x)
 
