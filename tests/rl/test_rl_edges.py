@@ -330,6 +330,8 @@ def test_the_scale_is_the_largest_where_squares_of_targets_leave_the_range():
     old = rl.PopArtState(*(jnp.full(1, x, jnp.float32) for x in (-1e30, 1.0, 1.0)))
     state = rl.art(old, jnp.array([1e30]), jnp.array([0]), 0.25, 0.01, 10.0)
     np.testing.assert_allclose((state.shift, state.scale), [[-5e29], [10.0]], rtol=1e-6)
+    again = rl.art(state, jnp.array([1.0]), jnp.array([0]), 0.25, 0.01, 10.0)
+    np.testing.assert_allclose((again.shift, again.scale), [[-3.75e29], [10.0]], rtol=1e-6)
 
 
 def test_mpo_weights_are_those_of_a_softmax_at_any_temperature():

@@ -180,7 +180,8 @@ def art(
     second = state.second_moment + step_size * collect(
         targets**2 - taken(state.second_moment, indices), state.second_moment
     )
-    # Where squares leave the range of the dtype, σ is as large as it may be.
+    # Where squares leave the range of the dtype, ν stays ∞ and σ is as large as it may be.
+    second = jnp.where(jnp.isinf(state.second_moment), state.second_moment, second)
     variance = jnp.where(jnp.isinf(second), second, jnp.maximum(second - shift**2, 0.0))
     scale = jnp.clip(jnp.sqrt(variance), scale_lb, scale_ub)
     return PopArtState(shift, scale, second)

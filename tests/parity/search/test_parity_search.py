@@ -74,7 +74,7 @@ def random_mask(seed, batch, num_actions):
 
 
 # Trees of a thousand that may differ: newer compilers round products in the two programs in another order, and that
-# decides between values that are almost tied. In float64 those that differ are the same, and others differ.
+# decides between values that are almost tied. The trees that differ in float32 are the same in float64.
 NEAR_TIES = 0 if jax.__version_info__ < (0, 11) else 20
 
 
