@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 RUN    := runs/gan
 
-.PHONY: help run test check docs bench lint types imports smoke clean
+.PHONY: help environment run test check docs bench lint types imports smoke clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,8 @@ $(VENV)/.test: pyproject.toml
 	$(PIP) "$(TORCH)"
 	$(PIP) --editable ".[all,test]"
 	touch $@ $(VENV)/.run
+
+environment: $(VENV)/.test  ## install all that tests need
 
 run: $(VENV)/.run  ## train the GAN on real digits and write a report to look at
 	rm -rf $(RUN)

@@ -17,8 +17,8 @@ from renga.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-# Pages of the gallery are made from programs, which tests/house/test_gallery.py runs.
-PAGES = [p for p in PAGES if not {"_build", "gallery"} & {*p.parts} and "```python" in p.read_text()]
+# Pages of the gallery are made from programs, which tests/house/test_gallery.py runs; the reference of docstrings.
+PAGES = [p for p in PAGES if not {"_build", "gallery", "reference"} & {*p.parts} and "```python" in p.read_text()]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -1,4 +1,4 @@
-"""Trains a tiny LPG in a process of its own: python lpg_process.py DIRECTORY DEVICES [COORDINATOR ID]."""
+"""Trains a tiny LPG as one of two processes: python lpg_process.py DIRECTORY DEVICES COORDINATOR ID."""
 
 import sys
 
@@ -10,11 +10,10 @@ from renga import loop
 from renga.systems import lpg
 
 if __name__ == "__main__":
-    directory, devices, *rest = sys.argv[1:]
+    directory, devices, coordinator, number = sys.argv[1:]
     jax.config.update("jax_num_cpu_devices", int(devices))
-    if rest:
-        loop.join_processes(rest[0], 2, int(rest[1]))
+    loop.join_processes(coordinator, 2, int(number))
     result = loop.run(lpg.make, lpg_small.SPLIT, steps=2, directory=directory, system="lpg", show=False)
-    assert len(jax.devices()) == int(devices) * (2 if rest else 1)
+    assert len(jax.devices()) == 2 * int(devices)
     if jax.process_index() == 0:
         np.save(f"{directory}/eta.npy", lpg_small.flat(result.state.eta))

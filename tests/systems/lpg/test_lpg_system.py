@@ -115,28 +115,28 @@ def test_the_bandit_forgets_all_but_ten():
     assert bandit.count[0] == 13
 
 
-def test_one_device_eight_devices_and_two_processes_train_alike(tmp_path):
+def test_one_device_and_eight_devices_of_two_processes_train_alike(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    runs = [("8", 8), ("2", 1, coordinator, 0), ("2", 1, coordinator, 1)]
     script = str(Path(__file__).parent / "lpg_process.py")
     # Compiling is nearly all the time.
     env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"}
     processes = [
         subprocess.Popen(
-            [sys.executable, script, str(tmp_path / name), *map(str, rest)], env=env, stderr=subprocess.PIPE, text=True
+            [sys.executable, script, str(tmp_path / "8"), "4", coordinator, i],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for name, *rest in runs
+        for i in "01"
     ]
     run = loop.run(lpg.make, small.SPLIT, steps=2, directory=tmp_path / "1", num_devices=1, show=False)
     one = small.flat(run.state.eta)
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    eight, two = (np.load(tmp_path / name / "eta.npy") for name in ("8", "2"))
-    np.testing.assert_allclose(eight, one, atol=2e-5)
-    np.testing.assert_allclose(two, one, atol=2e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "8" / "eta.npy"), one, atol=2e-5)
     init, _ = lpg.make(small.SPLIT)
     start = small.flat(small.jit(lambda key: init(key).eta)(jax.random.key(0)))
     assert not np.allclose(one, start, atol=2e-4)
