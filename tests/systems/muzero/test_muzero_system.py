@@ -180,16 +180,35 @@ def forced_positions(game):
     return np.flatnonzero(one_move)[::97], np.flatnonzero(must)[::97]
 
 
-@pytest.mark.parametrize("policy", ["gumbel", "puct"])
-def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy, game):
+@pytest.mark.parametrize(("policy", "lookahead"), [("gumbel", False), ("puct", False), ("gumbel", True)])
+def test_search_in_the_game_itself_wins_at_once_and_meets_threats(policy, lookahead, game):
     wins, threats = forced_positions(game)
-    config = dataclasses.replace(TRUE, policy=policy)
+    config = dataclasses.replace(TRUE, policy=policy, lookahead=lookahead, rescale_values=not lookahead)
     params = jax.jit(muzero.networks(config).init)(jax.random.key(0), jnp.zeros((1, 3, 3, 2)))
     agent = muzero.Agent(config, params)
-    for here, simulations in ((wins, 64), (threats, 512)):
+    for here, simulations in ((wins, 1), (threats, 16)) if lookahead else ((wins, 64), (threats, 512)):
         states = jax.tree.map(lambda x, here=here: jnp.asarray(x[here]), game.states)
         moves = np.asarray(agent.player(simulations)(jax.random.key(0), states))
         assert (game.action_value[here, moves] == game.value[here]).all()
+
+
+def test_lookahead_adds_what_is_known_of_moves_that_end_a_game(game, params):
+    states = jax.tree.map(lambda x: jnp.asarray(x[::9]), game.states)
+    legal, reward = game.legal[::9], game.reward[::9]
+    ends = legal & ((reward != 0) | (legal.sum(1, keepdims=True) == 1))
+    assert 0.05 < ends.mean() < 0.95
+    found = []
+    for lookahead in (False, True):
+        system = system_of(dataclasses.replace(TRUE, lookahead=lookahead))
+        observation = jax.vmap(system.env.env.observe)(states)
+        found.append(jax.jit(system.planner.root)(params, jax.random.key(0), states, observation, jnp.asarray(legal)))
+    plain, better = found
+    v, logits = np.asarray(plain.value), np.asarray(plain.prior_logits)
+    best = np.where(ends, reward, -np.inf).max(1)
+    over = (ends == legal).all(1)
+    np.testing.assert_allclose(better.value, np.where(over, best, np.maximum(v, best)), rtol=1e-6)
+    expected = np.where(ends, logits + 50 * TRUE.value_scale * (reward - v[:, None]), logits)
+    np.testing.assert_allclose(better.prior_logits, expected, rtol=1e-5)
 
 
 def test_an_agent_acts_alone_as_in_a_batch_and_only_legally(params):
@@ -231,6 +250,7 @@ REFUSED = {
     "max_value": -1.0,
     "waves": 3,
     "learning_rate": float("nan"),
+    "lookahead": True,  # with a learned model
 }
 
 

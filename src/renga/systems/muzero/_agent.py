@@ -62,7 +62,7 @@ def _programs(config: Config) -> _Programs:
         params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Array, simulations: int | None
     ) -> tuple[Thought, Tree | None]:
         key_root, key = jax.random.split(key)
-        root = plans.root(params, key_root, state, observation, legal)
+        root = plans.root(params, key_root, None if simulations == 0 else state, observation, legal)
         prior = jax.nn.softmax(jnp.where(legal, root.prior_logits, -jnp.inf))
         candidates = None if sampled is None else sampled.action(root.embedding[1])
         if simulations == 0:

@@ -20,12 +20,14 @@ class Config:
     max_depth: int = 0  # maximum depth of a simulation; 0: no limit
     waves: int = 1  # parallel simulations, whose leaves are evaluated in one batch
     chance: bool = False  # chance nodes in the search, for a true model that lists its outcomes (2048)
+    lookahead: bool = False  # actions that end the game are known before they are searched, for a true model
     keep_tree: bool = False  # reuse the subtree of the chosen move for the next search
     root_noise: float = 0.25  # fraction of Dirichlet noise in the prior at the root (puct)
     root_alpha: float = 0.3  # α of the Dirichlet noise (puct)
     sampled_actions: int = 16  # candidates sampled at each node, for continuous actions (Sampled MuZero)
     even_share: float = 0.25  # fraction of the candidates sampled uniformly instead of from the policy
     value_scale: float = 0.1  # c_scale, scale of Q-values relative to logits (gumbel)
+    rescale_values: bool = True  # Q-values of each node are first scaled to [0, 1]; off where values are in [-1, 1]
     temperature: float = 1.0  # initial temperature of the visit counts for sampling actions (puct)
     last_temperature: float = 1.0  # final temperature, reached linearly over decay_steps (puct)
     temperature_moves: int = 30  # moves after which the most visited action is taken (puct); 0: never
@@ -62,6 +64,14 @@ class Config:
     ema: float = 0.0  # decay of an average of the parameters, used for search and play; 0: none
 
 
+_CONNECT_FOUR = Config(
+    lookahead=True,
+    value_scale=0.5,
+    rescale_values=False,
+    random_opening=24,  # so that late positions are seen which two good players do not reach
+    td_lambda=0.9,
+    decay_steps=7_000,
+)
 _TIC_TAC_TOE = Config(
     env="tic_tac_toe",
     random_opening=6,
@@ -131,8 +141,11 @@ PRESETS: dict[str, tuple[Config, int]] = {
     "catch": (_CATCH, 500),
     "cartpole": (_CARTPOLE, 760),
     "game_2048": (_GAME_2048, 800),
-    "cpu": (Config(), 5_000),
+    "cpu": (_CONNECT_FOUR, 7_000),
 }
+
+
+_NO_LOOKAHEAD = "False with a learned model and with chance, where the results of actions are not known"
 
 
 def check(config: Config) -> None:
@@ -174,6 +187,7 @@ def check(config: Config) -> None:
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
     require(not config.chance or config.model == "true", "model", "true with chance, whose outcomes the world lists")
     require(not (config.chance and config.keep_tree), "keep_tree", "False with chance")
+    require(not config.lookahead or (config.model == "true" and not config.chance), "lookahead", _NO_LOOKAHEAD)
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
     length = stretch(config)
     rows = config.replay_size // config.num_envs

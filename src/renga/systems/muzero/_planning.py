@@ -81,7 +81,8 @@ class Planner(NamedTuple):
         }
         gumbel = config.policy == "gumbel"
         if gumbel:
-            completed = functools.partial(search.qtransform_completed_by_mix_value, value_scale=config.value_scale)
+            scales = {"value_scale": config.value_scale, "rescale_values": config.rescale_values}
+            completed = functools.partial(search.qtransform_completed_by_mix_value, **scales)
             options |= {"gumbel_scale": noise, "qtransform": completed}
             options["max_num_considered_actions"] = config.considered
         else:
@@ -206,11 +207,29 @@ def _sampled_model(config: Config, env: envs.Environment, networks: Networks):
 def _true_model(config: Config, env: envs.Environment, networks: Networks):
     """States are the environment's; it is never stepped past the end of an episode."""
 
+    def judged(
+        params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
+    ) -> tuple[Array, Array]:
+        """Logits and value of states; with lookahead, better ones by the rewards of the actions that end a game:
+
+        v′ = max(v, maxₐ r(a)),   logits′(a) = logits(a) + c_visit c_scale (r(a) − v)   over these actions
+        """
+        logits, value = _evaluate(networks, params, observation, legal)
+        if not config.lookahead or state is None:
+            return logits, value
+        result = lambda key, state, action: env.step(key, state, action)[1]
+        every = jax.vmap(jax.vmap(result, (None, None, 0)), (0, 0, None))
+        out = every(jax.random.split(key, len(value)), state, jnp.arange(logits.shape[-1], dtype=jnp.int32))
+        ends = legal & out.terminated
+        best = jnp.max(jnp.where(ends, out.reward, -jnp.inf), -1)
+        known = jnp.any(ends, -1) & jnp.all(ends | ~legal, -1)
+        gain = 50 * config.value_scale * (out.reward - value[:, None])
+        return jnp.where(ends, logits + gain, logits), jnp.where(known, best, jnp.maximum(value, best))
+
     def root(
         params: PyTree, key: PRNGKeyArray, state: PyTree, observation: Array, legal: Bool[Array, "B A"]
     ) -> RootFnOutput:
-        del key
-        logits, value = _evaluate(networks, params, observation, legal)
+        logits, value = judged(params, key, state, observation, legal)
         return RootFnOutput(
             prior_logits=logits,
             value=value,
@@ -221,11 +240,12 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         )
 
     def step(params: PyTree, key: PRNGKeyArray, action: Array, state: PyTree) -> tuple[RecurrentFnOutput, PyTree]:
+        key, key_look = jax.random.split(key)
         keys = jax.random.split(key, action.shape[0])
         mover = jax.vmap(env.to_play)(state)
         after, out = jax.vmap(env.step)(keys, state, action)
         legal, to_play = jax.vmap(env.legal_actions)(after), jax.vmap(env.to_play)(after)
-        logits, value = _evaluate(networks, params, out.observation, legal)
+        logits, value = judged(params, key_look, after, out.observation, legal)
         # A state in which an episode is cut is worth something, but nothing can be searched behind it.
         cut = out.truncated & ~out.terminated
         beyond = jnp.where(cut, config.discount * jnp.where(to_play == mover, value, -value), 0.0)
