@@ -9,7 +9,8 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py catch
     python benchmarks/muzero_strength.py cartpole
     python benchmarks/muzero_strength.py game_2048
-    python benchmarks/muzero_strength.py cpu --seeds 3      # Connect Four; needs bitbully and bitbully-databases
+    python benchmarks/muzero_strength.py cpu --points 4     # Connect Four; needs bitbully and bitbully-databases
+    python benchmarks/muzero_strength.py cpu --points 4 --first 3 --seeds 1     # another seed beside those on record
     python benchmarks/muzero_strength.py plot               # figures for the documentation
 
 Seconds are of training alone, with compilation, which is done once for all seeds and counted in each: on the clock, and
@@ -27,7 +28,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import made, write
+from record import made, read, write
 
 from renga import envs
 from renga.systems import muzero
@@ -118,26 +119,26 @@ def main():
     """Trains, judges, writes after each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", choices=[*JUDGED, "plot"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed; runs of the seeds before it are kept")
     parser.add_argument("--points", type=int, default=10, help="judgements on the way")
     args = parser.parse_args()
     if args.preset == "plot":
         plot()
         return
     config, steps = muzero.PRESETS[args.preset]
-    made()
-    window = steps // args.points
+    of, name, window = made(), f"muzero_strength_{args.preset}", steps // args.points
+    found = {"steps": window * args.points, "config": dataclasses.asdict(config)}
+    before = read(name) if args.first else {}
+    if before and any(before[field] != x for field, x in found.items()):
+        raise SystemExit(f"runs of other settings are on record in {name}: train all seeds anew")
     programs = compiled(config, window)
-    found = {
-        "steps": window * args.points,
-        "seconds of compiling": round(float(programs[2][0]), 1),
-        "config": dataclasses.asdict(config),
-        "runs": [],
-    }
-    for seed in range(args.seeds):
+    found["seconds of compiling"] = round(float(programs[2][0]), 1)
+    found["runs"] = [run for run in before.get("runs", []) if run["seed"] < args.first]
+    for seed in range(args.first, args.first + args.seeds):
         rows = train(args.preset, seed, programs, args.points, window)
-        found["runs"].append({"seed": seed, "rows": rows})
-        write(f"muzero_strength_{args.preset}", f"muzero_strength.py {args.preset} --seeds {args.seeds}", **found)
+        found["runs"].append({"seed": seed, **of, "rows": rows})
+        write(name, f"muzero_strength.py {args.preset} --points {args.points}", **found)
 
 
 CURVES = {
