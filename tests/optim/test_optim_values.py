@@ -157,7 +157,7 @@ def test_gradients_reach_every_hyperparameter():
     tx = optim.chain(
         optim.clip_by_global_norm(1.0), optim.adamw(optim.cosine_decay_schedule(0.1, 10), weight_decay=0.1)
     )
-    meta = jax.jit(jax.grad(lambda tx: loss(train(tx, X0))))(tx)
+    meta = jax.jit(jax.grad(lambda tx: loss(train(tx, X0, 2))))(tx)
     found = [jax.tree_util.keystr(p) for p, g in jax.tree_util.tree_leaves_with_path(meta) if g != 0]
     assert any("b1" in p for p in found)
     assert any("b2" in p for p in found)

@@ -108,7 +108,7 @@ for method in ("sequential", "parallel"):
 @pytest.mark.parametrize("case", [*BOOTSTRAPS, *WEIGHTED])
 def test_a_factor_of_0_cuts_off_whatever_it_multiplies(case):
     function = {**BOOTSTRAPS, **WEIGHTED}[case]
-    both = jax.value_and_grad(function, (0, 1))
+    both = jax.jit(jax.value_and_grad(function, (0, 1)))
     value, (by_x, _) = both(1.0, 0.0)
     assert np.isfinite(value)
     assert by_x == 0
@@ -121,25 +121,33 @@ def test_a_factor_of_0_cuts_off_whatever_it_multiplies(case):
 
 def test_a_probability_of_0_has_no_part_in_entropies_and_divergences():
     logits, half = jnp.array([[0.0, 0.0, -INF]]), jnp.array([0.5, 0.5, 0.0])
-    np.testing.assert_allclose(rl.entropy_loss(logits, jnp.ones(1)), -np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(rl.categorical_cross_entropy(half, logits[0]), np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(rl.categorical_td_learning(Z, logits[0], 0.5, 0.0, Z, logits[0]), np.log(2), rtol=1e-6)
     illegal = jnp.array([[0.0, 0.0], [0.0, -INF]])
-    loss = rl.policy_gradient_loss(illegal, jnp.array([0, 1]), jnp.ones(2), jnp.array([1.0, 0.0]))
-    np.testing.assert_allclose(loss, np.log(2) / 2, rtol=1e-6)
-    for function in (
+    losses = lambda x, illegal: (
+        -rl.entropy_loss(x, jnp.ones(1)),
+        rl.categorical_cross_entropy(half, x[0]),
+        rl.categorical_td_learning(Z, x[0], 0.5, 0.0, Z, x[0]),
+        2 * rl.policy_gradient_loss(illegal, jnp.array([0, 1]), jnp.ones(2), jnp.array([1.0, 0.0])),
+    )
+    functions = (
         lambda x: rl.entropy_loss(x, jnp.ones(1)),
         lambda x: rl.categorical_cross_entropy(half, x[0]),
         lambda x: rl.softmax(0.5).entropy(x).sum(),
         lambda x: rl.softmax(0.5).kl(x, x + 1).sum(),
         lambda x: rl.qpg_loss(x, x),
         lambda x: rl.rm_loss(x, x),
-    ):
-        value, gradient = jax.value_and_grad(function)(logits)
+    )
+    warm = lambda t: rl.categorical_kl_divergence(logits, jnp.array([[1.0, 0.0, 0.0]]), t).sum()
+
+    @jax.jit
+    def all_of(x, illegal, t):
+        return losses(x, illegal), [jax.value_and_grad(f)(x) for f in functions], jax.grad(warm)(t)
+
+    found, of_logits, of_temperature = all_of(logits, illegal, 2.0)
+    np.testing.assert_allclose(found, np.log(2), rtol=1e-6)
+    for value, gradient in of_logits:
         assert np.isfinite(value)
         assert np.all(np.isfinite(gradient))
-    warm = lambda t: rl.categorical_kl_divergence(logits, jnp.array([[1.0, 0.0, 0.0]]), t).sum()
-    assert np.isfinite(jax.grad(warm)(2.0))
+    assert np.isfinite(of_temperature)
 
 
 BY_ACTION = {
@@ -185,11 +193,14 @@ BY_ACTION = {
 
 @pytest.mark.parametrize("case", BY_ACTION)
 def test_an_action_out_of_range_is_refused_or_gives_nan(case):
-    assert np.isfinite(BY_ACTION[case](jnp.array(2))).all()
     for a in (3, -1):
         with pytest.raises(ValueError, match=r"must be in \[0, 3\)"):
             BY_ACTION[case](jnp.array(a))
-    assert np.isnan(jax.vmap(BY_ACTION[case])(jnp.array([3, -1]))).all()
+    last = jnp.array(2)  # known when it is traced
+    known, traced = jax.jit(lambda a: (BY_ACTION[case](last), jax.vmap(BY_ACTION[case])(a)))(jnp.array([2, 3, -1]))
+    assert np.isfinite(known).all()
+    assert np.isfinite(traced[0]).all()
+    assert np.isnan(traced[1:]).all()
 
 
 def test_truncations_of_another_length_are_refused(unchecked):
@@ -275,9 +286,15 @@ def test_shapes_do_not_broadcast_silently(unchecked):
 def test_epsilon_greedy_explores_legal_actions_only():
     q, legal = jnp.array([[9.0, 1.0, 0.0], [-INF, -INF, 5.0]]), jnp.array([[False, True, True], [True, True, False]])
     expected = [[0.0, 0.85, 0.15], [0.5, 0.5, 0.0]]
-    np.testing.assert_allclose(rl.epsilon_greedy(0.3).probs(q, mask=legal), expected, rtol=1e-6)
-    np.testing.assert_allclose(rl.epsilon_greedy(0.3, mask=legal).probs(q), expected, rtol=1e-6)
-    actions = rl.epsilon_greedy(1.0).sample(jax.random.key(0), jnp.zeros((64, 3)), mask=legal[0])
+
+    @jax.jit
+    def all_of(key, q, legal):
+        probs = rl.epsilon_greedy(0.3).probs(q, mask=legal), rl.epsilon_greedy(0.3, mask=legal).probs(q)
+        return probs, rl.epsilon_greedy(1.0).sample(key, jnp.zeros((64, 3)), mask=legal[0])
+
+    probs, actions = all_of(jax.random.key(0), q, legal)
+    for found in probs:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert set(np.unique(actions)) == {1, 2}
     with pytest.raises(ValueError, match="mask must have the last axes"):
         rl.epsilon_greedy(0.3).probs(q, mask=jnp.array([True, False]))
@@ -290,19 +307,24 @@ def test_what_is_no_distribution_gives_minus_one():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_projections_on_atoms_are_exact_in_16_bits(dtype):
-    x = jnp.array([250.0, -13.5, 0.25], dtype)
     code = rl.TwoHot(jnp.linspace(-300.0, 300.0, 601))
     squashed = rl.unbiased_transform_pair(-30.0, 30.0, 601, rl.SIGNED_HYPERBOLIC_PAIR)
-    for p in (rl.transform_to_2hot(x, -300.0, 300.0, 601), code.encode(x), squashed.apply(x)):
+    atoms, probs = np.linspace(-300.0, 300.0, 601, dtype=np.float32), np.zeros(601, np.float32)
+    probs[[7, 550]] = 0.5
+
+    @jax.jit
+    def all_of(x, atoms, probs):
+        two_hot = rl.transform_to_2hot(x, -300.0, 300.0, 601), code.encode(x), squashed.apply(x)
+        back = rl.transform_from_2hot(two_hot[0], -300.0, 300.0, 601), code.decode(two_hot[1])
+        return two_hot, back, rl.categorical_l2_project(atoms.astype(dtype), probs.astype(dtype), atoms)
+
+    x = np.asarray([250.0, -13.5, 0.25], dtype)
+    two_hot, back, moved = jax.device_get(all_of(x, atoms, probs))
+    for p in two_hot:
         assert p.dtype == dtype
-        np.testing.assert_allclose(p.astype(jnp.float32).sum(-1), 1.0, atol=4e-3)
-    for back in (
-        rl.transform_from_2hot(rl.transform_to_2hot(x, -300.0, 300.0, 601), -300.0, 300.0, 601),
-        code.decode(code.encode(x)),
-    ):
-        np.testing.assert_allclose(back.astype(jnp.float32), x.astype(jnp.float32), rtol=1e-2)
-    atoms, probs = jnp.linspace(-300.0, 300.0, 601), jnp.zeros(601).at[7].set(0.5).at[550].set(0.5)
-    moved = rl.categorical_l2_project(atoms.astype(dtype), probs.astype(dtype), atoms)
+        np.testing.assert_allclose(p.astype(np.float32).sum(-1), 1.0, atol=4e-3)
+    for y in back:
+        np.testing.assert_allclose(y.astype(np.float32), x.astype(np.float32), rtol=1e-2)
     np.testing.assert_allclose(moved.sum(), 1.0, atol=1e-3)
 
 
@@ -317,11 +339,16 @@ def test_divergences_of_gaussians_hold_at_the_ends_of_float32():
 
 def test_one_statistic_serves_several_outputs():
     init, update = rl.popart(1, 0.5, 0.01, 10.0)
-    params = {"w": jnp.ones((2, 3)), "b": jnp.arange(3.0)}
-    before = jnp.array([2.0, 3.0]) @ params["w"] + params["b"]
-    params, state = update(params, init(), jnp.array([2.0, 4.0]), jnp.array([0, 2]))
-    outputs = jnp.array([2.0, 3.0]) @ params["w"] + params["b"]
-    after = rl.unnormalize_linear(state, jnp.stack([outputs] * 3), jnp.arange(3)).unnormalized
+    params = {"w": np.ones((2, 3), np.float32), "b": np.arange(3, dtype=np.float32)}
+    before = np.array([2.0, 3.0]) @ params["w"] + params["b"]
+
+    @jax.jit
+    def updated(params):
+        params, state = update(params, init(), jnp.array([2.0, 4.0]), jnp.array([0, 2]))
+        outputs = jnp.array([2.0, 3.0]) @ params["w"] + params["b"]
+        return rl.unnormalize_linear(state, jnp.stack([outputs] * 3), jnp.arange(3)).unnormalized, state
+
+    after, state = updated(params)
     np.testing.assert_allclose(after, before, rtol=1e-5)
     np.testing.assert_allclose(state.shift, [3.0])  # both targets count
 
@@ -335,9 +362,11 @@ def test_the_scale_is_the_largest_where_squares_of_targets_leave_the_range():
 
 
 def test_mpo_weights_are_those_of_a_softmax_at_any_temperature():
-    q = jnp.array([[3.0, 1.0], [3.0, 2.0], [1.0, 2.0]])
+    q = np.array([[3.0, 1.0], [3.0, 2.0], [1.0, 2.0]], np.float32)
+    of = lambda q, eta: rl.mpo_compute_weights_and_temperature_loss(q, rl.LagrangePenalty(eta, 0.1), jnp.abs)
+    of = jax.jit(of)
     for eta in (1e-9, 1e-3, 1.0, 1e9):
-        loss, weights, _ = rl.mpo_compute_weights_and_temperature_loss(q, rl.LagrangePenalty(eta, 0.1), jnp.abs)
+        loss, weights, _ = of(q, eta)
         wide = np.asarray(q, np.float64) / np.float32(eta)
         wide -= wide.max(0)
         np.testing.assert_allclose(weights, np.exp(wide) / np.exp(wide).sum(0), rtol=1e-5, atol=1e-30)
@@ -346,13 +375,12 @@ def test_mpo_weights_are_those_of_a_softmax_at_any_temperature():
 
 
 def test_the_norm_that_clips_dqda_neither_overflows_nor_vanishes():
+    loss = lambda a, size: rl.dpg_loss(a, size * jnp.array([3.0, 4.0]), size).sum()
+    gradient = jax.jit(jax.grad(loss))
     for size in (1e-30, 1.0, 1e30):
-        gradient = -jax.grad(lambda a, size=size: rl.dpg_loss(a, size * jnp.array([3.0, 4.0]), size).sum())(
-            jnp.zeros(2)
-        )
-        np.testing.assert_allclose(gradient, [0.6 * size, 0.8 * size], rtol=1e-6)
-    half = jnp.array([300.0, 400.0], jnp.float16)
-    loss = rl.dpg_loss(jnp.zeros(2, jnp.float16), half, 5.0)
+        np.testing.assert_allclose(gradient(np.zeros(2, np.float32), size), [-0.6 * size, -0.8 * size], rtol=1e-6)
+    half = np.array([300.0, 400.0], np.float16)
+    loss = jax.jit(rl.dpg_loss)(np.zeros(2, np.float16), half, 5.0)
     assert loss.dtype == jnp.float16
     np.testing.assert_allclose(loss, [4.5, 8.0], rtol=1e-2)
 
@@ -382,16 +410,25 @@ def test_what_lacks_the_fields_of_a_record_is_refused(text, unchecked):
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.vmap])
-def test_a_product_that_is_cut_off_has_the_gradients_of_the_product(transform):
-    factor, x = jnp.array([0.0, 2.0, 0.0, -3.0]), jnp.array([5.0, 7.0, INF, 0.0])
-    product = transform(times)(factor, x)
+def test_a_product_that_is_cut_off_is_the_product(transform):
+    product = transform(times)(jnp.array([0.0, 2.0, 0.0, -3.0]), jnp.array([5.0, 7.0, INF, 0.0]))
     np.testing.assert_array_equal(product, [0.0, 14.0, 0.0, 0.0])
-    gradients = transform(jax.vmap(jax.grad(times, (0, 1))) if transform is not jax.vmap else jax.grad(times, (0, 1)))
-    by_factor, by_x = gradients(factor, x)
+
+
+def test_a_product_that_is_cut_off_has_the_gradients_of_the_product():
+    factor, x = (np.array(v, np.float32) for v in ([0.0, 2.0, 0.0, -3.0], [5.0, 7.0, INF, 0.0]))
+    row, rows = (np.array(v, np.float32) for v in ([[0.0, 1.0]], [[NAN, 1.0], [2.0, 3.0]]))
+
+    @jax.jit
+    def all_of(factor, x, row, rows):
+        first = jax.vmap(jax.grad(times, (0, 1)))(factor, x)
+        second = jax.vmap(jax.grad(lambda f, x: times(f, x) ** 2, 0))(factor, x)
+        square = jax.vmap(jax.jacfwd(jax.grad(lambda f: times(f, f))))(factor)
+        return first, second, square, jax.grad(lambda f: times(f, rows).sum())(row)
+
+    (by_factor, by_x), second, square, of_row = all_of(factor, x, row, rows)
     np.testing.assert_array_equal(by_factor, [5.0, 7.0, 0.0, 0.0])  # finite: kept, also where the factor is 0
     np.testing.assert_array_equal(by_x, factor)
-    second = jax.vmap(jax.grad(lambda f, x: times(f, x) ** 2, 0))(factor, x)
-    np.testing.assert_array_equal(jax.vmap(jax.jacfwd(jax.grad(lambda f: times(f, f))))(factor), [2.0] * 4)
-    np.testing.assert_array_equal(second, 2 * factor * jnp.where(x == INF, 0, x) ** 2)
-    row, rows = jnp.array([[0.0, 1.0]]), jnp.array([[NAN, 1.0], [2.0, 3.0]])
-    np.testing.assert_array_equal(jax.grad(lambda f: times(f, rows).sum())(row), [[2.0, 4.0]])  # axes are broadcast
+    np.testing.assert_array_equal(square, [2.0] * 4)
+    np.testing.assert_array_equal(second, 2 * factor * np.where(x == INF, 0, x) ** 2)
+    np.testing.assert_array_equal(of_row, [[2.0, 4.0]])  # axes are broadcast

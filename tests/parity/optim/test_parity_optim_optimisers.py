@@ -83,7 +83,7 @@ def start(dtype):
     b = np.linspace(0.2, 0.7, 3)
     if np.issubdtype(dtype, np.complexfloating):
         w, b = w + 1j * w[::-1], b * (1 + 0.5j)
-    return {"w": jnp.asarray(w, dtype), "b": jnp.asarray(b, dtype)}
+    return {"w": w.astype(dtype), "b": b.astype(dtype)}
 
 
 def gradient(p, t):
@@ -102,11 +102,7 @@ def run(library, make, params, steps=100):
         p = library.apply_updates(p, u)
         return (p, state), p
 
-    @jax.jit
-    def train(params):
-        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(float(steps)))[1]
-
-    return train(params)
+    return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(float(steps)))[1]
 
 
 def maker(name, kwargs):
@@ -142,7 +138,7 @@ def test_a_hundred_steps_are_those_of_optax(case, dtype):
     make = maker(name, kwargs)
     # Complex squares under a root make this one chaotic: rounding shows after twenty steps.
     steps = 20 if name == "adadelta" and np.issubdtype(dtype, np.complexfloating) else 100
-    theirs = run(optax, make, start(dtype), steps)
-    ours = run(optim, make, start(dtype), steps)
+    both = jax.jit(lambda params: [run(library, make, params, steps) for library in (optax, optim)])
+    theirs, ours = both(start(dtype))
     for key in theirs:
         np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-6, atol=1e-6)
