@@ -71,7 +71,7 @@ def test_classes_of_the_atlas_are_those_of_networkx():
     graphs = networkx.graph_atlas_g()[1:]
     batch = G.batch_np([G.from_networkx(g) for g in graphs])
     found = _atlas.colours(batch.senders.tolist(), batch.receivers.tolist(), batch.n_node.tolist())
-    hashes = [networkx.weisfeiler_lehman_graph_hash(g, iterations=7) for g in graphs]
+    hashes = [networkx.weisfeiler_lehman_graph_hash(g, iterations=4) for g in graphs]
     assert len(set(found)) == len(set(hashes)) == len(set(zip(found, hashes, strict=True))) == 1226
     # Two triangles and a hexagon have one class.
     pair = G.batch_np([G.from_networkx(networkx.cycle_graph(6)), *[G.from_networkx(networkx.cycle_graph(3))] * 2])
@@ -79,7 +79,7 @@ def test_classes_of_the_atlas_are_those_of_networkx():
 
 
 def test_shortest_paths_are_those_of_networkx_and_the_judge_follows_edges():
-    drawn = _paths.draw(jax.random.key(3), 2, 7)
+    drawn = jit(_paths.draw, static_argnums=(1, 2))(jax.random.key(3), 2, 7)
     distance, lengths = np.asarray(drawn.distance), np.asarray(drawn.graph.edges)
     senders, receivers = np.asarray(drawn.graph.senders), np.asarray(drawn.graph.receivers)
     world = networkx.Graph()
@@ -89,8 +89,9 @@ def test_shortest_paths_are_those_of_networkx_and_the_judge_follows_edges():
         for node, length in networkx.single_source_dijkstra_path_length(world, source).items():
             assert distance[node] == pytest.approx(length, rel=1e-5)
     slack = distance[senders] + lengths[:, 0] - distance[receivers]
-    assert _paths.right(drawn, jnp.asarray(-slack)).all()
-    wrong = ~np.asarray(_paths.right(drawn, jnp.asarray(slack)))
+    right = jit(_paths.right)
+    assert np.all(right(drawn, -slack))
+    wrong = ~np.asarray(right(drawn, slack))
     degree = np.array([len({i for i, r in enumerate(receivers) if r == v}) for v in range(14)])
     assert not wrong[[0, 7]].any()
     assert wrong[degree > 1].sum() >= (degree > 1).sum() - 2
@@ -157,7 +158,7 @@ def test_a_config_that_cannot_be_is_said(changes, message, unchecked):
 @pytest.mark.parametrize("task", ["paths", "molecules"])
 def test_a_trained_network_goes_to_a_file_and_back_and_takes_other_graphs(task, tmp_path):
     config = dataclasses.replace(SMALL, task=task)
-    state = graph.make(config)[0](jax.random.key(0))
+    state = jit(graph.make(config)[0])(jax.random.key(0))
     graph.export(config, state, tmp_path / "network.safetensors")
     network = graph.load(tmp_path / "network.safetensors")
     network.save(tmp_path / "again.safetensors")

@@ -91,13 +91,13 @@ def test_saving_and_going_on_gives_the_same_bits_and_a_step_is_traced_once(varia
 
 def test_n_steps_end_where_the_episode_ends_and_a_cut_keeps_its_bootstrap():
     step = envs.Step(
-        observation=jnp.repeat(jnp.arange(1.0, 4.0)[:, None], 4, axis=1),
-        reward=jnp.array([[1.0] * 4, [2.0] * 4, [4.0] * 4]),
-        terminated=jnp.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool),
-        truncated=jnp.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool),
+        observation=np.repeat(np.arange(1, 4, dtype=np.float32)[:, None], 4, axis=1),
+        reward=np.array([[1.0] * 4, [2.0] * 4, [4.0] * 4], np.float32),
+        terminated=np.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], bool),
+        truncated=np.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], bool),
     )
-    recent = dqn.Recent(jnp.zeros((3, 4)), jnp.zeros((3, 4), jnp.int32), step)
-    out = n_step(recent, 0.5)
+    recent = dqn.Recent(np.zeros((3, 4), np.float32), np.zeros((3, 4), np.int32), step)
+    out = jit(lambda recent: n_step(recent, 0.5))(recent)
     #                                   goes on      ended at once  cut after two  ended after three
     np.testing.assert_allclose(out.r_t, [1 + 1 + 1, 1.0, 1 + 1, 1 + 1 + 1])
     np.testing.assert_allclose(out.discount_t, [0.125, 0.0, 0.25, 0.0])
@@ -117,24 +117,30 @@ def test_ppo_and_v_trace_follow_the_same_gradient_from_a_fresh_rollout():
         np.testing.assert_allclose(metrics[0][name], metrics[1][name], rtol=2e-4)
 
 
-def test_dqn_learns_catch():
+@pytest.fixture
+def small_catch(monkeypatch):
+    """Few states: at random a third of the balls is caught, which is a return of −1/3."""
+    monkeypatch.setattr(envs, "make", lambda name: envs.Catch(rows=5, columns=3))
+
+
+def test_dqn_learns_catch(small_catch):
     config = dqn.Config(
-        env="catch", units=(64,), warmup=1000, epsilon_steps=500, epsilon=0.1, learning_rate=2e-3, decay_steps=1500,
-        batch_size=64, distribution="categorical", num_atoms=11,
+        env="catch", units=(32,), warmup=1000, epsilon_steps=200, epsilon=0.1, learning_rate=2e-3, decay_steps=500,
+        batch_size=32, distribution="categorical", num_atoms=11,
     )  # fmt: skip
     init, step = dqn.make(config)
-    state = jax.jit(lambda key: jax.lax.fori_loop(0, 1500, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
+    state = jax.jit(lambda key: jax.lax.fori_loop(0, 500, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
     assert dqn.evaluate(config, state)["greedy return"] >= 0.9
 
 
-@pytest.mark.parametrize(("algorithm", "memory"), [("ppo", "none"), ("vtrace", "lstm")])
-def test_actor_critic_learns_catch(algorithm, memory):
+@pytest.mark.parametrize(("algorithm", "memory", "updates"), [("ppo", "none", 60), ("vtrace", "lstm", 120)])
+def test_actor_critic_learns_catch(algorithm, memory, updates, small_catch):
     config = actor_critic.Config(
-        env="catch", algorithm=algorithm, memory=memory, num_envs=32, rollout_length=18, decay_steps=120, minibatches=2,
-        learning_rate=2e-3,
+        env="catch", algorithm=algorithm, memory=memory, num_envs=32, rollout_length=8, minibatches=2, units=(32,),
+        memory_units=32, learning_rate=2e-3 if updates == 120 else 4e-3, decay_steps=updates,
     )  # fmt: skip
     init, step = actor_critic.make(config)
-    state = jax.jit(lambda key: jax.lax.fori_loop(0, 120, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
+    state = jax.jit(lambda key: jax.lax.fori_loop(0, updates, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
     assert actor_critic.evaluate(config, state)["greedy return"] >= 0.9
 
 
@@ -220,8 +226,8 @@ def test_actor_critic_keeps_the_bootstrap_of_a_cut_episode(algorithm, memory, mo
         SMALL_AC, algorithm=algorithm, memory=memory, discount=0.5, learning_rate=1e-2, epochs=1, memory_units=1
     )
     init, step = actor_critic.make(config)
-    state = jit(lambda key: jax.lax.fori_loop(0, 300, lambda _, s: step(s)[0], init(key)))(jax.random.key(0))
-    _, metrics = jit(step)(state)
+    run = jit(lambda key: jax.lax.scan(lambda state, _: step(state), init(key), None, 301)[1])
+    metrics = {name: x[-1] for name, x in run(jax.random.key(0)).items()}
     assert metrics["episode_length"] == metrics["episode_return"] == 3
     assert metrics["value_loss"] < 0.005  # with ends for cuts, ½ Var(1, 1.5, 1.75) = 0.049
 
