@@ -45,11 +45,11 @@ def test_norms_of_large_numbers_are_those_of_small_ones(name, dtype, size):
 def test_gradients_of_norms_are_those_in_float64(name, size):
     x = np.array([[1.0, -1.3, 0.5, 0.4]]) * size
     loss = lambda x: jnp.sum(jnp.sin(3 * go(NORMS[name], x)))
-    narrow = jax.grad(loss)(x.astype(np.float32))
-    second = jax.grad(lambda x: jnp.vdot(jnp.arange(4.0, dtype=x.dtype), jax.grad(loss)(x)[0]))(x.astype(np.float32))
+    weighed = lambda x: jnp.vdot(jnp.arange(4.0, dtype=x.dtype), jax.grad(loss)(x)[0])
+    both = jax.jit(lambda x: (jax.grad(loss)(x), jax.grad(weighed)(x)))
+    narrow, second = both(x.astype(np.float32))
     with jax.enable_x64(True):
-        wide = jax.grad(loss)(x)
-        wide_second = jax.grad(lambda x: jnp.vdot(jnp.arange(4.0, dtype=x.dtype), jax.grad(loss)(x)[0]))(x)
+        wide, wide_second = both(x)
     np.testing.assert_allclose(narrow, wide, rtol=1e-3, atol=1e-4 * np.abs(wide).max())
     np.testing.assert_allclose(second, wide_second, rtol=1e-3, atol=1e-3 * np.abs(wide_second).max())
 
@@ -72,7 +72,7 @@ def test_averages_in_16_bits_are_those_in_32(dtype, decay):
     step = jax.jit(f.apply)
     for _ in range(300):  # of a constant: every average is the constant itself
         average, state = step({}, state, None, x)
-        np.testing.assert_allclose(average.astype(np.float32), [[1.0], [3.0]], rtol=1e-2)
+        np.testing.assert_allclose(np.asarray(average).astype(np.float32), [[1.0], [3.0]], rtol=1e-2)
     assert average.dtype == dtype
 
 
@@ -116,7 +116,14 @@ def test_pools_and_dropout_take_integers_and_bools():
 @pytest.mark.parametrize(("dtype", "size"), [(jnp.float16, 1000.0), (jnp.float32, 1e30), (jnp.float32, 1.0)])
 def test_spectral_norms_of_large_matrices(dtype, size):
     w = np.array([[2.0, 1.0], [1.0, 2.0]])  # singular values 3 and 1
-    out = go(lambda w: nn.SpectralNorm(n_steps=20)(w), jnp.asarray(size * w, dtype))
+    f = nn.transform_with_state(lambda w: nn.SpectralNorm(n_steps=20)(w))
+
+    @jax.jit
+    def run(w):
+        params, state = nn.abstract_init(f)(KEY(0), w)
+        return f.apply(params, state, KEY(0), w)[0]
+
+    out = run(jnp.asarray(size * w, dtype))
     np.testing.assert_allclose(out.astype(np.float32), w / 3, rtol=5e-3)
 
 
@@ -149,7 +156,7 @@ def test_recurrent_states_that_do_not_fit_are_refused(name, unchecked):
 def test_a_reset_core_keeps_the_dtype_of_its_state():
     xs = (jnp.ones((3, 2, 3), jnp.bfloat16), jnp.ones((3, 2), bool))
     f = nn.transform(lambda xs: nn.dynamic_unroll(nn.ResetCore(nn.GRU(2)), xs, jnp.zeros((2, 2), jnp.bfloat16)))
-    outs, state = f.apply(f.init(KEY(0), xs), None, xs)
+    outs, state = jax.jit(lambda xs: f.apply(f.init(KEY(0), xs), None, xs))(xs)
     assert outs.dtype == state.dtype == jnp.bfloat16
 
 
@@ -172,8 +179,9 @@ def test_a_convolution_of_inputs_and_kernels_of_two_dtypes_is_in_the_wider():
 def test_grouped_query_attention_in_float16():
     x = jnp.linspace(-1.0, 1.0, 24).reshape(1, 3, 8)
     f = nn.transform(lambda x: nn.GroupedQueryAttention(2, 1, 4)(x))
-    params = f.init(jax.random.key(0), x)
-    half = jax.tree.map(lambda p: p.astype(jnp.float16), params)
-    out = jax.jit(f.apply)(half, None, x.astype(jnp.float16))
+    params = jax.jit(f.init)(jax.random.key(0), x)
+    half = jax.tree.map(lambda p: np.asarray(p).astype(np.float16), params)
+    apply = jax.jit(f.apply)
+    out = apply(half, None, np.asarray(x).astype(np.float16))
     assert out.dtype == jnp.float16
-    np.testing.assert_allclose(out, f.apply(params, None, x), rtol=2e-2, atol=2e-2)
+    np.testing.assert_allclose(out, apply(params, None, x), rtol=2e-2, atol=2e-2)
