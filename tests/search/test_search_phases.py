@@ -56,7 +56,7 @@ def test_kernels_and_plain_phases_agree_on_random_trees(selections, explicit):
         index, used = next_slot(child, used, active, N)
         if not explicit and i == N - 1:
             break  # without budgets there is room for every simulation
-        new = new_node(random_step(rng, explicit), tree, jnp.arange(B), parent)
+        new = new_node(random_step(rng, explicit), tree, parent)
         leaves = _backup.Leaves(parent, action, index, new)
         (tree, choices), (plain, _) = (f(tree, choices, leaves, none) for f in back_up)
         for name in tree:

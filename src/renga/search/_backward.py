@@ -5,6 +5,7 @@ from jax import lax
 from jaxtyping import Array, Int, PyTree
 
 from renga._core.varying import vary_like
+from renga.search._each import add_each, read_each, write_each
 from renga.search._tree import NO_PARENT, Tree
 
 
@@ -25,33 +26,32 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
       The trees with new statistics.
     """
     num_nodes = tree.node_visits.shape[1]
-    batch = jnp.arange(leaf_index.shape[0])
 
     def climb(state: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         node, parent, (visits, mean), value, child_value, stats = state
         node_visits, node_values, children_visits, children_values = stats
-        action = tree.action_from_parent[batch, node]
-        reward = tree.children_rewards[batch, parent, action]
-        value = (reward + tree.children_discounts[batch, parent, action] * value).astype(value.dtype)
+        action = read_each(tree.action_from_parent, node)
+        reward = read_each(tree.children_rewards, parent, action)
+        value = (reward + read_each(tree.children_discounts, parent, action) * value).astype(value.dtype)
         mean = ((mean * visits + value) / (visits + 1.0)).astype(mean.dtype)
         # Trees that have arrived at the root write out of bounds, which is dropped.
         climbs = parent != NO_PARENT
-        at_node = (batch, jnp.where(climbs, parent, num_nodes))
+        at_node = (jnp.where(climbs, parent, num_nodes),)
         at_edge = (*at_node, action)
-        node_visits = node_visits.at[at_node].set(visits + 1, mode="drop", unique_indices=True)
-        node_values = node_values.at[at_node].set(mean, mode="drop", unique_indices=True)
-        children_visits = children_visits.at[at_edge].add(1, mode="drop", unique_indices=True)
-        children_values = children_values.at[at_edge].set(child_value, mode="drop", unique_indices=True)
+        node_visits = write_each(node_visits, at_node, visits + 1, mode="drop", unique_indices=True)
+        node_values = write_each(node_values, at_node, mean, mode="drop", unique_indices=True)
+        children_visits = add_each(children_visits, at_edge, 1, mode="drop", unique_indices=True)
+        children_values = write_each(children_values, at_edge, child_value, mode="drop", unique_indices=True)
         node = jnp.where(climbs, parent, node)
-        parent = jnp.where(climbs, tree.parents[batch, parent], NO_PARENT)
+        parent = jnp.where(climbs, read_each(tree.parents, parent), NO_PARENT)
         # Read after writing: in the other order XLA would copy the arrays.
-        known = node_visits[batch, parent], node_values[batch, parent]
+        known = read_each(node_visits, parent), read_each(node_values, parent)
         return node, parent, known, value, mean, (node_visits, node_values, children_visits, children_values)
 
     node = jnp.minimum(leaf_index, num_nodes - 1)
-    parent = jnp.where(leaf_index < num_nodes, tree.parents[batch, node], NO_PARENT)
-    value = tree.node_values[batch, node]
-    known = tree.node_visits[batch, parent], tree.node_values[batch, parent]
+    parent = jnp.where(leaf_index < num_nodes, read_each(tree.parents, node), NO_PARENT)
+    value = read_each(tree.node_values, node)
+    known = read_each(tree.node_visits, parent), read_each(tree.node_values, parent)
     stats = (tree.node_visits, tree.node_values, tree.children_visits, tree.children_values)
     state = vary_like((node, parent, known, value, value, stats), tree, leaf_index)
     stats = lax.while_loop(lambda state: jnp.any(state[1] != NO_PARENT), climb, state)[-1]

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from renga._core.checks import check_shapes
+from renga.search._each import add_each, read_each, write_each
 from renga.search._tree import UNVISITED, Tree
 from renga.search._types import RecurrentFn, RecurrentFnOutput
 
 # What a root and a step may tell besides, and the tree's field for it.
 OPTIONAL = {"invalid_actions": "children_invalid", "terminal": "terminal", "to_play": "to_play"}
-Edge = tuple[Int[Array, " M"], Int[Array, " M"], Int[Array, " M"]]
 
 
 def expand(
@@ -38,13 +38,11 @@ def expand(
     Returns:
       The trees with the children.
     """
-    batch = jnp.arange(parent_index.shape[0])
-    embedding = jax.tree.map(lambda x: x[batch, parent_index], tree.embeddings)
+    embedding = jax.tree.map(lambda x: read_each(x, parent_index), tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, action, embedding)
-    new = new_node(step, tree, batch, parent_index)
+    new = new_node(step, tree, parent_index)
     check_embedding(tree, embedding)
-    edge = (batch, parent_index, action)
-    return write_nodes(tree, edge, next_node_index, new, embedding)
+    return write_nodes(tree, parent_index, action, next_node_index, new, embedding)
 
 
 def next_slot(
@@ -68,13 +66,13 @@ class NewNode(NamedTuple):
     edge: dict[str, Array]
 
 
-def new_node(step: RecurrentFnOutput, tree: Tree, batch: Int[Array, " M"], parent_index: Int[Array, " M"]) -> NewNode:
+def new_node(step: RecurrentFnOutput, tree: Tree, parent_index: Int[Array, "B *K"]) -> NewNode:
     """Checks what came from the model, and turns its explicit parts into the numbers that the search works with.
 
     A terminal state has value 0, an illegal action the lowest logit, and the discount is negative
-    where the player changes.
+    where the player changes. Of K edges a tree, M = B · K numbers come from the model.
     """
-    M, A = batch.shape[0], tree.num_actions
+    M, A = parent_index.size, tree.num_actions
     given = {name: getattr(step, name, None) for name in OPTIONAL}
     check_shapes(
         "recurrent_fn",
@@ -97,26 +95,33 @@ def new_node(step: RecurrentFnOutput, tree: Tree, batch: Int[Array, " M"], paren
         node["terminal"] = node["terminal"].astype(bool)
         value = jnp.where(node["terminal"], jnp.zeros_like(value), value)
     if "to_play" in node:
-        changes = node["to_play"] != tree["to_play"][batch, parent_index]
+        changes = node["to_play"] != read_each(tree["to_play"], parent_index).reshape(-1)
         discount = jnp.where(changes, -jnp.abs(discount), jnp.abs(discount))
     node |= {"raw_values": value, "children_prior_logits": logits}
     return NewNode(node, {"children_rewards": jnp.asarray(step.reward), "children_discounts": discount})
 
 
-def write_nodes(tree: Tree, edge: Edge, leaf: Int[Array, " M"], new: NewNode, embedding: PyTree) -> Tree:
-    """Writes new nodes, and the edges (tree, node, action) that lead to them; none where `leaf` is N or more."""
-    batch, parent, action = edge
-    at_child = (batch, leaf)
+def write_nodes(
+    tree: Tree,
+    parent: Int[Array, "B *K"],
+    action: Int[Array, "B *K"],
+    leaf: Int[Array, "B *K"],
+    new: NewNode,
+    embedding: PyTree,
+) -> Tree:
+    """Writes new nodes, and the edges (parent, action) that lead to them; none where `leaf` is N or more."""
+    at_child = (leaf,)
     # A tree that writes no child must not get an edge to one.
-    at_edge = (batch, jnp.where(leaf >= tree.node_visits.shape[1], leaf, parent), action)
+    at_edge = (jnp.where(leaf >= tree.node_visits.shape[1], leaf, parent), action)
 
     def write(array: Array, index: tuple[Array, ...], value: Array) -> Array:
-        return array.at[index].set(jnp.asarray(value).astype(array.dtype), mode="drop")
+        value = jnp.asarray(value).astype(array.dtype).reshape(*leaf.shape, *array.shape[1 + len(index) :])
+        return write_each(array, index, value, mode="drop")
 
     of_node = {**new.node, "node_values": new.node["raw_values"], "parents": parent, "action_from_parent": action}
     of_edge = {**new.edge, "children_index": leaf}
     return tree.replace(
-        node_visits=tree.node_visits.at[at_child].add(1, mode="drop"),
+        node_visits=add_each(tree.node_visits, at_child, 1, mode="drop"),
         embeddings=jax.tree.map(lambda x, y: write(x, at_child, y), tree.embeddings, embedding),
         **{name: write(getattr(tree, name), at_child, x) for name, x in of_node.items()},
         **{name: write(getattr(tree, name), at_edge, x) for name, x in of_edge.items()},

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree, Shaped
 from renga._core.checks import check_shapes
 from renga._core.ranges import check_integer
 from renga.search import _root
+from renga.search._each import read_each
 from renga.search._keys import gumbel, split_many
 from renga.search._qtransforms import QTransformFn, qtransform_by_parent_and_siblings, qtransform_completed_by_mix_value
 from renga.search._search import search
@@ -290,5 +291,4 @@ def _corrected(output: SampledRootFnOutput | SampledRecurrentFnOutput, function:
 
 
 def _take(actions: PyTree, index: Int[Array, " B"]) -> PyTree:
-    batch = jnp.arange(index.shape[0])
-    return jax.tree.map(lambda x: x[batch, index], actions)
+    return jax.tree.map(lambda x: read_each(jnp.asarray(x), index), actions)

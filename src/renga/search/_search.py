@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Int, PyTree, Shaped
 from renga._core.checks import check_shapes
 from renga._core.ranges import check_integer, check_range
 from renga._core.varying import vary_like
+from renga.search._each import read_each
 from renga.search._expand import expand, next_slot
 from renga.search._gradient import replay
 from renga.search._invariants import raise_on_violation
@@ -185,7 +186,7 @@ def plain_step(
         tree, active = state.tree, setting.active(sim)
         some = () if active is None else (active,)
         parent, action = simulate(simulate_key, tree, select, setting.depth(tree), *some)
-        child = tree.children_index[jnp.arange(parent.shape[0]), parent, action]
+        child = read_each(tree.children_index, parent, action)
         index, used = next_slot(child, state.free(sim), active, tree.node_visits.shape[1])
         tree = expand(setting.params, expand_key, tree, setting.recurrent_fn, parent, action, index)
         tree = backward(tree, index)

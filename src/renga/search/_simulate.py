@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Int, PyTree
 
 from renga._core.checks import check_shapes
 from renga._core.varying import vary_like
+from renga.search._each import read_each
 from renga.search._keys import split_each, split_many
 from renga.search._tree import ROOT_INDEX, UNVISITED, Tree
 
@@ -55,7 +56,6 @@ def walk(
 ) -> tuple[Int[Array, " B"], Int[Array, " B"]]:
     """Descends with a key for each tree; `seen`, of which `select` gets its part, is mostly the tree."""
     batch_size = tree.node_visits.shape[0]
-    batch = jnp.arange(batch_size)
     # Selections see one tree at a time; the depth is the same for all that still descend.
     select = jax.vmap(select, in_axes=(0, 0, 0, None))
 
@@ -65,11 +65,11 @@ def walk(
         node = jnp.where(descends, child, node)
         selected = select(selection_keys, seen, node, depth)
         action = jnp.where(descends, selected.astype(jnp.int32), action)
-        child = tree.children_index[batch, node, action]
+        child = read_each(tree.children_index, node, action)
         depth = depth + 1
         descends &= (child != UNVISITED) & (depth < max_depth)
         if tree.terminal is not None:
-            descends &= ~tree.terminal[batch, child]
+            descends &= ~read_each(tree.terminal, child)
         return depth, keys, node, action, child, descends
 
     root = jnp.full(batch_size, ROOT_INDEX, jnp.int32)

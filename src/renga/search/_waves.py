@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
 from renga._core.varying import vary_like
+from renga.search._each import add_each, read_each, write_each
 from renga.search._expand import check_embedding, new_node, next_slot, write_nodes
 from renga.search._keys import split_many
 from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
@@ -59,7 +60,6 @@ def _collect(
     keys: Array, tree: Tree, active: Array | None, virtual_loss: float, choose: Callable[..., tuple[Array, Array]]
 ) -> tuple[Tree, Array, Array]:
     """Selects one leaf after the other; [K, B] parents and actions."""
-    batch = jnp.arange(tree.node_visits.shape[0])
     legal = jnp.ones(tree.children_index.shape, bool) if tree.children_invalid is None else ~tree.children_invalid
     legal = legal.at[:, ROOT_INDEX].set(legal[:, ROOT_INDEX] & (tree.root_invalid_actions == 0))
 
@@ -69,11 +69,11 @@ def _collect(
         some = () if active is None else (active,)
         parent, action = choose(key, ahead.replace(children_invalid=~free), *some)
         # An edge that is under way is left out, until there is nothing else at its node.
-        under_way = ahead.children_index[batch, parent, action] == UNVISITED
-        rest = free[batch, parent] & ~(under_way[:, None] & (jnp.arange(tree.num_actions)[None] == action[:, None]))
-        rest = jnp.where(jnp.any(rest, axis=-1, keepdims=True), rest, legal[batch, parent])
+        under_way = read_each(ahead.children_index, parent, action) == UNVISITED
+        rest = read_each(free, parent) & ~(under_way[:, None] & (jnp.arange(tree.num_actions)[None] == action[:, None]))
+        rest = jnp.where(jnp.any(rest, axis=-1, keepdims=True), rest, read_each(legal, parent))
         ahead = _pretend(ahead, parent, action, virtual_loss, active)
-        return (ahead, free.at[batch, parent].set(rest)), (parent, action)
+        return (ahead, write_each(free, (parent,), rest)), (parent, action)
 
     state = vary_like((tree, legal), tree, keys, active)
     (ahead, _), (parents, actions) = lax.scan(collect, state, (keys, active))
@@ -82,15 +82,14 @@ def _collect(
 
 def _allot(tree: Tree, parents: Array, actions: Array, active: Array | None) -> Array:
     """A slot for each leaf: two leaves at the same edge share one."""
-    batch_size, num_nodes = tree.node_visits.shape
-    batch = jnp.arange(batch_size)
+    num_nodes = tree.node_visits.shape[1]
 
     def allot(state: tuple[Array, Array], inputs: tuple[Array, Array, Array | None]) -> tuple[PyTree, Array]:
         children_index, free = state
         parent, action, active = inputs
-        leaf, free = next_slot(children_index[batch, parent, action], free, active, num_nodes)
-        at_edge = (batch, jnp.where(leaf < num_nodes, parent, num_nodes), action)
-        return (children_index.at[at_edge].set(leaf, mode="drop"), free), leaf
+        leaf, free = next_slot(read_each(children_index, parent, action), free, active, num_nodes)
+        at_edge = (jnp.where(leaf < num_nodes, parent, num_nodes), action)
+        return (write_each(children_index, at_edge, leaf, mode="drop"), free), leaf
 
     free = jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
     return lax.scan(allot, (tree.children_index, free), (parents, actions, active))[1]
@@ -98,26 +97,21 @@ def _allot(tree: Tree, parents: Array, actions: Array, active: Array | None) -> 
 
 def _evaluate(setting: Setting, rng_key: Array, tree: Tree, parents: Array, actions: Array, leaves: Array) -> Tree:
     """Asks the model about all leaves at once, and writes them."""
-
-    def together(x: Array) -> Array:  # [K, B] -> [B · K]
-        return x.T.reshape(-1)
-
-    batch = jnp.repeat(jnp.arange(leaves.shape[1]), leaves.shape[0])
-    edge = (batch, together(parents), together(actions))
-    embedding = jax.tree.map(lambda x: x[edge[0], edge[1]], tree.embeddings)
-    step, embedding = setting.recurrent_fn(setting.params, rng_key, edge[2], embedding)
-    new = new_node(step, tree, edge[0], edge[1])
+    parent, action, leaf = parents.T, actions.T, leaves.T  # [B, K]
+    embedding = jax.tree.map(lambda x: read_each(x, parent).reshape(-1, *x.shape[2:]), tree.embeddings)
+    step, embedding = setting.recurrent_fn(setting.params, rng_key, action.reshape(-1), embedding)
+    new = new_node(step, tree, parent)
     check_embedding(tree, embedding)
-    return write_nodes(tree, edge, together(leaves), new, embedding)
+    return write_nodes(tree, parent, action, leaf, new, embedding)
 
 
 def _pretend(tree: Tree, parent: Array, action: Array, virtual_loss: float, active: Array | None) -> Tree:
     """Counts a visit, and a loss, on every edge from the root to (parent, action)."""
 
     def loss(tree: Tree, at_node: PyTree, at_edge: PyTree) -> Array:
-        visits, reward = tree.children_visits[at_edge], tree.children_rewards[at_edge]
-        value = tree.children_discounts[at_edge] * tree.children_values[at_edge]
-        loss = tree.node_values[at_node] - virtual_loss
+        visits, reward = read_each(tree.children_visits, *at_edge), read_each(tree.children_rewards, *at_edge)
+        value = read_each(tree.children_discounts, *at_edge) * read_each(tree.children_values, *at_edge)
+        loss = read_each(tree.node_values, *at_node) - virtual_loss
         return (visits * (reward + value) + loss) / (visits + 1) - value
 
     return _climb(tree, parent, action, active, 1, loss)
@@ -127,7 +121,7 @@ def _undo(ahead: Tree, tree: Tree, parents: Array, actions: Array, active: Array
     """Takes back what `_pretend` did on all paths; exactly, for counts are integers."""
 
     def back(now: Tree, edge: tuple[Array, Array, Array | None]) -> tuple[Tree, None]:
-        return _climb(now, *edge, -1, lambda now, at_node, at_edge: tree.children_rewards[at_edge]), None
+        return _climb(now, *edge, -1, lambda now, at_node, at_edge: read_each(tree.children_rewards, *at_edge)), None
 
     return lax.scan(back, ahead, (parents, actions, active))[0]
 
@@ -136,22 +130,22 @@ def _climb(
     tree: Tree, parent: Array, action: Array, active: Array | None, visits: int, reward_fn: Callable[..., Array]
 ) -> Tree:
     """Changes visits and rewards on every edge from (parent, action) to the root, where a tree is active."""
-    batch, num_nodes = jnp.arange(parent.shape[0]), tree.node_visits.shape[1]
+    num_nodes = tree.node_visits.shape[1]
 
     def up(state: tuple[Array, Array, Tree]) -> tuple[Array, Array, Tree]:
         node, action, tree = state
         # Above the root is out of bounds, which is dropped.
-        at_node = (batch, jnp.where(node == NO_PARENT, num_nodes, node))
+        at_node = (jnp.where(node == NO_PARENT, num_nodes, node),)
         at_edge = (*at_node, action)
         reward = reward_fn(tree, at_node, at_edge)
-        above = jnp.where(node == NO_PARENT, NO_PARENT, tree.parents[batch, node])
+        above = jnp.where(node == NO_PARENT, NO_PARENT, read_each(tree.parents, node))
         return (
             above,
-            tree.action_from_parent[batch, node],
+            read_each(tree.action_from_parent, node),
             tree.replace(
-                node_visits=tree.node_visits.at[at_node].add(visits, mode="drop"),
-                children_visits=tree.children_visits.at[at_edge].add(visits, mode="drop"),
-                children_rewards=tree.children_rewards.at[at_edge].set(reward, mode="drop"),
+                node_visits=add_each(tree.node_visits, at_node, visits, mode="drop"),
+                children_visits=add_each(tree.children_visits, at_edge, visits, mode="drop"),
+                children_rewards=write_each(tree.children_rewards, at_edge, reward, mode="drop"),
             ),
         )
 

@@ -37,6 +37,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PyTree
 
+from renga.search._each import read_each, write_each
 from renga.search._expand import check_embedding, new_node, next_slot, write_nodes
 from renga.search._keys import split_many
 from renga.search._quick._backup import Leaves, back_up, backward
@@ -64,7 +65,7 @@ def quick_step(setting: Setting, rules: Rules, steady: bool) -> Step:
         rng_key, simulate_key, expand_key = split_many(state.rng_key, 3)
         tree, used = state.tree, state.used
         batch_size, num_nodes = tree.node_visits.shape
-        batch, active, limit = jnp.arange(batch_size), setting.active(sim), setting.max_depth
+        active, limit = setting.active(sim), setting.max_depth
         words = jnp.zeros((batch_size, 2), jnp.uint32)  # not read without noise
         if rules.noisy:
             words = jax.random.key_data(split_many(simulate_key, batch_size))
@@ -72,9 +73,9 @@ def quick_step(setting: Setting, rules: Rules, steady: bool) -> Step:
         bare = tree.replace(embeddings=None)
         parent, action, child = descend(words, bare, state.choices, rules, limits, active)
 
-        embedding = jax.tree.map(lambda x: x.at[batch, parent].get(mode="promise_in_bounds"), tree.embeddings)
+        embedding = jax.tree.map(lambda x: read_each(x, parent, mode="promise_in_bounds"), tree.embeddings)
         output, embedding = setting.recurrent_fn(setting.params, expand_key, action, embedding)
-        new = new_node(output, tree, batch, parent)
+        new = new_node(output, tree, parent)
         check_embedding(tree, embedding)
 
         index, free = (state.free(sim),) * 2 if steady else next_slot(child, state.free(sim), active, num_nodes)
@@ -85,7 +86,7 @@ def quick_step(setting: Setting, rules: Rules, steady: bool) -> Step:
             value = jnp.asarray(value).astype(array.dtype)
             if steady:  # the same column of every tree
                 return lax.dynamic_update_slice_in_dim(array, value[:, None], sim + 1, axis=1)
-            return array.at[batch, index].set(value, mode="drop", unique_indices=True)
+            return write_each(array, (index,), value, mode="drop", unique_indices=True)
 
         tree = tree.replace(embeddings=jax.tree.map(put, tree.embeddings, embedding))
         return State(rng_key, tree, choices, None if used is None else free)
@@ -94,5 +95,4 @@ def quick_step(setting: Setting, rules: Rules, steady: bool) -> Step:
 
 
 def _write(tree: Tree, leaves: Leaves) -> PyTree:
-    edge = (jnp.arange(leaves.index.shape[0]), leaves.parent, leaves.action)
-    return write_nodes(tree, edge, leaves.index, leaves.new, None)
+    return write_nodes(tree, leaves.parent, leaves.action, leaves.index, leaves.new, None)

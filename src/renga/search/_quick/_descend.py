@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from renga._core.varying import vary_like
+from renga.search._each import read_each
 from renga.search._keys import split_words
 from renga.search._quick._arrays import Number, for_each, read, write
 from renga.search._quick._choices import (
@@ -151,4 +152,4 @@ def _together(
     node, action = walk(keys, tree, select, limit, active, (tree, numbers))
     if not _ends_early(tree, max_depth):
         return node, action
-    return node, action, tree.children_index[jnp.arange(node.shape[0]), node, action]
+    return node, action, read_each(tree.children_index, node, action)

@@ -113,7 +113,7 @@ def act(
     action = jnp.where(random, even, action)
 
     # What is done: the action itself, or the candidate of this number.
-    done = action if plan.candidates is None else plan.candidates[jnp.arange(config.num_envs), action]
+    done = action if plan.candidates is None else jax.vmap(lambda x, i: x[i])(plan.candidates, action)
 
     running, step = env.step(key_env, state.env, done if sampled is None else sampled.action(done))
     same = jnp.ones(config.num_envs, bool) if step.to_play is None else step.to_play == mover

@@ -77,7 +77,7 @@ def _programs(config: Config) -> _Programs:
         visits = plan.tree.summary().visit_counts
         action = plan.action.astype(jnp.int32)
         if candidates is not None:
-            action = candidates[jnp.arange(len(action)), action]
+            action = jax.vmap(lambda x, i: x[i])(candidates, action)
         thought = Thought(action, plan.policy, plan.value, visits, prior, candidates)
         return thought, plan.tree.replace(embeddings=None, extra_data=None)
 

@@ -110,10 +110,12 @@ class Planner(NamedTuple):
         """
         same = ~last
         if self.config.model == "true":
-            rows = jnp.arange(len(action))
-            child = tree.children_index[rows, 0, action]
-            searched = jax.tree.map(lambda x: x[rows, child], tree.embeddings)
-            same &= jax.vmap(_equal)(searched, state)
+
+            def is_child(tree: search.Tree, action: Array, state: PyTree) -> Bool[Array, ""]:
+                child = tree.children_index[0, action]
+                return _equal(jax.tree.map(lambda x: x[child], tree.embeddings), state)
+
+            same &= jax.vmap(is_child)(tree, action, state)
         gone = tree.children_index.shape[-1]  # no action: such an element starts anew
         kept = search.reroot(tree, jnp.where(same, action, gone), capacity=2 * self.config.simulations + 1)
         return kept.replace(extra_data=None)  # noise of the search before
@@ -194,7 +196,7 @@ def _sampled_model(config: Config, env: envs.Environment, networks: Networks):
         params: PyTree, key: PRNGKeyArray, number: Array, state: tuple[Array, Array]
     ) -> tuple[RecurrentFnOutput, tuple[Array, Array]]:
         h, candidates = state
-        out, h = step_of(params, key, candidates[jnp.arange(len(number)), number], h)
+        out, h = step_of(params, key, jax.vmap(lambda x, i: x[i])(candidates, number), h)
         candidates, logits = sampled.candidates(key, jnp.asarray(out.prior_logits))
         return RecurrentFnOutput(reward=out.reward, discount=out.discount, prior_logits=logits, value=out.value), (
             h,
