@@ -32,12 +32,13 @@ def test_aggregated_updates_and_states_are_those_of_optax(name):
     outcomes = []
     for library in (optim, optax):
         tx = AGGREGATORS[name](library.experimental.aggregating, library)
-        state, seen = tx.init(P0), []
+        state, seen = jax.jit(tx.init)(P0), []
+        update = jax.jit(tx.update)
         for t in range(7):
-            g = jax.tree.map(lambda x, t=t: jnp.sin(x + t), G0)
+            g = jax.tree.map(lambda x, t=t: np.sin(np.asarray(x) + np.float32(t)), G0)
             if name == "accumulate":
                 g = jax.tree.map(lambda x: x[0], g)
-            out, state = tx.update(g, state, P0)
+            out, state = update(g, state, P0)
             seen.append(out)
         if "optimiser" in name:
             seen.append(library.experimental.aggregating.get_unbiased_mean_and_variance_ema(state))
@@ -62,7 +63,8 @@ def test_parts_of_batches_are_those_of_optax():
         grad, aux = m.micro_grad(f, microbatch_size=2, metrics_fn=jnp.sum, transform_fn=jnp.tanh)(w, x)
         yield from (grad, aux.values, aux.metrics)
 
-    for a, b in zip(results(optim.microbatching), results(optax.microbatching), strict=True):
+    both = jax.jit(lambda: [list(results(library.microbatching)) for library in (optim, optax)])
+    for a, b in zip(*both(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
@@ -71,11 +73,14 @@ def test_perturbed_functions_draw_the_samples_of_optax():
     t = {"a": jnp.array([1.0, 1.2, 0.8]), "b": jnp.array([2.0])}
     key = jax.random.key(0)
     for noise, baseline in (("Gumbel", True), ("Normal", False)):
-        run = []
-        for library in (optim.perturbations, optax.perturbations):
-            g = library.make_perturbed_fun(f, 5, 0.5, getattr(library, noise)(), baseline)
-            run.append(jax.tree.leaves((g(key, t), jax.jacobian(lambda t, g=g: g(key, t))(t))))
-        for a, b in zip(*run, strict=True):
+
+        def run(key, t, noise=noise, baseline=baseline):
+            for library in (optim.perturbations, optax.perturbations):
+                g = library.make_perturbed_fun(f, 5, 0.5, getattr(library, noise)(), baseline)
+                yield jax.tree.leaves((g(key, t), jax.jacobian(lambda t, g=g: g(key, t))(t)))
+
+        both = jax.jit(lambda key, t, run=run: list(run(key, t)))
+        for a, b in zip(*both(key, t), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -83,5 +88,6 @@ def test_perturbed_functions_draw_the_samples_of_optax():
 def test_assignments_cost_what_those_of_optax_cost(shape):
     cost = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
     for name in ("hungarian_algorithm", "base_hungarian_algorithm"):
-        ours, theirs = (cost[getattr(o.assignment, name)(cost)].sum() for o in (optim, optax))
+        total = lambda o, cost, name=name: cost[getattr(o.assignment, name)(cost)].sum()
+        ours, theirs = jax.jit(lambda cost, total=total: [total(o, cost) for o in (optim, optax)])(cost)
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
