@@ -264,7 +264,8 @@ PROGRAMS = {
 
 # They look at numbers or at kinds of arrays, or compile by themselves.
 AS_THEY_STAND = (
-    "batches of batches", "what updates are given", "what functions return", "training", "no edges", "features of rank 1",
+    "batches of batches", "what updates are given", "what functions return", "training", "no edges",
+    "features of rank 1",
 )  # fmt: skip
 
 
