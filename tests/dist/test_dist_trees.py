@@ -95,29 +95,30 @@ def test_a_batch_made_by_vmap_is_a_batch(name):
     # Loops that take their own number of keys draw other numbers in a batch.
     draws = not name.startswith(("Poisson", "NegativeBinomial", "Multinomial"))
 
-    def whole(batch, keys):
-        results = [batch.log_prob(value)]
-        if "Transformed" not in name:
-            results[0] = jax.tree.map(lambda x: jnp.stack([x[0], batch[1].log_prob(value)]), results[0])
-        with contextlib.suppress(NotImplementedError):
-            results.append(batch.kl_divergence(batch))
-        return results + ([jax.vmap(lambda p, key: p.sample(seed=key))(batch, jnp.stack(keys))] if draws else [])
-
-    def apart(p, key):
-        results = [p.log_prob(value)]
-        with contextlib.suppress(NotImplementedError):
-            results.append(p.kl_divergence(p))
-        return results + ([p.sample(seed=key)] if draws else [])
-
     # Compiled with distributions as arguments, and returned from the compiled function.
     @jax.jit
-    def run(batch, rows, keys):
-        stack = lambda *x: jnp.stack(x)
-        return batch, whole(batch, keys), jax.tree.map(stack, *map(apart, rows, keys))
+    def run(batch, keys):
+        samples = jax.vmap(lambda p, key: p.sample(seed=key))(batch, keys) if draws else None
+        kl = None
+        with contextlib.suppress(NotImplementedError):
+            kl = batch.kl_divergence(batch)
+        indexed = None if "Transformed" in name else batch[1].log_prob(value)
+        return batch, kl, indexed, (batch.log_prob(value), samples)
 
-    same, got, expected = run(batch, rows, list(jax.random.split(KEY, 2)))
-    jax.tree.map(close, got, expected)
+    @jax.jit
+    def apart(p, key):
+        return p.log_prob(value), p.sample(seed=key) if draws else None
+
+    keys = jax.random.split(KEY, 2)
+    same, kl, indexed, got = run(batch, keys)
     assert same == batch
+    if kl is not None:
+        np.testing.assert_allclose(kl, np.zeros(batch.batch_shape), atol=1e-6)
+    for i, row in enumerate(rows):
+        expected = apart(row, keys[i])
+        jax.tree.map(lambda x, y, i=i: close(x[i], y), got, expected)
+    if indexed is not None:  # the second row
+        close(indexed, expected[0])
     shapes = jax.eval_shape(lambda: batch.sample(seed=KEY, sample_shape=(4, 5)))
     events = jax.tree.map(lambda x: x.shape, shapes)
     expected = jax.tree.map(
@@ -127,7 +128,7 @@ def test_a_batch_made_by_vmap_is_a_batch(name):
     # Stacked, sliced, and pickled.
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *rows)
     assert stacked == batch or jax.tree.structure(stacked) == jax.tree.structure(batch)
-    if "Transformed" not in name:
+    if indexed is not None:
         assert batch[None].batch_shape == (1, *batch.batch_shape)
     assert pickle.loads(pickle.dumps(batch)) == batch
 
