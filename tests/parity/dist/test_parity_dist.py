@@ -30,8 +30,12 @@ OTHER = {
 }
 
 
-def everything(library, row, parameters):
-    """All that a distribution offers, by name; what it does not know is left out."""
+def everything(library, row, parameters, key):
+    """All that a distribution offers, by name; what it does not know is left out.
+
+    The key is an argument: the compiler would compute samples of a constant one itself. Both samples are the same
+    numbers, in one loop.
+    """
     make, _, others, value = row
     p, results = make(library, *parameters), {}
 
@@ -39,14 +43,14 @@ def everything(library, row, parameters):
         with contextlib.suppress(NotImplementedError, AttributeError):
             results[name] = function()
 
-    keep("sample", lambda: p.sample(seed=KEY, sample_shape=(4,)))
-    keep("sample_and_log_prob", lambda: p.sample_and_log_prob(seed=5, sample_shape=(2, 2)))
+    keep("sample", lambda: p.sample(seed=key, sample_shape=(4,)))
+    keep("sample_and_log_prob", lambda: p.sample_and_log_prob(seed=key, sample_shape=(2, 2)))
     for method in OF_A_VALUE:
         keep(method, lambda method=method: getattr(p, method)(value))
     for method in STATISTICS:
         keep(method, lambda method=method: getattr(p, method)())
     if p.batch_shape:
-        keep("index", lambda: p[0].sample(seed=KEY))
+        keep("index", lambda: p[0].log_prob(value))
     if others is not None:
         keep("kl_divergence", lambda: p.kl_divergence(make(library, *others)))
         keep("cross_entropy", lambda: p.cross_entropy(make(library, *others)))
@@ -67,8 +71,8 @@ def test_distribution_agrees_with_distrax(name, rank_promotion):
     for what in ("batch_shape", "event_shape", "dtype", "name"):
         assert getattr(pair[0], what) == getattr(pair[1], what), what
 
-    run = jax.jit(lambda parameters: [everything(library, row, parameters) for library in (dist, distrax)])
-    ours, theirs = run.lower(row[1]).compile()(row[1])
+    run = jax.jit(lambda parameters, key: [everything(library, row, parameters, key) for library in (dist, distrax)])
+    ours, theirs = run.lower(row[1], KEY).compile()(row[1], KEY)
     assert not set(theirs) - set(ours)
     for what, expected in theirs.items():
         if (name, what) in OTHER or (name in OTHER_SAMPLES and what in ("sample", "sample_and_log_prob", "index")):
@@ -133,35 +137,40 @@ def test_hidden_markov_models_agree_with_distrax(rank_promotion):
         init, trans = jnp.array([0.3, 0.7, 0.0]), jnp.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]])
         return d.HMM(d.Categorical(probs=init), d.Categorical(probs=trans), d.Normal(jnp.array([0.0, 2.0, 5.0]), 1.0))
 
-    ours, theirs = model(dist), model(distrax)
-    x = jnp.array([0.1, 1.8, 2.5, 0.0, 6.0])
-    for got, expected in (
-        (ours.forward(x), theirs.forward(x)), (ours.forward(x, length=3), theirs.forward(x, length=3)),
-        (ours.backward(x)[:-1], theirs.backward(x)[:-1]), (ours.forward_backward(x), theirs.forward_backward(x)),
-    ):  # fmt: skip
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, expected)
+    def results(x):
+        for p in map(model, (dist, distrax)):
+            yield p.forward(x), p.forward(x, length=3), p.backward(x)[:-1], p.forward_backward(x)
+
+    ours, theirs = jax.jit(lambda x: tuple(results(x)))(np.array([0.1, 1.8, 2.5, 0.0, 6.0], np.float32))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, theirs)
 
 
 def test_estimates_from_samples_agree_with_distrax(rank_promotion):
-    def results(d):
+    def results(d, key):
         p, q, r = d.Normal(0.3, 1.0), d.Normal(1.0, 2.0), d.Normal(0.0, 3.0)
-        value = lambda f, *a: jax.value_and_grad(lambda m: f(d.Normal(m, 1.0), q, KEY, 100, *a))(0.3)
+        value = lambda f, *a: jax.value_and_grad(lambda m: f(d.Normal(m, 1.0), q, key, 100, *a))(0.3)
         return [
             value(d.mc_estimate_kl), value(d.mc_estimate_kl, r), value(d.mc_estimate_kl_with_reparameterized),
-            d.estimate_kl_best_effort(p, q, KEY, 100), d.mc_estimate_mode(p, KEY, 100),
-            d.estimate_kl_best_effort(d.Logistic(0.0, 1.0), q, KEY, 100), d.importance_sampling_ratios(p, q, X),
+            d.estimate_kl_best_effort(p, q, key, 100), d.mc_estimate_mode(p, key, 100),
+            d.estimate_kl_best_effort(d.Logistic(0.0, 1.0), q, key, 100), d.importance_sampling_ratios(p, q, X),
             jax.value_and_grad(d.multiply_no_nan, (0, 1))(jnp.float32(2), jnp.float32(3)),
             jax.grad(d.multiply_no_nan, (0, 1))(jnp.float32(jnp.inf), jnp.float32(0)),
         ]  # fmt: skip
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), results(dist), results(distrax))
+    ours, theirs = jax.jit(lambda key: (results(dist, key), results(distrax, key)))(KEY)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, theirs)
+
+
+def test_samples_of_an_integer_seed_agree_with_distrax(rank_promotion):
+    ours, theirs = (d.Normal(X, 2.0).sample_and_log_prob(seed=5, sample_shape=(2, 2)) for d in (dist, distrax))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, theirs)
 
 
 def test_straight_through_samples_agree_with_distrax():
     def results(d):
         wrapped = d.straight_through_wrapper(d.OneHotCategorical)
         f = lambda z: wrapped(logits=z).sample(seed=KEY, sample_shape=4).sum(0) @ jnp.array([1.0, 2.0, 3.0])
-        return jax.value_and_grad(f)(X[0])
+        return jax.jit(jax.value_and_grad(f))(X[0])
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), results(dist), results(distrax))
 
