@@ -21,16 +21,21 @@ LAWS = {
     "Gamma": (dist.Gamma(0.4, 2.0), st.gamma(0.4, scale=0.5).cdf),
     "Beta": (dist.Beta(0.5, 3.0), st.beta(0.5, 3).cdf),
     "StudentT": (dist.StudentT(2.5, 1.0, 2.0), st.t(2.5, 1, 2).cdf),
-    "TruncatedNormal": (dist.TruncatedNormal(0.0, 1.0, -0.5, 2.0), st.truncnorm(-0.5, 2).cdf),
-    "TruncatedNormal/tail": (dist.TruncatedNormal(0.0, 1.0, 3.0, 3.5), st.truncnorm(3, 3.5).cdf),
-    "TruncatedNormal/far": (dist.TruncatedNormal(0.0, 1.0, -jnp.inf, -20.0), lambda x: np.exp(st.norm.logcdf(x) - st.norm.logcdf(-20))),  # noqa: E501
-    "TruncatedNormal/half": (dist.TruncatedNormal(1.0, 2.0, low=1.0), st.truncnorm(0, np.inf, 1, 2).cdf),
+    "TruncatedNormal": (  # in the middle, in a tail, far out, a half
+        dist.TruncatedNormal(
+            jnp.array([0.0, 0.0, 0.0, 1.0]), jnp.array([1.0, 1.0, 1.0, 2.0]), jnp.array([-0.5, 3.0, -jnp.inf, 1.0]),
+            jnp.array([2.0, 3.5, -20.0, jnp.inf]),
+        ),
+        [
+            st.truncnorm(-0.5, 2).cdf, st.truncnorm(3, 3.5).cdf,
+            lambda x: np.exp(st.norm.logcdf(x) - st.norm.logcdf(-20)), st.truncnorm(0, np.inf, 1, 2).cdf,
+        ],
+    ),
     "TanhNormal": (dist.TanhNormal(0.3, 0.8), lambda x: st.norm.cdf(np.arctanh(x), 0.3, 0.8)),
-    "VonMises/0": (dist.VonMises(0.0, 0.0), st.uniform(-np.pi, 2 * np.pi).cdf),
-    "VonMises/0.05": (dist.VonMises(0.0, 0.05), st.vonmises(0.05).cdf),
-    "VonMises/2": (dist.VonMises(0.0, 2.0), st.vonmises(2).cdf),
-    "VonMises/500": (dist.VonMises(0.0, 500.0), st.vonmises(500).cdf),
-    "VonMises/9000": (dist.VonMises(0.0, 9e3), st.vonmises(9e3).cdf),
+    "VonMises": (
+        dist.VonMises(jnp.zeros(5), jnp.array([0.0, 0.05, 2.0, 500.0, 9e3])),
+        [st.uniform(-np.pi, 2 * np.pi).cdf, *(st.vonmises(k).cdf for k in (0.05, 2, 500, 9e3))],
+    ),
     "CategoricalUniform": (
         dist.CategoricalUniform(low=0.0, high=2.0, logits=jnp.log(jnp.array([0.25, 0.75]))),
         lambda x: np.where(x < 1, 0.25 * x, 0.25 + 0.75 * (x - 1)),
@@ -48,17 +53,18 @@ LAWS = {
 
 @pytest.mark.parametrize("name", LAWS)
 def test_samples_follow_the_distribution_function(name):
-    p, cdf = LAWS[name]
+    p, cdfs = LAWS[name]  # of a batch, one of each
 
     @jax.jit
     def run(p, key):
         x = p.sample(seed=key, sample_shape=N)
-        return x, x[:5], p.cdf(x[:5])
+        return x, p.cdf(x[:5])
 
-    x, at, own = (np.asarray(x, np.float64) for x in run(p, KEY))
-    assert st.kstest(x, cdf).pvalue > 1e-4
-    # Our own function agrees.
-    np.testing.assert_allclose(own, cdf(at), rtol=1e-3, atol=2e-5)
+    x, own = (np.asarray(x, np.float64).reshape(len(x), -1) for x in run(p, KEY))
+    for column, at, cdf in zip(x.T, own.T, cdfs if p.batch_shape else [cdfs], strict=True):
+        assert st.kstest(column, cdf).pvalue > 1e-4
+        # Our own function agrees.
+        np.testing.assert_allclose(at, cdf(column[:5]), rtol=1e-3, atol=2e-5)
 
 
 COUNTS = {
@@ -123,37 +129,36 @@ def inverse_truncated(u, loc, scale):
 IMPLICIT = {
     "StudentT": (
         lambda v, m, s: dist.StudentT(v, m, s), st.t.cdf, st.t.ppf, lambda v, m, s: {"df": v, "loc": m, "scale": s},
-        (2.5, 0.5, 2.0),
+        [(2.5, 0.5, 2.0)],
     ),
-    "VonMises": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (2.0,)),
-    "VonMises/large": (lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, (300.0,)),  # noqa: E501
-    "TruncatedNormal": (
-        lambda m, s: dist.TruncatedNormal(m, s, 1.0, 2.5), st.truncnorm.cdf, inverse_truncated,
-        lambda m, s: {"a": (1 - m) / s, "b": (2.5 - m) / s, "loc": m, "scale": s}, (0.5, 0.7),
+    "VonMises": (
+        lambda k: dist.VonMises(0.0, k), st.vonmises.cdf, inverse_von_mises, lambda k: {"kappa": k}, [(2.0,), (300.0,)],
     ),
-    "TruncatedNormal/tail": (
+    "TruncatedNormal": (  # in the middle, in a tail
         lambda m, s: dist.TruncatedNormal(m, s, 1.0, 2.5), st.truncnorm.cdf, inverse_truncated,
-        lambda m, s: {"a": (1 - m) / s, "b": (2.5 - m) / s, "loc": m, "scale": s}, (-1.0, 0.5),
+        lambda m, s: {"a": (1 - m) / s, "b": (2.5 - m) / s, "loc": m, "scale": s}, [(0.5, 0.7), (-1.0, 0.5)],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name, row in IMPLICIT.items() if row[-1]])
+@pytest.mark.parametrize("name", IMPLICIT)
 def test_gradients_of_samples_are_those_of_the_inverse_distribution_function(name):
-    make, cdf, inverse, options, parameters = IMPLICIT[name]
+    make, cdf, inverse, options, rows = IMPLICIT[name]
 
     def total(parameters, key):  # each sample has parameters of its own
         x = make(*parameters).sample(seed=key)
         return x.sum(), x
 
-    batch = tuple(jnp.full(16, p, jnp.float32) for p in parameters)
+    batch = tuple(np.repeat(np.float32(rows), 16, axis=0).T)
     slopes, x = jax.jit(jax.grad(total, has_aux=True))(batch, KEY)
-    u = cdf(np.asarray(x, np.float64), **options(*parameters))
-    for i, slope in enumerate(slopes):
-        step = 1e-4 * parameters[i]
-        ends = (inverse(u, *[p + s * step * (i == j) for j, p in enumerate(parameters)]) for s in (1, -1))
-        difference = (next(ends) - next(ends)) / (2 * step)
-        np.testing.assert_allclose(slope, difference, rtol=1e-2, atol=2e-3 * np.abs(difference).max())
+    slopes, x = np.reshape(slopes, (len(batch), len(rows), 16)), np.asarray(x, np.float64).reshape(len(rows), 16)
+    for n, parameters in enumerate(rows):
+        u = cdf(x[n], **options(*parameters))
+        for i, slope in enumerate(slopes[:, n]):
+            step = 1e-4 * parameters[i]
+            ends = (inverse(u, *[p + s * step * (i == j) for j, p in enumerate(parameters)]) for s in (1, -1))
+            difference = (next(ends) - next(ends)) / (2 * step)
+            np.testing.assert_allclose(slope, difference, rtol=1e-2, atol=2e-3 * np.abs(difference).max())
 
 
 SIZES = np.array([0.01, 0.1, 0.7, 3.0, 40.0, 3e3], np.float32)
