@@ -62,6 +62,9 @@ TRUNCATED = np.array([
     (1.75, 1e7, 1e6, 1, 2), (0.5, -1e4, 1, 0, 5e-1), (2e-4, -1e4, 1, 0, np.inf), (-0.01, 300, 1, -np.inf, 0),
     (1.0, 0, 1, -1, 2), (0.3, -7.9, 1, 0.2, 5), (0.4, 0, 1, 0.3, 1), (1.3, 0, 1, 1, np.inf), (0.4, 0, 1, -np.inf, 3),
     (3e-13, 0, 1, 0, 1e-12), (5.5, 0, 1, 5, 6), (-1.5e-3, 1e-3, 1, -2e-3, -1e-3), (0.1, 0, 1, -0.6, 0.7),
+    (10.1, 0, 1, 10.0, 11), (-40.001, 0, 1, -np.inf, -40), (0.2, 0, 1, -1, 2), (1e4 + 1e-3, 0, 1, 1e4, np.inf),
+    (5e-4, 0, 1, 0, 1e-3), (3, 1, 2, -np.inf, np.inf), (0.5, 0, 0.1, -2, 1), (-3, 0, 1, -4, 0.5), (-5.5, 0, 1, -6, -5),
+    (1.0, 0.5, 2, -1, 3), (7, 0, 1, 6, np.inf),
 ], np.float32)  # fmt: skip
 
 
@@ -99,11 +102,13 @@ def test_truncated_gaussians_are_right_far_from_and_wider_than_their_interval():
 
 
 def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes():
-    # The same interval and a neighbour, another interval, another parameter.
+    # The same interval and a neighbour, another interval, another parameter, and an interval that is not inside.
     rows = np.array([
         (-1e4, 1, 0, 1, -1.0001e4, 1, 0, 1), (0, 1e6, 1, 2, 0, 1.5e6, 1, 2), (0, 1, -1, 2, 1e-3, 1, -1, 2),
         (-1e4, 1, 0, 1, -9e3, 2, 0, 3), (1e4, 1, 0, 1, -1e4, 1, 0, 1), (0, 1e4, 1, 3, 2, 1, 0, 3),
-        (0, 1, 1e4, np.inf, 0, 1.001, 1e4, np.inf), (0, 1, 1, 2, 0, 1, 0, 4),
+        (0, 1, 1e4, np.inf, 0, 1.001, 1e4, np.inf), (0, 1, 1, 2, 0, 1, 0, 4), (0, 1, -1, 2, 0.5, 1.5, -1, 2),
+        (0, 1, 5, np.inf, 0.5, 1.5, 5, np.inf), (0, 1, -np.inf, -4, 0.5, 1.5, -np.inf, -4),
+        (0, 1, -np.inf, np.inf, 0.5, 1.5, -np.inf, np.inf), (0, 1, -1, 2, 0, 1, 0, np.inf),
     ], np.float32)  # fmt: skip
 
     def divergence(loc, scale, low, high, other_loc, other_scale, other_low, other_high):
@@ -111,18 +116,17 @@ def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes():
         square = (p.variance() + (p.mean() - other_loc) ** 2) / other_scale**2
         return mpmath.log(other_scale * q.mass * mpmath.sqrt(2 * mpmath.pi)) + square / 2 - p.entropy()
 
-    def all_of(*parameters):
-        def each(*parameters):
-            p, q = dist.TruncatedNormal(*parameters[:4]), dist.TruncatedNormal(*parameters[4:])
-            return jnp.stack([p.kl_divergence(q), p.median()])
+    def with_slopes(function, *parameters):
+        got, pullback = jax.vjp(function, *parameters)
+        return got, jnp.stack(pullback(jnp.ones_like(got)))
 
-        got, pullback = jax.vjp(each, *parameters)
-        return got, [jnp.stack(pullback(jnp.zeros_like(got).at[n].set(1.0))) for n in range(2)]
-
-    (kl, median), (slopes_of_kl, slopes_of_median) = jax.jit(all_of)(*jnp.asarray(rows.T))
-    for i, row in enumerate(rows):
+    p, run = lambda *x: dist.TruncatedNormal(*x), jax.jit(with_slopes, static_argnums=0)
+    kl, slopes_of_kl = run(lambda *x: p(*x[:4]).kl_divergence(p(*x[4:])), *rows.T)
+    median, slopes_of_median = run(lambda *x: p(*x).median(), *rows.T[:4])
+    assert kl[-1] == np.inf
+    for i, row in enumerate(rows[:-1]):
         value, *expected = slopes(divergence, row)
-        np.testing.assert_allclose(kl[i], value, rtol=3e-4, atol=1e-13, err_msg=str(row))
+        np.testing.assert_allclose(kl[i], value, rtol=3e-4 if i < 8 else 1e-4, atol=1e-13, err_msg=str(row))
         of_kl, expected = (np.reshape(x, (2, 2, 2)) for x in (slopes_of_kl[:, i], expected))
         # Slopes that vanish are compared with that in another parameter of their kind.
         atol = 1e-5 * np.abs(expected).max(0) + 1e-11
@@ -133,7 +137,7 @@ def test_divergences_and_medians_of_truncated_gaussians_are_right_at_extremes():
             log, x, *partial = slopes(lambda x, *p: Truncated(*p).log_cdf(x), (median[i], *row[:4]))
             np.testing.assert_allclose(log, np.log(0.5), rtol=5e-5, err_msg=str(row))
             of_median = -np.array(partial) / x
-            np.testing.assert_allclose(slopes_of_median[:4, i], of_median, rtol=2e-4, atol=1e-22, err_msg=str(row))
+            np.testing.assert_allclose(slopes_of_median[:, i], of_median, rtol=2e-4, atol=1e-22, err_msg=str(row))
 
 
 def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel():
@@ -158,41 +162,6 @@ def test_slopes_of_student_t_in_its_degrees_of_freedom_do_not_cancel():
     ν = rows[::3, 1]
     got = jax.jit(of(lambda ν: dist.StudentT(ν).entropy(), 0))(ν)
     np.testing.assert_allclose(np.stack(got, 1), [slopes(entropy, [x]) for x in ν], rtol=2e-5)
-
-
-def test_negative_binomials_of_huge_counts_keep_their_digits():
-    rows = np.array([
-        (1e5, 0.5, 1e5, 0.5001), (1e10, 0.5, 1.00001e10, 0.5), (1e10, 0.99, 1e10, 0.99001), (1e12, 0.01, 1e12, 0.01),
-        (1e10, 0.3, 2e10, 0.2), (1e5, 0.9, 1e5, 0.900001),
-    ], np.float32)  # fmt: skip
-
-    def log_density(k, r, p):
-        choose = mpmath.loggamma(k + r) - mpmath.loggamma(k + 1) - mpmath.loggamma(r)
-        return choose + r * mpmath.log1p(-p) + k * mpmath.log(p)
-
-    def expected(r, p, s, q):
-        mean = r * p / (1 - p)
-        nodes = [(i, mean + i * mpmath.sqrt(mean / (1 - p)) / 3) for i in range(-36, 37)]
-        log_p, log_q = ([log_density(k, *x) for _, k in nodes] for x in ((r, p), (s, q)))
-        weights = [mpmath.exp(x) for x in log_p]
-        sums = (
-            sum(w * f for w, f in zip(weights, of, strict=True))
-            for of in (log_p, [a - b for a, b in zip(log_p, log_q, strict=True)])
-        )
-        entropy, divergence = (x / sum(weights) for x in sums)
-        return -float(entropy), float(divergence)
-
-    def all_of(r, p, s, q):
-        first = dist.NegativeBinomial(r, probs=p)
-        of_r = jax.grad(lambda r: dist.NegativeBinomial(r, probs=p).entropy().sum())(r)
-        return first.entropy(), first.kl_divergence(dist.NegativeBinomial(s, probs=q)), of_r
-
-    entropy, divergence, of_r = jax.jit(all_of)(*rows.T)
-    with mpmath.workdps(50):
-        right = np.array([expected(*(mpf(float(x)) for x in row)) for row in rows])
-    np.testing.assert_allclose(entropy, right[:, 0], rtol=3e-6)
-    np.testing.assert_allclose(divergence, right[:, 1], rtol=3e-4, atol=1e-12)
-    np.testing.assert_allclose(of_r, 0.5 / rows[:, 0], rtol=1e-4)
 
 
 def test_quantised_gaussians_are_right_where_a_step_is_short():
