@@ -12,31 +12,48 @@ L = jnp.array([0.0, -jnp.inf, 1.0])
 
 
 def test_a_probability_of_0_leaves_gradients_finite():
-    gradient = jax.grad(lambda p: dist.Categorical(probs=p).log_prob(0))(P)
+    uniform, fair = dist.Categorical(probs=jnp.full(3, 1 / 3)), dist.Bernoulli(probs=0.5)
+
+    def of_categories(make, x):
+        functions = (
+            lambda x: make(x).entropy(),
+            lambda x: make(x).kl_divergence(uniform),
+            lambda x: make(x).kl_divergence(make(x)),
+            lambda x: make(x).cross_entropy(make(x)),
+        )
+        return [jax.value_and_grad(f)(x) for f in functions]
+
+    def of_coin(name, outcome, x):
+        make = lambda x: dist.Bernoulli(**{name: x})
+        functions = (
+            lambda x: make(x).log_prob(outcome),
+            lambda x: make(x).entropy(),
+            lambda x: make(x).kl_divergence(fair),
+        )
+        return [jax.value_and_grad(f)(x) for f in functions]
+
+    @jax.jit
+    def all_of(p, logits, probs, of_coins):
+        gradient = jax.grad(lambda p: dist.Categorical(probs=p).log_prob(0))(p)
+        categories = (
+            of_categories(lambda p: dist.Categorical(probs=p), p),
+            of_categories(lambda z: dist.Categorical(logits=z), logits),
+        )
+        coins = [
+            of_coin(name, outcome, x[outcome])
+            for name, x in (("probs", probs), ("logits", of_coins))
+            for outcome in (0, 1)
+        ]
+        return gradient, categories, coins
+
+    infinity = np.float32(np.inf)
+    gradient, categories, coins = all_of(P, L, np.float32([0, 1]), np.array([-infinity, infinity]))
     np.testing.assert_allclose(gradient, [3.0, -1.0, -1.0], rtol=1e-6)
-    uniform = dist.Categorical(probs=jnp.full(3, 1 / 3))
-    for make, x in ((lambda p: dist.Categorical(probs=p), P), (lambda z: dist.Categorical(logits=z), L)):
-        for function in (
-            lambda x, make=make: make(x).entropy(),
-            lambda x, make=make: make(x).kl_divergence(uniform),
-            lambda x, make=make: make(x).kl_divergence(make(x)),
-            lambda x, make=make: make(x).cross_entropy(make(x)),
-        ):
-            value, gradient = jax.jit(jax.value_and_grad(function))(x)
-            assert np.isfinite(value)
-            assert np.all(np.isfinite(gradient))
-    fair = dist.Bernoulli(probs=0.5)
-    for name, sure in (("probs", (0.0, 1.0)), ("logits", (-jnp.inf, jnp.inf))):
-        for x, outcome in zip(sure, (0, 1), strict=True):
-            make = lambda x, name=name: dist.Bernoulli(**{name: x})
-            for function, expected in (
-                (lambda x, outcome=outcome, make=make: make(x).log_prob(outcome), 0.0),
-                (lambda x, make=make: make(x).entropy(), 0.0),
-                (lambda x, make=make: make(x).kl_divergence(fair), np.log(2)),
-            ):
-                value, gradient = jax.jit(jax.value_and_grad(function))(x)
-                np.testing.assert_allclose(value, expected, rtol=1e-6)
-                assert np.isfinite(gradient)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(categories))
+    for coin in coins:
+        for (value, gradient), expected in zip(coin, (0.0, 0.0, np.log(2)), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-6)
+            assert np.isfinite(gradient)
 
 
 def test_divergences_of_gaussians_hold_at_the_ends_of_float32():
@@ -63,7 +80,7 @@ def test_an_event_that_is_impossible_has_no_weight():
     p, q = (dist.Categorical(probs=jnp.array(p)) for p in ([0.5, 0.0, 0.5, 0.0], [0.25, 0.25, 0.5, 0.0]))
     ratios = lambda p: dist.importance_sampling_ratios(p, q, jnp.arange(4))
     np.testing.assert_allclose(ratios(p), [2.0, 0.0, 1.0, 0.0])
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(lambda p: ratios(p).sum())(p)))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.grad(lambda p: ratios(p).sum()))(p)))
 
 
 def test_samples_that_are_no_booleans_are_not_given_as_such():
@@ -119,15 +136,20 @@ def test_where_nothing_is_legal_the_first_action_is_sure():
     assert nothing.sample(seed=0) == 0
     assert nothing.log_prob(0) == nothing.entropy() == 0
     legal = jnp.array([True, False, True])
-    for make in (lambda q: dist.Categorical(q, mask=legal), lambda q: dist.Softmax(q, 0.5, mask=legal)):
-        for value in (
+
+    @jax.jit
+    def gradients(q):
+        makers = lambda q: dist.Categorical(q, mask=legal), lambda q: dist.Softmax(q, 0.5, mask=legal)
+        values = (
             lambda p: p.entropy(),
             lambda p: p.log_prob(2),
             lambda p: p.kl_divergence(dist.Categorical(jnp.ones(3))),
-        ):
-            gradient = jax.grad(lambda q, make=make, value=value: value(make(q)))(jnp.array([0.0, 9.0, 1.0]))
-            assert np.isfinite(gradient).all()
-            assert gradient[1] == 0
+        )
+        return [jax.grad(lambda q, make=make, value=value: value(make(q)))(q) for make in makers for value in values]
+
+    for gradient in gradients(np.float32([0, 9, 1])):
+        assert np.isfinite(gradient).all()
+        assert gradient[1] == 0
     np.testing.assert_allclose(dist.EpsilonGreedy(jnp.array([0.0, 9.0, 1.0]), 0.5, mask=legal).probs, [0.25, 0, 0.75])
     invalid = jax.jit(lambda p: dist.Categorical(probs=p).sample(seed=jax.random.key(0)))(jnp.zeros(2))
     assert invalid == -1
