@@ -215,6 +215,8 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         """Logits and value of states; with lookahead, better ones by the rewards of the actions that end a game:
 
         v′ = max(v, maxₐ r(a)),   logits′(a) = logits(a) + c_visit c_scale (r(a) − v)   over these actions
+
+        Where every legal action ends the game, v′ is the largest reward.
         """
         logits, value = _evaluate(networks, params, observation, legal)
         if not config.lookahead or state is None:
