@@ -294,4 +294,7 @@ def _kl_dirichlet(p, q):
             f"Dirichlet.kl_divergence: other_dist must have the event shape {a.shape[-1:]}, got {b.shape[-1:]}"
         )
     n, m = a.sum(-1, keepdims=True), b.sum(-1, keepdims=True)
-    return (b * relative(a / n, b / m) + shapes_apart(a, b)).sum(-1) - shapes_apart(n, m)[..., 0]
+    # Between the means a / n and b / m: their ratio less 1, from differences.
+    more = (a - b) / b * (m / n) - (a - b).sum(-1, keepdims=True) / n
+    of_means = relative_to_1(more, lambda: jnp.log(a / n) - jnp.log(b / m))
+    return (b * of_means + shapes_apart(a, b)).sum(-1) - shapes_apart(n, m)[..., 0]
