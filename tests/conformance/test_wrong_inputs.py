@@ -27,12 +27,25 @@ CHANGES = {
 }
 
 
+ARRAYS = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+
+
+def arguments(library, case):
+    """Those of a case; of layers, whose parameters would be computed, their shapes."""
+    if not callable(case.args):
+        return case.args
+    return jax.eval_shape(case.args) if library == "nn" else case.args()
+
+
 def changed(tree, change):
     """The tree with its first array changed, or None if there is none that can be."""
     leaves, structure = jax.tree.flatten(tree)
     for i, leaf in enumerate(leaves):
-        is_array = isinstance(leaf, jax.Array | np.ndarray) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
-        other = change(np.asarray(jnp.asarray(leaf))) if is_array else None  # in NumPy, which compiles nothing
+        is_array = isinstance(leaf, ARRAYS) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+        other = None
+        if is_array:  # in NumPy, which compiles nothing
+            shaped = isinstance(leaf, jax.ShapeDtypeStruct)
+            other = change(np.zeros(leaf.shape, leaf.dtype) if shaped else np.asarray(jnp.asarray(leaf)))
         if other is not None:
             return jax.tree.unflatten(structure, [*leaves[:i], jnp.asarray(other), *leaves[i + 1 :]])
     return None
@@ -40,7 +53,7 @@ def changed(tree, change):
 
 def raw_errors(library, case):
     """Which changes end in an error that is not ours."""
-    args = case.args() if callable(case.args) else case.args
+    args = arguments(library, case)
     for i, arg in enumerate(args):
         for name, change in CHANGES.items():
             other = changed(arg, change)
