@@ -45,14 +45,25 @@ def check_close(ours, theirs, atol, rtol=1e-5):
 
 @functools.cache
 def first(name):
-    """Parameters, arguments and a state in which something has happened, from our `init`."""
-    example = EXAMPLES[name]
+    """Parameters, arguments and a state as our `init` makes them, but drawn: it is compared with Haiku's elsewhere."""
+    example, rng = EXAMPLES[name], np.random.default_rng(3)
+
+    def drawn(path, x):
+        """Weights of the size of initial ones, scales around 1, and small offsets."""
+        noise = rng.normal(size=x.shape)
+        if (name := path[-1].key) in ("scale", "offset", "b"):
+            return (0.01 * noise + (name == "scale")).astype(x.dtype)
+        return (noise / np.sqrt(max(np.prod(x.shape[:-1]), 1))).astype(x.dtype)
+
+    def happened(x):
+        """Counters, averages, sizes of clusters: a state that was updated."""
+        return np.ones(x.shape, x.dtype) if x.dtype == np.int32 else rng.uniform(0.5, 1.5, x.shape).astype(x.dtype)
+
     with jax.enable_x64(False):
         args = example.args()
-        params, state = jax.jit(nn.transform_with_state(example.build(nn)).init)(KEY(3), *args)
-        params, args, state = jax.tree.map(np.asarray, (params, args, state))
-    happened = lambda x: x + 1 if x.dtype == np.int32 else x * x.dtype.type(1.1) + x.dtype.type(0.1)
-    return params, args, jax.tree.map(happened, state)
+        init = nn.transform_with_state(example.build(nn)).init
+        params, state = jax.eval_shape(init, jax.eval_shape(lambda: KEY(3)), *args)
+    return jax.tree.map_with_path(drawn, params), jax.tree.map(np.asarray, args), jax.tree.map(happened, state)
 
 
 def start(name, dtype):
