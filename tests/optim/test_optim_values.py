@@ -121,14 +121,13 @@ def test_meta_gradients_are_finite_at_zero_gradient_and_zero_state(name):
         u, _ = tx.update(g, tx.init(x), x, value=jnp.sum(g**2), obj_fn=loss)
         return jnp.sum((x + u) ** 2)
 
-    def all_of(rate, shift):
+    def gradient(rate, shift):
         first = jax.grad(after, argnums=(0, 1))(rate, shift)
-        second = jax.hessian(after, argnums=(0, 1))(rate, shift)
-        return first, second
+        return first, first
 
+    both = jax.jit(jax.jacfwd(gradient, argnums=(0, 1), has_aux=True))
     for shift in (1.0, 0.0):
-        for derivative in jax.tree.leaves(jax.jit(all_of)(0.1, shift)):
-            assert jnp.isfinite(derivative)
+        assert np.isfinite(jax.tree.leaves(both(0.1, shift))).all()
 
 
 SMOOTH = ["adabelief", "adagrad", "adam", "adamw", "adan", "amsgrad", "lamb", "lars", "novograd", "radam", "rmsprop", "sgd_momentum", "yogi"]  # fmt: skip

@@ -29,7 +29,7 @@ from renga.dist._normal_areas import (
 )
 from renga.dist._parameters import LocationScale
 from renga.dist._pytree import unchecked
-from renga.dist._special import HALF_LOG_2PI, excess, expanded, inside, integrate, log1mexp, log_mills, standardise
+from renga.dist._special import HALF_LOG_2PI, excess, inside, integrate, log1mexp, log_mills, standardise
 from renga.dist._uniform import check_order
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -219,11 +219,11 @@ class TruncatedNormal(_OnInterval):
     def _moment(self, function, frame):
         """E[f(y, part)], by Gauss's rule where the density is; part = y − start in lengths of that."""
         low, high = self._range(frame)
-        nodes, log_unit = tuple(x[None] for x in frame), jnp.log(self._unit(frame))
+        at_0, s = jnp.log(self._unit(frame)) - self._log_mass(frame), frame[2]  # once, not at each node
 
         def weighted(part):
             y = low[None] + (high - low)[None] * part
-            return function(y, part) * jnp.exp(expanded(self)._log_density(y, nodes) + log_unit[None])
+            return function(y, part) * jnp.exp(at_0[None] - y * (s[None] + 0.5 * y))
 
         return integrate(weighted, jnp.zeros_like(low), jnp.ones_like(low))
 

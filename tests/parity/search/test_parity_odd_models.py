@@ -53,7 +53,7 @@ CASES = {
 
 
 def run(
-    library, policy="muzero_policy", batch=3, actions=3, write=as_is, dtype=jnp.float32, key=None, scale=1.0,
+    library, key, policy="muzero_policy", batch=3, actions=3, write=as_is, dtype=jnp.float32, scale=1.0,
     discount=0.9, constant=None, **options,
 ):  # fmt: skip
     rng = np.random.RandomState(5)
@@ -75,13 +75,14 @@ def run(
     state = draw(batch, 4)
     logits, value = heads(state)
     root = library.RootFnOutput(prior_logits=logits, value=value, embedding=write(state))
-    key = jax.random.key(7) if key is None else key
-    return jax.jit(lambda key: getattr(library, policy)((), key, root, step, 12, **options))(key)
+    return getattr(library, policy)((), key, root, step, 12, **options)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_odd_models_give_the_trees_of_mctx(case):
-    mine, theirs = jax.device_get([run(library, **CASES[case]) for library in (ours, mctx)])
+    options = {"key": jax.random.key(7)} | CASES[case]
+    key = options.pop("key")
+    mine, theirs = jax.device_get(jax.jit(lambda key: [run(lib, key, **options) for lib in (ours, mctx)])(key))
     np.testing.assert_array_equal(mine.action, theirs.action)
     for name in theirs.search_tree:
         if name in ("embeddings", "extra_data"):
