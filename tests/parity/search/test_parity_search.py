@@ -18,8 +18,8 @@ SHAPES = [(1, 24, 7, None), (7, 20, 3, 3), (256, 12, 5, None)]
 MODELS_PER_SHAPE = 35
 
 
-# As users compile it: else products are rounded in another order, which decides between values that are almost tied.
-OPTIMISED = {"xla_backend_optimization_level": 3}
+# Nearly as users compile it: without, products are rounded in another order, which decides between values almost tied.
+OPTIMISED = {"xla_backend_optimization_level": 1}
 
 
 def make_model(library, params, key):
