@@ -63,9 +63,10 @@ def chunk(step, updates):
     """Compiles so many updates as one program that returns the state and the last metrics."""
 
     def run(state):
-        return jax.lax.fori_loop(0, updates - 1, lambda _, state: step(state)[0], state)
+        state, metrics = jax.lax.scan(lambda state, _: step(state), state, length=updates)
+        return state, jax.tree.map(lambda x: x[-1], metrics)
 
-    return jax.jit(lambda state: step(run(state)))
+    return jax.jit(run)
 
 
 def frames(config):

@@ -31,8 +31,8 @@ CASES = {
     "muzero": (
         muzero,
         muzero.Config(
-            env="catch", model="learned", num_envs=2, moves=2, simulations=2, warmup=16, replay_size=32, updates=1,
-            batch_size=4, unroll=1, td_steps=2, units=8, blocks=1, decay_steps=10,
+            env="catch", model="learned", num_envs=2, moves=2, simulations=2, considered=2, warmup=16, replay_size=32,
+            updates=1, batch_size=4, unroll=1, td_steps=2, units=8, blocks=1, decay_steps=10,
         ),
     ),
 }  # fmt: skip

@@ -12,8 +12,8 @@ from renga import loop
 from renga.systems import muzero
 
 TINY = muzero.Config(
-    env="catch", model="learned", num_envs=2, moves=2, simulations=2, warmup=16, replay_size=4096, updates=1,
-    batch_size=4, unroll=1, td_steps=2, units=8, blocks=1, decay_steps=10,
+    env="catch", num_envs=2, moves=2, simulations=2, considered=2, warmup=16, replay_size=4096, updates=1,
+    batch_size=4, td_steps=2, units=8, blocks=1, decay_steps=10,
 )  # fmt: skip
 
 

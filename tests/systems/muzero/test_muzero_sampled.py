@@ -32,7 +32,6 @@ TINY = muzero.Config(
     discount=0.9,
     min_value=-20.0,
     max_value=1.0,
-    reanalyse=0.5,
 )
 
 
@@ -98,12 +97,13 @@ def test_replay_holds_candidates_and_that_one_of_them_was_done(trained):
 
 
 def test_what_is_searched_anew_has_candidates_of_its_own(trained):
-    state, system = trained[1], muzero._system(TINY)
+    config = dataclasses.replace(TINY, reanalyse=0.5)
+    state, system = trained[1], muzero._system(config)
 
     @jax.jit
     def drawn(state):
-        moves = system.replay.sample(state.replay, jax.random.key(1), TINY.batch_size).items
-        return moves, muzero.reanalysed(TINY, system, state.params, moves, jax.random.key(2))
+        moves = system.replay.sample(state.replay, jax.random.key(1), config.batch_size).items
+        return moves, muzero.reanalysed(config, system, state.params, moves, jax.random.key(2))
 
     moves, anew = drawn(state)
     fresh = (np.asarray(anew.candidates) != np.asarray(moves.candidates)).any((-1, -2))
