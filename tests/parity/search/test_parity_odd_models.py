@@ -82,7 +82,8 @@ def run(
 def test_odd_models_give_the_trees_of_mctx(case):
     options = {"key": jax.random.key(7)} | CASES[case]
     key = options.pop("key")
-    mine, theirs = jax.device_get(jax.jit(lambda key: [run(lib, key, **options) for lib in (ours, mctx)])(key))
+    both = [jax.jit(lambda key, lib=lib: run(lib, key, **options)) for lib in (ours, mctx)]
+    mine, theirs = jax.device_get([program(key) for program in both])
     np.testing.assert_array_equal(mine.action, theirs.action)
     for name in theirs.search_tree:
         if name in ("embeddings", "extra_data"):
