@@ -12,7 +12,7 @@ from loop.running import wait_for
 from renga.cli import _launch, main
 from renga.loop import Checkpoints
 
-KARATE = ["train", "graph", "--task", "karate", "--no-evaluate", "--quiet"]
+KARATE = ["train", "graph", "--task", "karate", "--layers", "1", "--units", "4", "--no-evaluate", "--quiet"]
 
 
 def code_of(args):
