@@ -5,6 +5,7 @@ a step of a small search. Here its 20 rounds are one elementwise expression that
 its use. Other generators, and the old layout of Threefry's counters, go through `jax.random`.
 """
 
+import functools
 import math
 
 import jax
@@ -87,6 +88,8 @@ def _like(data: Array, keys: Array) -> Array:
     return data
 
 
+# Traced once for each shape; its operations stand in each program that uses it.
+@functools.partial(jax.jit, inline=True)
 def _threefry(k0: Array, k1: Array, count: Array | np.ndarray | np.uint32) -> tuple[Array, Array]:
     """Threefry-2x32 of the counter (0, count): Salmon et al., 2011, section 3.3."""
     schedule = (k0, k1, k0 ^ k1 ^ _PARITY)
