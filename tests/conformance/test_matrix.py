@@ -50,14 +50,15 @@ ALL_CASES = [
 @pytest.mark.parametrize(("case", "custom_rules"), ALL_CASES)
 def test_function_is_the_same_under_every_transformation(case, custom_rules):
     args = case.args() if callable(case.args) else case.args
-    # Traced once, and not run operation by operation, each a program to compile: the examples of docstrings do that.
+    # Not run operation by operation, each a program to compile: the examples of docstrings do that.
     check_transforms(
-        jax.jit(case.fn),
+        jax.jit(case.fn),  # traced once
         *args,
         differentiable=case.differentiable,
         rtol=case.rtol,
         atol=case.atol,
         custom_rules=custom_rules,
+        eager=False,
     )
 
 

@@ -94,17 +94,19 @@ def test_parameters_out_of_range_are_refused():
     for call, word in (
         (lambda: dist.Normal(0.0, 0.0), "scale"), (lambda: dist.Normal(0.0, -1.0), "scale"),
         (lambda: dist.Normal(0.0, np.nan), "scale"),
-        (lambda: dist.MultivariateNormalDiag(jnp.zeros(2), jnp.array([1.0, -1.0])), "scale_diag"),
+        (lambda: dist.MultivariateNormalDiag(np.zeros(2), np.array([1.0, -1.0])), "scale_diag"),
         (lambda: dist.Bernoulli(probs=1.5), "probs"), (lambda: dist.Bernoulli(probs=np.nan), "probs"),
         (lambda: dist.Bernoulli(logits=np.nan), "logits"),
-        (lambda: dist.Categorical(probs=jnp.array([-0.5, 1.5])), "probs"),
-        (lambda: dist.Categorical(probs=jnp.zeros(2)), "zeros only"),
-        (lambda: dist.Categorical(logits=jnp.array([0.0, np.nan])), "logits"),
-        (lambda: dist.Categorical(probs=jnp.zeros((2, 0))), "at least one category"),
+        (lambda: dist.Categorical(probs=np.array([-0.5, 1.5])), "probs"),
+        (lambda: dist.Categorical(probs=np.zeros(2)), "zeros only"),
+        (lambda: dist.Categorical(logits=np.array([0.0, np.nan])), "logits"),
+        (lambda: dist.Categorical(probs=np.zeros((2, 0))), "at least one category"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=word):
             call()
-    assert np.isnan(jax.jit(lambda p: dist.Categorical(probs=p).log_prob(0))(jnp.zeros(2)))
+        with pytest.raises(ValueError, match=word):
+            jax.eval_shape(lambda call=call: call().log_prob(0.0))
+    assert np.isnan(jax.jit(lambda p: dist.Categorical(probs=p).log_prob(0))(np.zeros(2)))
 
 
 def test_hidden_states_that_are_impossible_leave_gradients_finite():

@@ -18,16 +18,18 @@ def test_a_function_of_trees_keys_and_integers_passes():
     check_transforms(fn, jax.random.PRNGKey(0), {"a": jnp.arange(3.0)}, jnp.int32(1))
 
 
-def test_a_python_branch_on_a_value_is_reported_under_jit():
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_python_branch_on_a_value_is_reported_under_jit(eager):
     with pytest.raises(AssertionError, match=r"check_transforms\(branch\): jit raised TracerBool"):
 
         def branch(x):
             return x if x > 0 else -x
 
-        check_transforms(branch, 1.0)
+        check_transforms(branch, 1.0, eager=eager)
 
 
-def test_a_wrong_batching_rule_is_reported_under_vmap_with_the_leaf_and_the_error():
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_wrong_batching_rule_is_reported_under_vmap_with_the_leaf_and_the_error(eager):
     @jax.custom_batching.custom_vmap
     def double(x):
         return 2 * x
@@ -37,7 +39,7 @@ def test_a_wrong_batching_rule_is_reported_under_vmap_with_the_leaf_and_the_erro
         return 3 * x, True
 
     with pytest.raises(AssertionError, match=r"vmap: \['y'\] is off by 2 at \(0, 1\) \(plain 4, got 6"):
-        check_transforms(lambda x: {"y": double(x)}, jnp.array([0.0, 2.0]), differentiable=False)
+        check_transforms(lambda x: {"y": double(x)}, jnp.array([0.0, 2.0]), differentiable=False, eager=eager)
 
 
 def test_a_wrong_gradient_is_reported():
@@ -72,12 +74,13 @@ def test_a_custom_vjp_without_forward_mode_passes():
     check_transforms(identity, jnp.arange(3.0))
 
 
-def test_a_function_that_depends_on_the_kind_of_key_is_reported():
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_function_that_depends_on_the_kind_of_key_is_reported(eager):
     def kind(key):
         return jnp.float32(jnp.issubdtype(key.dtype, jax.dtypes.prng_key)) + jax.random.uniform(key)
 
     with pytest.raises(AssertionError, match=r"with the other kind of key\): the plain call: the result is off by 1"):
-        check_transforms(kind, jax.random.key(0))
+        check_transforms(kind, jax.random.key(0), eager=eager)
 
 
 def test_a_result_of_another_dtype_is_reported():

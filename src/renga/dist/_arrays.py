@@ -1,5 +1,6 @@
 """Arrays of parameters and values: floats, ranks that fit, sixteen bits."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -20,8 +21,14 @@ def is_floating(dtype: Any) -> bool:
 
 
 def as_float(x: ArrayLike) -> Array:
-    """Returns x as an array of a floating dtype; integers become the default float."""
-    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
+    """Returns x as an array of a floating dtype; integers become the default float.
+
+    What is known stays known under `jit`, so that a wrong number is refused there too.
+    """
+    if not isinstance(x, jax.Array):
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+        with contextlib.nullcontext() if traced else jax.ensure_compile_time_eval():
+            x = jnp.asarray(x)
     return x if is_floating(x.dtype) else x.astype(jnp.result_type(float))
 
 

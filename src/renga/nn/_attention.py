@@ -373,7 +373,9 @@ class GroupedQueryAttention(Module):
         causal = jnp.expand_dims(sources, 0) <= jnp.expand_dims(positions, 1)
         allowed, wrong = jnp.expand_dims(causal, (0, 1)), None
         if mask is not None:
-            mask, wrong = _as_booleans("GroupedQueryAttention", jnp.asarray(mask))
+            # Not jnp.asarray: under `jit` its result is traced, and what the mask holds no longer known.
+            mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+            mask, wrong = _as_booleans("GroupedQueryAttention", mask)
             shape = (x.shape[0], self.num_heads, time, k.shape[1])
             if mask.ndim != 4 or any(have not in (1, want) for have, want in zip(mask.shape, shape, strict=True)):
                 raise ValueError(
