@@ -67,7 +67,7 @@ def step(carry, key):
 
 
 # %%
-params = network.init(jax.random.key(0), jnp.zeros((1, LENGTH), int))
+params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, LENGTH), int))
 keys = jax.random.split(jax.random.key(1), STEPS)
 (params, _), losses = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
     (params, optimiser.init(params)), keys
@@ -96,8 +96,8 @@ print(written)
 
 # %%
 shown = 220
-tokens = ids[: shown + 1]
-windows = jnp.stack([jnp.pad(tokens, (LENGTH, 0))[i : i + LENGTH + 1] for i in range(1, shown + 1)])
+tokens = np.pad(ids[: shown + 1], (LENGTH, 0))
+windows = np.stack([tokens[i : i + LENGTH + 1] for i in range(1, shown + 1)])
 logits = jax.jit(network.apply)(params, windows[:, :-1])[:, -1]
 surprise = np.asarray(optim.softmax_cross_entropy_with_integer_labels(logits, windows[:, -1]))
 columns = 44

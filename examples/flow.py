@@ -56,7 +56,7 @@ def step(carry, key):
     return (optim.apply_updates(params, updates), state), loss
 
 
-params = log_prob.init(jax.random.key(0), points[:1])
+params = jax.jit(log_prob.init)(jax.random.key(0), points[:1])
 keys = jax.random.split(jax.random.key(1), STEPS)
 (params, _), losses = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
     (params, optimiser.init(params)), keys

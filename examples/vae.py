@@ -65,7 +65,7 @@ def step(carry, key):
     return (optim.apply_updates(params, updates), state), -loss
 
 
-params = model.init(jax.random.key(0), train[:1])
+params = jax.jit(model.init)(jax.random.key(0), train[:1])
 keys = jax.random.split(jax.random.key(1), STEPS)
 (params, _), bounds = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))(
     (params, optimiser.init(params)), keys
@@ -80,7 +80,7 @@ print(f"held out: {model.apply(params, jax.random.key(2), test):.2f} nats a pict
 u = jnp.linspace(0.04, 0.96, 12)
 z = jax.scipy.special.ndtri(jnp.stack(jnp.meshgrid(u, u), -1))
 drawn = decoder.apply(params, z).mean()
-codes = encoder.apply(params, pictures).mean()
+codes = np.asarray(encoder.apply(params, pictures).mean())
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout="constrained")
 axes[0].imshow(np.asarray(drawn).reshape(12, 12, 8, 8).transpose(0, 2, 1, 3).reshape(96, 96), cmap="gray_r")
 axes[0].axis("off")
