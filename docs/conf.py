@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = "Renga"
+html_show_copyright = False
 autodoc_typehints = "none"  # signatures have them, as the source does
 python_use_unqualified_type_names = True
 default_role = "py:obj"  # `name` links to its entry, if it has one

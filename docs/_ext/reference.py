@@ -1,7 +1,7 @@
 """The reference: every public name of a module, by topic, from its docstring.
 
 `.. library:: renga.nn` lists what `renga.nn` exports. A topic is a private file of the package, its title the first
-line of that file's docstring. A name that another module has already is listed with a link to it.
+line of that file's docstring, up to a colon. A name that another module has already is listed with a link to it.
 """
 
 import ast
@@ -48,16 +48,33 @@ def names(module: ModuleType) -> list[str]:
     ]
 
 
+# Where a reader begins: the topics that come first, by their files; the others follow by name.
+FIRST = {
+    "renga.nn": "_transform _module _linear _conv_fixed _attention _recurrent _unroll _norm _batch_norm",
+    "renga.optim": "_transformation _chain _adam _adam_variants _momentum _rms _sign _scale _schedules _clip _apply",
+    "renga.rl": "_value_learning _policy_gradients _multistep _vtrace _distributional _exploration",
+    "renga.search": "_policies _types _search _tree _selections _qtransforms",
+    "renga.dist": "_distribution _normal _discrete _policies _multivariate _transformed",
+    "renga.graph": "_types _networks _layers _segment _extremes _batch _padding",
+    "renga.testing": "_check _transforms _gradients _traces _trees _values",
+}
+
+
+def _key(name: str, value: Any) -> Any:
+    """What tells a public object: itself; the name too of an alias such as `Params` and of a constant."""
+    return id(value) if _is_described(value) or isinstance(value, ModuleType) else (name, id(value))
+
+
 @functools.cache
-def homes() -> dict[int, str]:
-    """The full name under which each object is described, by its id: the outermost module's."""
-    found: dict[int, str] = {}
+def homes() -> dict[Any, str]:
+    """The full name under which each object is described, by its key: the outermost module's."""
+    found: dict[Any, str] = {}
     for module_name in modules():
         module = importlib.import_module(module_name)
         for name in names(module):
             value = getattr(module, name)
             if not isinstance(value, int | float | str | tuple | None):  # which may be one object by chance
-                found.setdefault(id(value), f"{module_name}.{name}")
+                found.setdefault(_key(name, value), f"{module_name}.{name}")
     return found
 
 
@@ -69,13 +86,15 @@ def _is_described(value: Any) -> bool:
 def topics(module: ModuleType) -> dict[str, list[str]]:
     """Title of a topic → the names in it."""
     found: dict[str, list[str]] = {}
-    order = {}
+    order: dict[str, Any] = {}
+    first = FIRST.get(module.__name__, "").split()
     for name in names(module):
         value = getattr(module, name)
         origin = getattr(value, "__module__", "") if _is_described(value) else ""
         private = origin.rpartition(".")[2].startswith("_") and origin.startswith("renga.")
-        title = _first_line(importlib.import_module(origin)).rstrip(".") if private else ""
-        order.setdefault(title, origin)
+        title = _first_line(importlib.import_module(origin)).partition(": ")[0].rstrip(".") if private else ""
+        file = origin.rpartition(".")[2]
+        order.setdefault(title, (first.index(file) if file in first else len(first), origin))
         found.setdefault(title, []).append(name)
     return dict(sorted(found.items(), key=lambda item: (item[0] == "", order[item[0]])))
 
@@ -83,6 +102,20 @@ def topics(module: ModuleType) -> dict[str, list[str]]:
 def _first_line(value: Any) -> str:
     text = (inspect.getdoc(value) or "").strip()
     return " ".join(text.split("\n\n")[0].split()) if text else ""
+
+
+class Modules(Directive):
+    """All modules, each with what it is."""
+
+    def run(self) -> list[nodes.Node]:
+        """Makes the table."""
+        lines = [".. list-table::", "   :widths: 30 70", "   :class: reference-table", ""]
+        for name in modules():
+            summary = plain([_first_line(importlib.import_module(name))])[0]
+            lines += [f"   * - :doc:`{name} <{name}>`", f"     - {summary}"]
+        node = nodes.container(document=self.state.document)
+        self.state.nested_parse(StringList(lines, source="reference"), 0, node)
+        return node.children
 
 
 class Library(Directive):
@@ -93,13 +126,13 @@ class Library(Directive):
     def run(self) -> list[nodes.Node]:
         """Makes the nodes of the page."""
         name = self.arguments[0]
-        module, described = importlib.import_module(name), homes()
+        module = importlib.import_module(name)
         parts = topics(module)
         found = self._parse(nodes.container(), [f".. py:module:: {name}", "", *_paragraphs(module), ""]).children
         for title, members in parts.items():
-            lines = _table(name, module, members, described)
+            lines = _table(name, module, members)
             for member in members:
-                lines += _entry(name, module, member, described)
+                lines += _entry(name, module, member)
             if len(parts) == 1:
                 return found + self._parse(nodes.container(), lines).children
             title = title or "More"
@@ -124,19 +157,19 @@ def _paragraphs(module: ModuleType) -> list[str]:
     return plain(out)
 
 
-def _table(module_name: str, module: ModuleType, members: list[str], described: dict[int, str]) -> list[str]:
+def _table(module_name: str, module: ModuleType, members: list[str]) -> list[str]:
     lines = [".. list-table::", "   :widths: 35 65", "   :class: reference-table", ""]
     for name in members:
         value = getattr(module, name)
-        home = described.get(id(value), f"{module_name}.{name}")
+        home = homes().get(_key(name, value), f"{module_name}.{name}")
         summary = _first_line(value) if _is_described(value) else ""
         lines += [f"   * - :py:obj:`{name} <{home}>`", f"     - {plain([summary])[0]}"]
     return [*lines, ""]
 
 
-def _entry(module_name: str, module: ModuleType, name: str, described: dict[int, str]) -> list[str]:
+def _entry(module_name: str, module: ModuleType, name: str) -> list[str]:
     full, value = f"{module_name}.{name}", getattr(module, name)
-    home = described.get(id(value), full)
+    home = homes().get(_key(name, value), full)
     if home != full or isinstance(value, ModuleType):  # which has a page of its own
         return []
     if inspect.isclass(value):
@@ -165,6 +198,7 @@ def _constant(module: ModuleType, name: str) -> str:
 def write_pages(app: Sphinx) -> None:
     """Writes a page for each public module."""
     folder = Path(app.srcdir) / "reference"
+    folder.mkdir(exist_ok=True)
     for name in modules():
         page = f"# `{name}`\n\n```{{eval-rst}}\n.. library:: {name}\n```\n"
         path = folder / f"{name}.md"
@@ -203,8 +237,7 @@ class _Named(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         """Replaces the name of a type."""
-        value = self._globals.get(node.id)
-        home = self._homes.get(id(value)) if inspect.isclass(value) else None
+        home = self._homes.get(_key(node.id, self._globals.get(node.id)))
         return ast.Name(home) if home else node
 
 
@@ -250,6 +283,11 @@ def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
     lines[:] = plain(formulas.typeset(named))
 
 
+def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Leaves out fields of a NamedTuple of which nothing is said but their number."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+
+
 def complete(app: Sphinx, error: Exception | None) -> None:
     """Fails where a public name has no entry."""
     if error is None:
@@ -263,8 +301,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive."""
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("library", Library)
+    app.add_directive("modules", Modules)
     app.connect("builder-inited", write_pages)
     app.connect("build-finished", complete)
     app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", docstring, priority=100)  # before napoleon
     return {"parallel_read_safe": True, "version": "1"}

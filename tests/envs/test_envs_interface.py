@@ -124,17 +124,6 @@ def test_names_and_options_that_gymnax_does_not_know_are_said(unchecked):
         envs.num_actions(envs.make("gymnax/Pendulum-v1"))
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch):
-    from renga.envs import _import
-
-    def fail(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(_import.importlib, "import_module", fail)
-    with pytest.raises(ImportError, match="renga.envs needs the package gymnax: pip install gymnax"):
-        _import.import_package("gymnax")
-
-
 def test_players_take_turns_and_rewards_are_those_of_the_one_who_moved():
     env = envs.make("pgx/tic_tac_toe")
     state = env.reset(jax.random.key(3))

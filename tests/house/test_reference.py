@@ -79,3 +79,30 @@ def test_every_public_name_has_one_home_and_a_topic():
         assert sorted(listed) == sorted(reference.names(module))
     assert {"renga.nn.Linear", "renga.optim.adamw", "renga.rl.vtrace", "renga.search.muzero_policy"} <= homes
     assert "renga.optim.transforms.adamw" not in homes  # it is that of `renga.optim`
+
+
+def test_annotations_show_the_names_that_the_source_writes():
+    def words(text):
+        return set(re.findall(r"[A-Za-z_]\w*", re.sub(r"renga(\.\w+)*\.(?=\w)", "", text)))
+
+    count = 0
+    for name in reference.modules():
+        module = importlib.import_module(name)
+        for member in reference.names(module):
+            function = getattr(module, member)
+            shown = inspect.isfunction(function) and reference.signature(
+                None, "function", member, function, None, "", ""
+            )
+            if not shown:
+                continue
+            shown, source = words(" ".join(filter(None, shown))), words(inspect.getsource(inspect.unwrap(function)))
+            of_classes = {other for other in shown if inspect.isclass(getattr(module, other, None))}
+            assert shown <= source | of_classes, member
+            count += 1
+    assert count > 500
+
+
+def test_topics_that_come_first_exist():
+    for library, files in reference.FIRST.items():
+        for file in files.split():
+            assert importlib.import_module(f"{library}.{file}")

@@ -40,8 +40,9 @@ def _environments() -> int:
     for package, names in OTHERS.items():
         try:
             found = sorted(str(name) for name in names(importlib.import_module(package)))
-        except ImportError:
-            print(f"\n{package}/NAME: none, {package} is not installed")
+        except ImportError as error:
+            missing = getattr(error, "name", None) or package
+            print(f"\n{package}/NAME: none, {missing.partition('.')[0]} is not installed")
             continue
         listed = textwrap.fill(
             " ".join(found), 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False

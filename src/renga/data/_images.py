@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from renga._core.packages import check_installed
 from renga.data._files import DataError, gunzip, read_plain, require_memory
 from renga.data._pickled import PickleError, read_pickle
 
@@ -116,6 +117,7 @@ def _to_labels(labels: np.ndarray, images: np.ndarray, path: Any) -> np.ndarray:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
+    check_installed("the digits", "sklearn")
     from sklearn.datasets import load_digits
 
     pixels, labels = (np.asarray(part, np.float32) for part in load_digits(return_X_y=True))

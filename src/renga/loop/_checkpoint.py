@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from renga._core.packages import check_installed
 from renga.loop._directory import is_step
 from renga.loop._errors import RunError, WriteError
 from renga.loop._files import read_bytes, write_json
@@ -25,6 +26,7 @@ _LOG = logging.getLogger("renga")
 
 
 def _orbax() -> Any:
+    check_installed("a checkpoint", "orbax")
     import orbax.checkpoint as ocp  # imported late: a second, and only runs need it
 
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Steps with what k calls bring together: their mean, or their sum."""
+"""Gradient accumulation: one step with the mean or the sum of what k calls bring."""
 # ruff: noqa: N801
 
 from collections.abc import Callable

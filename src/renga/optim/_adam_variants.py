@@ -1,4 +1,4 @@
-"""Relatives of Adam that keep its two moments and treat the second one differently."""
+"""Relatives of Adam: its two moments, the second one treated differently."""
 # ruff: noqa: N801
 
 import dataclasses

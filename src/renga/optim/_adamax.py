@@ -1,4 +1,4 @@
-"""Relatives of Adam that divide by a maximum: AdaMax and AMSGrad."""
+"""AdaMax and AMSGrad: relatives of Adam that divide by a maximum."""
 # ruff: noqa: N801
 
 from typing import Any, NamedTuple

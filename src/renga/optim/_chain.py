@@ -1,4 +1,4 @@
-"""One transformation after the other."""
+"""Chains: one transformation after the other."""
 # ruff: noqa: N801
 
 import collections

@@ -1,4 +1,4 @@
-"""Transformations that act at some steps only: those that are finite, or that a condition picks."""
+"""Conditional steps: transformations that act where updates are finite, or where a condition holds."""
 # ruff: noqa: N801
 
 from collections.abc import Callable

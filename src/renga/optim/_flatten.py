@@ -1,4 +1,4 @@
-"""Many leaves as few vectors."""
+"""Flattening: many leaves as few vectors."""
 # ruff: noqa: N801
 
 from typing import Any

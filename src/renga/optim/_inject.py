@@ -1,4 +1,4 @@
-"""Hyperparameters in the state, where a training loop can read and write them."""
+"""Injected hyperparameters: in the state, where a training loop can read and write them."""
 # ruff: noqa: N801
 
 import functools

@@ -1,4 +1,4 @@
-"""The length of a step by a line search: what line searches share, and backtracking."""
+"""Backtracking line search: the length of a step, and what line searches share."""
 # ruff: noqa: N801
 
 import inspect

@@ -1,4 +1,4 @@
-"""Transforming some leaves and leaving the others alone."""
+"""Masking: transforming some leaves and leaving the others alone."""
 # ruff: noqa: N801
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Averages of gradients as steps: momentum, exponential averages, and the optimisers made of them."""
+"""Momentum: averages of gradients as steps, and the optimisers made of them."""
 # ruff: noqa: N801
 
 from typing import Any, ClassVar, NamedTuple

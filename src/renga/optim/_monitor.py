@@ -1,4 +1,4 @@
-"""Looking into a chain: measures kept in the state, and reading them by name."""
+"""Monitoring: measures of updates, kept in the state and read by name."""
 # ruff: noqa: N801
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Steps normalised by gradients or distances: NovoGrad, DoG, unit norm, zero mean."""
+"""Normalised steps: by gradients or distances, as in NovoGrad and DoG; unit norm, zero mean."""
 # ruff: noqa: N801
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Steps measured against the norm of what they change: trust ratios, LAMB, LARS, NovoGrad, DoG."""
+"""Trust ratios: steps measured against the norm of what they change, as in LAMB and LARS."""
 # ruff: noqa: N801
 
 from typing import Any

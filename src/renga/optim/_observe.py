@@ -1,4 +1,4 @@
-"""Seeing what a chain does: observations kept in the state, and reading any part of it by name."""
+"""Observing a chain: what each part does, kept in the state and read by name."""
 # ruff: noqa: N801
 
 import inspect

@@ -1,4 +1,4 @@
-"""Dividing by a running size of the gradient: rmsprop and adagrad."""
+"""RMSProp and AdaGrad: dividing by a running size of the gradient."""
 # ruff: noqa: N801
 
 from typing import Any, NamedTuple

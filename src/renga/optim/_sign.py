@@ -1,4 +1,4 @@
-"""Steps whose size does not depend on the gradient's: Lion and Rprop."""
+"""Lion and Rprop: steps whose size does not depend on the gradient's."""
 # ruff: noqa: N801
 
 import dataclasses

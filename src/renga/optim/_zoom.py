@@ -1,4 +1,4 @@
-"""The length of a step by a line search for the strong Wolfe conditions: bracketing, then zooming in."""
+"""Zoom line search: the length of a step by the strong Wolfe conditions, bracketing and then zooming in."""
 # ruff: noqa: N801
 
 from typing import Any, NamedTuple

@@ -18,7 +18,7 @@ from renga import envs, nn
 from renga._core.ranges import check_range, known
 from renga.loop import RunDirectory, RunError, config_of, measures_of, restore
 
-A = TypeVar("A", bound="TrainedAgent")
+SomeAgent = TypeVar("SomeAgent", bound="TrainedAgent")
 
 
 class Player(NamedTuple):
@@ -120,7 +120,7 @@ class TrainedAgent:
         raise NotImplementedError
 
     @classmethod
-    def load(cls: type[A], path: str | os.PathLike[str]) -> A:
+    def load(cls: type[SomeAgent], path: str | os.PathLike[str]) -> SomeAgent:
         """Reads an agent from the directory of a run, or from a file that `renga export` or `Agent.save` wrote.
 
         Raises:
