@@ -48,10 +48,11 @@ def cells(name: str) -> list[tuple[str, str]]:
 
 
 def took(name: str) -> str:
-    """How long the program takes, in words, from the record; nothing if it was not measured."""
-    seconds = json.loads(RECORD.read_text())["seconds"] if RECORD.exists() else {}
-    limits = ((10, "seconds"), (60, "less than a minute"), (300, "a few minutes"), (float("inf"), "many minutes"))
-    return next((words for limit, words in limits if seconds.get(name, float("inf")) < limit), "")
+    """How long the program takes, by the record; nothing if it was not measured."""
+    seconds = json.loads(RECORD.read_text())["seconds"].get(name) if RECORD.exists() else None
+    if seconds is None:
+        return ""
+    return f"about {round(seconds) if seconds < 10 else 5 * round(seconds / 5)} seconds"
 
 
 def page(name: str) -> str:

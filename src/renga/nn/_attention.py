@@ -174,13 +174,13 @@ def _dot_product_attention(q: Array, k: Array, v: Array, allowed: Array) -> Arra
     return lax.platform_dependent(q, k, v, cpu=wide, default=plain)
 
 
-def _as_booleans(who: str, mask: Array) -> tuple[Array, Array | None]:
+def _as_booleans(who: str, mask: Array | np.ndarray) -> tuple[Array, Array | None]:
     """A mask of any dtype as booleans, and where floats that are not known here are neither 0 nor 1.
 
     Such floats were meant to be added to the logits; known ones are refused.
     """
     if mask.dtype == bool:
-        return mask, None
+        return jnp.asarray(mask), None
     wrong = None
     if not jnp.issubdtype(mask.dtype, jnp.integer):
         value = known(mask)
