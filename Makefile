@@ -6,8 +6,9 @@ VENV   := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON
 TORCH  ?= torch==2.13.0
 STEPS  ?=
 BIN    := $(VENV)/bin
-# Python compiles what is imported when it is first imported, which is a fraction of what is installed.
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# Python compiles what is imported when it is first imported, which is a fraction of what is installed; but not if it
+# may not write what it compiled: then each process would compile all of it again.
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 RUN    := runs/gan
 
 .PHONY: help environment run test check docs bench lint types imports smoke clean
