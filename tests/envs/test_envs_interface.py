@@ -108,8 +108,19 @@ def test_a_cut_is_no_end():
 
 
 def test_names_and_options_that_are_not_known_are_said(unchecked):
-    with pytest.raises(ValueError, match="make: name must be one of 2048, acrobot, breakout"):
-        envs.make("pong")
+    lists = r" `renga list --envs` lists all names"
+    for name, said in {
+        "pong": "." + lists,
+        "cath": r"; did you mean catch\?" + lists,
+        " catch": r"; did you mean catch\?" + lists,
+        "CartPole-v1": r"; did you mean gymnasium/CartPole-v1 or cartpole\?" + lists,
+        "ALE/Pong-v5": r"; did you mean gymnasium/ALE/Pong-v5\?" + lists,
+        "Breakout-MinAtar": r"; did you mean gymnax/Breakout-MinAtar or breakout\?" + lists,
+        "chess": r"; did you mean pgx/chess\?" + lists,
+        "grid/denses": r"; did you mean grid/dense or .*\?" + lists,
+    }.items():
+        with pytest.raises(ValueError, match=f"make: name must be that of an environment, got {name!r}{said}$"):
+            envs.make(name)
     with pytest.raises(ValueError, match="Pgx: name must be one of"):
         envs.make("pgx/nothing")
 

@@ -1,7 +1,9 @@
 """Environments by name."""
 
+import difflib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -124,11 +126,30 @@ def make(name: str, **options: Any) -> Environment:
     if home == "brax":
         max_steps = options.pop("max_steps", 1000)
         return TimeLimit(Brax(rest, tuple(sorted(options.items()))), max_steps)
-    known = ", ".join(names())
+    near = _near(name)
+    meant = f"; did you mean {' or '.join(near)}?" if near else "."
     raise ValueError(
-        f"make: name must be one of {known}, brax/NAME, craftax/NAME, gymnasium/ID, gymnax/NAME, jumanji/NAME, "
-        f"pgx/NAME or MODULE:NAME, got {name!r}"
+        f"make: name must be that of an environment, got {name!r}{meant} `renga list --envs` lists all names"
     )
+
+
+def _near(name: str) -> list[str]:
+    """Names that look like one that there is not, in any spelling.
+
+    Example:
+      >>> _near("cath"), _near(" Catch"), _near("CartPole-v1"), _near("chess")
+      (['catch'], ['catch'], ['gymnasium/CartPole-v1', 'cartpole'], ['pgx/chess'])
+    """
+    name = name.strip()
+    plain = lambda text: re.sub(r"-v\d+$|[\s_-]", "", text).lower()
+    elsewhere = [f"pgx/{game}" for game in ("chess", "go_19x19", "shogi")]
+    known = {plain(known.removeprefix("pgx/")): known for known in (*names(), *_GAMES, *elsewhere)}
+    near = [known[found] for found in difflib.get_close_matches(plain(name), known, n=2, cutoff=0.65)]
+    if plain(name) in known:
+        near = near[:1]
+    if "/" not in name.removeprefix("ALE/") and re.search(r"-v\d+$", name):
+        return [f"gymnasium/{name}", *near[:1]]
+    return [f"gymnax/{name}", *near[:1]] if name.endswith(("-MinAtar", "-bsuite")) else near
 
 
 def _own(name: str, options: dict[str, Any]) -> Environment:
