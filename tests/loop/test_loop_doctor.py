@@ -122,7 +122,7 @@ def test_a_run_without_damage_is_well(finished):
     found = loop.examine(finished)
     assert not found.problems
     assert "state: finished after step 8" in found.facts
-    assert "newest whole checkpoint: step 8; --resume goes on from there" in found.facts
+    assert "newest complete checkpoint: step 8; --resume goes on from there" in found.facts
 
 
 def test_what_ended_a_run_is_said(finished, tmp_path):

@@ -201,7 +201,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     checkpoints = loop.Checkpoints(tmp_path / "run" / "checkpoints")
-    with pytest.raises(RunError, match=r"No space left on device; the last good checkpoint is of step 3"):
+    with pytest.raises(RunError, match=r"No space left on device; the last complete checkpoint is of step 3"):
         checkpoints.save(4, {"x": jnp.zeros(3)})
     assert checkpoints.steps() == [3]
 
@@ -317,10 +317,9 @@ def test_time_left_leaves_compilation_out(monkeypatch, capsys):
     with _progress.Progress(0, 100, every=0.0) as progress:
         progress.update(1, {"loss": 1.0})
         progress.update(5, {"loss": 1.0})
-        progress.update(21, {"loss": 1.0})
+        progress.update(21, {"loss": 1.0, "env_steps": 1024.0})
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "compiling"
-    assert "compiled" in said[1]
-    assert "s left" not in said[1]
+    assert said[1] == "step 1/100  compiled  loss 1", "no speed, of which the compiler has most"
     assert said[2] == "step 5/100  2.00 steps/s  48 s left  loss 1"
-    assert said[3] == "step 21/100  2.00 steps/s  40 s left  loss 1"
+    assert said[3] == "step 21/100  2.00 steps/s  2,048 environment steps/s  40 s left  loss 1"

@@ -182,7 +182,7 @@ def test_a_sweep_is_examined_with_the_runs_that_it_has(swept, tmp_path):
     found = loop.examine(directory)
     assert not found.problems
     assert "sweep.json: toy, 6 steps, 6 trials" in found.facts
-    assert "groups/001: newest whole checkpoint: step 6; --resume goes on from there" in found.facts
+    assert "groups/001: newest complete checkpoint: step 6; --resume goes on from there" in found.facts
     (directory / "groups" / "001" / "env.json").write_text("{")
     (directory / "report.html.tmp.7").touch()
     problems = loop.examine(directory).problems

@@ -283,7 +283,7 @@ def test_statistics_are_those_of_all_that_was_seen():
 @pytest.mark.parametrize(
     ("system", "changes", "message"),
     [
-        (td3, {"env": "catch"}, "td3: env must be a world with continuous actions, got 'catch' with Discrete"),
+        (td3, {"env": "catch"}, "td3: env must be an environment with continuous actions, got 'catch' with Discrete"),
         (sac, {"target_rate": 0.0}, "sac: target_rate must be > 0, got 0.0"),
         (sac, {"target_rate": 1.5}, "sac: target_rate must be in"),
         (sac, {"updates": 0}, "sac: updates must be >= 1, got 0"),
@@ -304,7 +304,7 @@ def test_actions_without_bounds_are_refused_where_they_are_needed():
     class Endless(Aim):
         action_spec = envs.Box((2,), low=np.array([-1.0, -np.inf]), high=np.inf)
 
-    with pytest.raises(loop.RunError, match="sac: env must be a world whose actions have bounds"):
+    with pytest.raises(loop.RunError, match="sac: env must be an environment whose actions have bounds"):
         action_box("sac", SAC, Endless())
     box = action_box("actor_critic", AC, Endless(), bounded=False)
     np.testing.assert_array_equal(box.from_unit(jnp.array([-3.0, 50.0])), [-1.0, 50.0])

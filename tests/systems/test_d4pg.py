@@ -132,7 +132,7 @@ def test_it_learns_to_aim(monkeypatch):
         ({"min_value": 2.0}, "d4pg: min_value must be less than max_value = 2.0, got 2.0"),
         ({"exploration": -0.1}, "d4pg: exploration must be >= 0, got -0.1"),
         ({"target_rate": 0.0}, "d4pg: target_rate must be > 0, got 0.0"),
-        ({"env": "catch"}, "d4pg: env must be a world with continuous actions, got 'catch' with Discrete"),
+        ({"env": "catch"}, "d4pg: env must be an environment with continuous actions, got 'catch' with Discrete"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(changes, message):

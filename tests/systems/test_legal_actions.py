@@ -69,5 +69,5 @@ def test_dqn_never_bootstraps_from_an_illegal_action(one_way):
 
 @pytest.mark.parametrize(("system", "config"), [(dqn, DQN), (actor_critic, AC)], ids=["dqn", "actor_critic"])
 def test_games_for_two_are_refused_with_the_reason(system, config):
-    with pytest.raises(loop.RunError, match="env must be a world for one player, got 'pgx/tic_tac_toe' for 2"):
+    with pytest.raises(loop.RunError, match="env must be an environment for one player, got 'pgx/tic_tac_toe' for 2"):
         system.make(dataclasses.replace(config, env="pgx/tic_tac_toe"))

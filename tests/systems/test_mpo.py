@@ -198,7 +198,7 @@ def test_it_learns_what_is_right_in_one_step_and_multipliers_stay_in_range(world
         ({"num_samples": 0}, "mpo: num_samples must be >= 1, got 0"),
         ({"target_period": 0}, "mpo: target_period must be >= 1, got 0"),
         ({"epsilon_mean": 0.0}, "mpo: epsilon_mean must be > 0, got 0.0"),
-        ({"env": "pgx/tic_tac_toe"}, "mpo: env must be a world for one player"),
+        ({"env": "pgx/tic_tac_toe"}, "mpo: env must be an environment for one player"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(changes, message):

@@ -132,11 +132,11 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 shutil.rmtree(aside, ignore_errors=True)
             kept = [s for s in self.steps() if s < step and self.damage(s) is None]
-            rest = f"the last good checkpoint is of step {kept[-1]}" if kept else "there is no checkpoint yet"
+            rest = f"the last complete checkpoint is of step {kept[-1]}" if kept else "there is no checkpoint yet"
             raise WriteError(f"could not write the checkpoint of step {step} to {final}: {error}; {rest}") from error
 
     def load_newest(self, like: PyTree, shardings: Any = None) -> tuple[int, PyTree] | None:
-        """Returns step and state of the newest whole checkpoint, or None; skips torn ones with a warning.
+        """Returns step and state of the newest complete checkpoint, or None; skips torn ones with a warning.
 
         Args:
           like: a tree of the state's shapes and dtypes.

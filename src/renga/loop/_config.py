@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from renga._core.ranges import check_range
-from renga.loop._errors import RunError
+from renga.loop._errors import SettingError
 
 _MOST = 2**31 - 1  # sizes and counts are int32 on devices
 
@@ -30,18 +30,20 @@ class Requirements:
       >>> require(Config().env == "go", "env", "go")
       Traceback (most recent call last):
         ...
-      renga.loop._errors.RunError: line: env must be go, got 'chess'
+      renga.loop._errors.SettingError: line: env must be go, got 'chess'
       >>> require.numbers("num_envs", low=1)
       Traceback (most recent call last):
         ...
-      renga.loop._errors.RunError: line: num_envs must be >= 1, got 0
+      renga.loop._errors.SettingError: line: num_envs must be >= 1, got 0
     """
 
     system: str
     config: Any
 
-    def __call__(self, condition: bool | jax.Array, field: str, expected: str) -> None:
-        """Raises a RunError that says what the field must be and what it is, unless the condition holds.
+    def __call__(self, condition: bool | jax.Array, field: str, expected: str, note: str = "") -> None:
+        """Raises a SettingError that says what the field must be and what it is, unless the condition holds.
+
+        A note says more about what it is.
 
         Where it is traced, as a member's numbers are in a sweep, nothing is known, and nothing is said: a sweep checks
         all of its values beforehand.
@@ -49,7 +51,7 @@ class Requirements:
         if isinstance(condition, jax.core.Tracer):
             return
         if not condition:
-            raise RunError(f"{self.system}: {field} must be {expected}, got {getattr(self.config, field)!r}")
+            raise SettingError(f"{self.system}: {field} must be {expected}, got {getattr(self.config, field)!r}{note}")
 
     def numbers(
         self,
@@ -59,7 +61,7 @@ class Requirements:
         above: float | int | None = None,
         below: float | int | None = None,
     ) -> None:
-        """Raises a RunError unless these fields, or all their entries, lie in a range.
+        """Raises a SettingError unless these fields, or all their entries, lie in a range.
 
         Args:
           *fields: their names.
@@ -73,7 +75,7 @@ class Requirements:
             try:
                 check_range(self.system, low=low, high=high, above=above, below=below, finite=False, **number)
             except ValueError as error:
-                raise RunError(str(error)) from None
+                raise SettingError(str(error)) from None
 
 
 def check_config(system: str, config: Any) -> Requirements:
@@ -89,7 +91,7 @@ def check_config(system: str, config: Any) -> Requirements:
       `require`: see `Requirements`.
 
     Raises:
-      RunError: naming the field, what it must be and what it is.
+      SettingError: a RunError, naming the field, what it must be and what it is.
 
     Example:
       >>> @dataclasses.dataclass(frozen=True)
@@ -98,17 +100,17 @@ def check_config(system: str, config: Any) -> Requirements:
       >>> check_config("line", Config())
       Traceback (most recent call last):
         ...
-      renga.loop._errors.RunError: line: learning_rate must be finite, got inf
+      renga.loop._errors.SettingError: line: learning_rate must be finite, got inf
     """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{system}: {field.name}"
         choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
         if choices and value not in choices:
-            raise RunError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+            raise SettingError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, float) and not math.isfinite(number):
-                raise RunError(f"{name} must be finite, got {value!r}")
+                raise SettingError(f"{name} must be finite, got {value!r}")
             if isinstance(number, int) and not -_MOST <= number <= _MOST:
-                raise RunError(f"{name} must be a number of 32 bits, got {value!r}")
+                raise SettingError(f"{name} must be a number of 32 bits, got {value!r}")
     return Requirements(system, config)

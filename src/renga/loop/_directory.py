@@ -41,7 +41,7 @@ import renga
 from renga.loop._errors import RunError
 from renga.loop._files import finite, is_leftover, read_json, why, write_json, write_whole
 from renga.loop._metrics import MEMBERS, LineWriter, MetricsWriter, members_row, read_lines, read_members
-from renga.loop._not_a_run import refuse_sweep
+from renga.loop._not_a_run import refuse_others, refuse_sweep
 
 _LOG = logging.getLogger("renga")
 _NONE: Mapping[str, str] = types.MappingProxyType({})
@@ -144,6 +144,7 @@ class RunDirectory:
           RunError: if it is missing or damaged.
         """
         refuse_sweep(self.path)
+        refuse_others(self.path)
         saved = read_json(self.path / "config.json")
         loop = saved.get("loop")
         whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)

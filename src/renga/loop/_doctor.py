@@ -164,7 +164,7 @@ class _Doctor:
             self._fact(f"{name}: readable")
 
     def _checkpoints(self) -> int | None:
-        """Returns the step of the newest whole checkpoint."""
+        """Returns the step of the newest complete checkpoint."""
         checkpoints, whole = Checkpoints(self._files.checkpoints), []
         for step in checkpoints.steps():
             damage = checkpoints.damage(step)
@@ -258,9 +258,9 @@ class _Doctor:
         elif state is not None:
             self._fact(f"state: {state} after step {step}")
         if newest is None and not live and not self._is_grouped:
-            self._problem("no whole checkpoint: there is nothing to go on from")
+            self._problem("no complete checkpoint: there is nothing to go on from")
         elif newest is not None:
-            self._fact(f"newest whole checkpoint: step {newest}; --resume goes on from there")
+            self._fact(f"newest complete checkpoint: step {newest}; --resume goes on from there")
 
 
 def _starts_with(file: Path, beginning: bytes) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from renga.loop._directory import RunDirectory, config_to_json
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._files import read_json, write_json, write_whole
 from renga.loop._iterate import Update
 
@@ -128,7 +128,7 @@ def loggers(kinds: Sequence[str], files: RunDirectory, config: Any) -> Iterator[
       RunError: if there is no such kind, or its package is missing.
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise RunError(f"--log must be of {', '.join(KINDS)}, got {unknown[0]!r}")
+        raise SettingError(f"--log must be of {', '.join(KINDS)}, got {unknown[0]!r}")
     classes = {"wandb": WandbLogger, "mlflow": MlflowLogger}
     for kind in kinds:
         if kind in classes:

@@ -1,4 +1,4 @@
-"""What is said to those who pass the directory of a sweep where one of a run is meant."""
+"""What is said to those who pass the directory of a sweep, or a folder of runs, where one of a run is meant."""
 
 import json
 from pathlib import Path
@@ -41,6 +41,25 @@ def refuse_sweep(path: Path) -> None:
         f"{path} is a sweep of {len(settled.get('trials', []))} trials; its runs are populations, and a member of one "
         f"is a seed of a trial. renga report {path} writes its page. Pass a run:\n  {listed}"
     )
+
+
+def refuse_others(path: Path) -> None:
+    """Says of what is no directory of a run which runs are in it, or that it is an exported file.
+
+    Raises:
+      RunError: if it is one of these.
+    """
+    if path.is_file():
+        raise RunError(f"{path} is a file, and this needs the directory of a run")
+    if (path / "config.json").exists() or not path.is_dir():
+        return
+    runs = [run.parent for run in path.glob("*/config.json")]
+    if not runs:
+        return
+    runs.sort(key=lambda run: ((run / "config.json").stat().st_mtime, run.name), reverse=True)
+    listed = "\n  ".join(str(run) for run in runs[:MOST_LISTED])
+    more = f"\n  … {len(runs)} in all" if len(runs) > MOST_LISTED else ""
+    raise RunError(f"{path} is no run, but holds some; pass one of them, the newest first:\n  {listed}{more}")
 
 
 def _listed(trials: list[int]) -> str:

@@ -83,16 +83,14 @@ class Progress:
         )
         speed = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2f} steps/s"
         if "env_steps" in metrics:  # steps of environments in one step of the system
-            speed += f", {rate * metrics['env_steps']:,.0f} of environments"
+            speed += f"  {rate * metrics['env_steps']:,.0f} environment steps/s"
         told = f"{note}  {format_metrics(metrics)}" if note else format_metrics(metrics)
         if self._bar is not None:
             with contextlib.suppress(OSError):
-                self._bar.update(self._task, description="training", completed=step, rate=speed, metrics=told)
+                self._bar.update(
+                    self._task, description="training", completed=step, rate=speed if is_known else "", metrics=told
+                )
         elif now - self._last_line >= self._every or step == self._steps:
             self._last_line = now
-            left = (
-                f"{(self._steps - step) / max(rate, 1e-9):.0f} s left"
-                if is_known or step == self._steps
-                else "compiled"
-            )
-            say(f"step {step}/{self._steps}  {speed}  {left}  {told}")
+            left = f"{speed}  {(self._steps - step) / max(rate, 1e-9):.0f} s left"
+            say(f"step {step}/{self._steps}  {left if is_known or step == self._steps else 'compiled'}  {told}")

@@ -81,11 +81,13 @@ def _group(files: RunDirectory, system: ModuleType, config: Any) -> tuple[int, A
 
 
 def _newest(files: RunDirectory, like: Any) -> tuple[int, Any, dict[str, Any]]:
-    """Step, state and notes of the newest whole checkpoint."""
+    """Step, state and notes of the newest complete checkpoint."""
     checkpoints = Checkpoints(files.checkpoints)
     found = checkpoints.load_newest(like)
     if found is None:
-        raise RunError(f"{files.path} holds no checkpoint yet")
+        raise RunError(
+            f"{files.path} holds no checkpoint yet; one is written every --checkpoint-seconds (30), and when a run ends"
+        )
     return *found, checkpoints.notes(found[0])
 
 

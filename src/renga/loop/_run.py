@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import shlex
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +14,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from renga._core.packages import check_installed
 from renga.loop._book import Book
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._devices import agree, make_mesh
 from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
-from renga.loop._errors import RunError, WriteError
+from renga.loop._errors import RunError, SettingError, WriteError
 from renga.loop._files import finite
 from renga.loop._groups import group_sizes, run_groups
 from renga.loop._iterate import MOST_STEPS, Update, Window
@@ -99,7 +101,7 @@ def run(
     """Trains a system and keeps everything about it in a directory.
 
     SIGINT, SIGTERM and SIGHUP end it after the chunk at hand, with a checkpoint; `resume=True` goes on from the newest
-    whole checkpoint and gives the same bits as a run that was never stopped. The directory is locked meanwhile, and
+    complete checkpoint and gives the same bits as a run that was never stopped. The directory is locked meanwhile, and
     nothing in it changes before all that can be refused has been checked.
 
     Args:
@@ -143,6 +145,7 @@ def run(
         a batch that does not divide by the devices, a state larger than memory, a number that is not finite under
         `debug_nans`.
     """
+    check_installed("run", "orbax", "tomli_w")
     files = RunDirectory(directory)
     asked = _Asked(system, config, steps, seed, window, resume, override, seeds, members, at_once)
     _check(asked, checkpoint_seconds, num_pictures)
@@ -262,26 +265,26 @@ def _check(asked: _Asked, checkpoint_seconds: float, num_pictures: int) -> None:
     """Refuses what cannot be, whatever the directory holds."""
     config_to_json(asked.config)
     if asked.seeds is not None and asked.seeds > MOST_MEMBERS:
-        raise RunError(f"seeds must be at most {MOST_MEMBERS}, got {asked.seeds}")
+        raise SettingError(f"seeds must be at most {MOST_MEMBERS}, got {asked.seeds}")
     for name in ("steps", "window", "seeds", "at_once"):
         value = getattr(asked, name)
         if value is not None and value < 1:
-            raise RunError(f"{name} must be at least 1, got {value}")
+            raise SettingError(f"{name} must be at least 1, got {value}")
         if value is not None and value > MOST_STEPS:
-            raise RunError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
+            raise SettingError(f"{name} must be at most {MOST_STEPS}, got {value}: steps are counted in 32 bits")
     last = (asked.seed or 0) + (asked.seeds or 1) - 1
     if asked.seed is not None and not -(2**31) <= asked.seed < 2**32:
-        raise RunError(f"seed must be a number of 32 bits, got {asked.seed}")
+        raise SettingError(f"seed must be a number of 32 bits, got {asked.seed}")
     if last >= 2**32:
-        raise RunError(f"seed must be a number of 32 bits for the last of {asked.seeds} members, too, got {last}")
+        raise SettingError(f"seed must be a number of 32 bits for the last of {asked.seeds} members, too, got {last}")
     if asked.seeds is not None and asked.members is not None:
-        raise RunError("seeds and members both say who is in a population: pass one of them")
+        raise SettingError("seeds and members both say who is in a population: pass one of them")
     if asked.members is not None:
         check_members(asked.members)
     if not checkpoint_seconds >= 0:
-        raise RunError(f"checkpoint_seconds must be 0 or positive, got {checkpoint_seconds}")
+        raise SettingError(f"checkpoint_seconds must be 0 or positive, got {checkpoint_seconds}")
     if num_pictures < 1:
-        raise RunError(f"num_pictures must be at least 1, got {num_pictures}")
+        raise SettingError(f"num_pictures must be at least 1, got {num_pictures}")
 
 
 def _facts(asked: _Asked) -> dict[str, Any]:
@@ -300,7 +303,8 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
         if (files.path / "sweep.json").exists():
             raise RunError(f"{files.path} holds a sweep; choose another directory")
         if checkpoints.steps():
-            raise RunError(f"{files.path} already holds a run; resume it, or choose another directory")
+            resume = f"renga train {asked.system or 'SYSTEM'} --resume {shlex.quote(str(files.path))}"
+            raise RunError(f"{files.path} already holds a run; resume it, or choose another directory:\n  {resume}")
         return {
             "steps": asked.steps,
             "seed": who.seeds[0] if who else first,

@@ -103,6 +103,8 @@ class TrainedAgent:
       >>> config = pqn.Config(env="catch", units=(4,))
       >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
       >>> agent = pqn.Agent(config, params)
+      >>> agent
+      Agent(system='pqn', env='catch', parameters=425)
       >>> agent.act(jnp.zeros((10, 5))) in (0, 1, 2)
       True
       >>> agent.act(jnp.zeros((7, 10, 5)), key=jax.random.key(1)).shape
@@ -158,6 +160,9 @@ class TrainedAgent:
         self.env: envs.Environment = envs.make(config.env)
         self._player = self.player(config, self.env)
         self._act = jax.jit(self._player.act)
+
+    def __repr__(self) -> str:
+        return described(type(self).__module__, self.config, self.params, type(self).__name__)
 
     def act(
         self, observation: Any, legal: Any = None, memory: PyTree = None, *, key: PRNGKeyArray | None = None
@@ -236,6 +241,20 @@ def batch_of(
     if flags is not None and not flags.any(-1).all():
         raise ValueError(f"{function}: legal must allow an action in every state, got none in some")
     return single, s, legal
+
+
+def described(system: str, config: Any, params: PyTree, name: str) -> str:
+    """How a trained object is printed: its system, what it was trained on, and how many numbers it learned.
+
+    Example:
+      >>> from renga.systems import pqn
+      >>> described("renga.systems.pqn", pqn.Config(env="catch"), {"w": jnp.zeros((2, 3))}, "Agent")
+      "Agent(system='pqn', env='catch', parameters=6)"
+    """
+    place = next((field for field in ("env", "data", "task", "worlds") if hasattr(config, field)), None)
+    trained_on = f", {place}={getattr(config, place)!r}" if place else ""
+    count = sum(int(np.size(x)) for x in jax.tree.leaves(params))
+    return f"{name}(system={_short(system)!r}{trained_on}, parameters={count:,})"
 
 
 # ---------------------------------------------------------------- files

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, rl
-from renga.loop import RunError
+from renga.loop import Requirements
 from renga.systems._reinforcement import Transition, encoded, features
 
 
@@ -60,22 +60,25 @@ class ActionBox(NamedTuple):
         return self.from_unit(jax.random.uniform(key, (num, *self.low.shape), minval=-1.0))
 
 
+FOR_DISCRETE = "discrete actions are for actor_critic, dqn, mpo, muzero, pqn, sac"
+
+
 def action_box(system: str, config: Any, env: envs.Environment, bounded: bool = True) -> ActionBox:
     """The box of an environment's actions; an element without bounds is as it is if that may be.
 
     Raises:
       RunError: if the actions are not a box of real numbers, or a bound is missing.
     """
-    spec = env.action_spec
-    if not isinstance(spec, envs.Box) or not np.issubdtype(spec.dtype, np.floating):
-        raise RunError(f"{system}: env must be a world with continuous actions, got {config.env!r} with {spec}")
+    spec, require = env.action_spec, Requirements(system, config)
+    is_real = isinstance(spec, envs.Box) and np.issubdtype(spec.dtype, np.floating)
+    require(is_real, "env", "an environment with continuous actions", f" with {spec}; {FOR_DISCRETE}")
+    assert isinstance(spec, envs.Box)
     low, high = (np.broadcast_to(np.asarray(x, np.float32), spec.shape) for x in (spec.low, spec.high))
     finite = np.isfinite(low) & np.isfinite(high)
-    if bounded and not finite.all():
-        raise RunError(f"{system}: env must be a world whose actions have bounds, got {config.env!r} with {spec}")
+    require(not bounded or bool(finite.all()), "env", "an environment whose actions have bounds", f" with {spec}")
     wide_low, wide_high = (np.where(finite, x.astype(np.float64), sign) for x, sign in ((low, -1.0), (high, 1.0)))
-    if not (wide_low < wide_high).all():
-        raise RunError(f"{system}: env must be a world whose actions can be chosen, got {config.env!r} with {spec}")
+    is_wide = bool((wide_low < wide_high).all())
+    require(is_wide, "env", "an environment whose actions can be chosen", f" with {spec}")
     middle, half = 0.5 * (wide_low + wide_high), 0.5 * (wide_high - wide_low)
     return ActionBox(low, high, middle.astype(np.float32), half.astype(np.float32))
 

@@ -85,7 +85,7 @@ def _checked(path: str, env: envs.Environment, found: dict[str, Any]) -> dict[st
     """Refuses arrays that are not those of an environment, and gives them its types."""
     if env.has_illegal_actions:
         raise RunError(
-            "dataset: env must be a world where all actions are legal always, as a file does not tell which are"
+            "dataset: env must be an environment where all actions are legal always, as a file does not tell which are"
         )
     if missing := [name for name in NEEDED if name not in found]:
         raise RunError(f"dataset: {path} must have {', '.join(NEEDED)}, it has no {', '.join(missing)}")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from renga import envs, nn
 from renga._core.varying import vary_like
 from renga.data import PrioritisedReplay, UniformReplay
-from renga.loop import Requirements, RunError, device_mean, over_devices
+from renga.loop import Requirements, device_mean, over_devices
 
 S = TypeVar("S", bound=Any)  # the state of a system, with `env`, `recent` and `replay`
 
@@ -62,10 +62,15 @@ def encoded(spec: envs.Discrete | envs.Box, size: int, s: Array, *, convolve: bo
 def need_one_player(system: str, config: Any, env: envs.Environment) -> None:
     """Values here are one player's: where players take turns, the best for one is the worst for the other."""
     if env.num_players > 1:
-        raise RunError(
-            f"{system}: env must be a world for one player, got {config.env!r} for {env.num_players}, whose rewards "
-            "are those of the player who moves"
-        )
+        note = f" for {env.num_players}, whose rewards are those of the player who moves; muzero plays it"
+        Requirements(system, config)(False, "env", "an environment for one player", note)
+
+
+def need_discrete(system: str, config: Any, env: envs.Environment) -> None:
+    """A value for each action takes actions that can be counted."""
+    spec = env.action_spec
+    note = f" with {spec}; continuous actions are for actor_critic, d4pg, mpo, muzero, sac, td3"
+    Requirements(system, config)(isinstance(spec, envs.Discrete), "env", "an environment with discrete actions", note)
 
 
 def batch_gradient(loss_fn: Callable[..., tuple[Array, PyTree]], each: bool = False) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Actor-critic: A2C, PPO, V-trace or V-MPO, feed-forward or with a memory, of choices or of numbers, by argument.
+"""Actor-critic: A2C, PPO, V-trace or V-MPO, with or without a memory, for discrete or continuous actions.
 
 One file, top to bottom in the order data flows: Config, State, policies, network, acting, targets, loss, step. One step
 lets every environment go on for `rollout_length` steps and then learns from what they did.
@@ -45,10 +45,11 @@ STEPS = 400
 class Config:
     """Hyperparameters; `renga train actor_critic --help` is made from these comments."""
 
-    env: str = "cartpole"  # catch, cartpole, grid/NAME, gymnax/NAME or pgx/NAME
+    env: str = "cartpole"  # a name of `renga list --envs`, or MODULE:NAME
     algorithm: Literal["a2c", "ppo", "vtrace", "vmpo"] = "ppo"
-    policy: Literal["gaussian", "tanh", "beta"] = "gaussian"  # of actions that are numbers: a normal law, clipped to
-    # the box of actions, or one squashed into it by tanh; or a beta distribution over it
+    policy: Literal["gaussian", "tanh", "beta"] = (
+        "gaussian"  # of continuous actions: a clipped or squashed Gaussian, or beta
+    )
     memory: Memory = "none"  # what the agent remembers of earlier observations
     num_envs: int = 16  # environments stepped in parallel
     rollout_length: int = 64  # steps of each environment in an update

@@ -53,7 +53,7 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train d4pg --help` is made from these comments."""
 
-    env: str = "pendulum"  # an environment with continuous actions
+    env: str = "pendulum"  # a name of `renga list --envs` with continuous actions, or MODULE:NAME
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
     replay_size: int = 100_000  # capacity of the replay buffer, in transitions

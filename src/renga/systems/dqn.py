@@ -51,6 +51,7 @@ from renga.systems._reinforcement import (
     go_on,
     legal_now,
     legal_only,
+    need_discrete,
     need_one_player,
     warm_up,
 )
@@ -299,6 +300,7 @@ def make(config: Config):
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("dqn", config, env.env)
+    need_discrete("dqn", config, env.env)
     agent = networks(config, env.env)
     exponent = config.priority_exponent if config.prioritised else 0.0
     if config.memory != "none":

@@ -21,7 +21,14 @@ from renga import envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
 from renga.systems._agent import Player, TrainedAgent
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
-from renga.systems._reinforcement import batch_gradient, episode_metrics, legal_now, legal_only, need_one_player
+from renga.systems._reinforcement import (
+    batch_gradient,
+    episode_metrics,
+    legal_now,
+    legal_only,
+    need_discrete,
+    need_one_player,
+)
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make", "network"]
 
@@ -130,6 +137,7 @@ def make(config: Config):
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     need_one_player("pqn", config, env.env)
+    need_discrete("pqn", config, env.env)
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("pqn", config)(numbers, "normalise_observations", "False where an observation is a place")
     net = network(config, env.env)

@@ -1,4 +1,4 @@
-"""Soft actor-critic: actions from replay, numbers or choices, with as much randomness as is asked for.
+"""SAC, soft actor-critic: learning from replay with a target for the entropy, for continuous or discrete actions.
 
 One file, top to bottom in the order data flows: Config, networks, losses, learning. How acting, keeping and learning
 take turns is `_off_policy.py`.
@@ -8,7 +8,7 @@ Differs from Haarnoja et al. 2018 (https://arxiv.org/abs/1812.05905):
   * entropies are those of actions scaled to the box [−1, 1], so that the units of an action count for nothing;
   * small networks, and learning rates to match.
 
-Where actions are choices it is that of Christodoulou 2019 (https://arxiv.org/abs/1910.07207): critics tell the values
+Where actions are discrete it is that of Christodoulou 2019 (https://arxiv.org/abs/1910.07207): critics tell the values
 of all choices, and expectations are over all, where else one action is drawn. With `dataset` it learns from a file
 without acting, and `conservative` keeps values of actions that are not in it low (CQL(H), Kumar et al. 2020,
 https://arxiv.org/abs/2006.04779, eq. 4; `--preset cql`). An episode that is cut by a time limit keeps its bootstrap,
@@ -63,7 +63,7 @@ STEPS = 20_000
 class Config:
     """Hyperparameters; `renga train sac --help` is made from these comments."""
 
-    env: str = "pendulum"  # a world of numbers or of choices
+    env: str = "pendulum"  # an environment of `renga list --envs`, or MODULE:NAME; with continuous or discrete actions
     num_envs: int = 1  # environments stepped in parallel
     updates: int = 1  # gradient steps after each step of the environments; for each transition, updates / num_envs
     replay_size: int = 100_000  # transitions kept
@@ -79,7 +79,7 @@ class Config:
     target_rate: float = 0.005  # τ: how far a target goes towards its critic in an update
     temperature: float = 1.0  # α in the beginning: what a nat of entropy is worth in rewards
     target_entropy: float = -1.0  # that the temperature is set to reach, in nats for each number of an action
-    target_entropy_share: float = 0.3  # the same where actions are choices: its share of what it is if all are even
+    target_entropy_share: float = 0.3  # the same for discrete actions: its share of what it is if all are even
     min_log_scale: float = -5.0  # of the policy's Gaussian before tanh
     max_log_scale: float = 2.0
     conservative: float = 0.0  # α of CQL: cost of values of actions beyond that of those taken; 0 is plain SAC

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from renga._core.ranges import check_integer
-from renga.systems._agent import read, write
+from renga.systems._agent import described, read, write
 from renga.systems.gan._players import GAN
 
 
@@ -30,6 +30,9 @@ class Generator:
         # The kept statistics belong to parameters that are no average: those of the batch are taken.
         self._stats = "freeze" if config.gen_norm == "batch" else "use"
         self._call = jax.jit(lambda params, state, z: self._gan.sample(params, state, z, self._stats)[0])
+
+    def __repr__(self) -> str:
+        return described("renga.systems.gan", self.config, self.params, "Generator")
 
     def __call__(self, latents: Float[ArrayLike, "N Z"]) -> Float[Array, "N ..."]:
         """Makes a sample of each latent vector: images `[N, H, W, C]` in [−1, 1], or points `[N, 2]`.

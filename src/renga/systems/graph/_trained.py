@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from renga.graph import GraphsTuple
-from renga.systems._agent import read, write
+from renga.systems._agent import described, read, write
 from renga.systems.graph._task import Task
 
 
@@ -28,6 +28,9 @@ class TrainedNetwork:
     def __init__(self, config: Any, params: PyTree, task: Task):
         self.config, self.params, self.example = config, params, task.example
         self._apply = jax.jit(task.apply)
+
+    def __repr__(self) -> str:
+        return described("renga.systems.graph", self.config, self.params, "TrainedNetwork")
 
     def __call__(self, graph: GraphsTuple) -> Any:
         """What the network says of graphs.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga.loop import RunDirectory, RunError, restore
+from renga.systems._agent import described
 from renga.systems.lpg._config import Config, group_for, rule_of
 from renga.systems.lpg._experience import Inputs, Targets
 from renga.systems.lpg._export import load_rule, save_rule
@@ -16,7 +17,7 @@ from renga.systems.lpg._ladder import Agent, Life, Setup, inner_update, new_agen
 from renga.systems.lpg._rules import LPG
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LearnedRule:
     """What a run has learned: an update rule for agents. See `load`.
 
@@ -29,6 +30,9 @@ class LearnedRule:
     config: Config
     rule: LPG
     eta: PyTree
+
+    def __repr__(self) -> str:
+        return described("renga.systems.lpg", self.config, self.eta, "LearnedRule")
 
     def __call__(self, inputs: Inputs) -> Targets:
         """What the rule makes of a rollout: π̂ and ŷ."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import envs
 from renga.search import Tree
-from renga.systems._agent import batch_of, read, write
+from renga.systems._agent import batch_of, described, read, write
 from renga.systems.muzero import _networks
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._opponents import Player
@@ -103,6 +103,9 @@ class Agent:
         self.params = params
         self._programs = _programs(config)
         self.env = self._programs.env
+
+    def __repr__(self) -> str:
+        return described("renga.systems.muzero", self.config, self.params, "Agent")
 
     def act(
         self,
