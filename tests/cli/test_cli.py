@@ -1,6 +1,8 @@
 """The command, as its users meet it."""
 
 import dataclasses
+import inspect
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import pytest
 
 from renga import envs, systems
-from renga.cli import _list, _train, main
+from renga.cli import _known, _list, _sweep, _train, main
 from renga.cli._main import EXTRAS
 from renga.loop import RunError
 
@@ -59,6 +61,7 @@ def test_a_file_says_what_to_train_and_every_run_has_one(run_directory, tmp_path
     for text, message in (
         ("steps = 3\n[config]\nr1 = 'x'", "config: r1 must be float, got 'x'"),
         ("[config]\nnothing = 1", "has no field nothing"),
+        ("[config]\nbatchsize = 1", "has no field batchsize; did you mean batch_size?"),
         ("steps = 'many'", "steps must be int, got 'many'"),
         ("depth = 3", "has depth, but must have system, config and of steps"),
         ("system = 'dqn'", "is for dqn, not for gan"),
@@ -140,21 +143,49 @@ def test_help_explains_every_field(capsys):
         "updates of the discriminator in a step",
         "--resume",
         "host:port",
+        "seed of the run's random key; default 0",
     ):
         assert text in shown
+    assert "None" not in shown
+    assert shown.index("Differs from") > shown.index("--join-seconds"), "what one came for is lost above"
+
+
+def test_help_names_environments_and_presets(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "dqn", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "`renga list --envs`" in shown
+    assert "a named config: rainbow, munchausen, iqn" in shown
 
 
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
         ([], 2, "usage: renga COMMAND"),
-        (["trian"], 2, "there is no command 'trian'; there are: "),
+        (["trian"], 2, "there is no command 'trian'; did you mean renga train? There are: "),
         (["train"], 2, "usage: renga train SYSTEM"),
+        (["trian", "gan"], 2, "did you mean renga train gan?"),
+        (["gan"], 2, "did you mean renga train gan?"),
         (["train", "gna"], 2, "there is no system 'gna'; there are: "),
+        (["train", "gna"], 2, "did you mean gan?"),
+        (["train", "PPO"], 2, "did you mean actor_critic --algorithm ppo?"),
+        (["train", "actor-critic"], 2, "did you mean actor_critic?"),
+        (["train", "dqn", "--env", "cath"], 2, "got 'cath'; did you mean catch? `renga list --envs` lists all names"),
+        (["train", "dqn", "--env", "gymnasium/CartPol-v1"], 2, "cannot make 'CartPol-v1'"),
+        (["train", "td3", "--env", "catch"], 2, "got 'catch' with Discrete"),
+        (["train", "td3", "--env", "catch"], 2, "discrete actions are for actor_critic, dqn, mpo, muzero, pqn, sac"),
+        (["train", "dqn", "--env", "pendulum"], 2, "env must be an environment with discrete actions, got 'pendulum'"),
+        (["train", "dqn", "--preset", "ppo"], 2, "--preset must be one of rainbow, "),
+        (["train", "dqn", "--log", "paper"], 2, "--log must be of tensorboard, csv"),
+        (["train", "dqn", "--lr", "1"], 2, "has no --lr; did you mean --learning-rate?"),
+        (["sweep", "gan", "--lr=1,2"], 2, "did you mean --disc-learning-rate or --gen-learning-rate?"),
+        (["train", "dqn", "--steps", "1e3"], 2, "--steps must be a whole number, got '1e3'"),
+        (["train", "gan", "--batch-size", "many"], 2, "--batch-size must be a whole number, got 'many'"),
+        (["list", "--worlds"], 2, "usage: renga list [--envs]"),
         (["eval"], 2, "usage: renga eval RUN"),
         (["eval", "nowhere"], 1, "is not the directory of a run: cannot read config.json"),
         (["train", "gan", "--data", "/nowhere", "--quiet"], 1, "there is no /nowhere: data is 'digits' or a path"),
-        (["train", "gan", "--steps", "0", "--quiet"], 1, "steps must be at least 1, got 0"),
+        (["train", "gan", "--steps", "0", "--quiet"], 2, "steps must be at least 1, got 0"),
     ],
 )
 def test_a_mistake_gets_one_readable_message(args, code, message, capsys, tmp_path, monkeypatch):
@@ -163,14 +194,31 @@ def test_a_mistake_gets_one_readable_message(args, code, message, capsys, tmp_pa
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err
+    assert "runs/" not in shown.err, "no directory was made"
+    assert code == 1 or "(--traceback" not in shown.err
+
+
+@pytest.mark.parametrize("method", sorted(_known.METHODS))
+def test_a_method_that_is_a_setting_is_one_its_system_has(method):
+    name, *args = _known.METHODS[method].split()
+    _train._parse(name, systems.get(name), args)
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_a_comment_that_is_help_ends_on_its_line(name):
+    system = systems.get(name)
+    for kind in (system.Config, _train.Options, _sweep.Options):
+        lines = inspect.getsource(kind).splitlines()
+        for line, after in itertools.pairwise(lines):
+            assert not (" = " in line and after.lstrip().startswith("#")), f"help is cut off at {after.strip()!r}"
 
 
 @pytest.mark.parametrize(
     ("args", "messages"),
     [
-        (["--los", "hinge"], ["--los", "--loss"]),
+        (["--zzzz", "hinge"], ["--zzzz", "--loss"]),
         (["--loss", "hing"], ["minimax", "non_saturating", "wasserstein"]),
-        (["--batch-size", "many"], ["--batch-size", "many"]),
+        (["--r1", "many"], ["--r1", "many"]),
     ],
 )
 def test_a_wrong_name_or_value_gets_the_valid_ones(args, messages, capsys):
@@ -284,8 +332,39 @@ def test_runs_that_begin_in_the_same_second_have_directories_of_their_own(toy, m
 
 
 def test_a_refused_run_leaves_nothing_behind(toy, capsys):
-    assert main(["train", "toy", "--quiet", "--size", "0"]) == 1
+    assert main(["train", "toy", "--size", "0"]) == 1
     assert not list(toy.iterdir())
+    assert "runs/" not in capsys.readouterr().err, "which is nowhere"
+
+
+def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys):
+    assert main(["train", "toy", "--directory", "runs/one"]) == 0
+    assert "toy: runs/one\n" in capsys.readouterr().err
+    assert main(["train", "toy", "--resume", "runs/one"]) == 0
+    assert "runs/one is finished at step 3; --steps N trains on" in capsys.readouterr().err
+    assert main(["train", "toy", "--resume", "runs/one", "--steps", "4"]) == 0
+    assert "toy: runs/one\n" in capsys.readouterr().err
+    assert main(["train", "toy", "--resume", "runs"]) == 1
+    said = "runs is no run, but holds some; pass one of them, the newest first:\n  runs/one\n"
+    assert said in capsys.readouterr().err
+    assert main(["train", "toy", "--directory", "runs/one"]) == 1
+    assert "or choose another directory:\n  renga train toy --resume runs/one\n" in capsys.readouterr().err
+
+
+def test_what_a_run_cannot_give_is_said(run_directory, tmp_path, capsys):
+    assert main(["export", str(run_directory), "agent.pt"]) == 2
+    assert "FILE must end in .safetensors, which is what is written, got 'agent.pt'" in capsys.readouterr().err
+    file = tmp_path / "generator.safetensors"
+    assert main(["export", str(run_directory), str(file)]) == 0
+    shutil.copy(run_directory / "config.json", tmp_path)
+    assert repr(systems.get("gan").load(file)) == "Generator(system='gan', data='ring', parameters=58)"
+    for command in ("eval", "sample", "watch"):
+        assert main([command, str(file)]) == 1
+        assert f"{file} is a file, and this needs the directory of a run" in capsys.readouterr().err
+        if command != "watch":
+            assert main([command, str(tmp_path)]) == 1
+            said = "holds no checkpoint yet; one is written every --checkpoint-seconds (30), and when a run ends"
+            assert said in capsys.readouterr().err
 
 
 def test_a_number_that_is_not_finite_is_an_error_at_the_end(toy, capsys):
@@ -389,7 +468,9 @@ def test_every_package_of_an_extra_is_known_to_bring_it():
         assert {modules.get(name, name) for name in names} == set(EXTRAS[extra].split()), extra
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "sweep", "member", "report", "compare", "doctor", "export"])
+@pytest.mark.parametrize(
+    "command", ["train", "eval", "sweep", "member", "report", "compare", "doctor", "export", "list"]
+)
 def test_help_of_a_command_is_no_mistake(command, capsys):
     assert main([command, "--help"]) == 0
     said = capsys.readouterr()

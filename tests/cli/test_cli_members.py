@@ -110,7 +110,7 @@ def test_groups_are_trained_one_after_the_other(toy, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["train", "toy", "--seeds", "0"], 1, "seeds must be at least 1, got 0"),
+        (["train", "toy", "--seeds", "0"], 2, "seeds must be at least 1, got 0"),
         (["train", "toy", "--at-once", "2"], 2, "--at-once is for --seeds"),
         (["train", "toy", "--seeds", "2", "--coordinator", "a:1", "--num-processes", "2"], 2, "is for one process"),
         (["train", "toy", "--resume", "run", "--seeds", "3"], 1, "has 2 seeds, which cannot be changed"),

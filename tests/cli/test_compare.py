@@ -132,7 +132,16 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys):
         ([run, "--port", "80"], 2, "--port goes with --serve"),
         ([run, "--serve", "--port", "x"], 2, "--port must be a number, got 'x'"),
         ([run, "--serve", "--port", "99999"], 1, "port must lie in 0 … 65535, got 99999"),
-        ([tmp_path, "--serve"], 1, "is not the directory of a run"),
+        ([tmp_path, "--serve"], 1, f"is no run, but holds some; pass one of them, the newest first:\n  {run}"),
     ):
         assert main(["report", *map(str, args)]) == code
         assert text in capsys.readouterr().err
+
+
+def test_ctrl_c_is_how_one_ends_a_page(tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("renga.web.serve_report", interrupted)
+    assert main(["report", str(a_run(tmp_path / "run")), "--serve"]) == 0
+    assert capsys.readouterr().err == ""

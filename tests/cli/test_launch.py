@@ -102,6 +102,6 @@ def test_a_killed_process_ends_the_others_and_all_start_again_from_the_checkpoin
 def test_a_mistake_is_not_made_twice(tmp_path):
     process = launched(tmp_path / "run", "--window", "0", restarts=3, steps=5)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "window must be at least 1" in errors
     assert "starting again" not in errors

@@ -1,6 +1,7 @@
 """`renga watch`: an episode of a trained agent, to look at."""
 
 import io
+import os
 
 import jax
 import numpy as np
@@ -47,9 +48,12 @@ def test_an_episode_is_played_with_the_best_actions_and_drawn(state):
     assert (len(short.pictures), short.rewards, short.is_over) == (3, rewards[:2], False)
 
 
-def test_the_command_writes_an_animation_and_puts_it_into_the_report(run, capsys):
+def test_the_command_writes_an_animation_and_puts_it_into_the_report(run, capsys, monkeypatch):
+    monkeypatch.setenv("SDL_AUDIODRIVER", "")  # so that it is as before afterwards
+    monkeypatch.delenv("SDL_AUDIODRIVER")
     assert main(["watch", str(run), "--frames-per-second", "10"]) == 0
     assert capsys.readouterr().out.startswith(f"{run / 'episode.gif'}: 9 steps, return ")
+    assert os.environ["SDL_AUDIODRIVER"] == "dummy", "pygame looks for a sound card"
     with Image.open(run / "episode.gif") as image:
         assert (image.n_frames, image.info["duration"], image.info["loop"]) == (10, 100, 0)
     assert (run / "pictures" / "000000003" / "episode.png").exists()

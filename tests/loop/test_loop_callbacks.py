@@ -127,10 +127,12 @@ def test_metrics_go_to_a_table_and_to_services_offline_and_go_on_there(tmp_path,
 def test_a_logger_that_cannot_be_is_said_before_anything_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
-    for kinds, text in (
-        ("csv,paper", "--log must be of tensorboard, csv, wandb, mlflow, got 'paper'"),
-        ("wandb", "--log wandb needs the package wandb: pip install wandb"),
+    for kinds, code, text in (
+        ("csv,paper", 2, "--log must be of tensorboard, csv, wandb, mlflow, got 'paper'"),
+        ("wandb", 1, "--log wandb needs the package wandb: pip install wandb"),
     ):
-        assert main(["train", "actor_critic", "--log", kinds, "--steps", "1"]) == 1
-        assert text in capsys.readouterr().err
+        assert main(["train", "actor_critic", "--log", kinds, "--steps", "1"]) == code
+        said = capsys.readouterr().err
+        assert text in said
+        assert "runs/" not in said
     assert not (tmp_path / "runs").exists()

@@ -1,6 +1,7 @@
 """`renga export RUN FILE`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from renga.cli._main import UsageError
 from renga.cli._runs import newest_state, only_run, take_which
@@ -14,6 +15,9 @@ def run(args: Sequence[str]) -> int:
     system, config, _, state = newest_state(only_run(tuple(rest[:1]), "export"), which)
     if not hasattr(system, "export"):
         raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has nothing to export")
+    name = system.__name__
+    if name.startswith("renga.systems.") and Path(rest[1]).suffix not in ("", ".safetensors"):
+        raise UsageError(f"FILE must end in .safetensors, which is what is written, got {rest[1]!r}")
     system.export(config, state, rest[1])
     print(rest[1])
     return 0

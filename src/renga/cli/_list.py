@@ -9,6 +9,8 @@ from typing import Any
 from renga import systems
 from renga.cli._main import UsageError
 
+USAGE = "usage: renga list [--envs]"
+
 # Where other environments come from: prefix of their names, package, and its names.
 OTHERS: dict[str, Callable[[Any], Iterable[str]]] = {
     "gymnax": lambda gymnax: gymnax.registered_envs,
@@ -19,10 +21,13 @@ OTHERS: dict[str, Callable[[Any], Iterable[str]]] = {
 
 def run(args: Sequence[str]) -> int:
     """Prints the systems and the first line of what each says of itself, or with `--envs` the environments."""
+    if "-h" in args or "--help" in args:
+        print(f"{USAGE}\n\nLists the systems, or the environments that --env takes.")
+        return 0
     if list(args) == ["--envs"]:
         return _environments()
     if args:
-        raise UsageError(f"usage: renga list [--envs], got {' '.join(args)}")
+        raise UsageError(f"{USAGE}, got {' '.join(args)}")
     for name in systems.names():
         summary = (systems.get(name).__doc__ or "").strip().splitlines()[0]
         print(f"{name:<14} {summary}")

@@ -1,7 +1,8 @@
 """`renga COMMAND …`: finds the command, runs it, turns errors into a readable message.
 
-Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 usage; 128 + n
-stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 the command line
+names what there is not, or a value that cannot be; 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP.
 """
 
 import contextlib
@@ -42,7 +43,7 @@ USAGE = """usage: renga COMMAND …
 EXTRAS = {
     "all": "ase matplotlib networkx optuna orbax pgx PIL rich safetensors sklearn starlette tensorboardX tomli_w tyro "
     "uvicorn",
-    "envs": "ale_py Box2D gymnasium gymnax pygame",
+    "envs": "ale_py Box2D gymnasium gymnax pygame six",
 }
 NARROWEST = 40  # columns; tyro lays out its help for ever in one of very few
 COMMANDS = (
@@ -97,12 +98,14 @@ def _run(args: list[str], show_traceback: bool) -> int:
         if args[0] == "--version":
             return importlib.import_module("renga.cli._version").run(args[1:])
         if args[0] not in COMMANDS:
-            raise UsageError(f"there is no command {args[0]!r}; there are: {', '.join(COMMANDS)}")
+            raise UsageError(_unknown(args))
         return importlib.import_module(f"renga.cli._{args[0]}").run(args[1:])
     except UsageError as error:
         if args[1:] in (["-h"], ["--help"]):
             print(error)
             return 0
+        if show_traceback and error.__cause__ is not None:
+            traceback.print_exc()
         _say(f"renga: {error}")
         return 2
     except KeyboardInterrupt:
@@ -114,9 +117,24 @@ def _run(args: list[str], show_traceback: bool) -> int:
         if show_traceback:
             traceback.print_exc()
         else:
-            kind = "" if type(error).__name__ in ("RunError", "DataError") else f"{type(error).__name__}: "
-            _say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}\n(--traceback shows where it came from)")
-        return 1
+            is_told = hasattr(error, "exit_code") or type(error).__name__ == "DataError"
+            kind = "" if is_told else f"{type(error).__name__}: "
+            hint = "" if getattr(error, "exit_code", 1) == 2 else "\n(--traceback shows where it came from)"
+            _say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}{hint}")
+        return getattr(error, "exit_code", 1)
+
+
+def _unknown(args: list[str]) -> str:
+    """What is said of a command that there is not."""
+    from renga import systems
+    from renga.cli._known import near, system_meant
+
+    command = args[0]
+    meant = [" ".join(["renga", one, *args[1:3]]) for one in near(command, COMMANDS, count=1)]
+    if not meant and (system := system_meant(command, systems.names())):
+        meant = [f"renga train {system}"]
+    guess = f"did you mean {meant[0]}? There are" if meant else "there are"
+    return f"there is no command {command!r}; {guess}: {', '.join(COMMANDS)}"
 
 
 def _lacking(error: Exception, command: str) -> str | None:

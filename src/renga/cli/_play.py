@@ -1,5 +1,6 @@
 """`renga play RUN`."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -41,15 +42,16 @@ def run(args: Sequence[str]) -> int:
 
     agent = load(Path(args[0]))
     print("loading and compiling; the page says when it is ready", file=sys.stderr)
-    web.serve(
-        agent,
-        host=options.host,
-        port=options.port,
-        levels=options.simulations,
-        batch=options.batch,
-        games=options.games,
-        announce=lambda address: print(f"play at {address} (Ctrl-C ends it)", flush=True),
-    )
+    with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
+        web.serve(
+            agent,
+            host=options.host,
+            port=options.port,
+            levels=options.simulations,
+            batch=options.batch,
+            games=options.games,
+            announce=lambda address: print(f"play at {address} (Ctrl-C ends it)", flush=True),
+        )
     return 0
 
 

@@ -1,5 +1,6 @@
 """`renga report RUN`."""
 
+import contextlib
 from collections.abc import Sequence
 
 from renga.cli._main import UsageError
@@ -42,5 +43,6 @@ def run(args: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         raise RunError(f"report: {error.name} is missing: pip install 'renga[all]'") from error
     announce = lambda address: print(f"{address} follows {files.path} (Ctrl-C ends it)", flush=True)
-    web.serve_report(files, port=8000 if port is None else int(port), announce=announce)
+    with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
+        web.serve_report(files, port=8000 if port is None else int(port), announce=announce)
     return 0

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from renga import systems
+from renga.cli._known import system_meant
 from renga.cli._main import UsageError
 from renga.loop import RunDirectory, choose, restore
 
@@ -20,7 +21,10 @@ def system_named(name: str) -> ModuleType:
     try:
         return systems.get(name)
     except KeyError as error:
-        unknown = UsageError(f"{error.args[0]}; nor is there a module of that name here or on Python's path")
+        meant = system_meant(name, systems.names())
+        guess = f"did you mean {meant}?" if meant else ""
+        nor = "nor is there a module of that name here or on Python's path"
+        unknown = UsageError(f"{error.args[0]}; {nor}" + (f"\n{guess}" if guess else ""))
     if not all(part.isidentifier() for part in name.split(".")):
         raise unknown
     here = os.getcwd()

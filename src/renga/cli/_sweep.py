@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 from renga import loop
+from renga.cli._fields import Real, Whole, Word, refuse_flags, together
 from renga.cli._main import UsageError
 from renga.cli._runs import system_named
-from renga.cli._train import directory_of, preset_of
+from renga.cli._train import announced, check_env, directory_of, preset_of
 from renga.loop import RunError, config_of
 
 _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
@@ -30,25 +31,25 @@ renga sweep SYSTEM --help lists the other options and fields; renga sweep SYSTEM
 class Options:
     """How to sweep, whatever the system."""
 
-    trials: int | None = None  # number of settings, 64 by default; for grid, all combinations
-    search: str | None = None  # random (default), grid, tpe (Optuna's) or pbt (population-based training)
-    batch: int | None = None  # tpe: trials proposed and trained at a time; default 16
-    storage: str | None = None  # tpe: address of a database that several sweeps share; default a file in the directory
-    study: str | None = None  # tpe: name of the study in the database; default the name of the system
-    interval: int | None = None  # pbt: steps between two rounds of copying; default a twentieth of all
-    quantile: float | None = None  # pbt: fraction of trials that copy, and fraction that are copied; default 0.25
-    prune: str | None = None  # halving or median: stop bad trials early; default no pruning
-    seeds: int | None = None  # seeds of each trial; default 1
-    metric: str | None = None  # metric that ranks trials; by default a return, or else a loss
-    goal: str | None = None  # max or min of the metric; by default according to its name
-    preset: str | None = None  # a named config of the system; other flags override it
-    steps: int | None = None  # steps of each trial; each system and preset has its own default
-    seed: int | None = None  # first seed of each trial, and seed of the search; default 0
-    directory: str | None = None  # directory of the sweep; default runs/SYSTEM-sweep-DATE-TIME
-    resume: str | None = None  # directory of a sweep to continue
-    devices: int | None = None  # devices to split the trials over; default as many as divide their number
-    at_once: int | None = None  # members trained at a time; default as many as fit in memory
-    window: int | None = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
+    trials: Whole = None  # number of settings, 64 by default; for grid, all combinations
+    search: Word = None  # random (default), grid, tpe (Optuna's) or pbt (population-based training)
+    batch: Whole = None  # tpe: trials proposed and trained at a time; default 16
+    storage: Word = None  # tpe: address of a database that several sweeps share; default a file in the directory
+    study: Word = None  # tpe: name of the study in the database; default the name of the system
+    interval: Whole = None  # pbt: steps between two rounds of copying; default a twentieth of all
+    quantile: Real = None  # pbt: fraction of trials that copy, and fraction that are copied; default 0.25
+    prune: Word = None  # halving or median: stop bad trials early; default no pruning
+    seeds: Whole = None  # seeds of each trial; default 1
+    metric: Word = None  # metric that ranks trials; by default a return, or else a loss
+    goal: Word = None  # max or min of the metric; by default according to its name
+    preset: Word = None  # a named config of the system; other flags override it
+    steps: Whole = None  # steps of each trial; each system and preset has its own default
+    seed: Whole = None  # first seed of each trial, and seed of the search; default 0
+    directory: Word = None  # directory of the sweep; default runs/SYSTEM-sweep-DATE-TIME
+    resume: Word = None  # directory of a sweep to continue
+    devices: Whole = None  # devices to split the trials over; default as many as divide their number
+    at_once: Whole = None  # members trained at a time; default as many as fit in memory
+    window: Whole = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     quiet: bool = False  # show no progress
 
@@ -71,11 +72,11 @@ def run(args: Sequence[str]) -> int:
         else:
             steps = preset_of(system, options.preset)[1]
     given = options.resume or options.directory
+    check_env(config)
     with directory_of(f"{name}-sweep", given) as directory:
-        if not options.quiet:
-            print(f"{name}: {directory}", file=sys.stderr)
+        make = system.make if options.quiet else announced(system.make, f"{name}: {directory}")
         found = loop.sweep(
-            system.make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
+            make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
             num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
             batch=options.batch, storage=options.storage, study=options.study, interval=options.interval,
             quantile=options.quantile, prune=options.prune, resume=resume, show=not options.quiet,
@@ -164,15 +165,12 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
             raise UsageError(f"{resume} is a sweep of {settled['system']}, not of {name}")
         default = config_of(system, settled["config"])
 
-    @dataclasses.dataclass(frozen=True)
-    class Arguments:
-        config: Annotated[system.Config, tyro.conf.arg(name="")]  # pyrefly: ignore
-        options: Annotated[Options, tyro.conf.arg(name="")]
-
+    Arguments, Own = together(system, Options)
+    refuse_flags(f"renga sweep {name}", args, system.Config, Options)
     parsed = tyro.cli(
         Arguments,
         args=args,
-        default=Arguments(default, Options()),
+        default=Arguments(default, Own()),
         prog=f"renga sweep {name}",
         description=USAGE,
     )

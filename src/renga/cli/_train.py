@@ -9,14 +9,16 @@ import time
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 
-from renga import loop
+from renga import envs, loop
+from renga.cli._fields import Whole, Word, refuse_flags, summary, together
+from renga.cli._known import WORDS, near
 from renga.cli._main import UsageError, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
@@ -26,17 +28,17 @@ from renga.loop import RunDirectory, RunError, config_of
 class Options:
     """How to run, whatever the system."""
 
-    config: str | None = None  # a TOML file, such as config.toml of a run; other flags override it
-    preset: str | None = None  # a named config of the system; other flags override it
-    steps: int | None = None  # total number of steps; each system and preset has its own default
-    seed: int | None = None  # seed of the run's random key; default 0
-    seeds: int | None = None  # train so many seeds, from SEED on, as one program (a population); default one
-    at_once: int | None = None  # members of a population in memory at a time; default as many as fit
-    directory: str | None = None  # run directory; default runs/SYSTEM-DATE-TIME
-    resume: str | None = None  # directory of a run to continue
+    config: Word = None  # a TOML file, such as config.toml of a run; other flags override it
+    preset: Word = None  # a named config of the system; other flags override it
+    steps: Whole = None  # total number of steps; each system and preset has its own default
+    seed: Whole = None  # seed of the run's random key; default 0
+    seeds: Whole = None  # number of seeds, from SEED on, to train as a population; default 1
+    at_once: Whole = None  # members of a population in memory at a time; default all that fit
+    directory: Word = None  # run directory; default runs/SYSTEM-DATE-TIME
+    resume: Word = None  # directory of a run to continue
     override: bool = False  # continue although the config differs from the saved one
-    devices: int | None = None  # devices to split the batch over; default all
-    window: int | None = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
+    devices: Whole = None  # devices to split the batch over; default all
+    window: Whole = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     evaluate: bool = True  # evaluate the result at the end
     shard_parameters: bool = False  # also shard large arrays of parameters over the devices
@@ -44,7 +46,7 @@ class Options:
     log: str = "tensorboard"  # loggers besides metrics.jsonl: tensorboard (always), csv, wandb, mlflow; comma-separated
     quiet: bool = False  # show no progress
     cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
-    coordinator: str | None = None  # host:port of process 0, when several processes train together
+    coordinator: Word = None  # host:port of process 0, when several processes train together
     num_processes: int = 1  # how many processes train together
     process_id: int = 0  # which of them this is
     join_seconds: float = 300.0  # how long to wait for the others
@@ -60,19 +62,23 @@ def run(args: Sequence[str]) -> int:
     _require_sense(options)
 
     _join(options)
+    check_env(config)
     with contextlib.ExitStack() as place:
         directory = place.enter_context(directory_of(name, options.resume or options.directory))
         main = jax.process_index() == 0
-        if main and not options.quiet:
-            print(f"{name}: {directory}", file=sys.stderr)
+        steps = (
+            options.steps
+            if options.steps is not None
+            else _saved_steps(options) or preset_of(system, options.preset)[1]
+        )
+        is_over = options.resume is not None and _newest(directory) == steps
+        line = f"{directory} is finished at step {steps}; --steps N trains on" if is_over else f"{name}: {directory}"
         kinds = [kind.strip() for kind in options.log.split(",")] if main else []
         callbacks = place.enter_context(loop.loggers(kinds, RunDirectory(directory), config))
         result = loop.run(
-            system.make,
+            announced(system.make, line) if main and not options.quiet else system.make,
             config,
-            steps=options.steps
-            if options.steps is not None
-            else _saved_steps(options) or preset_of(system, options.preset)[1],
+            steps=steps,
             directory=directory,
             system=name,
             seed=options.seed,
@@ -124,6 +130,38 @@ def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop
         evaluate(files, system, config, result.step, result.state)
     elif len(result.frozen) < len(members):
         evaluate_members(files, show=show)
+
+
+def announced(make: Callable[[Any], Any], line: str) -> Callable[[Any], Any]:
+    """A system's `make` that says a line once it has refused nothing, which is when the run begins."""
+    told = []
+
+    def make_and_tell(config: Any) -> Any:
+        made = make(config)
+        if not told:
+            told.append(line)
+            print(line, file=sys.stderr)
+        return made
+
+    return make_and_tell
+
+
+def check_env(config: Any) -> None:
+    """Refuses an environment that there is not.
+
+    Raises:
+      UsageError: if no environment can be made of the name.
+    """
+    if isinstance(name := getattr(config, "env", None), str):
+        try:
+            envs.make(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def _newest(directory: str | Path) -> int | None:
+    """The step of a run's newest checkpoint."""
+    return max(loop.Checkpoints(RunDirectory(directory).checkpoints).steps(), default=None)
 
 
 def _join(options: Options) -> None:
@@ -255,6 +293,11 @@ def read_file(name: str, system: ModuleType, path: str) -> tuple[Any, Options]:
         raise UsageError(f"--config {path}: has {unknown[0]}, but must have system, config and of {', '.join(IN_FILE)}")
     if not isinstance(fields, dict):
         raise UsageError(f"--config {path}: config must be a table, got {fields!r}")
+    names = [field.name for field in dataclasses.fields(system.Config)]
+    if strange := sorted(set(fields) - set(names)):
+        meant = near(WORDS.get(strange[0], strange[0]), names)
+        guess = f"; did you mean {' or '.join(meant)}?" if meant else f"; renga train {name} --help lists the fields"
+        raise UsageError(f"--config {path}: the config of {name} has no field {strange[0]}{guess}")
     hints = typing.get_type_hints(Options)
     for option, value in found.items():
         kinds = typing.get_args(hints[option]) or (hints[option],)
@@ -283,21 +326,21 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
             raise UsageError(f"{resume} is a run of {saved['system']}, not of {name}")
         default = config_of(system, saved["config"], drop="--override" in args)
 
-    @dataclasses.dataclass(frozen=True)
-    class Arguments:
-        config: Annotated[system.Config, tyro.conf.arg(name="")]  # pyrefly: ignore
-        options: Annotated[Options, tyro.conf.arg(name="")]
-
+    Arguments, Own = together(system, Options)
+    refuse_flags(f"renga train {name}", args, system.Config, Options)
+    first, more = summary(system)
     try:
         parsed = tyro.cli(
             Arguments,
             args=args,
-            default=Arguments(default, options),
+            default=Arguments(default, Own(**vars(options))),
             prog=f"renga train {name}",
-            description=(system.__doc__ or "").strip(),
+            description=first,
         )
     except SystemExit as stop:
-        if stop.code not in (0, None):
+        if stop.code in (0, None):
+            print(f"\n{more}" if more else "")
+        else:
             fields = [*dataclasses.fields(system.Config), *dataclasses.fields(Options)]
             flags = " ".join("--" + field.name.replace("_", "-") for field in fields)
             print(f"renga train {name} takes: {flags}", file=sys.stderr)

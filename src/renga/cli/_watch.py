@@ -1,6 +1,7 @@
 """`renga watch RUN`."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def run(args: Sequence[str]) -> int:
     if not hasattr(system, "load") or not hasattr(config, "env"):
         raise UsageError(f"{name} has no agent to watch")
 
+    # Gymnasium's worlds draw through pygame, which would look for a sound card.
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     import jax
 
     from renga.systems._watch import watch
