@@ -38,14 +38,14 @@ def run(args: Sequence[str]) -> int:
             raise UsageError(
                 f"{flag} must be {expected}, got {getattr(options, flag.strip('-').replace('-', '_').lower())}"
             )
+    # Gymnasium's environments draw through pygame, which would look for a sound card.
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     files = only_run((options.run,), "watch")
     system, config, step, state = newest_state(files, which)
     name = system.__name__.removeprefix("renga.systems.")
     if not hasattr(system, "load") or not hasattr(config, "env"):
         raise UsageError(f"{name} has no agent to watch")
 
-    # Gymnasium's worlds draw through pygame, which would look for a sound card.
-    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     import jax
 
     from renga.systems._watch import watch
