@@ -35,6 +35,7 @@ TINY = muzero.Config(
     target_period=2,
 )
 TRUE = dataclasses.replace(TINY, model="true", consistency_cost=0.0)
+TRUE_AHEAD = dataclasses.replace(TRUE, lookahead=True)
 KEPT = dataclasses.replace(
     TRUE, policy="puct", keep_tree=True, target_period=0, ema=0.75, temperature=2.0, last_temperature=0.0,
     random_opening=0, moves=1,
@@ -198,8 +199,8 @@ def test_lookahead_adds_what_is_known_of_moves_that_end_a_game(game, params):
     ends = legal & ((reward != 0) | (legal.sum(1, keepdims=True) == 1))
     assert 0.05 < ends.mean() < 0.95
     found = []
-    for lookahead in (False, True):
-        system = system_of(dataclasses.replace(TRUE, lookahead=lookahead))
+    for config in (TRUE, TRUE_AHEAD):
+        system = system_of(config)
         observation = jax.vmap(system.env.env.observe)(states)
         found.append(jax.jit(system.planner.root)(params, jax.random.key(0), states, observation, jnp.asarray(legal)))
     plain, better = found
@@ -209,6 +210,12 @@ def test_lookahead_adds_what_is_known_of_moves_that_end_a_game(game, params):
     np.testing.assert_allclose(better.value, np.where(over, best, np.maximum(v, best)), rtol=1e-6)
     expected = np.where(ends, logits + 50 * TRUE.value_scale * (reward - v[:, None]), logits)
     np.testing.assert_allclose(better.prior_logits, expected, rtol=1e-5)
+    # What is drawn evenly at the start of a game ends it only where every move does.
+    draw = jax.jit(lambda key: muzero._drawn_evenly(TRUE_AHEAD, system, key, states, jnp.asarray(legal)))
+    for seed in range(3):
+        drawn = np.asarray(draw(jax.random.key(seed)))[:, None]
+        assert np.take_along_axis(legal, drawn, 1).all()
+        assert (np.take_along_axis(ends, drawn, 1)[:, 0] == over).all()
 
 
 def test_an_agent_acts_alone_as_in_a_batch_and_only_legally(params):

@@ -109,7 +109,7 @@ def act(
         late = state.env.episode_length >= config.temperature_moves
         action = jnp.where(late, jnp.argmax(plan.policy, -1).astype(jnp.int32), action)
     random = state.env.episode_length < state.opening
-    even = jax.random.categorical(key_even, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+    even = _drawn_evenly(config, system, key_even, state.env.state, legal)
     action = jnp.where(random, even, action)
 
     # What is done: the action itself, or the candidate of this number.
@@ -141,6 +141,14 @@ def act(
     opening = jnp.where(step.last, _openings(config, key_opening), state.opening)
     tree = planner.kept(plan.tree, action, running.state, step.last) if config.keep_tree else None
     return state._replace(env=running, opening=opening, tree=tree), (move, step.last)
+
+
+def _drawn_evenly(config: Config, system: System, key: PRNGKeyArray, state: PyTree, legal: Array) -> Int[Array, " B"]:
+    """One legal action of each game; with lookahead one that does not end it, if any: late positions are rare."""
+    if config.lookahead:
+        ends, _ = _planning.ending_moves(system.env.env, key, state, legal)
+        legal = jnp.where(jnp.any(legal & ~ends, -1, keepdims=True), legal & ~ends, legal)
+    return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
 
 
 def _openings(config: Config, key: PRNGKeyArray) -> Int[Array, " B"]:

@@ -206,6 +206,16 @@ def _sampled_model(config: Config, env: envs.Environment, networks: Networks):
     return root, step
 
 
+def ending_moves(
+    env: envs.Environment, key: PRNGKeyArray, state: PyTree, legal: Bool[Array, "B A"]
+) -> tuple[Bool[Array, "B A"], Float[Array, "B A"]]:
+    """Which legal actions end the game in each state, and the reward of each action."""
+    result = lambda key, state, action: env.step(key, state, action)[1]
+    every = jax.vmap(jax.vmap(result, (None, None, 0)), (0, 0, None))
+    out = every(jax.random.split(key, len(legal)), state, jnp.arange(legal.shape[-1], dtype=jnp.int32))
+    return legal & out.terminated, out.reward
+
+
 def _true_model(config: Config, env: envs.Environment, networks: Networks):
     """States are the environment's; it is never stepped past the end of an episode."""
 
@@ -221,13 +231,10 @@ def _true_model(config: Config, env: envs.Environment, networks: Networks):
         logits, value = _evaluate(networks, params, observation, legal)
         if not config.lookahead or state is None:
             return logits, value
-        result = lambda key, state, action: env.step(key, state, action)[1]
-        every = jax.vmap(jax.vmap(result, (None, None, 0)), (0, 0, None))
-        out = every(jax.random.split(key, len(value)), state, jnp.arange(logits.shape[-1], dtype=jnp.int32))
-        ends = legal & out.terminated
-        best = jnp.max(jnp.where(ends, out.reward, -jnp.inf), -1)
+        ends, reward = ending_moves(env, key, state, legal)
+        best = jnp.max(jnp.where(ends, reward, -jnp.inf), -1)
         known = jnp.any(ends, -1) & jnp.all(ends | ~legal, -1)
-        gain = 50 * config.value_scale * (out.reward - value[:, None])
+        gain = 50 * config.value_scale * (reward - value[:, None])
         return jnp.where(ends, logits + gain, logits), jnp.where(known, best, jnp.maximum(value, best))
 
     def root(
