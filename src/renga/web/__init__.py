@@ -1,8 +1,8 @@
 """Pages for people: play against a trained agent and look into its search; follow a run while it goes on."""
 
-from renga._core.packages import check_installed
+from renga._core import packages as _packages
 
-check_installed("renga.web", "starlette", "uvicorn")
+_packages.check_installed("renga.web", "starlette", "uvicorn")
 
 from renga.web._app import make_app  # noqa: E402
 from renga.web._follow import follow_app  # noqa: E402
