@@ -248,7 +248,8 @@ def test_what_cannot_be_made_is_said_in_one_line(own, monkeypatch, unchecked):
         with pytest.raises(error, match=message) as caught:
             envs.make(name, **options)
         assert "\n" not in str(caught.value)
-    monkeypatch.setattr(_import.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
+    missing = lambda name: (_ for _ in ()).throw(ModuleNotFoundError(name, name=name))
+    monkeypatch.setattr(_import.importlib, "import_module", missing)
     with pytest.raises(ImportError, match="renga.envs needs the package gymnasium: pip install gymnasium"):
         envs.make("gymnasium/CartPole-v1", max_episode_steps=77)
 

@@ -91,7 +91,7 @@ def check_config(system: str, config: Any) -> Requirements:
       `require`: see `Requirements`.
 
     Raises:
-      SettingError: a RunError, naming the field, what it must be and what it is.
+      RunError: naming the field, what it must be and what it is.
 
     Example:
       >>> @dataclasses.dataclass(frozen=True)

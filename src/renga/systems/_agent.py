@@ -104,7 +104,7 @@ class TrainedAgent:
       >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
       >>> agent = pqn.Agent(config, params)
       >>> agent
-      Agent(system='pqn', env='catch', parameters=425)
+      Agent(system='pqn', env='catch', parameters=227)
       >>> agent.act(jnp.zeros((10, 5))) in (0, 1, 2)
       True
       >>> agent.act(jnp.zeros((7, 10, 5)), key=jax.random.key(1)).shape
