@@ -47,9 +47,7 @@ class Config:
 
     env: str = "cartpole"  # a name of `renga list --envs`, or MODULE:NAME
     algorithm: Literal["a2c", "ppo", "vtrace", "vmpo"] = "ppo"
-    policy: Literal["gaussian", "tanh", "beta"] = (
-        "gaussian"  # of continuous actions: a clipped or squashed Gaussian, or beta
-    )
+    policy: Literal["gaussian", "tanh", "beta"] = "gaussian"  # continuous: a clipped or squashed Gaussian, or beta
     memory: Memory = "none"  # what the agent remembers of earlier observations
     num_envs: int = 16  # environments stepped in parallel
     rollout_length: int = 64  # steps of each environment in an update
