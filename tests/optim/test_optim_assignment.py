@@ -43,6 +43,8 @@ def test_forbidden_pairs_are_avoided_and_edges_are_empty():
         assert f(jnp.zeros((0, 3)))[0].shape == f(jnp.zeros((3, 0)))[1].shape == (0,)
         with pytest.raises(ValueError, match="must not hold NaN"):
             f(jnp.array([[jnp.nan]]))
+        with pytest.raises(ValueError, match="must not hold NaN"):  # known, under jit too
+            jax.eval_shape(lambda f=f: f(np.full((2, 2), np.nan, np.float32)))
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Int
 
 from renga._core.checks import check_shapes
+from renga._core.ranges import known
 from renga._core.varying import vary_like
 
 __all__ = ["base_hungarian_algorithm", "hungarian_algorithm"]
@@ -17,8 +18,8 @@ NONE = -1  # no row, no column
 def _costs(name: str, cost_matrix: ArrayLike) -> Array:
     """The costs as finite numbers: what is forbidden (∞, NaN) is dearer than any assignment without it."""
     check_shapes(name, cost_matrix=(cost_matrix, "N M"))
-    cost = jnp.asarray(cost_matrix)
-    if not isinstance(cost, jax.core.Tracer) and np.any(np.isnan(cost) | np.isneginf(cost)):
+    cost, value = jnp.asarray(cost_matrix), known(cost_matrix)
+    if value is not None and np.any(np.isnan(value) | np.isneginf(value)):
         raise ValueError(f"{name}: cost_matrix must not hold NaN or -∞")
     if jnp.issubdtype(cost.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: cost_matrix must be real, got {cost.dtype}")
