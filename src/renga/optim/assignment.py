@@ -1,6 +1,5 @@
 """The linear assignment problem: each row of a matrix gets a column of its own, at the least total cost."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
