@@ -782,7 +782,7 @@ def _() -> list[str]:
             worst(row, " without search"),
             *took,
         )
-        for name in ("tic_tac_toe",)
+        for name in ("tic_tac_toe", "tic_tac_toe_learned")
         for seed, row, took in _strength(name)
     ]
 
