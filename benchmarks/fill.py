@@ -787,6 +787,27 @@ def _() -> list[str]:
     ]
 
 
+_SETS = ("begin-hard", "begin-medium", "begin-easy", "middle-medium", "middle-easy", "end-easy")
+
+
+@table("muzero.md", "| seed | simulations | " + " | ".join(_SETS) + " |")
+def _() -> list[str]:
+    return [
+        cells(seed, simulations, *(f"{100 * row[f'mistakes {name}{kind}']:.1f} %" for name in _SETS))
+        for seed, row, _ in _strength("cpu")
+        for simulations, kind in ((64, ""), (0, " without search"))
+    ]
+
+
+@table("muzero.md", "| seed | moves | points against alpha-beta of depth 5 |")
+def _() -> list[str]:
+    points = lambda row, player: f"{100 * row[f'points against {player}']:.0f} %"
+    return [
+        cells(seed, f"{row['moves']:,}", points(row, "alphabeta:5"), points(row, "uct:1000"), *took)
+        for seed, row, took in _strength("cpu")
+    ]
+
+
 @table("muzero.md", "| preset | seed | moves | mean return of 100 games |")
 def _() -> list[str]:
     return [
