@@ -50,7 +50,7 @@ def check_transforms(
       compiler_options: passed to `jax.jit`; large tables compile faster with less optimisation.
       custom_rules: whether a custom rule must be the derivative of its function; False where it differs on purpose.
       eager: whether the plain call runs as Python, one operation after another; False: compiled, in one program with
-        the others, which is several times quicker, and sees nothing that goes wrong in Python alone.
+        the others, which takes less time, and sees nothing that goes wrong in Python alone.
 
     Raises:
       AssertionError: naming the function, the transformation and the leaf, and by how much it is off.
