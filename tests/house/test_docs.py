@@ -47,7 +47,7 @@ def test_docstring_examples_run(name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_fenced_python_blocks_run(page, tmp_path, monkeypatch):
+def test_fenced_python_blocks_run_and_print_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     namespace = {"__name__": page.stem}
@@ -65,4 +65,10 @@ def test_fenced_python_blocks_run(page, tmp_path, monkeypatch):
                 Path(file[1]).write_text(match.group(1))
             # Blank lines in front give a failing block the page's line numbers.
             code = compile("\n" * line + match.group(1), str(page), "exec")
+            capsys.readouterr()
             exec(code, namespace)
+            # What is printed is told in the next block, or behind the only `print`.
+            shown = re.match(r"\n*```text\n(.*?)^```", text[match.end() :], re.DOTALL | re.MULTILINE)
+            shown = shown or re.search(r"^print\(.*\)  # (.*)", match[1], re.MULTILINE)
+            if shown:
+                assert capsys.readouterr().out.strip() == shown[1].strip(), f"line {line}"
