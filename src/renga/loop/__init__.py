@@ -15,7 +15,7 @@ from renga.loop._devices import (
 )
 from renga.loop._directory import RunDirectory, environment
 from renga.loop._doctor import Examination, examine
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._files import write_json, write_whole
 from renga.loop._iterate import Update, Window, iterate
 from renga.loop._loggers import loggers
@@ -38,6 +38,7 @@ __all__ = [
     "Result",
     "RunDirectory",
     "RunError",
+    "SettingError",
     "Swept",
     "Trial",
     "Update",

@@ -9,7 +9,7 @@ import numpy as np
 
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._files import read_json
 from renga.loop._members import members_of
 from renga.loop._objective import objective_of
@@ -57,7 +57,7 @@ def choose(files: RunDirectory, which: str, metric: str | None = None, goal: str
     count = len(who.seeds)
     if which not in ("best", "median", "worst"):
         if not (which.isascii() and which.isdigit() and int(which) < count):
-            raise RunError(f"--member must be in [0, {count - 1}], or best, median or worst, got {which!r}")
+            raise SettingError(f"--member must be in [0, {count - 1}], or best, median or worst, got {which!r}")
         return int(which)
     rows = files.read_members()
     if not rows:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from renga.loop._directory import versions
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._peers import join
 
 PORTS = 61440, 4096  # the first of the ports to meet at, and how many there are: a job has one of them
@@ -61,7 +61,7 @@ def find_launched(cluster: str = "auto", environment: Mapping[str, str] = os.env
     if cluster == "none":
         return None
     if cluster != "auto" and cluster not in LAUNCHERS:
-        raise RunError(f"--cluster must be auto, none, {' or '.join(LAUNCHERS)}, got {cluster!r}")
+        raise SettingError(f"--cluster must be auto, none, {' or '.join(LAUNCHERS)}, got {cluster!r}")
     for name in LAUNCHERS if cluster == "auto" else (cluster,):
         found = LAUNCHERS[name](environment)
         if found is not None:
@@ -205,5 +205,5 @@ def _address(host: str, job: int) -> str:
 def _number(environment: Mapping[str, str], name: str, launcher: str) -> int:
     text = environment.get(name, "")
     if not (text.isascii() and text.isdigit()):
-        raise RunError(f"--cluster {launcher}: {name} must be a number, got {text!r}")
+        raise SettingError(f"--cluster {launcher}: {name} must be a number, got {text!r}")
     return int(text)

@@ -10,7 +10,7 @@ import numpy as np
 
 from renga.loop._chart import chart, color
 from renga.loop._directory import RunDirectory
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._files import read_bytes, write_whole
 from renga.loop._page import page, table
 from renga.loop._report import read_evaluation
@@ -41,7 +41,7 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
         common, or the file holds something else.
     """
     if len(runs) < 2:
-        raise RunError(f"a comparison is of two runs or more, got {len(runs)}")
+        raise SettingError(f"a comparison is of two runs or more, got {len(runs)}")
     places = [files.path.resolve() for files in runs]
     if twice := [str(files.path) for i, files in enumerate(runs) if places[i] in places[:i]]:
         raise RunError(f"{twice[0]} is there twice")

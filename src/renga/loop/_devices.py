@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from renga._core.varying import vary_like
 from renga.loop._directory import versions
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._peers import join
 from renga.loop._progress import say
 
@@ -39,11 +39,11 @@ def join_processes(coordinator: str, num_processes: int, process_id: int, timeou
       RunError: if the numbers do not fit, the address is none, or the others do not come in time.
     """
     if num_processes < 1:
-        raise RunError(f"--num-processes must be at least 1, got {num_processes}")
+        raise SettingError(f"--num-processes must be at least 1, got {num_processes}")
     if not 0 <= process_id < num_processes:
-        raise RunError(f"--process-id must be in [0, {num_processes - 1}], got {process_id}")
+        raise SettingError(f"--process-id must be in [0, {num_processes - 1}], got {process_id}")
     if not 0 < timeout < 1e6:
-        raise RunError(f"join_processes: timeout must be positive, got {timeout}")
+        raise SettingError(f"join_processes: timeout must be positive, got {timeout}")
     facts = {f"version of {name}": version for name, version in versions().items()}
     join(coordinator, num_processes, process_id, timeout, facts)
 
@@ -52,7 +52,7 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     """Returns a mesh with one axis over `num_devices` devices (default: all of them)."""
     devices = jax.devices()
     if num_devices is not None and not 1 <= num_devices <= len(devices):
-        raise RunError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
+        raise SettingError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
     taken = devices[:num_devices]
     idle = set(range(jax.process_count())) - {d.process_index for d in taken}
     if idle:
@@ -273,7 +273,7 @@ def mean_gradient(loss_fn: Callable[..., tuple[Any, PyTree]], axis_name: str | N
 
 def _require_divisible(size: int, num_devices: int) -> None:
     if size % num_devices:
-        raise RunError(
+        raise SettingError(
             f"a batch of {size} does not divide by {num_devices} devices: "
             f"choose a multiple of {num_devices}, or fewer devices with --devices"
         )

@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 from renga.loop._chunk import chunk_of, flatten_metrics, metric_names
 from renga.loop._debug import find_non_finite
 from renga.loop._devices import memory_of, require_memory, size_of
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._exploit import Evolution
 from renga.loop._iterate import Plan, Step, Update, follow
 from renga.loop._parts import is_key, joined, parts_of, threads_of
@@ -94,11 +94,11 @@ def check_members(members: Members) -> None:
     """
     if not members.seeds or not all(-(2**31) <= seed < 2**32 for seed in members.seeds):
         wrong = next((seed for seed in members.seeds if not -(2**31) <= seed < 2**32), "none")
-        raise RunError(f"members: seeds must be numbers of 32 bits, one or more, got {wrong}")
+        raise SettingError(f"members: seeds must be numbers of 32 bits, one or more, got {wrong}")
     for name, numbers in members.values.items():
         if len(numbers) != len(members.seeds) or not all(map(math.isfinite, numbers)):
             got = next((x for x in numbers if not math.isfinite(x)), len(numbers))
-            raise RunError(f"members: {name} must be {len(members.seeds)} finite numbers, got {got}")
+            raise SettingError(f"members: {name} must be {len(members.seeds)} finite numbers, got {got}")
     if members.evolution:
         members.evolution.check(len(members.seeds))
 
@@ -418,9 +418,9 @@ def members_mesh(num_devices: int | None, num_members: int) -> Mesh:
         most = 1 if devices[0].platform == "cpu" else min(len(devices), num_members)
         num_devices = next(d for d in range(most, 0, -1) if num_members % d == 0)
     if not 1 <= num_devices <= len(devices):
-        raise RunError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
+        raise SettingError(f"--devices must be in [1, {len(devices)}], got {num_devices}")
     if num_members % num_devices:
-        raise RunError(
+        raise SettingError(
             f"{num_members} members do not divide by {num_devices} devices: choose a multiple of {num_devices}, "
             "or other devices with --devices"
         )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from renga.loop._errors import RunError
+from renga.loop._errors import SettingError
 
 _UP = ("return", "reward", "accuracy", "score", "win")
 _DOWN = ("loss", "error", "cost")
@@ -48,14 +48,14 @@ def objective_of(names: Sequence[str], metric: str | None = None, goal: str | No
     if metric is None:
         found = [name for words in (_UP[:1], _DOWN[:1]) for name in names if _speaks(name, words)]
         if not found:
-            raise RunError(f"which metric is it to go by? --metric must be one of {', '.join(names)}")
+            raise SettingError(f"which metric is it to go by? --metric must be one of {', '.join(names)}")
         metric = found[0]
     if metric not in names:
-        raise RunError(f"--metric must be one of {', '.join(names)}, got {metric!r}")
+        raise SettingError(f"--metric must be one of {', '.join(names)}, got {metric!r}")
     if goal is None and _speaks(metric, _UP) == _speaks(metric, _DOWN):
-        raise RunError(f"is more of {metric} better? Say --goal max or --goal min")
+        raise SettingError(f"is more of {metric} better? Say --goal max or --goal min")
     if goal not in (None, "max", "min"):
-        raise RunError(f"--goal must be max or min, got {goal!r}")
+        raise SettingError(f"--goal must be max or min, got {goal!r}")
     return Objective(metric, _speaks(metric, _UP) if goal is None else goal == "max")
 
 

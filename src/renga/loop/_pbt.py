@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from renga.loop._errors import RunError
+from renga.loop._errors import SettingError
 from renga.loop._exploit import EXPLOITS, Evolution, Exploit
 from renga.loop._iterate import Update
 from renga.loop._members import Members, Population, numbers_of
@@ -125,7 +125,7 @@ def rhythm(steps: int, interval: int | None, window: int | None) -> tuple[int, i
     """
     for name, given in (("--interval", interval), ("--window", window)):
         if given is not None and given < 1:
-            raise RunError(f"{name} must be at least 1, got {given}")
+            raise SettingError(f"{name} must be at least 1, got {given}")
     usual = max(1, steps // 500)
     if interval is None:
         window = window or usual
@@ -134,8 +134,8 @@ def rhythm(steps: int, interval: int | None, window: int | None) -> tuple[int, i
         divisors = [d for d in range(1, math.isqrt(interval) + 1) if interval % d == 0]
         window = min([*divisors, *(interval // d for d in divisors)], key=lambda d: abs(math.log(d / usual)))
     if interval % window:
-        raise RunError(f"--interval must be a multiple of the window, {window} steps, got {interval}")
+        raise SettingError(f"--interval must be a multiple of the window, {window} steps, got {interval}")
     if not steps / MOST_TIMES <= interval < steps:
         least = -(-steps // MOST_TIMES)
-        raise RunError(f"--interval must be in [{least}, {steps - 1}] for {steps} steps, got {interval}")
+        raise SettingError(f"--interval must be in [{least}, {steps - 1}] for {steps} steps, got {interval}")
     return interval, window

@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._progress import say
 
 SHOWN_WITHIN = 10.0  # seconds that a file system of a network may take to show a file to another machine
@@ -39,7 +39,7 @@ def split_address(coordinator: str) -> tuple[str, int]:
     host, colon, port = coordinator.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (colon and host and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        raise RunError(f"--coordinator must be host:port with a port in [1, 65535], got {coordinator!r}")
+        raise SettingError(f"--coordinator must be host:port with a port in [1, 65535], got {coordinator!r}")
     try:
         socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._files import why
 from renga.loop._members import Members, members_of, summary, to_json
 from renga.loop._objective import Objective
@@ -37,7 +37,7 @@ def rungs_of(prune: str, steps: int, window: int) -> list[int]:
       RunError: if there is no such pruner, or there are too few steps.
     """
     if prune not in PRUNERS:
-        raise RunError(f"--prune must be one of {', '.join(PRUNERS)}, got {prune!r}")
+        raise SettingError(f"--prune must be one of {', '.join(PRUNERS)}, got {prune!r}")
     found = sorted({max(round(steps * share / window), 1) * window for share in PRUNERS[prune][1]})
     if found[-1] >= steps:
         raise RunError(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._subject import Make
 
 MOST_TRIALS = 100_000
@@ -92,7 +92,7 @@ def as_texts(tried: Mapping[str, Any]) -> dict[str, str]:
     for field, given in tried.items():
         values = (given,) if isinstance(given, str) else given
         if not isinstance(values, tuple | list) or not all(isinstance(v, str | int | float) for v in values):
-            raise RunError(
+            raise SettingError(
                 f"sweep: {field} must be a text such as '1e-4..1e-2:log', or a list of values, got {given!r}"
             )
         found[field] = ",".join(map(str, values))
@@ -146,15 +146,15 @@ def _read_range(field: str, kind: Any, text: str) -> Range:
     except ValueError:
         raise wrong from None
     if not low < high:
-        raise RunError(f"sweep: {field} must be a range from a number to a greater one, got {text!r}")
+        raise SettingError(f"sweep: {field} must be a range from a number to a greater one, got {text!r}")
     if count is not None and not 1 <= count <= MOST_TRIALS:
-        raise RunError(f"sweep: {field} must have from 1 to {MOST_TRIALS} values in a grid, got {text!r}")
+        raise SettingError(f"sweep: {field} must have from 1 to {MOST_TRIALS} values in a grid, got {text!r}")
     if is_log and low <= 0:
-        raise RunError(f"sweep: {field} must begin above 0 for a logarithm, got {text!r}")
+        raise SettingError(f"sweep: {field} must begin above 0 for a logarithm, got {text!r}")
     if kind is int and not (low.is_integer() and high.is_integer() and max(-low, high) <= MOST_WHOLE):
-        raise RunError(f"sweep: {field} is a whole number, and so must be its bounds, of 53 bits, got {text!r}")
+        raise SettingError(f"sweep: {field} is a whole number, and so must be its bounds, of 53 bits, got {text!r}")
     if kind is float and not (_fits(low) and _fits(high) and high - low <= MOST):
-        raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {text!r}")
+        raise SettingError(f"sweep: {field} must be of numbers that 32 bits can hold, got {text!r}")
     return Range(low, high, is_log, kind is int, count)
 
 
@@ -162,7 +162,7 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
     options = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
     if kind not in _READ and kind is not str and not options:
         what = getattr(kind, "__name__", str(kind))
-        raise RunError(
+        raise SettingError(
             f"sweep: {field} cannot be tried: it is {what}, and no number, word or truth value; got {text!r}"
         )
     values = []
@@ -173,12 +173,12 @@ def _read_choices(field: str, kind: Any, text: str) -> Choices:
             value = None
         if value is None:
             wanted = f"one of {', '.join(map(str, options))}" if options else _KINDS.get(kind, str(kind))
-            raise RunError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
+            raise SettingError(f"sweep: {field} must be {wanted}, with commas between them, got {part!r} in {text!r}")
         if isinstance(value, float) and not _fits(value):
-            raise RunError(f"sweep: {field} must be of numbers that 32 bits can hold, got {part!r} in {text!r}")
+            raise SettingError(f"sweep: {field} must be of numbers that 32 bits can hold, got {part!r} in {text!r}")
         values.append(value)
     if len(set(values)) < len(values):
-        raise RunError(f"sweep: {field} has a value twice: {text!r}")
+        raise SettingError(f"sweep: {field} has a value twice: {text!r}")
     return Choices(tuple(values))
 
 
@@ -229,7 +229,7 @@ def grid_trials(space: Space) -> list[dict[str, Any]]:
     grids = [values.grid() for values in space.values()]
     count = math.prod(map(len, grids))
     if count > MOST_TRIALS:
-        raise RunError(f"sweep: a grid must have at most {MOST_TRIALS} trials, got {count}")
+        raise SettingError(f"sweep: a grid must have at most {MOST_TRIALS} trials, got {count}")
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*grids)]
 
 

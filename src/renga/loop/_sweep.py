@@ -17,7 +17,7 @@ import jax
 
 from renga.loop._chunk import metric_names
 from renga.loop._directory import RunDirectory, config_to_json, environment
-from renga.loop._errors import RunError
+from renga.loop._errors import RunError, SettingError
 from renga.loop._exploit import Evolution
 from renga.loop._files import write_json
 from renga.loop._groups import group_directory
@@ -198,23 +198,25 @@ def _own(
 ) -> dict[str, Any]:
     """What is settled of one kind of search only."""
     if search not in SEARCHES:
-        raise RunError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
+        raise SettingError(f"--search must be one of {', '.join(SEARCHES)}, got {search!r}")
     for kind, names, given in (
         ("tpe", "batch, storage and study", (batch, storage, study)),
         ("pbt", "interval and quantile", (interval, quantile)),
     ):
         if search != kind and given != (None,) * len(given):
-            raise RunError(f"sweep: {names} are for --search {kind}, got --search {search}")
+            raise SettingError(f"sweep: {names} are for --search {kind}, got --search {search}")
     if search == "tpe":
         if batch is not None and batch < 1:
-            raise RunError(f"--batch must be at least 1, got {batch}")
+            raise SettingError(f"--batch must be at least 1, got {batch}")
         return {"batch": BATCH if batch is None else batch, "storage": storage, "study": study or system or "sweep"}
     if search == "pbt":
         count, at_once = 64 if num_trials is None else num_trials, settings.get("at_once")
         if seeds != 1:
-            raise RunError(f"--seeds must be 1 with --search pbt, where each trial has a seed of its own, got {seeds}")
+            raise SettingError(
+                f"--seeds must be 1 with --search pbt, where each trial has a seed of its own, got {seeds}"
+            )
         if at_once is not None and at_once < count:
-            raise RunError(
+            raise SettingError(
                 f"--at-once must be all {count} trials with --search pbt, as they copy each other, got {at_once}"
             )
         interval, window = rhythm(steps, interval, settings.get("window"))
@@ -231,16 +233,16 @@ def _whole_number(name: str, value: Any) -> Any:
             raise TypeError
         return None if value is None else operator.index(value)
     except TypeError:
-        raise RunError(f"--{name} must be a whole number, got {value!r}") from None
+        raise SettingError(f"--{name} must be a whole number, got {value!r}") from None
 
 
 def _check_numbers(steps: int, seeds: int, settings: Mapping[str, Any]) -> None:
     """Refuses what no run can be, before there is one."""
     for name, value in {"steps": steps, "seeds": seeds, **settings}.items():
         if name in ("steps", "seeds", "window", "at_once") and value is not None and not 1 <= value <= MOST_STEPS:
-            raise RunError(f"--{name.replace('_', '-')} must be in [1, {MOST_STEPS}], got {value}")
+            raise SettingError(f"--{name.replace('_', '-')} must be in [1, {MOST_STEPS}], got {value}")
     if not settings.get("checkpoint_seconds", 0) >= 0:
-        raise RunError(f"--checkpoint-seconds must be 0 or positive, got {settings['checkpoint_seconds']}")
+        raise SettingError(f"--checkpoint-seconds must be 0 or positive, got {settings['checkpoint_seconds']}")
 
 
 def _check_devices(settled: dict[str, Any], num_devices: int | None) -> None:
@@ -370,9 +372,9 @@ def _settle(
 ) -> dict[str, Any]:
     """Decides everything about a sweep, and refuses what cannot be; writes nothing."""
     if not texts:
-        raise RunError("sweep: nothing to try: give a field a range or values, as --learning-rate 1e-4..1e-2:log")
+        raise SettingError("sweep: nothing to try: give a field a range or values, as --learning-rate 1e-4..1e-2:log")
     if num_trials is not None and not 1 <= num_trials <= MOST_TRIALS:
-        raise RunError(f"--trials must be in [1, {MOST_TRIALS}], got {num_trials}")
+        raise SettingError(f"--trials must be in [1, {MOST_TRIALS}], got {num_trials}")
     space = read_space(config, texts)
     if search == "grid":
         trials = grid_trials(space)
@@ -388,10 +390,10 @@ def _settle(
     names = metric_names(step, jax.eval_shape(init, jax.random.key(0)))
     objective = objective_of(names, metric, goal)
     if num_trials * seeds > MOST_MEMBERS:
-        raise RunError(f"--trials times --seeds must be at most {MOST_MEMBERS}, got {num_trials} times {seeds}")
+        raise SettingError(f"--trials times --seeds must be at most {MOST_MEMBERS}, got {num_trials} times {seeds}")
     last = seed + (num_trials if search == "pbt" else seeds) - 1
     if not -(2**31) <= seed <= last < 2**32:
-        raise RunError(
+        raise SettingError(
             f"--seed must be a number of 32 bits, and so must be the last of all seeds: got {seed} to {last}"
         )
     traced = traceable_fields(make, config, list(space))

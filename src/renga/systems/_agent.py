@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn
 from renga._core.ranges import check_range, known
-from renga.loop import RunDirectory, RunError, config_of, measures_of, restore
+from renga.loop import RunDirectory, RunError, SettingError, config_of, measures_of, restore
 
 SomeAgent = TypeVar("SomeAgent", bound="TrainedAgent")
 
@@ -62,7 +62,7 @@ def returns_of(
     """
     for name, value, low, high in (("episodes", episodes, 1, 1_000_000), ("seed", seed or 0, 0, 2**32 - 1)):
         if not low <= value <= high:
-            raise RunError(f"evaluate: {name} must be in [{low}, {high}], got {value}")
+            raise SettingError(f"evaluate: {name} must be in [{low}, {high}], got {value}")
     try:
         playing = _playing(make_player, config, kinds, episodes)
     except TypeError:  # a config with a list in it is no key

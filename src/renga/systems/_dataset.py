@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from renga import envs, nn
-from renga.loop import RunError
+from renga.loop import RunError, SettingError
 from renga.systems._agent import TrainedAgent
 from renga.systems._reinforcement import Transition
 
@@ -78,7 +78,7 @@ def _arrays(path: str) -> dict[str, Any]:
                 return dict(file)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"dataset: {path} cannot be read: {error}") from error
-    raise RunError(f"dataset must be a file .npz or .safetensors, got {path!r}")
+    raise SettingError(f"dataset must be a file .npz or .safetensors, got {path!r}")
 
 
 def _checked(path: str, env: envs.Environment, found: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from renga.loop import RunDirectory, RunError
+from renga.loop import RunDirectory, RunError, SettingError
 from renga.web._app import make_app
 from renga.web._follow import follow_app
 
@@ -61,7 +61,7 @@ def serve_report(
 
 def _check_port(command: str, port: int) -> None:
     if not 0 <= port < 65_536:
-        raise RunError(f"{command}: port must lie in 0 … 65535, got {port}")
+        raise SettingError(f"{command}: port must lie in 0 … 65535, got {port}")
 
 
 def _listen(command: str, app: Any, host: str, port: int, announce: Callable[[str], None]) -> None:

@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import optim
 from renga.data import Images, load_images
-from renga.loop import RunError, check_config, shard_batch
+from renga.loop import SettingError, check_config, shard_batch
 from renga.systems.gan import _points
 from renga.systems.gan._losses import LOSSES
 from renga.systems.gan._players import GAN, Pair
@@ -117,12 +117,12 @@ def _data(config: Config) -> tuple[tuple[int, ...], Callable[[PRNGKeyArray, int]
     """Returns the shape of one sample, and a function that draws a batch of real ones."""
     if _is_points(config):
         if config.network != "mlp":
-            raise RunError(f"gan: network must be 'mlp' for the data {config.data!r}, got {config.network!r}")
+            raise SettingError(f"gan: network must be 'mlp' for the data {config.data!r}, got {config.network!r}")
         return (2,), lambda key, n: _points.draw(key, config.data, n)
     images = load_images(config.data).train
     shape = images.shape[1:]
     if config.network == "conv" and (shape[0] % 4 or shape[1] % 4):
-        raise RunError(f"gan: network 'conv' needs images whose sides divide by 4, got {shape}")
+        raise SettingError(f"gan: network 'conv' needs images whose sides divide by 4, got {shape}")
 
     def draw(key, n):
         return jnp.asarray(images)[jax.random.randint(key, (n,), 0, len(images))]

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import optim
-from renga.loop import RunError, over_devices
+from renga.loop import SettingError, over_devices
 from renga.systems.lpg import _pictures
 from renga.systems.lpg._agents import Critic, Network, NetworkCritic, Perceptron, Table, TableCritic
 from renga.systems.lpg._config import (
@@ -239,7 +239,7 @@ def evaluate(
         ("seed", seed, 0),
     ):
         if not least <= value < 2**31:
-            raise RunError(f"lpg: {name} must be in [{least}, 2³¹), got {value}")
+            raise SettingError(f"lpg: {name} must be in [{least}, 2³¹), got {value}")
     measures: dict[str, float | np.ndarray] = {}
     found, best, chance = {}, {}, {}
     for name in world or config.worlds:

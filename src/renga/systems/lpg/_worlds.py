@@ -6,7 +6,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from renga import envs
-from renga.loop import RunError
+from renga.loop import SettingError
 
 Draw = Callable[[PRNGKeyArray], envs.Environment]
 
@@ -24,7 +24,7 @@ def draw_from(name: str, actions: int) -> Draw:
     """
     home, _, rest = name.partition("/")
     if name not in envs.names() and home not in ("gymnax", "pgx"):
-        raise RunError(f"lpg: worlds must be of {', '.join(envs.names())}, gymnax/NAME or pgx/NAME, got {name!r}")
+        raise SettingError(f"lpg: worlds must be of {', '.join(envs.names())}, gymnax/NAME or pgx/NAME, got {name!r}")
     if home == "grid":
         return lambda key: envs.grid_world(rest, key, actions=actions)  # pyrefly: ignore[bad-argument-type]
     if home == "chain":

@@ -36,7 +36,7 @@ from renga.data import (
     SequenceState,
     importance_weights,
 )
-from renga.loop import RunError, shard_batch
+from renga.loop import SettingError, shard_batch
 from renga.systems._reinforcement import episode_metrics
 from renga.systems.muzero import _judging, _networks, _planning
 from renga.systems.muzero._agent import Agent, Thought, load
@@ -75,14 +75,16 @@ def _system(config: Config) -> System:
     check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     if env.env.num_players > 2:
-        raise RunError(f"muzero: env must be a game for one or two players, got {config.env!r}")
+        raise SettingError(f"muzero: env must be a game for one or two players, got {config.env!r}")
     networks = _networks.make(config, env.env)
     if config.chance and not env.env.num_outcomes:
-        raise RunError(f"muzero: env must list its outcomes of chance with chance, as 2048 does, got {config.env!r}")
+        raise SettingError(
+            f"muzero: env must list its outcomes of chance with chance, as 2048 does, got {config.env!r}"
+        )
     if networks.sampled is not None:
         for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False)):
             if (got := getattr(config, field)) != only:
-                raise RunError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
+                raise SettingError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
     size = config.replay_size // config.num_envs, stretch(config)
     replay = PrioritisedSequenceReplay(*size, config.priority_exponent) if config.prioritised else SequenceReplay(*size)
     return System(env, networks, _planning.planner(config, env.env, networks), replay)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from renga import envs
-from renga.loop import RunError
+from renga.loop import RunError, SettingError
 from renga.systems.muzero import _exact, _opponents, _solver
 from renga.systems.muzero._agent import Agent, load
 from renga.systems.muzero._match import match
@@ -50,14 +50,14 @@ def opponent(env: envs.Environment, name: str) -> _opponents.Player:
     if kind in ("uct", "alphabeta"):
         if not number.isdigit() or not int(number):
             what = "playouts" if kind == "uct" else "moves ahead"
-            raise RunError(f"muzero: against must say how many {what}, as {kind}:5, got {name!r}")
+            raise SettingError(f"muzero: against must say how many {what}, as {kind}:5, got {name!r}")
         if kind == "uct":
             return _opponents.uct_player(env, int(number))
         return _opponents.alpha_beta_player(env, int(number))
     try:
         other = load(name)
     except RunError as error:
-        raise RunError(
+        raise SettingError(
             "muzero: against must be random, uct:PLAYOUTS, alphabeta:DEPTH or the path of an agent, "
             f"got {name!r} ({error})"
         ) from None
@@ -104,7 +104,7 @@ def in_every_position(agent: Agent, simulations: int) -> dict[str, float]:
 def by_solver(agent: Agent, simulations: int, count: int, seed: int = 20_201_207) -> dict[str, float]:
     """Share of moves of Connect Four that lose game value, in positions of each set that a seed draws."""
     if agent.env.observation_spec.shape != (6, 7, 2) or envs.num_actions(agent.env) != 7:
-        raise RunError("muzero: against solver judges Connect Four only")
+        raise SettingError("muzero: against solver judges Connect Four only")
     found = {}
     for name, drawn in _solver.positions(count, seed).items():
         states = _solver.states_of(agent.env, drawn.moves)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from renga import envs, search
-from renga.loop import RunError
+from renga.loop import SettingError
 from renga.systems.muzero._once import once
 
 Player = Callable[[PRNGKeyArray, PyTree], Int[Array, " B"]]
@@ -120,7 +120,7 @@ def alpha_beta_player(env: envs.Environment, depth: int) -> Player:
     Equal moves are drawn by lot.
     """
     if env.observation_spec.shape != (6, 7, 2) or envs.num_actions(env) != 7:
-        raise RunError("muzero: alpha-beta plays Connect Four only")
+        raise SettingError("muzero: alpha-beta plays Connect Four only")
     observe = jax.jit(jax.vmap(env.observe))
 
     def act(key: PRNGKeyArray, states: PyTree) -> Array:
