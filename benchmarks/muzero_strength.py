@@ -11,6 +11,7 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py game_2048
     python benchmarks/muzero_strength.py cpu --points 4     # Connect Four; needs bitbully and bitbully-databases
     python benchmarks/muzero_strength.py cpu --points 4 --first 3 --seeds 1     # another seed beside those on record
+    python benchmarks/muzero_strength.py perfect            # Connect Four: what a player scores that makes no mistake
     python benchmarks/muzero_strength.py plot               # figures for the documentation
 
 Seconds are of training alone, with compilation, which is done once for all seeds and counted in each: on the clock, and
@@ -33,6 +34,7 @@ from record import made, read, write
 from renga import envs
 from renga.systems import muzero
 from renga.systems.muzero import _judging
+from renga.systems.muzero._match import match
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "muzero"
@@ -70,6 +72,40 @@ def returns_in_pgx(agent, simulations, games):
         total += np.where(over, 0.0, np.asarray(state.rewards)[:, 0])
         over |= np.asarray(state.terminated)
     return total
+
+
+def perfect(env):
+    """A player of Connect Four that wins as soon as can be and loses as late; equal moves are drawn evenly."""
+    import bitbully
+
+    solver, rng = bitbully.BitBully(), np.random.default_rng(0)
+
+    def best(board):
+        if board.is_game_over():
+            return 0  # of a game that is over, in which nobody looks at it
+        scores = solver.score_all_moves(board)
+        most = max(scores.values())
+        return int(rng.choice([move for move, score in scores.items() if score == most]))
+
+    def act(_, states):
+        mine, theirs = np.moveaxis(np.asarray(jax.vmap(env.observe)(states)) > 0.5, -1, 0)
+        count = (mine | theirs).sum((1, 2), keepdims=True)
+        mover = 1 + count % 2  # the player of odd moves is 2
+        return np.array([best(bitbully.Board(x.tolist())) for x in mine * mover + theirs * (3 - mover)])
+
+    return act
+
+
+def judge_perfect():
+    """Matches of a perfect player against those of the table."""
+    made()
+    env = envs.make("connect_four")
+    games = [(against, count) for against, _, count in JUDGED["cpu"] if against != "solver"]
+    scores = {
+        against: match(env, perfect(env), _judging.opponent(env, against), games=count) for against, count in games
+    }
+    found = {against: {**score._asdict(), "points": round(score.points, 5)} for against, score in scores.items()}
+    write("muzero_strength_perfect", "muzero_strength.py perfect", matches=found)
 
 
 def now():
@@ -118,13 +154,13 @@ def train(name, seed, programs, points, window):
 def main():
     """Trains, judges, writes after each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset", choices=[*JUDGED, "plot"])
+    parser.add_argument("preset", choices=[*JUDGED, "perfect", "plot"])
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed; runs of the seeds before it are kept")
     parser.add_argument("--points", type=int, default=10, help="judgements on the way")
     args = parser.parse_args()
-    if args.preset == "plot":
-        plot()
+    if args.preset in ("perfect", "plot"):
+        {"perfect": judge_perfect, "plot": plot}[args.preset]()
         return
     config, steps = muzero.PRESETS[args.preset]
     of, name, window = made(), f"muzero_strength_{args.preset}", steps // args.points
