@@ -45,7 +45,7 @@ JUDGED = {
     "catch": [("", 8, 100)],
     "cartpole": [("", 16, 100)],
     "game_2048": [("", 8, 100)],
-    "cpu": [("solver", 64, 500), ("alphabeta:5", 64, 98), ("uct:1000", 64, 98)],
+    "cpu": [("solver", 64, 500), *((name, n, 98) for n in (64, 256) for name in ("alphabeta:5", "uct:1000"))],
 }
 
 
@@ -53,7 +53,13 @@ def judge(name, config, state):
     """All measures of a state."""
     agent, found = muzero.Agent(config, muzero.played_by(config, state)), {}
     for against, simulations, count in JUDGED[name]:
-        found |= _judging.judge(agent, against, simulations, count)
+        measures = _judging.judge(agent, against, simulations, count)
+        if ":" in against:  # of several opponents
+            measures = {f"points against {against}": measures[f"points against {against}"]} | {
+                f"{key} against {against}": measures[key] for key in ("lost games", "repeated games")
+            }
+        more = f", {simulations} simulations" if simulations == 256 else ""
+        found |= {key + more: value for key, value in measures.items()}
     return {key: round(value, 5) for key, value in found.items()}
 
 

@@ -65,12 +65,15 @@ class Config:
 
 
 _CONNECT_FOUR = Config(
+    num_envs=256,  # a batch that the cores of a CPU share
+    moves=2,
+    warmup=11_008,
     lookahead=True,
     value_scale=0.5,
     rescale_values=False,
     random_opening=24,  # so that late positions are seen which two good players do not reach
     td_lambda=0.9,
-    decay_steps=7_000,
+    decay_steps=10_500,
 )
 _TIC_TAC_TOE = Config(
     env="tic_tac_toe",
@@ -141,7 +144,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     "catch": (_CATCH, 500),
     "cartpole": (_CARTPOLE, 760),
     "game_2048": (_GAME_2048, 800),
-    "cpu": (_CONNECT_FOUR, 7_000),
+    "cpu": (_CONNECT_FOUR, 10_500),
 }
 
 
