@@ -337,6 +337,14 @@ def test_a_refused_run_leaves_nothing_behind(toy, capsys):
     assert "runs/" not in capsys.readouterr().err, "which is nowhere"
 
 
+def test_a_refused_run_leaves_an_empty_directory_that_was_there(toy):
+    for name in ("runs", "mine"):
+        (toy / name).mkdir()
+    assert main(["train", "toy", "--size", "0"]) == 1
+    assert main(["train", "toy", "--size", "0", "--directory", "mine"]) == 1
+    assert sorted(path.name for path in toy.rglob("*")) == ["mine", "runs"]
+
+
 def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys):
     assert main(["train", "toy", "--directory", "runs/one"]) == 0
     assert "toy: runs/one\n" in capsys.readouterr().err

@@ -233,11 +233,13 @@ def directory_of(name: str, given: str | None) -> Iterator[str | Path]:
     if given is not None:
         yield given
         return
-    path = _made(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    runs = Path("runs")
+    were_runs = runs.exists()
+    path = _made(runs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         yield path
     finally:
-        for made in (path, path.parent):
+        for made in (path,) if were_runs else (path, runs):
             with contextlib.suppress(OSError):
                 made.rmdir()  # refuses where something stands in it
 
