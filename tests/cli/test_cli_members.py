@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 
@@ -105,6 +106,17 @@ def test_groups_are_trained_one_after_the_other(toy, capsys):
     assert main(["eval", "run"]) == 0
     assert main(["eval", "run", "--member", "2"]) == 0
     assert main(["report", "run"]) == 0
+
+
+def test_measures_that_cannot_be_kept_are_printed(toy, small, capsys, caplog):
+    shutil.copytree(small, "run")
+    assert main(["member", "run", "0"]) == 0
+    capsys.readouterr()
+    for run in ("run", "run/members/000"):
+        Path(run, "evaluation.json").mkdir()
+        assert main(["eval", run]) == 0
+        assert "size (x" in capsys.readouterr().out
+        assert f"cannot write {run}/evaluation.json: Is a directory; the measures above are not kept" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,23 @@
 """`renga eval RUN`."""
 
+import contextlib
 import dataclasses
 import inspect
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from renga.cli._fields import parse
 from renga.cli._main import UsageError
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, system_named, take_which
-from renga.loop import RunDirectory, measures_of, restore_members, write_json, write_report
+from renga.loop import RunDirectory, RunError, measures_of, restore_members, write_json, write_report
+
+_LOG = logging.getLogger("renga")
 
 
 def run(args: Sequence[str]) -> int:
@@ -38,12 +43,12 @@ def evaluate(
 ) -> None:
     """Measures a state and prints the measures; keeps them in evaluation.json and in the report if told to."""
     measures, images = _measuring(system, args)(config, state)
-    if keep:
-        write_json(files.path / "evaluation.json", {"step": step, "measures": measures})
-        files.write_pictures(step, images, getattr(system, "CAPTIONS", {}))
     _print(measures)
     if keep:
-        write_report(files)
+        with _keeping():
+            write_json(files.path / "evaluation.json", {"step": step, "measures": measures})
+            files.write_pictures(step, images, getattr(system, "CAPTIONS", {}))
+            write_report(files)
 
 
 def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool = True) -> None:
@@ -66,11 +71,12 @@ def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool =
     names = [name for name in next(iter(found.values())) if "(IQM" not in name]  # that over episodes; here over members
     each = {name: [measures[name] for measures in found.values()] for name in names}
     measures = measures_of(each)
-    document = {"step": newest, "measures": measures, "members": list(found), "each": each}
-    write_json(files.path / "evaluation.json", document)
     print(f"{len(found)} of {count} members after step {newest}")
     _print(measures)
-    write_report(files)
+    with _keeping():
+        document = {"step": newest, "measures": measures, "members": list(found), "each": each}
+        write_json(files.path / "evaluation.json", document)
+        write_report(files)
 
 
 def _measuring(
@@ -90,6 +96,16 @@ def _measuring(
     return measure
 
 
+@contextlib.contextmanager
+def _keeping() -> Iterator[None]:
+    """Warns where measures cannot be written to the run: they are printed already."""
+    sys.stdout.flush()
+    try:
+        yield
+    except RunError as error:
+        _LOG.warning("%s; the measures above are not kept", error)
+
+
 def _print(measures: dict[str, float]) -> None:
     width = max(map(len, measures))
     for name, value in measures.items():
@@ -103,9 +119,7 @@ def _options(name: str, function: Callable[..., Any], args: Sequence[str]) -> di
         if args:
             raise UsageError(f"renga eval: {name} takes no options, got {' '.join(args)}")
         return {}
-    import tyro
-
     fields = [(p.name, p.annotation, dataclasses.field(default=p.default)) for p in takes]
     options = dataclasses.make_dataclass("Options", fields, frozen=True)
     described = (inspect.getdoc(function) or "").partition("\n\nReturns:")[0]
-    return vars(tyro.cli(options, args=list(args), prog="renga eval RUN", description=described))
+    return vars(parse(options, args, "renga eval RUN", described))
