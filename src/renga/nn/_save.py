@@ -3,12 +3,15 @@
 A file is the length of a header (8 bytes, little-endian), the header (JSON: name → dtype, shape,
 offsets) and the arrays' bytes. The nested names of a tree are written as JSON lists, and so come
 back whatever characters they hold; what JSON cannot say of an array (keys, scalars of Python) is in
-the header's metadata.
+the header's metadata, and so is a checksum.
 """
 
+import contextlib
 import json
+import math
 import os
 import pathlib
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +39,7 @@ _DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _SEPARATOR = "."
+_LONGEST_HEADER = 100_000_000  # bytes; the format allows no more
 
 
 def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
@@ -50,6 +54,7 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
 
     Raises:
       TypeError: on a node that is no dictionary, or a leaf that is no array.
+      OSError: if the file cannot be written, as where path is a directory; what stood there stays.
 
     Example:
       >>> import tempfile
@@ -58,6 +63,11 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
       >>> load(path)["linear"]["w"].dtype
       dtype(bfloat16)
     """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"save: path must be that of a file, got the directory {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: path must be in a directory that exists, got {path}")
     flat: dict[str, np.ndarray] = {}
     paths: dict[str, list[str]] = {}
     keys: dict[str, str] = {}
@@ -80,26 +90,43 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
             raise TypeError(f"save: {'/'.join(parts)} has dtype {array.dtype}, which has no name")
         flat[name] = np.asarray(array, order="C")
         paths[name] = list(parts)
-    metadata = {"format": "renga", "paths": json.dumps(paths), "keys": json.dumps(keys), "empty": json.dumps(empty)}
-    header: dict[str, Any] = {"__metadata__": metadata}
+    entries: dict[str, dict[str, Any]] = {}
+    raw = {name: array.reshape(-1).view(np.uint8) for name, array in flat.items()}
     at = 0
     for name, array in flat.items():
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [at, at + array.nbytes],
-        }
+        offsets = [at, at + array.nbytes]
+        entries[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
         at += array.nbytes
-    text = json.dumps(header).encode()
+    metadata = {"format": "renga", "paths": json.dumps(paths), "keys": json.dumps(keys), "empty": json.dumps(empty)}
+    metadata["checksum"] = _checksum(metadata, entries, raw)
+    text = json.dumps({"__metadata__": metadata, **entries}).encode()
     text += b" " * (-len(text) % 8)  # the arrays are aligned
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
-        for array in flat.values():
-            file.write(array.tobytes())
-    partial.replace(path)
+    _write(path, [len(text).to_bytes(8, "little"), text, *raw.values()])
+
+
+def _write(path: pathlib.Path, parts: list[Any]) -> None:
+    """Writes a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        partial.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the caller knows
+        raise
+
+
+def _checksum(metadata: Mapping[str, str], entries: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """The CRC-32 of all that is read from a file; it does not depend on the order of the arrays."""
+    total = zlib.crc32("".join(metadata.get(name, "") for name in ("paths", "keys", "empty")).encode())
+    for name in sorted(entries):
+        total = zlib.crc32(json.dumps([name, entries[name]["dtype"], entries[name]["shape"]]).encode(), total)
+        total = zlib.crc32(raw[name], total)
+    return f"{total:08x}"
 
 
 _EMPTY = object()  # stands for a dictionary without entries
@@ -133,7 +160,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not a safetensors file, or is cut off.
+      ValueError: if it is not a safetensors file, is cut off, or does not have the checksum that `save` wrote.
 
     Example:
       >>> import tempfile
@@ -145,48 +172,54 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = pathlib.Path(path)
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
-        raise ValueError(
-            f"load: {path} is not a safetensors file, or is cut off: its header should have "
-            f"{length} bytes, the file has {len(data)}"
-        )
+    if data[8:9] != b"{" or length > _LONGEST_HEADER:
+        raise ValueError(f"load: {path} is not a safetensors file{', or is cut off' if len(data) <= 8 else ''}")
+    if length > len(data) - 8:
+        raise ValueError(f"load: {path} is cut off: its header should have {length} bytes, the file has {len(data)}")
     try:
         header = json.loads(data[8 : 8 + length])
         metadata = header.pop("__metadata__", {})
-        paths = json.loads(metadata.get("paths", "{}"))
-        keys = json.loads(metadata.get("keys", "{}"))
-        empty = json.loads(metadata.get("empty", "[]"))
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"load: {path} is not a safetensors file: {error}") from error
-    body = memoryview(data)[8 + length :]
+        return _tree(path, header, metadata, memoryview(data)[8 + length :])
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError(f"load: {path} is damaged: its header cannot be read: {error}") from error
+
+
+def _tree(path: pathlib.Path, entries: dict[str, Any], metadata: dict[str, str], body: memoryview) -> dict[str, Any]:
+    """The tree that a header and the bytes behind it describe."""
+    arrays = {name: _array(path, name, entry, body) for name, entry in entries.items()}
+    if "checksum" in metadata:
+        raw = {name: body[slice(*entry["data_offsets"])] for name, entry in entries.items()}
+        if _checksum(metadata, entries, raw) != metadata["checksum"]:
+            raise ValueError(f"load: {path} is damaged, or was changed: its checksum is not that of its contents")
+    paths, keys = json.loads(metadata.get("paths", "{}")), json.loads(metadata.get("keys", "{}"))
     tree: dict[str, Any] = {}
-    for parts in empty:
+    for parts in json.loads(metadata.get("empty", "[]")):
         level = tree
         for part in parts:
             level = level.setdefault(part, {})
-    for name, entry in header.items():
-        array: Any = _array(path, name, entry, body)
-        if name in keys:
-            array = jax.random.wrap_key_data(array, impl=keys[name])
+    for name, array in arrays.items():
         parts = paths.get(name, [name])
         level = tree
         for part in parts[:-1]:
             level = level.setdefault(part, {})
-        level[parts[-1]] = array
+        level[parts[-1]] = jax.random.wrap_key_data(jnp.asarray(array), impl=keys[name]) if name in keys else array
     return tree
 
 
-def _array(path: Any, name: str, entry: Any, body: memoryview) -> jax.Array | np.ndarray:
-    start, end = entry["data_offsets"]
+def _array(path: pathlib.Path, name: str, entry: Any, body: memoryview) -> jax.Array | np.ndarray:
+    (start, end), shape = entry["data_offsets"], entry["shape"]
     if entry["dtype"] not in _DTYPES:
         raise ValueError(f"load: {path}: {name} has the unknown dtype {entry['dtype']}")
     dtype = _DTYPES[entry["dtype"]]
-    size = int(np.prod(entry["shape"], dtype=np.int64)) * dtype.itemsize
-    if end > len(body) or end - start != size:
+    size = math.prod(shape) * dtype.itemsize
+    if end > len(body):
         raise ValueError(
-            f"load: {path} is cut off or damaged: {name} should have {size} bytes at {start}, the "
-            f"file has {max(0, min(end, len(body)) - start)}"
+            f"load: {path} is cut off: {name} should end after {end} bytes of arrays, the file has {len(body)}"
         )
-    array = np.frombuffer(body[start:end], dtype).reshape(entry["shape"])
+    if min([start, *shape]) < 0 or end - start != size:
+        raise ValueError(
+            f"load: {path} is damaged: {name} should have {size} bytes from {start} on, it has {end - start}"
+        )
+    array = np.frombuffer(body[start:end], dtype).reshape(shape)
     # JAX would narrow it without a word; NumPy keeps it, and JAX takes it wherever it is used.
     return jnp.asarray(array) if jax.dtypes.canonicalize_dtype(dtype) == dtype else array.copy()
