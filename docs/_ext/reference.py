@@ -263,6 +263,7 @@ def plain(lines: list[str]) -> list[str]:
             head = item or re.match(r"\s+\*{0,2}\w+:(?= )", line)  # or the name of an argument
             head = head[0] if head else ""
             text = _MARKED.sub(_escaped, line[len(head) :])
+            head = head.replace("_:", r"\_:")  # not a reference
             line = head + re.sub(r"^(\s*)(?=\w{1,4}[.)](?:\s|$))", r"\1\\", text)  # which would number a list
         out.append(line)
         if opened is None and (line.strip() in ("Example:", "::") or line.startswith(".. math")):
