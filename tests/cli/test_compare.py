@@ -130,8 +130,8 @@ def test_what_cannot_be_served_is_said(tmp_path, capsys):
     run = a_run(tmp_path / "run")
     for args, code, text in (
         ([run, "--port", "80"], 2, "--port goes with --serve"),
-        ([run, "--serve", "--port", "x"], 2, "--port must be a number, got 'x'"),
-        ([run, "--serve", "--port", "99999"], 1, "port must lie in 0 … 65535, got 99999"),
+        ([run, "--serve", "--port", "x"], 2, "--port must be a whole number, got 'x'"),
+        ([run, "--serve", "--port", "99999"], 2, "--port must be in [0, 65535], got 99999"),
         ([tmp_path, "--serve"], 1, f"is no run, but holds some; pass one of them, the newest first:\n  {run}"),
     ):
         assert main(["report", *map(str, args)]) == code

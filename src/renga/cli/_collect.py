@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from renga.cli._arguments import Parser, whole
 from renga.cli._main import UsageError
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import write_whole
@@ -12,7 +13,7 @@ from renga.loop import write_whole
 def run(args: Sequence[str]) -> int:
     """Lets a trained agent act, and writes what happened as a dataset for offline learning."""
     which, rest = take_which(args)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="renga collect",
         description=run.__doc__,
         epilog=f"options of a population:{OF_MEMBERS}",
@@ -20,8 +21,8 @@ def run(args: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="directory of a run")
     parser.add_argument("file", metavar="FILE.npz", help="the dataset; --dataset of sac, td3, d4pg and mpo reads it")
-    parser.add_argument("--steps", type=int, default=10_000, help="of the environment; default 10000")
-    parser.add_argument("--seed", type=int, default=0, help="of the environment and the actions; default 0")
+    parser.add_argument("--steps", type=whole, default=10_000, help="of the environment; default 10000")
+    parser.add_argument("--seed", type=whole, default=0, help="of the environment and the actions; default 0")
     parser.add_argument("--greedy", action="store_true", help="best actions; by default they are drawn as in training")
     options = parser.parse_args(rest)
     for flag, value, is_right, expected in (

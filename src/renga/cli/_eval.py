@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from renga.cli._fields import parse
-from renga.cli._main import UsageError
+from renga.cli._main import UsageError, say
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, system_named, take_which
 from renga.loop import RunDirectory, RunError, measures_of, restore_members, write_json, write_report
 
@@ -66,7 +66,7 @@ def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool =
         found[member] = step, measure(config, state)[0]
         left = (time.monotonic() - began) / (member + 1) * (count - member - 1)
         if show and member < count - 1:
-            print(f"measured member {member} of {count}, {left:.0f} s left", file=sys.stderr)
+            say(f"measured member {member} of {count}, {left:.0f} s left")
     found = {member: measures for member, (step, measures) in found.items() if step == newest}
     names = [name for name in next(iter(found.values())) if "(IQM" not in name]  # that over episodes; here over members
     each = {name: [measures[name] for measures in found.values()] for name in names}

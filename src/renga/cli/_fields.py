@@ -1,15 +1,16 @@
 """The fields of a system's config and the options of a command, as flags."""
 
 import dataclasses
+import os
 import typing
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Annotated, Any
 
+from tyro import MISSING_NONPROP, cli
 from tyro.conf import arg
 
-from renga.cli._known import option_meant
-from renga.cli._main import UsageError
+from renga.cli._arguments import refuse_arguments
 
 
 def said(kind: str, text: str | None = None) -> Any:
@@ -48,34 +49,34 @@ def summary(system: ModuleType) -> tuple[str, str]:
     return first, rest.strip()
 
 
-def refuse_flags(command: str, args: Sequence[str], *kinds: type) -> None:
-    """Says which flag an unknown one may stand for, and where a whole number is needed.
+def parse(
+    kind: type,
+    args: Sequence[str],
+    command: str,
+    description: str,
+    default: Any = MISSING_NONPROP,
+    hints_of: Sequence[type] = (),
+) -> Any:
+    """Reads options of the command line.
+
+    Args:
+      kind: the class of what is returned.
+      args: the options.
+      command: what stands before them.
+      description: what help says first.
+      default: what it is without options.
+      hints_of: the classes whose fields are the options; `kind` by default.
 
     Raises:
-      UsageError: if there is such a flag.
+      UsageError: if there is no such option, or its value cannot be.
     """
-    hints = {name: hint for kind in kinds for name, hint in typing.get_type_hints(kind).items()}
-    if {"-h", "--help"} & set(args):
-        return
-    for i, flag in enumerate(args):
-        if not flag.startswith("--"):
-            continue
-        spelt, equals, value = flag.partition("=")
-        name = spelt.removeprefix("--").replace("-", "_")
-        if name not in hints and name.removeprefix("no_") not in hints:
-            if meant := option_meant(spelt, hints):
-                raise UsageError(
-                    f"{command} has no {spelt}; did you mean {' or '.join(meant)}? {command} --help lists all"
-                )
-            continue
-        value = value if equals else (*args[i + 1 : i + 2], "")[0]
-        if hints.get(name) in (int, int | None) and not _is_whole(value):
-            raise UsageError(f"{spelt} must be a whole number, got {value!r}")
-
-
-def _is_whole(text: str) -> bool:
+    hints = {name: hint for one in hints_of or (kind,) for name, hint in typing.get_type_hints(one).items()}
+    refuse_arguments(command, args, hints)
+    before = os.environ.get("TERM")
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"  # tyro asks only for this
     try:
-        int(text)
-    except ValueError:
-        return text == "None"
-    return True
+        return cli(kind, args=list(args), default=default, prog=command, description=description)
+    finally:
+        if before is not None:
+            os.environ["TERM"] = before

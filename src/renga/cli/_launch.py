@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from renga.cli._main import UsageError, value_of
+from renga.cli._arguments import Parser, whole
+from renga.cli._main import UsageError, say, value_of
 
 PATIENCE = 30.0  # seconds that the others have to end by themselves when one has ended
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -32,19 +33,20 @@ def run(args: Sequence[str]) -> int:
         if code == 0 or not (was_killed or (code == 1 and went_on)) or attempt == options.restarts:
             return 128 - code if code < 0 else code
         newest = f"the checkpoint of step {max(after)}" if after else "the beginning"
-        print(
+        say(
             f"renga: a process ended with code {code}; starting again from {newest} "
             f"({attempt + 1} of {options.restarts})",
-            file=sys.stderr,
         )
     raise AssertionError
 
 
 def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits what is ours from the command of each process."""
-    parser = argparse.ArgumentParser(prog="renga launch", usage=_USAGE.removeprefix("usage: "), description=__doc__)
-    parser.add_argument("--processes", type=int, required=True, help="how many; with several GPUs, each gets one")
-    parser.add_argument("--restarts", type=int, default=0, help="maximum number of restarts from the newest checkpoint")
+    parser = Parser(prog="renga launch", usage=_USAGE.removeprefix("usage: "), description=__doc__)
+    parser.add_argument("--processes", type=whole, required=True, help="how many; with several GPUs, each gets one")
+    parser.add_argument(
+        "--restarts", type=whole, default=0, help="maximum number of restarts from the newest checkpoint"
+    )
     own, command = (list(args[: args.index("--")]), list(args[args.index("--") + 1 :])) if "--" in args else (args, [])
     options = parser.parse_args(own)
     if not command or command[0] != "train":

@@ -27,7 +27,8 @@ def run(args: Sequence[str]) -> int:
     if list(args) == ["--envs"]:
         return _environments()
     if args:
-        raise UsageError(f"{USAGE}, got {' '.join(args)}")
+        guess = "; did you mean --envs?" if "env" in args[0] else ""
+        raise UsageError(f"{USAGE}; got {' '.join(args)}{guess}")
     for name in systems.names():
         summary = (systems.get(name).__doc__ or "").strip().splitlines()[0]
         print(f"{name:<14} {summary}")

@@ -63,6 +63,14 @@ COMMANDS = (
     "train",
     "watch",
 )
+# What people type for something that is no command here.
+OTHER_WORDS = {
+    "-V": "renga --version",
+    "-v": "renga --version",
+    "resume": "renga train SYSTEM --resume",
+    "test": "renga eval",
+    "version": "renga --version",
+}
 
 
 class UsageError(Exception):
@@ -74,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in args
     args = [a for a in args if a != "--traceback"]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     logging.basicConfig(format="renga: %(message)s", level=logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # where a terminal knows ASCII only, γ becomes ?
@@ -88,9 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
+    except OSError as error:  # of the flush: what was printed could not be written
+        say(f"renga: cannot write to standard output: {error.strerror}")
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _run(args: list[str], show_traceback: bool) -> int:
+    if args[:1] == ["help"] and len(args) > 1:
+        args = [*args[1:], "--help"]
     if not args or args[0] in ("-h", "--help", "help"):
         print(USAGE, end="", file=sys.stdout if args else sys.stderr)
         return 0 if args else 2
@@ -106,10 +124,10 @@ def _run(args: list[str], show_traceback: bool) -> int:
             return 0
         if show_traceback and error.__cause__ is not None:
             traceback.print_exc()
-        _say(f"renga: {error}")
+        say(f"renga: {error}")
         return 2
     except KeyboardInterrupt:
-        _say("renga: interrupted")
+        say("renga: interrupted")
         return 128 + 2
     except BrokenPipeError:
         raise
@@ -117,10 +135,9 @@ def _run(args: list[str], show_traceback: bool) -> int:
         if show_traceback:
             traceback.print_exc()
         else:
-            is_told = hasattr(error, "exit_code") or type(error).__name__ == "DataError"
-            kind = "" if is_told else f"{type(error).__name__}: "
+            kind = "" if hasattr(error, "exit_code") else f"{type(error).__name__}: "
             hint = "" if getattr(error, "exit_code", 1) == 2 else "\n(--traceback shows where it came from)"
-            _say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}{hint}")
+            say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}{hint}")
         return getattr(error, "exit_code", 1)
 
 
@@ -130,6 +147,8 @@ def _unknown(args: list[str]) -> str:
     from renga.cli._known import near, system_meant
 
     command = args[0]
+    if command in OTHER_WORDS:
+        return f"there is no command {command!r}; did you mean {' '.join([OTHER_WORDS[command], *args[1:2]])}?"
     meant = [" ".join(["renga", one, *args[1:3]]) for one in near(command, COMMANDS, count=1)]
     if not meant and (system := system_meant(command, systems.names())):
         meant = [f"renga train {system}"]
@@ -156,6 +175,7 @@ def value_of(flag: str, args: Sequence[str]) -> str | None:
     return None
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line to stderr, if anybody is still there."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from renga.cli._main import UsageError
+from renga.cli._arguments import check_port
+from renga.cli._fields import parse
+from renga.cli._main import UsageError, say
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError
 
@@ -29,19 +30,16 @@ def run(args: Sequence[str]) -> int:
         raise UsageError("usage: renga play RUN [--port N], where RUN is the directory of a run or an exported file")
     if "seeds" in _loop_of(Path(args[0])):
         raise UsageError(f"{args[0]} is a population: make a member a run of its own, renga member {args[0]} best")
-    import tyro
-
     help_only = args[0] in ("-h", "--help")
-    options = tyro.cli(
-        Options, args=list(args if help_only else args[1:]), prog="renga play RUN", description="Play against an agent."
-    )
+    options = parse(Options, args if help_only else args[1:], "renga play RUN", "Play against an agent.")
+    check_port(options.port)
     try:
         from renga import web
     except ModuleNotFoundError as error:
         raise RunError(f"play: {error.name} is missing: pip install 'renga[all]'") from error
 
     agent = load(Path(args[0]))
-    print("loading and compiling; the page says when it is ready", file=sys.stderr)
+    say("loading and compiling; the page says when it is ready")
     with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
         web.serve(
             agent,

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 
+from renga.cli._arguments import check_port, refuse_arguments
 from renga.cli._main import UsageError
 from renga.cli._runs import only_run
 from renga.loop import RunError, write_report, write_sweep
@@ -36,13 +37,14 @@ def run(args: Sequence[str]) -> int:
         write_report(files)
         print(files.path / "report.html")
         return 0
-    if port is not None and not (port.isascii() and port.isdigit()):
-        raise UsageError(f"--port must be a number, got {port!r}")
+    refuse_arguments("renga report", [] if port is None else ["--port", port], {"port": int})
+    number = 8000 if port is None else int(port)
+    check_port(number)
     try:
         from renga import web
     except ModuleNotFoundError as error:
         raise RunError(f"report: {error.name} is missing: pip install 'renga[all]'") from error
     announce = lambda address: print(f"{address} follows {files.path} (Ctrl-C ends it)", flush=True)
     with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
-        web.serve_report(files, port=8000 if port is None else int(port), announce=announce)
+        web.serve_report(files, port=number, announce=announce)
     return 0

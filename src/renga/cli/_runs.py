@@ -12,7 +12,7 @@ from typing import Any
 
 from renga import systems
 from renga.cli._known import system_meant
-from renga.cli._main import UsageError
+from renga.cli._main import UsageError, say
 from renga.loop import RunDirectory, choose, restore
 
 
@@ -96,7 +96,7 @@ def member_of(files: RunDirectory, which: Which) -> int | None:
         return None
     member = choose(files, which.member, which.metric, which.goal)
     if not which.member.isdigit():
-        print(f"member {member} is the {which.member} one", file=sys.stderr)
+        say(f"member {member} is the {which.member} one")
     return member
 
 

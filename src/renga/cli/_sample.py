@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from renga.cli._arguments import Parser, whole
 from renga.cli._main import UsageError
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import write_whole
@@ -15,7 +16,7 @@ SAMPLES = "samples.png"
 def run(args: Sequence[str]) -> int:
     """Draws samples of a trained generator; writes them as a picture, or as an array of NumPy's."""
     which, rest = take_which(args)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="renga sample",
         description=run.__doc__,
         epilog=f"options of a population:{OF_MEMBERS}",
@@ -23,8 +24,8 @@ def run(args: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="directory of a run")
     parser.add_argument("file", metavar="FILE", nargs="?", help=f"FILE.png or FILE.npy; default RUN/{SAMPLES}")
-    parser.add_argument("--num", type=int, default=100, help="of samples; default 100")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples; default 0")
+    parser.add_argument("--num", type=whole, default=100, help="of samples; default 100")
+    parser.add_argument("--seed", type=whole, default=0, help="of the samples; default 0")
     options = parser.parse_args(rest)
     for flag, value, is_right, expected in (
         ("--num", options.num, 1 <= options.num <= 1_000_000, "in [1, 1000000]"),

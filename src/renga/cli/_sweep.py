@@ -3,15 +3,14 @@
 import dataclasses
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from renga import loop
-from renga.cli._fields import Real, Whole, Word, refuse_flags, together
-from renga.cli._main import UsageError
+from renga.cli._fields import Real, Whole, Word, parse, together
+from renga.cli._main import UsageError, say, value_of
 from renga.cli._runs import system_named
 from renga.cli._train import announced, check_env, directory_of, preset_of
 from renga.loop import RunError, config_of
@@ -88,7 +87,7 @@ def run(args: Sequence[str]) -> int:
         return 128 + found.signal
     failed = sum(trial.failed for trial in found.trials)
     if failed:
-        print(f"renga: {failed} of {len(found.trials) * _seeds(directory)} members turned non-finite", file=sys.stderr)
+        say(f"renga: {failed} of {len(found.trials) * _seeds(directory)} members turned non-finite")
     if found.best is None:
         raise RunError("no trial came to an end: all turned non-finite")
     _print(Path(directory), found)
@@ -153,10 +152,6 @@ def _take_space(system: ModuleType, args: list[str]) -> tuple[dict[str, str], li
 
 def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options]:
     """Reads the fields that stay the same, and `Options`."""
-    import tyro
-
-    from renga.cli._main import value_of
-
     default, _ = preset_of(system, value_of("--preset", args))
     resume = value_of("--resume", args)
     if resume is not None:
@@ -166,12 +161,5 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
         default = config_of(system, settled["config"])
 
     Arguments, Own = together(system, Options)
-    refuse_flags(f"renga sweep {name}", args, system.Config, Options)
-    parsed = tyro.cli(
-        Arguments,
-        args=args,
-        default=Arguments(default, Own()),
-        prog=f"renga sweep {name}",
-        description=USAGE,
-    )
+    parsed = parse(Arguments, args, f"renga sweep {name}", USAGE, Arguments(default, Own()), (system.Config, Options))
     return parsed.config, parsed.options

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import shlex
-import sys
 import time
 import tomllib
 import types
@@ -17,9 +16,9 @@ from typing import Any
 import jax
 
 from renga import envs, loop
-from renga.cli._fields import Whole, Word, refuse_flags, summary, together
+from renga.cli._fields import Whole, Word, parse, summary, together
 from renga.cli._known import WORDS, near
-from renga.cli._main import UsageError, value_of
+from renga.cli._main import UsageError, say, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
 
@@ -114,10 +113,10 @@ def run(args: Sequence[str]) -> int:
             f"member {member} after step {how.step}: the next one made {', '.join(how.because)} non-finite"
             for member, how in sorted(result.frozen.items())
         )
-        print(f"renga: {len(result.frozen)} members are frozen:\n  {listed}", file=sys.stderr)
+        say(f"renga: {len(result.frozen)} members are frozen:\n  {listed}")
     if result.non_finite:
         listed = ", ".join(f"{metric} by step {step}" for metric, step in result.non_finite.items())
-        print(f"renga: not finite: {listed}; --debug-nans finds the operation", file=sys.stderr)
+        say(f"renga: not finite: {listed}; --debug-nans finds the operation")
     return 1 if result.frozen or result.non_finite else 0
 
 
@@ -140,7 +139,7 @@ def announced(make: Callable[[Any], Any], line: str) -> Callable[[Any], Any]:
         made = make(config)
         if not told:
             told.append(line)
-            print(line, file=sys.stderr)
+            say(line)
         return made
 
     return make_and_tell
@@ -179,7 +178,7 @@ def _join(options: Options) -> None:
         )
     loop.join_cluster(options.cluster, options.join_seconds)
     if jax.process_index() == 0 and not options.quiet:
-        print(f"{launched.launcher}: {jax.process_count()} processes", file=sys.stderr)
+        say(f"{launched.launcher}: {jax.process_count()} processes")
 
 
 def _require_sense(options: Options) -> None:
@@ -315,8 +314,6 @@ def read_file(name: str, system: ModuleType, path: str) -> tuple[Any, Options]:
 
 def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options]:
     """Reads the fields of the system's config, and of `Options`, from the command line."""
-    import tyro
-
     default, _ = preset_of(system, value_of("--preset", args))
     options = Options()
     if (file := value_of("--config", args)) is not None:
@@ -329,22 +326,18 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
         default = config_of(system, saved["config"], drop="--override" in args)
 
     Arguments, Own = together(system, Options)
-    refuse_flags(f"renga train {name}", args, system.Config, Options)
     first, more = summary(system)
     try:
-        parsed = tyro.cli(
+        parsed = parse(
             Arguments,
-            args=args,
-            default=Arguments(default, Own(**vars(options))),
-            prog=f"renga train {name}",
-            description=first,
+            args,
+            f"renga train {name}",
+            first,
+            Arguments(default, Own(**vars(options))),
+            (system.Config, Options),
         )
     except SystemExit as stop:
-        if stop.code in (0, None):
-            print(f"\n{more}" if more else "")
-        else:
-            fields = [*dataclasses.fields(system.Config), *dataclasses.fields(Options)]
-            flags = " ".join("--" + field.name.replace("_", "-") for field in fields)
-            print(f"renga train {name} takes: {flags}", file=sys.stderr)
+        if stop.code in (0, None) and more:
+            print(f"\n{more}")
         raise
     return parsed.config, parsed.options

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from renga.cli._arguments import Parser, real, whole
 from renga.cli._main import UsageError
 from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
 from renga.loop import RunError, write_report, write_whole
@@ -16,7 +17,7 @@ CAPTIONS = {"episode": "Six moments of the episode, from its beginning to its en
 def run(args: Sequence[str]) -> int:
     """Plays an episode with a trained agent; writes it as a GIF, and adds a strip of frames to the report."""
     which, rest = take_which(args)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="renga watch",
         description=run.__doc__,
         epilog=f"options of a population:{OF_MEMBERS}",
@@ -24,9 +25,9 @@ def run(args: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="directory of a run")
     parser.add_argument("file", metavar="FILE.gif", nargs="?", help=f"where to write it; default RUN/{EPISODE}")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episode; default 0")
-    parser.add_argument("--steps", type=int, default=1000, help="maximum number of steps; default 1000")
-    parser.add_argument("--frames-per-second", type=float, default=20.0, help="of the GIF; default 20")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the episode; default 0")
+    parser.add_argument("--steps", type=whole, default=1000, help="maximum number of steps; default 1000")
+    parser.add_argument("--frames-per-second", type=real, default=20.0, help="of the GIF; default 20")
     options = parser.parse_args(rest)
     for flag, is_right, expected in (
         ("--seed", 0 <= options.seed < 2**32, "a number of 32 bits"),

@@ -10,6 +10,14 @@ from typing import Any
 class DataError(ValueError):
     """A file of data is missing, truncated or of the wrong shape; the message names it."""
 
+    exit_code = 1  # of the command
+
+
+class UnknownDataError(DataError):
+    """What is given is neither the name of data nor a path."""
+
+    exit_code = 2
+
 
 def read_plain(path: Path) -> bytes:
     """Reads a plain file; a pipe would never answer, and a device never end.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from renga._core.packages import check_installed
-from renga.data._files import DataError, gunzip, read_plain, require_memory
+from renga.data._files import DataError, UnknownDataError, gunzip, read_plain, require_memory
 from renga.data._pickled import PickleError, read_pickle
 
 
@@ -60,7 +60,10 @@ def load_images(source: str | os.PathLike, test_share: float = 0.2) -> Images:
         return _split(*_digits(), test_share)
     path = Path(source)
     if not path.exists():
-        raise DataError(f"there is no {path}: data is 'digits' or a path to IDX, CIFAR-10, .npz or PNG files")
+        is_path = path.suffix or len(path.parts) > 1
+        raise (DataError if is_path else UnknownDataError)(
+            f"there is no {path}: data is 'digits' or a path to IDX, CIFAR-10, .npz or PNG files"
+        )
     if not path.is_dir():
         if path.suffix == ".npz":
             return _split(*_npz(path), test_share)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from renga.loop._errors import RunError, SettingError
+from renga.loop._errors import SettingError
 from renga.loop._subject import Make
 
 MOST_TRIALS = 100_000
@@ -122,7 +122,7 @@ def read_space(config: Any, texts: Mapping[str, str]) -> dict[str, Choices | Ran
     found: dict[str, Choices | Range] = {}
     for field, text in texts.items():
         if field not in hints:
-            raise RunError(f"sweep: there is no field {field}")
+            raise SettingError(f"sweep: there is no field {field}")
         found[field] = (
             _read_range(field, hints[field], text) if ".." in text else _read_choices(field, hints[field], text)
         )
@@ -130,7 +130,7 @@ def read_space(config: Any, texts: Mapping[str, str]) -> dict[str, Choices | Ran
 
 
 def _read_range(field: str, kind: Any, text: str) -> Range:
-    wrong = RunError(
+    wrong = SettingError(
         f"sweep: {field} must be a range low..high, low..high:log, or with how many a grid takes at its end, "
         f"low..high:log:5, of a field that is a number; got {text!r}"
     )
@@ -212,7 +212,7 @@ def draw_trials(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
     """
     for field, values in space.items():
         if isinstance(values, Range) and values.count is not None:
-            raise RunError(f"sweep: how many of {field} is for --search grid: it has {values.count} here")
+            raise SettingError(f"sweep: how many of {field} is for --search grid: it has {values.count} here")
     rng = np.random.default_rng(seed % 2**32)
     return [{field: values.draw(rng) for field, values in space.items()} for _ in range(count)]
 
@@ -225,7 +225,7 @@ def grid_trials(space: Space) -> list[dict[str, Any]]:
     """
     for field, values in space.items():
         if isinstance(values, Range) and values.count is None:
-            raise RunError(f"sweep: a grid needs to know how many of {field}: say low..high:5, or low..high:log:5")
+            raise SettingError(f"sweep: a grid needs to know how many of {field}: say low..high:5, or low..high:log:5")
     grids = [values.grid() for values in space.values()]
     count = math.prod(map(len, grids))
     if count > MOST_TRIALS:
