@@ -104,6 +104,11 @@ def _first_line(value: Any) -> str:
     return " ".join(text.split("\n\n")[0].split()) if text else ""
 
 
+def imports(module_name: str) -> str:
+    """What the examples of a module assume. The tests run them with nothing else."""
+    return f"import jax, jax.numpy as jnp, numpy as np; from {module_name} import *"
+
+
 class Modules(Directive):
     """All modules, each with what it is."""
 
@@ -129,16 +134,21 @@ class Library(Directive):
         module = importlib.import_module(name)
         parts = topics(module)
         found = self._parse(nodes.container(), [f".. py:module:: {name}", "", *_paragraphs(module), ""]).children
+        start = len(found)
         for title, members in parts.items():
             lines = _table(name, module, members)
             for member in members:
                 lines += _entry(name, module, member)
             if len(parts) == 1:
-                return found + self._parse(nodes.container(), lines).children
+                found += self._parse(nodes.container(), lines).children
+                break
             title = title or "More"
             section = nodes.section(ids=[nodes.make_id(f"{name} {title}")])
             section += nodes.title(title, title)
             found.append(self._parse(section, lines))
+        if any(list(node.findall(nodes.doctest_block)) for node in found[start:]):
+            lines = ["The examples assume these imports:", "", ".. code-block:: python", "", f"   {imports(name)}", ""]
+            found[start:start] = self._parse(nodes.container(), lines).children
         return found
 
     def _parse(self, node: nodes.Element, lines: list[str]) -> nodes.Element:

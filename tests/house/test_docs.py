@@ -1,21 +1,22 @@
 """Every example in a docstring, and every `python` block and `renga` command of a `console` block of a page, runs."""
 
 import doctest
+import functools
 import importlib
 import pkgutil
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import renga
 from renga.cli import main
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Pages of the gallery are made from programs, which tests/house/test_gallery.py runs; the reference of docstrings.
 PAGES = [p for p in PAGES if not {"_build", "gallery", "reference"} & {*p.parts} and "```python" in p.read_text()]
@@ -31,17 +32,31 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(renga.__path__, "renga.")
 MODULES = [name for name in MODULES if _has_example(name)]
 
 
+@functools.cache
+def _imported(line: str) -> dict[str, object]:
+    """What a line of imports brings. It is what a page of the reference says that its examples assume."""
+    names: dict[str, object] = {}
+    exec(line, names)
+    return names
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples_run(name):
     module = importlib.import_module(name)
     # The examples of an adapter need the package that it adapts.
     for package in re.findall(r'import_package\("(\w+)"', Path(module.__file__).read_text()):
         pytest.importorskip(package)
-    names = {"jax": jax, "jnp": jnp, "np": np, **vars(module)}
+    reference = pytest.importorskip("reference")
     runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
     output = []
     with jax.numpy_rank_promotion("allow"):
-        for test in doctest.DocTestFinder(exclude_empty=True).find(module, name, globs=names):
+        for test in doctest.DocTestFinder(exclude_empty=True).find(module, name, globs={}):
+            assert not re.search(r">>>.*\brenga(\.\w+)*(\._| import _)", test.docstring), f"{test.name}: private module"
+            value = getattr(module, test.name.removeprefix(f"{name}.").partition(".")[0], None)
+            if home := reference.homes().get(id(value)):
+                test.globs = dict(_imported(reference.imports(home.rpartition(".")[0])))
+            else:  # of a private function
+                test.globs = {**_imported("import jax, jax.numpy as jnp, numpy as np"), **vars(module)}
             runner.run(test, out=output.append)
     assert not runner.failures, "".join(output)
 

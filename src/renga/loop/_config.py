@@ -22,6 +22,7 @@ class Requirements:
       config: its config.
 
     Example:
+      >>> import dataclasses
       >>> @dataclasses.dataclass(frozen=True)
       ... class Config:
       ...     num_envs: int = 0
@@ -94,6 +95,7 @@ def check_config(system: str, config: Any) -> Requirements:
       RunError: naming the field, what it must be and what it is.
 
     Example:
+      >>> import dataclasses
       >>> @dataclasses.dataclass(frozen=True)
       ... class Config:
       ...     learning_rate: float = float("inf")

@@ -110,6 +110,7 @@ def read_space(config: Any, texts: Mapping[str, str]) -> dict[str, Choices | Ran
       RunError: naming the field, what it may be and what came.
 
     Example:
+      >>> import dataclasses
       >>> @dataclasses.dataclass(frozen=True)
       ... class Config:
       ...     rate: float = 0.1

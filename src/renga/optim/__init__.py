@@ -236,7 +236,7 @@ from renga.optim._schedules_composed import (
     warmup_exponential_decay_schedule,
 )
 from renga.optim._search import (
-    map_params as tree_map_params,
+    tree_map_params,
 )
 from renga.optim._sign import (
     ScaleByLionState,

@@ -190,7 +190,7 @@ def _copy_with(tree: Any, changed: dict[str, Any]) -> Any:
     return copy
 
 
-def map_params(
+def tree_map_params(
     initable: Any,
     f: Callable[..., Any],
     state: PyTree,
@@ -215,7 +215,7 @@ def map_params(
     Example:
       >>> from renga.optim import adam
       >>> state = adam(0.1).init({"w": jax.numpy.zeros(2)})
-      >>> map_params(adam(0.1), lambda x: x.shape, state)[0].mu
+      >>> tree_map_params(adam(0.1), lambda x: x.shape, state)[0].mu
       {'w': (2,)}
     """
     init = getattr(initable, "init", initable)

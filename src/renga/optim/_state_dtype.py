@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike
 
 from renga._core.checks import check_choice
 from renga.optim._moments import loses_decay, safe_increment, zero_count
-from renga.optim._search import get_all_with_path, map_params
+from renga.optim._search import get_all_with_path, tree_map_params
 from renga.optim._transformation import GradientTransformationExtraArgs, adapt
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
@@ -132,7 +132,7 @@ rounding='stochastic' or a wider dtype
                 return stochastic_round(jax.random.fold_in(key, index), x, self.dtype)
             return x.astype(self.dtype)
 
-        return map_params(self.inner, leaf, state)
+        return tree_map_params(self.inner, leaf, state)
 
     def init(self, params: Params) -> OptState:
         """The inner state, in the dtype."""
@@ -141,7 +141,7 @@ rounding='stochastic' or a wider dtype
 
     def update(self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any) -> Stepped:
         """Widens, steps, narrows."""
-        wide_state = map_params(self.inner, _widen_leaf, state.inner_state)
+        wide_state = tree_map_params(self.inner, _widen_leaf, state.inner_state)
         wide_params = None if params is None else _widen(params)
         u, inner = self.inner.update(_widen(updates), wide_state, wide_params, **extra_args)
         count = safe_increment(state.count)

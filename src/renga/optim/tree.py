@@ -10,8 +10,10 @@ from renga.optim._search import (
     NamedTupleKey,
     get,
     get_all_with_path,
-    map_params,
     set,
+)
+from renga.optim._search import (
+    tree_map_params as map_params,
 )
 from renga.optim._tree import add, add_scale, allclose, clip, div, max, min, mul, norm, scale, size, sub, sum, vdot
 from renga.optim._tree_make import (

@@ -18,15 +18,13 @@ from renga.optim._moments import (
 )
 from renga.optim._search import (
     NamedTupleKey,
+    tree_map_params,
 )
 from renga.optim._search import (
     get as tree_get,
 )
 from renga.optim._search import (
     get_all_with_path as tree_get_all_with_path,
-)
-from renga.optim._search import (
-    map_params as tree_map_params,
 )
 from renga.optim._search import (
     set as tree_set,

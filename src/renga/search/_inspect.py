@@ -42,7 +42,7 @@ def statistics(tree: Tree) -> TreeStatistics:
       Number of nodes, utilisation, depths and branching of each tree.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> statistics(example_policy_output().search_tree).num_nodes
       Array([9], dtype=int32)
     """
@@ -94,7 +94,7 @@ def describe(
       One line a node: action, visits N, share of the parent's visits, prior P, value Q.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> print(describe(
       ...     example_policy_output().search_tree, action_names=["left", "right"], max_depth=1
       ... ))
@@ -139,7 +139,7 @@ def to_json(tree: Tree, batch_index: int = 0, *, action_names: Sequence[str] | N
       `reward`, `discount` and `qvalue` besides.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> import json
       >>> top = json.loads(to_json(example_policy_output().search_tree))
       >>> top["visits"], len(top["children"])
@@ -188,7 +188,7 @@ def to_graphviz(
       The text of a directed graph.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> print(to_graphviz(example_policy_output().search_tree, min_visits=9))
       digraph search {
         node [shape=box, fontname="sans-serif"];

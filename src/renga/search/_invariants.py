@@ -26,7 +26,7 @@ def invariants(tree: Tree) -> dict[str, Bool[Array, " B"]]:
       "finite": no value, reward or discount is NaN or infinite, and no logit NaN or +infinite.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> tree = example_policy_output().search_tree
       >>> all(bool(holds.all()) for holds in invariants(tree).values())
       True
@@ -91,7 +91,7 @@ def check_invariants(tree: Tree) -> None:
       ValueError: naming what does not hold, and in which trees of the batch.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> check_invariants(example_policy_output().search_tree)
     """
     _raise(**jax.jit(invariants)(tree))

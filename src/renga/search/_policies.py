@@ -82,7 +82,7 @@ def muzero_policy(
       ValueError: if shapes do not fit, or an option is out of range.
 
     Example:
-      >>> from renga.search._examples import example_bandit
+      >>> from renga.search.examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
       >>> policy = jax.jit(lambda key: muzero_policy((), key, root, step, 16, temperature=0.0))
       >>> output = policy(jax.random.key(0))
@@ -163,7 +163,7 @@ def gumbel_muzero_policy(
       ValueError: if shapes do not fit, or an option is out of range.
 
     Example:
-      >>> from renga.search._examples import example_bandit
+      >>> from renga.search.examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
       >>> policy = jax.jit(lambda key: gumbel_muzero_policy((), key, root, step, num_simulations=4))
       >>> output = policy(jax.random.key(0))
@@ -235,7 +235,7 @@ def sampled_muzero_policy(
       The action, the K candidates with their weights, and the tree.
 
     Example:
-      >>> from renga.search._examples import example_sampled_model
+      >>> from renga.search.examples import example_sampled_model
       >>> root, step = example_sampled_model()  # the reward of an action x is -(x - 0.5)²
       >>> policy = jax.jit(lambda key: sampled_muzero_policy((), key, root, step, 200, temperature=0.0))
       >>> output = policy(jax.random.key(0))

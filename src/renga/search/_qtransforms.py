@@ -28,7 +28,7 @@ class QTransform(Rule):
       ...     scale: float = 1.0
       ...     def transform(self, node):
       ...         return jnp.tanh(self.scale * node.qvalues)
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> Squashed(scale=0.5)(example_tree(visits=[2, 0], rewards=[1.0, 0.0]), 0).round(1)
       Array([0.5, 0. ], dtype=float32)
     """
@@ -150,7 +150,7 @@ def qtransform_by_min_max(
       x(a), in [0, 1] if the bounds hold.
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> tree = example_tree(visits=[2, 0], rewards=[3.0, 0.0])
       >>> qtransform_by_min_max(tree, 0, min_value=0.0, max_value=4.0)
       Array([0.75, 0.  ], dtype=float32)
@@ -175,7 +175,7 @@ def qtransform_by_parent_and_siblings(
       x(a), in [0, 1].
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> tree = example_tree(visits=[2, 1, 0], rewards=[3.0, 1.0, 0.0], value=2.0)
       >>> qtransform_by_parent_and_siblings(tree, 0)
       Array([1., 0., 0.], dtype=float32)
@@ -211,7 +211,7 @@ def qtransform_completed_by_mix_value(
       x(a), to be added to the logits of the prior.
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> tree = example_tree(visits=[2, 0], rewards=[3.0, 0.0], value=1.0)
       >>> qtransform_completed_by_mix_value(tree, 0, rescale_values=False).round(3)
       Array([15.6  , 12.133], dtype=float32)

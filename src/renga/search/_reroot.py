@@ -33,7 +33,7 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
       ValueError: if there is not one action for each tree, one is out of range, or there is no room for the root.
 
     Example:
-      >>> from renga.search._examples import example_policy_output
+      >>> from renga.search.examples import example_policy_output
       >>> tree = example_policy_output().search_tree
       >>> visits = tree.children_visits[:, 0, 1]
       >>> bool((reroot(tree, jnp.array([1])).node_visits[:, 0] == visits).all())

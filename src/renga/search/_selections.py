@@ -58,7 +58,7 @@ class Selection(Rule):
       >>> class Rarest(Selection):
       ...     def node_scores(self, node):
       ...         return -node.children_visits
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> Rarest()(jax.random.key(0), example_tree(visits=[2, 1], rewards=[0.0, 0.0]), 0)
       Array(1, dtype=int32)
     """
@@ -228,7 +228,7 @@ def muzero_action_selection(
       The action.
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> tree = example_tree(visits=[1, 0], rewards=[0.0, 0.0])
       >>> muzero_action_selection(jax.random.key(0), tree, 0, 0)  # the rarer one
       Array(1, dtype=int32)
@@ -266,7 +266,7 @@ def gumbel_muzero_root_action_selection(
       The action.
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> noise = GumbelMuZeroExtraData(root_gumbel=jnp.zeros(2))
       >>> tree = example_tree(visits=[1, 0], rewards=[9.0, 0.0], extra_data=noise)
       >>> gumbel_muzero_root_action_selection(
@@ -303,7 +303,7 @@ def gumbel_muzero_interior_action_selection(
       The action.
 
     Example:
-      >>> from renga.search._examples import example_tree
+      >>> from renga.search.examples import example_tree
       >>> tree = example_tree(visits=[1, 0], rewards=[0.0, 0.0])
       >>> gumbel_muzero_interior_action_selection(jax.random.key(0), tree, 0, 1)
       Array(1, dtype=int32)

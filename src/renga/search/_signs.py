@@ -40,7 +40,7 @@ def check_signs(
       One sentence for each mistake; empty if none was found, which is no proof.
 
     Example:
-      >>> from renga.search._examples import example_bandit
+      >>> from renga.search.examples import example_bandit
       >>> root, step = example_bandit([0.0, 1.0])
       >>> check_signs((), jax.random.key(0), root, step)[0][:38]
       'discount is never negative: without `t'

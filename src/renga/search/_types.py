@@ -143,7 +143,7 @@ class SampledRootFnOutput(Record, kw_only=True):
       proposal_log_probs: log β(aₖ) under the distribution they were sampled from, [B, K].
 
     Example:
-      >>> from renga.search._examples import example_sampled_model
+      >>> from renga.search.examples import example_sampled_model
       >>> root, _ = example_sampled_model()
       >>> root.actions.shape
       (1, 8)
@@ -168,7 +168,7 @@ class SampledRecurrentFnOutput(Record, kw_only=True):
       proposal_log_probs: log β(aₖ), [B, K].
 
     Example:
-      >>> from renga.search._examples import example_sampled_model
+      >>> from renga.search.examples import example_sampled_model
       >>> root, step = example_sampled_model()
       >>> output, _ = step((), jax.random.key(0), root.actions[:, 0], root.embedding)
       >>> output.actions.shape
@@ -195,7 +195,7 @@ class SampledPolicyOutput(Record, kw_only=True):
         the model's own and the node's actions.
 
     Example:
-      >>> from renga.search._examples import example_sampled_model
+      >>> from renga.search.examples import example_sampled_model
       >>> root, step = example_sampled_model()
       >>> from renga.search import sampled_muzero_policy
       >>> sampled_muzero_policy((), jax.random.key(0), root, step, 32).action_weights.shape

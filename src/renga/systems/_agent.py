@@ -99,6 +99,7 @@ class TrainedAgent:
       params: what it learned.
 
     Example:
+      >>> from renga import envs
       >>> from renga.systems import pqn
       >>> config = pqn.Config(env="catch", units=(4,))
       >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))
@@ -130,6 +131,7 @@ class TrainedAgent:
 
         Example:
           >>> import tempfile
+          >>> from renga import envs
           >>> from renga.systems import pqn
           >>> config, file = pqn.Config(env="catch", units=(4,)), tempfile.mkdtemp() + "/agent.safetensors"
           >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))

@@ -51,6 +51,7 @@ def watch(agent: Any, key: PRNGKeyArray, max_steps: int = 1000) -> Episode:
       NotImplementedError: if the environment has no pictures.
 
     Example:
+      >>> from renga import envs
       >>> from renga.systems import pqn
       >>> config = pqn.Config(env="catch", units=(4,))
       >>> params = pqn.network(config, envs.make("catch")).init(jax.random.key(0), jnp.zeros((1, 10, 5)))

@@ -154,6 +154,7 @@ def mappable_dataclass(cls: type) -> type:
       ValueError: if `cls` is no dataclass.
 
     Example:
+      >>> import dataclasses
       >>> @mappable_dataclass
       ... @dataclasses.dataclass
       ... class Point:
@@ -243,6 +244,7 @@ def register_dataclass_type_with_jax_tree_util(data_class: Any) -> None:
       TypeError: if it is no dataclass.
 
     Example:
+      >>> import dataclasses
       >>> @dataclasses.dataclass
       ... class Pair:
       ...     a: float

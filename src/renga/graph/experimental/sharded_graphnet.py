@@ -98,6 +98,7 @@ def graphs_tuple_to_broadcasted_sharded_graphs_tuple(
       ValueError: if the edges cannot be shared out evenly, or counts are traced.
 
     Example:
+      >>> from renga.graph import GraphsTuple
       >>> graph = GraphsTuple(np.ones((2, 1)), None, np.array([1, 0]), np.array([0, 1]), None,
       ...                     np.array([2]), np.array([2]))
       >>> graphs_tuple_to_broadcasted_sharded_graphs_tuple(graph, 2).device_senders.tolist()
@@ -157,6 +158,7 @@ def broadcasted_sharded_graphs_tuple_to_graphs_tuple(sharded_graphs_tuple: Shard
       The batch.
 
     Example:
+      >>> from renga.graph import GraphsTuple
       >>> graph = GraphsTuple(np.ones((2, 1)), None, np.array([1, 0]), np.array([0, 1]), None,
       ...                     np.array([2]), np.array([2]))
       >>> sharded = graphs_tuple_to_broadcasted_sharded_graphs_tuple(graph, 2)
@@ -254,6 +256,7 @@ def ShardedEdgesGraphNetwork(  # noqa: N802
         `num_shards`.
 
     Example:
+      >>> from renga.graph import GraphsTuple
       >>> graph = GraphsTuple(jnp.array([[1.0], [2.0]]), None, jnp.array([1, 0]), jnp.array([0, 1]), None,
       ...                     jnp.array([2]), jnp.array([2]))
       >>> net = ShardedEdgesGraphNetwork(lambda e, s, r, u: s, lambda v, sent, received, u: received, num_shards=2)
@@ -343,6 +346,7 @@ def on_mesh(
       ValueError: if the mesh has no such axis; when called, if the batch was shared out to another number of devices.
 
     Example:
+      >>> from renga.graph import GraphsTuple
       >>> graph = GraphsTuple(jnp.array([[1.0], [2.0]]), None, jnp.array([1]), jnp.array([0]), None,
       ...                     jnp.array([2]), jnp.array([1]))
       >>> net = ShardedEdgesGraphNetwork(lambda e, s, r, u: s, lambda v, sent, received, u: received)

@@ -23,6 +23,7 @@ class normalize(GradientTransformationExtraArgs):
     """Divides the updates by their global norm: u = g / ‖g‖ (0 where g = 0).
 
     Example:
+      >>> from renga.optim import EmptyState
       >>> normalize().update(jnp.array([3.0, 4.0]), EmptyState())[0]
       Array([0.6, 0.8], dtype=float32)
     """

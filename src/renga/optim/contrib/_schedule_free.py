@@ -83,6 +83,7 @@ class schedule_free(GradientTransformationExtraArgs):
       ValueError: if `update` is called without `params`.
 
     Example:
+      >>> from renga.optim import sgd
       >>> tx = schedule_free(sgd(0.1), learning_rate=0.1)
       >>> y = jnp.array(1.0)
       >>> tx.update(jnp.array(2.0), tx.init(y), y)[0].round(3)

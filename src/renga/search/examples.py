@@ -1,4 +1,4 @@
-"""Small models and trees that the docstrings' examples use."""
+"""Small models and trees: the examples of `renga.search` use them."""
 
 import functools
 
@@ -16,6 +16,8 @@ from renga.search._types import (
     SampledRecurrentFnOutput,
     SampledRootFnOutput,
 )
+
+__all__ = ["example_bandit", "example_policy_output", "example_sampled_model", "example_tree"]
 
 
 def example_bandit(rewards: list[float]) -> tuple[RootFnOutput, RecurrentFn]:
