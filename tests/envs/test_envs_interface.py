@@ -121,14 +121,14 @@ def test_names_and_options_that_are_not_known_are_said(unchecked):
     }.items():
         with pytest.raises(ValueError, match=f"make: name must be that of an environment, got {name!r}{said}$"):
             envs.make(name)
-    with pytest.raises(ValueError, match="Pgx: name must be one of"):
+    with pytest.raises(ValueError, match="Pgx: name must be that of an environment, got 'nothing'; there are 2048, "):
         envs.make("pgx/nothing")
 
 
 def test_names_and_options_that_gymnax_does_not_know_are_said(unchecked):
     pytest.importorskip("gymnax")
-    with pytest.raises(ValueError, match="Gymnax: name must be one of CartPole-v1"):
-        envs.make("gymnax/Nothing-v0")
+    with pytest.raises(ValueError, match="Gymnax: name must be that of an environment, .*did you mean 'CartPole-v1'"):
+        envs.make("gymnax/Cartpole")
     with pytest.raises(ValueError, match="options of CartPole-v1 must be among .*gravity"):
         envs.make("gymnax/CartPole-v1", gravitas=1.0)
     with pytest.raises(ValueError, match="num_actions: Gymnax must have discrete actions"):

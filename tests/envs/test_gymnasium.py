@@ -250,7 +250,7 @@ def test_what_cannot_be_made_is_said_in_one_line(own, monkeypatch, unchecked):
         assert "\n" not in str(caught.value)
     missing = lambda name: (_ for _ in ()).throw(ModuleNotFoundError(name, name=name))
     monkeypatch.setattr(_import.importlib, "import_module", missing)
-    with pytest.raises(ImportError, match="renga.envs needs the package gymnasium: pip install gymnasium"):
+    with pytest.raises(ImportError, match=r"needs the package gymnasium: pip install 'renga\[envs\]'"):
         envs.make("gymnasium/CartPole-v1", max_episode_steps=77)
 
 

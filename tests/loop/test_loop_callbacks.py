@@ -127,9 +127,11 @@ def test_metrics_go_to_a_table_and_to_services_offline_and_go_on_there(tmp_path,
 def test_a_logger_that_cannot_be_is_said_before_anything_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     for kinds, code, text in (
         ("csv,paper", 2, "--log must be of tensorboard, csv, wandb, mlflow, got 'paper'"),
         ("wandb", 1, "--log wandb needs the package wandb: pip install wandb"),
+        ("wandb,mlflow", 1, "--log wandb,mlflow needs the packages wandb, mlflow: pip install wandb mlflow"),
     ):
         assert main(["train", "actor_critic", "--log", kinds, "--steps", "1"]) == code
         said = capsys.readouterr().err

@@ -7,15 +7,14 @@ from typing import Any
 from renga._core.values import value
 from renga.envs._adapted import Adapted, Loaded, Seen
 from renga.envs._environment import Discrete
-from renga.envs._import import import_package
+from renga.envs._import import check_name, import_package
 
 NAMES = ("Craftax-Classic-Pixels-v1", "Craftax-Classic-Symbolic-v1", "Craftax-Pixels-v1", "Craftax-Symbolic-v1")
 
 
 @functools.cache
 def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Loaded:
-    if name not in NAMES:
-        raise ValueError(f"Craftax: name must be one of {', '.join(NAMES)}, got {name!r}")
+    check_name("Craftax", name, NAMES)
     craftax = import_package("craftax.craftax_env", "craftax")
     env = craftax.make_craftax_env_from_name(name, auto_reset=False)
     known = [field.name for field in dataclasses.fields(env.default_params)]

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
 from renga.envs._environment import Box, Discrete, Environment, Step, check_action
-from renga.envs._import import import_package
+from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
 
 
@@ -26,8 +26,7 @@ class _Loaded(NamedTuple):
 @functools.cache
 def _load(name: str, options: tuple[tuple[str, Any], ...]) -> _Loaded:
     gymnax = import_package("gymnax")
-    if name not in gymnax.registered_envs:
-        raise ValueError(f"Gymnax: name must be one of {', '.join(gymnax.registered_envs)}, got {name!r}")
+    check_name("Gymnax", name, gymnax.registered_envs)
     env, params = gymnax.make(name)
     known = [field.name for field in dataclasses.fields(params)]
     unknown = [option for option, _ in options if option not in known]

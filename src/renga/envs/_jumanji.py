@@ -11,7 +11,7 @@ import numpy as np
 from renga._core.values import value
 from renga.envs._adapted import Adapted, Loaded, Seen
 from renga.envs._environment import Box, Discrete
-from renga.envs._import import import_package
+from renga.envs._import import check_name, import_package
 
 MOST_ACTIONS = 1 << 20
 
@@ -33,9 +33,7 @@ def _action_spec(name: str, spec: Any) -> tuple[Discrete | Box, tuple[int, ...]]
 @functools.cache
 def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Loaded:
     jumanji = import_package("jumanji")
-    known = jumanji.registered_environments()
-    if name not in known:
-        raise ValueError(f"Jumanji: name must be one of {', '.join(sorted(known))}, got {name!r}")
+    check_name("Jumanji", name, jumanji.registered_environments())
     try:
         env = jumanji.make(name, **dict(options))
     except TypeError as error:

@@ -11,15 +11,14 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
 from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
-from renga.envs._import import import_package
+from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
 
 
 @functools.cache
 def _load(name: str) -> Any:
     pgx = import_package("pgx")
-    if name not in pgx.available_envs():
-        raise ValueError(f"Pgx: name must be one of {', '.join(pgx.available_envs())}, got {name!r}")
+    check_name("Pgx", name, pgx.available_envs())
     env = pgx.make(name)
     return env, jax.eval_shape(lambda: env.init(jax.random.key(0)))
 

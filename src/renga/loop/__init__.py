@@ -1,5 +1,6 @@
 """The run loop: drives any system `make(config) -> (init, step)` and knows nothing else about it."""
 
+from renga import __version__ as __version__
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._choice import choose, final_numbers, measures_of, take_member
 from renga.loop._cluster import Launched, find_launched, join_cluster

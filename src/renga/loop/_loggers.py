@@ -31,7 +31,7 @@ class Logger:
         """Notes the lines of an update."""
         for step, row in update.rows:
             if self._to is None:
-                self._to = self._open(_service(self._kind))
+                self._to = self._open(importlib.import_module(self._kind))
             self._note(step, {name: float(value) for name, value in row.items()})
 
     def _open(self, service: Any) -> Any:
@@ -130,9 +130,12 @@ def loggers(kinds: Sequence[str], files: RunDirectory, config: Any) -> Iterator[
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise SettingError(f"--log must be of {', '.join(KINDS)}, got {unknown[0]!r}")
     classes = {"wandb": WandbLogger, "mlflow": MlflowLogger}
-    for kind in kinds:
-        if kind in classes:
-            _service(kind)  # says at once that a package is missing
+    # Says before anything is done what is missing, all at once.
+    if missing := [kind for kind in kinds if kind in classes and _lacks(kind)]:
+        package = "package" if len(missing) == 1 else "packages"
+        raise RunError(
+            f"--log {','.join(missing)} needs the {package} {', '.join(missing)}: pip install {' '.join(missing)}"
+        )
     settings = config_to_json(config)
     found: list[Logger] = [classes[kind](kind, files, settings) for kind in dict.fromkeys(kinds) if kind in classes]
     try:
@@ -144,8 +147,9 @@ def loggers(kinds: Sequence[str], files: RunDirectory, config: Any) -> Iterator[
         write_csv(files)
 
 
-def _service(kind: str) -> Any:
+def _lacks(package: str) -> bool:
     try:
-        return importlib.import_module(kind)
-    except ModuleNotFoundError as error:
-        raise RunError(f"--log {kind} needs the package {kind}: pip install {kind}") from error
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        return True
+    return False

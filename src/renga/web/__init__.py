@@ -1,5 +1,6 @@
 """Pages for people: play against a trained agent and look into its search; follow a run while it goes on."""
 
+from renga import __version__ as __version__
 from renga._core import packages as _packages
 
 _packages.check_installed("renga.web", "starlette", "uvicorn")
