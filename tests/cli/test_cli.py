@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from renga import envs, systems
+from renga import envs, loop, systems
 from renga.cli import _fields, _known, _list, _sweep, _train, main
 from renga.cli._main import EXTRAS
 from renga.loop import RunError
@@ -299,6 +299,10 @@ def test_doctor_says_what_is_wrong_and_repairs_it(run_directory, tmp_path, capsy
     assert "done  moved evaluation.json to damaged/evaluation.json" in capsys.readouterr().out
     assert main(["doctor", str(tmp_path / "nowhere")]) == 1
     assert main(["doctor"]) == 2
+    capsys.readouterr()
+    assert main(["doctor", str(run_directory.parent)]) == 1
+    said = capsys.readouterr()
+    assert (said.out, "is no run, but holds some; pass one of them" in said.err) == ("", True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -370,10 +374,10 @@ def test_what_a_run_cannot_give_is_said(run_directory, tmp_path, capsys):
     assert main(["export", str(run_directory), str(file)]) == 0
     shutil.copy(run_directory / "config.json", tmp_path)
     assert repr(systems.get("gan").load(file)) == "Generator(system='gan', data='ring', parameters=58)"
-    for command in ("eval", "sample", "watch"):
+    for command in ("eval", "sample", "watch", "report", "doctor"):
         assert main([command, str(file)]) == 1
         assert f"{file} is a file, and this needs the directory of a run" in capsys.readouterr().err
-        if command != "watch":
+        if command in ("eval", "sample"):
             assert main([command, str(tmp_path)]) == 1
             said = "holds no checkpoint yet; one is written every --checkpoint-seconds (30), and when a run ends"
             assert said in capsys.readouterr().err
@@ -399,8 +403,12 @@ def test_a_signal_is_the_exit_code(number, steps, tmp_path):
         "from test_cli import Toy, main, systems\n"
         "systems.get = lambda name: Toy\n"
         f"if {steps} == 1:\n"
-        "    import time\n"
-        "    Toy.make = lambda config: (lambda key: print('compiling', flush=True) or time.sleep(60), None)\n"
+        "    import os, time\n"
+        "    def step(n):\n"
+        "        if os.path.exists('run/config.json'):\n"
+        "            print('compiling', flush=True) or time.sleep(60)\n"
+        "        return n + 1, {'loss': n * 1.0}\n"
+        "    Toy.make = lambda config: (lambda key: jnp.int32(0), step)\n"
         f"sys.exit(main(['train', 'toy', '--directory', 'run', '--steps', '{steps}']))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "JAX_PLATFORMS": "cpu"}
@@ -425,7 +433,8 @@ def test_a_signal_is_the_exit_code(number, steps, tmp_path):
     assert process.returncode == 128 + number, errors
     if steps == 1:
         assert f"renga: {number.name}: ended before the first steps were done" in errors
-        assert not (tmp_path / "run" / "config.json").exists()
+        found = str(loop.examine(tmp_path / "run").facts)
+        assert f"state: stopped by {number.name} before the first step was done" in found
     else:
         assert "go on with\n  renga train toy --resume run" in output
 
@@ -510,10 +519,11 @@ def test_every_package_of_an_extra_is_known_to_bring_it():
     "command", ["train", "eval", "sweep", "member", "report", "compare", "doctor", "export", "list"]
 )
 def test_help_of_a_command_is_no_mistake(command, capsys):
-    assert main(["help", command]) == main([command, "--help"]) == 0
-    said = capsys.readouterr()
-    assert f"usage: renga {command}" in said.out
-    assert not said.err
+    for args in (["help", command], [command, "--help"]):
+        assert main(args) == 0
+        said = capsys.readouterr()
+        assert f"usage: renga {command}" in said.out
+        assert not said.err
 
 
 def test_an_address_without_a_number_of_processes_is_refused(capsys):

@@ -43,7 +43,8 @@ def test_runs_stand_side_by_side_with_what_differs(tmp_path, capsys):
     assert "a/0 3 at first, 1 at last; b/0 4 at first, 3 at last" in page
     assert "<th scope='row'>rate</th><td class='number'>0.1</td><td class='number'>0.2</td>" in page
     assert "<th scope='row'>units</th>" not in page
-    assert "<th scope='row'>greedy return</th><td class='number'>1.5</td><td></td>" in page
+    assert "<th scope='row'>greedy return</th><td class='number'>1.5</td><td>not measured</td>" in page
+    assert "b/0: Unfinished: step 20 of 30." in page
     assert main(["compare", str(one), str(two), f"--output={output}"]) == 0, "a comparison is replaced"
 
 
@@ -56,7 +57,20 @@ def test_steps_of_environments_are_the_axis_if_all_know_them(tmp_path):
     assert axis in (tmp_path / "one.html").read_text()
     text = (tmp_path / "two.html").read_text()
     assert axis not in text
-    assert "Runs of toy and other: metrics of one alone are left out." in text
+    assert "3 runs of toy and other." in text
+    assert "left out" not in text
+
+
+def test_a_comparison_says_which_run_is_not_finite_and_from_where(tmp_path):
+    one, two = a_run(tmp_path / "one"), a_run(tmp_path / "two", losses=(2.5, "nan", "nan"), metric="loss")
+    other = a_run(tmp_path / "three", metric="return")
+    loop.write_comparison([RunDirectory(path) for path in (one, two, other)], tmp_path / "all.html")
+    page = (tmp_path / "all.html").read_text()
+    assert "<p class='warning'>two: loss was not finite, first by step 20.</p>" in page
+    assert "one 3 at first, 1 at last; two 2.5 at first, 2.5 at step 10, then not finite" in page
+    assert "<output>2.5</output> <span class='last'>at step 10, then not finite</span>" in page
+    assert "<td class='number'>1</td><td>2.5 at step 10, then not finite</td><td>not recorded</td>" in page
+    assert "Metrics that only one run has are left out." in page
 
 
 def test_what_cannot_be_compared_is_refused_and_nothing_is_overwritten(tmp_path, capsys):

@@ -35,7 +35,7 @@ def test_callbacks_see_every_window_and_may_end_a_run_that_goes_on_to_the_same_b
     np.testing.assert_allclose(written, [float(row["loss"]) for _, row in seen], rtol=1e-6)
     status = json.loads((files.path / "status.json").read_text())
     assert (status["state"], status["step"]) == ("stopped", stopped.step)
-    assert f"Stopped by a callback after step {stopped.step}." in (files.path / "report.html").read_text()
+    assert f"Stopped by a callback after step {stopped.step} of 12." in (files.path / "report.html").read_text()
     whole = run(tmp_path / "whole")
     assert_same_bits(run(tmp_path / "run", resume=True).state, whole.state)
 

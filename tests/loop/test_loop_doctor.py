@@ -133,10 +133,11 @@ def test_what_ended_a_run_is_said(finished, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", steps=4, pictures=pictures, num_pictures=2)
-    assert "state: failed after step 2: KeyboardInterrupt" in loop.examine(tmp_path / "run").problems
+    assert "state: failed after step 2 of 4: KeyboardInterrupt" in loop.examine(tmp_path / "run").problems
     shutil.copytree(finished, tmp_path / "killed")
     (tmp_path / "killed" / "status.json").write_text(json.dumps({"state": "running", "step": 0}))
-    assert "ended without a word" in str(loop.examine(tmp_path / "killed").facts)
+    said = "its process was killed after step 8, or the machine went down"
+    assert said.replace("step 8", "step 8 of 8") in str(loop.examine(tmp_path / "killed").facts)
     (tmp_path / "killed" / "config.json").unlink()
     assert "without it the run cannot be resumed" in str(loop.examine(tmp_path / "killed").problems)
     with pytest.raises(RunError, match="there is no directory"):
@@ -145,4 +146,5 @@ def test_what_ended_a_run_is_said(finished, tmp_path):
 
 def test_numbers_of_a_toy_that_went_wrong_are_a_problem_that_repair_does_not_hide(tmp_path):
     run(tmp_path / "run", steps=3, config=toy.Config(bad_step=1))
-    assert "loss was not finite" in str(loop.examine(tmp_path / "run", repair=True).problems)
+    said = "metrics.jsonl: loss was not finite, first by step 2"
+    assert loop.examine(tmp_path / "run", repair=True).problems == [said]

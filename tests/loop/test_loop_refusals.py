@@ -159,7 +159,7 @@ def test_a_live_run_is_left_alone_and_a_killed_one_holds_nobody_up(tmp_path):
     process.communicate()
     found = loop.examine(files.path)
     assert found.facts[0].startswith(f"lock: stale, left by process {process.pid}")
-    assert "ended without a word" in str(found.facts)
+    assert "its process was killed after step" in str(found.facts)
     (saved,) = loop.Checkpoints(files.checkpoints).steps()[-1:]
     assert run(files.path, steps=saved + 1, resume=True).finished
     assert not (files.path / ".lock").exists()
@@ -223,7 +223,7 @@ def test_a_full_disk_is_said_with_the_files_name(name, tmp_path, monkeypatch):
 def test_numbers_that_are_not_finite_are_in_the_result_and_the_report(tmp_path):
     result = run(tmp_path / "run", steps=9, config=toy.Config(bad_step=7))
     assert dict(result.non_finite) == {"loss": 8}
-    assert "loss was not finite in the steps up to 8" in (tmp_path / "run" / "report.html").read_text()
+    assert "loss was not finite, first by step 8." in (tmp_path / "run" / "report.html").read_text()
     assert dict(run(tmp_path / "run", steps=10, config=toy.Config(bad_step=7), resume=True).non_finite) == {"loss": 8}
     assert any("loss was not finite" in problem for problem in loop.examine(tmp_path / "run").problems)
 

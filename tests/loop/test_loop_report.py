@@ -1,5 +1,7 @@
 """The report: what is drawn of the metrics, and a page that says it without a script, a network or a colour."""
 
+import contextlib
+import dataclasses
 import json
 import math
 import re
@@ -7,7 +9,10 @@ import re
 import numpy as np
 import pytest
 
+from renga.loop import RunDirectory, report_parts
 from renga.loop._chart import chart, number
+from renga.loop._ending import not_finite
+from renga.loop._lock import lock
 from renga.loop._page import cell, folded, page, picture, table, tiles
 from renga.loop._series import Line, Panel, line_of, metric_names, panels_of, positions, thinned
 
@@ -102,8 +107,6 @@ def test_parts_of_a_page_escape_what_they_are_given(tmp_path):
 
 
 def test_a_small_picture_is_enlarged_without_a_blur_and_says_what_there_is_to_see(tmp_path):
-    from renga.loop import RunDirectory
-
     files = RunDirectory(tmp_path)
     files.write_pictures(3, {"level_of_one": np.zeros((8, 8), np.uint8)}, {"level_of_": "A level & its agent."})
     ((_, [(step, file)]),) = files.pictures().items()
@@ -115,3 +118,62 @@ def test_a_small_picture_is_enlarged_without_a_blur_and_says_what_there_is_to_se
 
 def test_numbers_are_short():
     assert [number(x) for x in (0.0, 12.0, -3.25, 1e7, math.inf)] == ["0", "12", "-3.25", "1e+07", "–"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    units: int = 3
+
+
+def parts_of(path, losses, steps=400, status=None, **more):
+    """The parts of the report of a run with one line every ten steps."""
+    files = RunDirectory(path)
+    files.write_config("toy", Config(), {"steps": steps, "seed": 0, "window": 10})
+    if status:
+        files.write_status(*status)
+    return report_parts(files, [{"step": 10 * i, "seconds": 1.0, "loss": y, **more} for i, y in enumerate(losses, 1)])
+
+
+@pytest.mark.parametrize(
+    ("status", "live", "message"),
+    [
+        (("running", 0), True, "<p class='note'>Still running, after step 200 of 400.</p>"),
+        (("running", 0), False, "Unfinished: its process was killed after step 200 of 400, or the machine went down."),
+        (("stopped", 200), False, "Stopped by a callback after step 200 of 400."),
+        (("failed", 0), False, "Failed before the first step was done: None."),
+        (None, False, "Unfinished: step 200 of 400."),
+        (("finished", 200), False, None),
+    ],
+)
+def test_a_run_that_is_unfinished_says_so_beside_its_result(status, live, message, tmp_path):
+    with lock(tmp_path) if live else contextlib.nullcontext():
+        parts = parts_of(tmp_path, np.linspace(2.0, 0.1, 20).tolist(), status=status)
+    assert (message or "") in parts["head"]
+    assert ("class='warning'" in parts["head"]) == (bool(message) and not live)
+    assert "<b>Loss 0.15 over the last tenth.</b>" in parts["head"]
+    assert "mean over steps 181 to 200; 1.95 over steps 1 to 20" in parts["result"]
+    assert "at the end" not in "".join(parts.values())
+
+
+def test_one_line_of_metrics_gives_one_number_and_says_why_there_are_no_curves(tmp_path):
+    parts = parts_of(tmp_path, [2.0], steps=10)
+    assert "<b>2</b><span>loss<br>mean over steps 1 to 10</span>" in parts["result"]
+    assert "There are none: metrics.jsonl has one line, of steps 1 to 10." in parts["charts"]
+
+
+def test_numbers_that_are_not_finite_are_one_sentence_and_the_last_finite_one_has_its_step(tmp_path):
+    files = RunDirectory(tmp_path)
+    files.write_pictures(10, {"level": np.zeros((8, 8), np.uint8), "level_over_time": np.zeros((8, 8), np.uint8)})
+    bad = {f"norm/{i}": "nan" for i in range(12)}
+    parts = parts_of(tmp_path, [2.0, "nan", "nan"], steps=30, **bad)
+    said = "norm/0, norm/1, norm/2 and 10 other metrics were not finite, first by step 10."
+    assert parts["head"].count("class='warning'") == 1
+    assert said in parts["head"]
+    assert "<b>Loss 2 at step 10, then not finite.</b>" in parts["head"]
+    assert "There are none: no metric has two different finite values." in parts["charts"]
+    assert "Level at step 10, the newest there are" in parts["result"]
+    assert "None was drawn after step 10." in parts["pictures"]
+    assert not_finite([{"step": 1, "loss": 1.0}]) == ""
+    nothing = parts_of(tmp_path, ["nan"], steps=10)
+    assert "never finite" in nothing["head"]
+    assert "<b>–</b><span>loss<br>never finite</span>" in nothing["result"]

@@ -104,6 +104,11 @@ class Book:
         self._files.close()
         write_report(self._files)
 
+    def interrupted(self, signal: int) -> None:
+        """Notes which signal is about to end the process, without a checkpoint."""
+        if self._is_open:
+            self._files.write_status("stopped", self._done, signal=signal)
+
     def close(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Closes the files, and notes what ended the run if it did not end well."""
         self._files.close()

@@ -42,14 +42,17 @@ def chart(panel: Panel, span: tuple[float, float], against: str, kind: str = "")
     labels = "".join(f"<span class='y' style='bottom:{100 * y:.1f}%'>{text}</span>" for y, text in marks)
     labels += "".join(f"<span class='x' style='left:{100 * x:.1f}%'>{text}</span>" for x, text in below)
     what = f"{panel.title} against {'steps' if against == 'step' else against}"
-    said = "; ".join(f"{line.name} {number(_first(line))} at first, {number(line.last)} at last" for line in lines[:8])
+    said = "; ".join(
+        f"{line.name} {number(_first(line))} at first, {number(line.last)} {_broken_off(line, against) or 'at last'}"
+        for line in lines[:8]
+    )
     note = " <small>log</small>" if is_log else ""
     return (
         f"<figure class='chart {kind}'><figcaption><b>{html.escape(panel.title)}</b>{note}</figcaption>"
         f"<div class='plot' tabindex='0' role='img' aria-label='{html.escape(f'{what}: {said}', quote=True)}'>"
         f"<svg viewBox='0 0 {SIDE} {SIDE}' preserveAspectRatio='none' aria-hidden='true'>{''.join(paths)}</svg>"
         f"{labels}</div><p class='axis'>{html.escape(against)}</p>"
-        f"{_legend(lines)}{_data(lines, span, against)}</figure>"
+        f"{_legend(lines, against)}{_data(lines, span, against)}</figure>"
     )
 
 
@@ -134,13 +137,23 @@ def _band(line: Line, across, up) -> str:
     return f"<polygon class='band' style='fill:{color(line.color)}' points='{points}'/>"
 
 
-def _legend(lines: Sequence[Line]) -> str:
+def _broken_off(line: Line, against: str) -> str:
+    """Where a line ends before its last place, in words."""
+    known = np.flatnonzero(np.isfinite(line.y))
+    if not len(line.y) or (len(known) and known[-1] == len(line.y) - 1):
+        return ""
+    return f"at {against} {line.x[known[-1]]:,.0f}, then not finite" if len(known) else "never finite"
+
+
+def _legend(lines: Sequence[Line], against: str) -> str:
     """Who is who, and the last number of each, which the page's script replaces by that under the pointer."""
     rows = []
     for line in lines:
         mark = f"<i style='background:{color(line.color)}'></i>{html.escape(line.name)}"
         alone = "<span class='last'>last</span>"
-        rows.append(f"<li>{mark if len(lines) > 1 else alone} <output>{number(line.last)}</output></li>")
+        broken = _broken_off(line, against)
+        note = f" <span class='last'>{html.escape(broken)}</span>" * bool(broken)
+        rows.append(f"<li>{mark if len(lines) > 1 else alone} <output>{number(line.last)}</output>{note}</li>")
     return f"<ul class='legend'>{''.join(rows)}</ul>"
 
 

@@ -1,6 +1,7 @@
 """Several runs side by side on one page: what each came to, its curves, and where their settings differ."""
 
 import html
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from renga.loop._chart import chart, color
+from renga.loop._chart import chart, color, number
 from renga.loop._directory import RunDirectory
+from renga.loop._ending import came_to, ending_of, not_finite
 from renga.loop._errors import RunError, SettingError
 from renga.loop._files import read_bytes, write_whole
-from renga.loop._page import page, table
+from renga.loop._page import page, table, warning
 from renga.loop._report import read_evaluation
 from renga.loop._series import Panel, is_flat, line_of, metric_names, positions
 
@@ -27,6 +29,7 @@ class Run(NamedTuple):
     saved: dict[str, Any]
     rows: list[dict[str, Any]]
     measures: dict[str, float | str]
+    warnings: list[str]
 
 
 def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
@@ -50,7 +53,7 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
     read = [_read(files, name) for files, name in zip(runs, _names(places), strict=True)]
     names = [run.name for run in read]
     head = f"<h1>{' · '.join(map(html.escape, names))}</h1><p class='lead'>{_kinds(read)} "
-    head += f"<span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>{_who(names)}"
+    head += f"<span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>{_who(names)}{_warnings(read)}"
     parts = {"result": _measured(read), "charts": _charts(read), "settings": _settings(read), "details": _ends(read)}
     write_whole(path, page(TITLE + ", ".join(names), head, parts))
 
@@ -69,7 +72,8 @@ def _read(files: RunDirectory, name: str) -> Run:
     measures = read_evaluation(files)["measures"] if (files.path / "evaluation.json").exists() else {}
     if "seeds" in saved["loop"]:
         measures = {key.removesuffix(MEDIAN): value for key, value in measures.items() if key.endswith(MEDIAN)}
-    return Run(name, saved, rows, measures)
+    warnings = [said for said in (ending_of(files, rows).said, not_finite(rows)) if said]
+    return Run(name, saved, rows, measures, warnings)
 
 
 def _names(places: Sequence[Path]) -> list[str]:
@@ -89,15 +93,18 @@ def _names(places: Sequence[Path]) -> list[str]:
 def _kinds(runs: Sequence[Run]) -> str:
     systems = dict.fromkeys(run.saved["system"] or "a run" for run in runs)
     named = html.escape(" and ".join(systems))
-    if len(systems) == 1:
-        return f"{len(runs)} runs of {named}."
-    return f"Runs of {named}: metrics of one alone are left out."
+    return f"{len(runs)} runs of {named}."
 
 
 def _who(names: Sequence[str]) -> str:
     """Which colour is whose, in all charts."""
     each = "".join(f"<li><i style='background:{color(i)}'></i>{html.escape(name)}</li>" for i, name in enumerate(names))
     return f"<ul class='legend'>{each}</ul>"
+
+
+def _warnings(runs: Sequence[Run]) -> str:
+    """Which runs are unfinished, and which have numbers that are not finite."""
+    return "".join(warning(f"{run.name}: {said}.") for run in runs for said in run.warnings)
 
 
 def _shared(runs: Sequence[Run]) -> list[str]:
@@ -125,7 +132,9 @@ def _charts(runs: Sequence[Run]) -> str:
         ]
         if not all(map(is_flat, lines)):
             found.append(chart(Panel(name.replace("_", " "), lines), span, against))
-    note = "<p class='note'>Point at a chart to read all of them at that step.</p>"
+    each = [set(metric_names(run.rows)) for run in runs]
+    left = " Metrics that only one run has are left out." * any(some - set(names) for some in each)
+    note = f"<p class='note'>Point at a chart to read all of them at that step.{left}</p>"
     return f"<h2>Curves</h2>{note}<div class='charts'>{''.join(found)}</div>" if found else ""
 
 
@@ -134,22 +143,23 @@ def _measured(runs: Sequence[Run]) -> str:
     names = dict.fromkeys(name for run in runs for name in run.measures)
     if not names:
         return ""
-    rows = [(name.replace("_", " "), *(run.measures.get(name) for run in runs)) for name in names]
+    rows = [(name.replace("_", " "), *(run.measures.get(name, "not measured") for run in runs)) for name in names]
     some = "<p class='note'>Of populations, medians.</p>" * any("seeds" in run.saved["loop"] for run in runs)
     return f"<h2>Result</h2>{some}{table(rows, ['', *(run.name for run in runs)])}"
 
 
 def _ends(runs: Sequence[Run]) -> str:
-    """Means of the last tenth of the lines."""
+    """Means of the last tenth of the lines, or the last numbers that were finite."""
 
-    def end(run: Run, name: str) -> float | None:
-        y = line_of(run.rows, name).y[-max(1, len(run.rows) // 10) :]
-        y = y[np.isfinite(y)]
-        return float(y.mean()) if len(y) else None
+    def end(run: Run, name: str) -> float | str:
+        if name not in metric_names(run.rows):
+            return "not recorded"
+        value, what, _ = came_to(run.rows, name)
+        return what if math.isnan(value) else f"{number(value)} {what}" if "not finite" in what else value
 
-    rows = [(name, *(end(run, name) for run in runs)) for name in _shared(runs)]
+    rows = [(name.replace("_", " "), *(end(run, name) for run in runs)) for name in _shared(runs)]
     note = "<p class='note'>Means over the last tenth of the lines of metrics.jsonl.</p>"
-    return f"<h2>At the end</h2>{note}{table(rows, ['', *(run.name for run in runs)])}"
+    return f"<h2>Last values</h2>{note}{table(rows, ['', *(run.name for run in runs)])}"
 
 
 def _settings(runs: Sequence[Run]) -> str:

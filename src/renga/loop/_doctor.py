@@ -4,17 +4,18 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory, is_step
+from renga.loop._ending import ending_of, frozen_lines, not_finite
 from renga.loop._errors import RunError
 from renga.loop._files import is_leftover, read_bytes, read_json, why, write_whole
 from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
-from renga.loop._metrics import MEMBERS, non_finite, read_lines, set_aside
-from renga.loop._not_a_run import is_sweep
-from renga.loop._report import frozen_lines, read_evaluation, stopped_by
+from renga.loop._metrics import MEMBERS, read_lines, set_aside
+from renga.loop._not_a_run import is_sweep, refuse_others
+from renga.loop._report import read_evaluation
 from renga.loop._settled import read_sweep
 
 DAMAGED = "damaged"  # the folder that damaged pieces are moved to
@@ -49,6 +50,8 @@ def examine(directory: Path, repair: bool = False) -> Examination:
     Raises:
       RunError: if there is no such directory, or if it is to be repaired and a process trains in it.
     """
+    if not is_sweep(directory):
+        refuse_others(directory)
     if not directory.is_dir():
         raise RunError(f"there is no directory {directory}")
     if not repair:
@@ -63,6 +66,7 @@ class _Doctor:
     def __init__(self, directory: Path, repair: bool) -> None:
         self._files, self._repair = RunDirectory(directory), repair
         self._found = Examination([], [], [])
+        self._rows: list[dict[str, Any]] = []  # of metrics.jsonl
         self._is_grouped = False  # whether the checkpoints stand in the groups
 
     def examine(self, locked_before: dict | None = None) -> Examination:
@@ -189,6 +193,8 @@ class _Doctor:
             self._move(path)
             return
         rows = [row for row, _ in found.rows]
+        if file != MEMBERS:
+            self._rows = rows
         if rows:
             self._fact(f"{file}: {len(rows)} lines, steps {rows[0]['step']} to {rows[-1]['step']}")
         steps = [row["step"] for row in rows]
@@ -197,8 +203,8 @@ class _Doctor:
         for number, _ in found.damaged:
             is_last = found.cut_off and number == found.damaged[-1][0]
             self._problem(f"{file}: line {number} {'was cut off' if is_last else 'cannot be read'}")
-        for name, step in non_finite(rows).items():
-            self._problem(f"{file}: {name} was not finite in the steps up to {step}, or since")
+        if said := not_finite(rows):
+            self._problem(f"{file}: {said}")
         if found.damaged and self._repair:
             moved = set_aside(self._files.path, (text for _, text in found.damaged), file)
             write_whole(path, b"".join(text + b"\n" for _, text in found.rows))
@@ -237,26 +243,22 @@ class _Doctor:
 
     def _status(self, live: bool, newest: int | None) -> None:
         path = self._files.path / "status.json"
-        status: dict = {}
-        if path.exists():
+        ending = ending_of(self._files, self._rows)
+        if path.exists() and not ending.status:
             try:
-                status = read_json(path)
+                read_json(path)
             except RunError as error:
                 self._problem(f"status.json: {error}")
                 self._move(path)
-        state, step = status.get("state"), status.get("step")
-        for line in frozen_lines(status):
+        for line in frozen_lines(ending.status):
             self._problem(line)
         if live:
             self._fact("state: a process trains in it")
-        elif state == "running":
-            self._fact("state: its process ended without a word: killed, or the machine went down")
-        elif state == "stopped":
-            self._fact(f"state: stopped by {stopped_by(status)} after step {step}")
-        elif state == "failed":
-            self._problem(f"state: failed after step {step}: {status.get('error')}")
-        elif state is not None:
-            self._fact(f"state: {state} after step {step}")
+        elif ending.said:
+            tell = self._problem if ending.state == "failed" else self._fact
+            tell(f"state: {ending.said[0].lower()}{ending.said[1:]}")
+        elif ending.state:
+            self._fact(f"state: {ending.state} after step {ending.status.get('step')}")
         if newest is None and not live and not self._is_grouped:
             self._problem("no complete checkpoint: there is nothing to go on from")
         elif newest is not None:

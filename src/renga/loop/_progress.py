@@ -1,6 +1,7 @@
 """Progress for a person: a bar with rate, time left and the newest metrics; plain lines where there is no terminal."""
 
 import contextlib
+import os
 import sys
 import time
 from typing import Any
@@ -45,7 +46,7 @@ class Progress:
         self._seen: tuple[int, float] | None = None  # step and time of the first update, which compilation is before
 
     def __enter__(self) -> "Progress":
-        if self._show and sys.stderr.isatty():
+        if self._show and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar

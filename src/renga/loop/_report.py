@@ -3,7 +3,6 @@
 import base64
 import html
 import logging
-import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from renga.loop._chart import chart, number
 from renga.loop._directory import RunDirectory
+from renga.loop._ending import came_to, ending_of, frozen_lines, not_finite
 from renga.loop._errors import RunError
 from renga.loop._files import read_bytes, read_json, write_whole
 from renga.loop._metrics import non_finite
@@ -45,8 +45,9 @@ def report_page(files: RunDirectory, script: str = "") -> str:
     Raises:
       RunError: if config.json cannot be read.
     """
+    saved = files.read_config()
     parts = report_parts(files, files.read_metrics())
-    title = f"{files.read_config()['system'] or 'run'}: {files.path.resolve().name}"
+    title = f"{saved['system'] or 'run'}: {files.path.resolve().name}"
     return page(title, parts.pop("head"), parts, script)
 
 
@@ -64,10 +65,10 @@ def report_parts(files: RunDirectory, rows: Rows) -> dict[str, str]:
     name = html.escape(saved["system"] or "run")
     metric = _objective(rows)
     measured = _or_damage(_evaluation, files)
-    shown = _newest_picture(files)
+    shown = _newest_picture(files, rows)
     large = "" if shown or metric is None else _large(rows, metric)
     if metric is not None and not measured:
-        measured = "<h2>Result</h2>" + tiles({metric.replace("_", " "): _ends(rows, metric)})
+        measured = "<h2>Result</h2>" + tiles({metric.replace("_", " "): _card(rows, metric)})
     head = f"<h1>{name}</h1>{_summary(files, saved, rows, metric)}{_ending(files, rows)}"
     details = [folded("Config", table(list(saved["config"].items()))), folded("Metrics in numbers", _numbers(rows))]
     details.append(folded("Versions and devices", _or_damage(_environment, files)))
@@ -75,7 +76,7 @@ def report_parts(files: RunDirectory, rows: Rows) -> dict[str, str]:
         "head": head,
         "result": measured + _episode(files) + (shown or large),
         "charts": _charts(rows, but=metric if large else None),
-        "pictures": _pictures(files, but=shown),
+        "pictures": _pictures(files, rows, but=shown),
         "details": "".join(details),
     }
 
@@ -90,39 +91,12 @@ def _or_damage(part: Callable[[RunDirectory], str], files: RunDirectory) -> str:
 
 
 def _ending(files: RunDirectory, rows: Rows) -> str:
-    """How it ended, if not well, and which metrics were not finite."""
-    found = [f"{name} was not finite in the steps up to {step}, or since." for name, step in non_finite(rows).items()]
-    try:
-        status = read_json(files.path / "status.json")
-    except RunError:
-        status = {}
-    state, step = status.get("state"), status.get("step")
-    if state == "stopped":
-        found.append(f"Stopped by {stopped_by(status)} after step {step}.")
-    found += [f"{line}." for line in frozen_lines(status)]
-    if state == "failed":
-        found.append(f"Failed after step {step}: {status.get('error')}")
-    return "".join(map(warning, found))
-
-
-def frozen_lines(status: dict[str, Any]) -> list[str]:
-    """What status.json says of members of a population that are frozen, a line each."""
-    try:
-        return [
-            f"Member {member} is frozen after step {step}: the next one made {', '.join(because)} non-finite"
-            for member, (step, because) in status.get("frozen", {}).items()
-        ]
-    except (TypeError, ValueError, AttributeError):
-        return ["Which members are frozen cannot be read"]
-
-
-def stopped_by(status: dict[str, Any]) -> str:
-    """Says what stopped a run: a signal, or a callback."""
-    number = status.get("signal")
-    try:
-        return "a callback" if number is None else signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    """How it ended, if not well, or that it goes on, and which metrics were not finite."""
+    ending = ending_of(files, rows)
+    said = ending.said and f"{ending.said}."
+    found = [not_finite(rows), *frozen_lines(ending.status)]
+    first = f"<p class='note'>{said}</p>" if ending.state == "running" else warning(said) if said else ""
+    return first + "".join(warning(f"{line}.") for line in found if line)
 
 
 def _summary(files: RunDirectory, saved: dict[str, Any], rows: Rows, metric: str | None) -> str:
@@ -133,13 +107,21 @@ def _summary(files: RunDirectory, saved: dict[str, Any], rows: Rows, metric: str
     seeds = saved["loop"].get("seeds")
     who = f"{len(seeds)} members: median and quartiles" if seeds else f"seed {saved['loop']['seed']}"
     spent = f", {last['seconds']:.0f} s" if last.get("seconds") else ""
-    came_to = _came_to(files) or (f"{metric.replace('_', ' ')} {number(_ends(rows, metric)[0])}" if metric else "")
-    came_to = f"<b>{html.escape(came_to[:1].upper() + came_to[1:])}.</b> " if came_to else ""
+    result = _measured(files) or (_objective_now(rows, metric) if metric else "")
+    result = f"<b>{html.escape(result[:1].upper() + result[1:])}.</b> " if result else ""
     text = f"Step {last['step']:,} of {saved['loop']['steps']:,}, {who}{spent}."
-    return f"<p class='lead'>{came_to}{text} <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
+    return f"<p class='lead'>{result}{text} <span class='note'>Written {time.strftime('%Y-%m-%d %H:%M')}.</span></p>"
 
 
-def _came_to(files: RunDirectory) -> str:
+def _objective_now(rows: Rows, metric: str) -> str:
+    """The metric that says how well it goes, in words; the card says the same number with its steps."""
+    found = came_to(rows, metric)
+    note = " over the last tenth" if found.what.startswith("mean") and found.first else ""
+    note = f" {found.what}" if "finite" in found.what else note
+    return f"{metric.replace('_', ' ')} {number(found.value)}{note}"
+
+
+def _measured(files: RunDirectory) -> str:
     """The first thing that was measured, in words."""
     try:
         measures = read_evaluation(files)["measures"]
@@ -158,17 +140,11 @@ def _objective(rows: Rows) -> str | None:
         return None
 
 
-def _ends(rows: Rows, metric: str) -> tuple[float, str]:
-    """The means of a metric over the last tenth of the lines and, as a note, over the first."""
-    y = line_of(rows, metric).y
-    part = max(1, len(rows) // 10)
-    first, last = (_mean(some) for some in (y[:part], y[-part:]))
-    return last, f"at the end; {number(first)} at the beginning"
-
-
-def _mean(y: np.ndarray) -> float:
-    y = y[np.isfinite(y)]
-    return float(y.mean()) if len(y) else float("nan")
+def _card(rows: Rows, metric: str) -> tuple[float, str]:
+    """What a metric came to and, as a note, of which steps that is and what it began with."""
+    found = came_to(rows, metric)
+    began = f"; {number(found.first[0])} {found.first[1].removeprefix('mean ')}" if found.first else ""
+    return found.value, f"{found.what}{began}"
 
 
 def _large(rows: Rows, metric: str) -> str:
@@ -183,7 +159,11 @@ def _charts(rows: Rows, but: str | None) -> str:
     """A grid of charts that share the axis of steps, without the metric that is shown elsewhere."""
     panels = [panel for panel in panels_of(rows) if [line.metric for line in panel.lines] != [but]]
     if not panels:
-        return ""
+        if but or not rows:
+            return ""
+        one = f"metrics.jsonl has one line, of steps 1 to {rows[0]['step']:,}"
+        why = one if len(rows) == 1 else "no metric has two different finite values"
+        return f"<h2>Curves</h2><p class='note'>There are none: {why}.</p>"
     against, x = positions(rows)
     each = "".join(chart(panel, (0.0, float(x.max())), against) for panel in panels)
     bands = " Bands reach from the lower to the upper quartile of the members." * any(
@@ -208,24 +188,28 @@ def _shown(file: Any, name: str, step: int, caption: str = "") -> str:
     return picture(file, f"{name.replace('_', ' ')} at step {step}", caption)
 
 
-def _newest_picture(files: RunDirectory) -> str:
+def _newest_picture(files: RunDirectory, rows: Rows) -> str:
     """The picture that shows best what came of it: the newest of the first kind that is no series."""
     found = files.pictures()
     names = [name for name in found if not name.endswith("over_time") and name != "episode"] or list(found)
     if not names:
         return ""
     step, file = found[names[0]][-1]
-    return _shown(file, names[0], step)
+    is_old = bool(rows) and step < rows[-1]["step"]
+    title = names[0].replace("_", " ").capitalize()
+    return _shown(file, names[0], step, f"{title} at step {step:,}, the newest there are" if is_old else "")
 
 
-def _pictures(files: RunDirectory, but: str) -> str:
+def _pictures(files: RunDirectory, rows: Rows, but: str) -> str:
     """The newest picture of each kind; of those named `…over_time`, all."""
     parts, newest = [], []
     for name, series in files.pictures().items():
         if name.endswith("over_time"):
             each = "".join(_shown(file, name, step, f"step {step:,}") for step, file in series)
             title = html.escape(name.replace("_", " ").capitalize())
-            parts.append(f"<h2>{title}</h2><div class='series'>{each}</div>")
+            ended = bool(non_finite(rows)) and series[-1][0] < rows[-1]["step"]
+            note = f"<p class='note'>None was drawn after step {series[-1][0]:,}.</p>" * ended
+            parts.append(f"<h2>{title}</h2>{note}<div class='series'>{each}</div>")
         elif (one := _shown(series[-1][1], name, series[-1][0])) != but:
             newest.append(one)
     if newest:

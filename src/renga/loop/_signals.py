@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from renga.loop._progress import say
@@ -23,6 +24,7 @@ class Signals:
 
     def __init__(self, may_exit: bool = False) -> None:
         self.ready = False  # whether there is anything to save
+        self.note: Callable[[int], None] = lambda number: None  # is told the signal before the process ends at once
         self._may_exit = may_exit
         self._number = 0
         self._before: dict[int, Any] = {}
@@ -53,12 +55,19 @@ class Signals:
                     say(f"renga: {name}: ends after the steps at hand, with a checkpoint")
             elif not self.ready:
                 say(f"renga: {name}: ended before the first steps were done; there is nothing to save")
-                os._exit(128 + number)
+                self._end(number)
             elif count == 1:
                 say(f"renga: {name}: ends after the steps at hand, with a checkpoint; once more ends at once")
             else:
                 say(f"renga: {name}: ended at once")
-                os._exit(128 + number)
+                self._end(number)
+
+    def _end(self, number: int) -> None:
+        """Ends the process."""
+        try:
+            self.note(number)
+        finally:
+            os._exit(128 + number)
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is not threading.main_thread():

@@ -51,7 +51,7 @@ def _sphere_path(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
 
 
 def make(config: Any, images: Images | None) -> Callable[[Any], dict[str, np.ndarray]]:
-    """Returns a function from a state to named pictures."""
+    """Returns a function from a state to named pictures; to none where no sample is finite."""
     shape = (2,) if images is None else images.train.shape[1:]
     gan, rng = GAN(config, shape), np.random.default_rng(0)
     fixed = rng.standard_normal((1_000 if images is None else 64, config.latent_size)).astype(np.float32)
@@ -68,6 +68,8 @@ def make(config: Any, images: Images | None) -> Callable[[Any], dict[str, np.nda
 
     def pictures(state: Any) -> dict[str, np.ndarray]:
         fake = np.asarray(samples(state.average, state.state.gen, jnp.asarray(both)))
+        if not np.isfinite(fake).any():
+            return {}
         first, along = fake[: len(fixed)], fake[len(fixed) :]
         if images is None:
             return {"samples_over_time": scatter(first, config.data)}
