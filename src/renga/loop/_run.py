@@ -204,6 +204,8 @@ def run(
         marks = [round(i * steps / num_pictures) for i in range(num_pictures + 1)] if pictures else []
         book = Book(files, system, config, loop, start, under_way, captions)
         stack.push(book.close)
+        if main:
+            stop.note = book.interrupted
         if pictures and start == 0:
             shown = subject.shown(state)
             if main:
