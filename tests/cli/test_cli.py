@@ -21,6 +21,7 @@ from renga import envs, loop, systems
 from renga.cli import _fields, _known, _list, _sweep, _train, main
 from renga.cli._main import EXTRAS
 from renga.loop import RunError
+from renga.loop._progress import Progress
 
 SIZES = ["--gen-sizes", "8", "--disc-sizes", "8", "--latent-size", "4", "--batch-size", "8"]
 SMALL = [*SIZES, "--data", "ring", "--devices", "1", "--quiet"]
@@ -463,6 +464,16 @@ def test_no_colour_is_shown_where_none_is_wanted(monkeypatch, capsys):
         monkeypatch.setenv("TERM", "xterm")
         assert _fields.parse(_sweep.Options, [], "renga", "") == term
         assert os.environ["TERM"] == "xterm"
+
+
+def test_progress_on_a_terminal_without_control_codes_is_lines(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    with Progress(0, 10) as progress:
+        progress.update(10, {"loss": 1.0})
+    said = capsys.readouterr().err
+    assert said.startswith("compiling\nstep 10/10  ")
+    assert "\x1b" not in said
 
 
 @pytest.mark.parametrize("columns", ["1"])
