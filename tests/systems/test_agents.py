@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
+import os
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renga import envs, loop, nn
+from renga import envs, loop, nn, systems
 from renga.cli import _export
 from renga.systems import actor_critic, d4pg, dqn, mpo, pqn, sac, td3
 
@@ -144,20 +144,96 @@ def test_what_an_agent_cannot_act_on_is_said(name, observation, legal, message, 
         agent.act(observation, legal)
 
 
-def test_what_is_no_agent_is_said(tmp_path, trained):
-    with pytest.raises(loop.RunError, match="load: .* must be the directory of a run, or a file that `renga export`"):
-        dqn.load(tmp_path / "nothing")
+def test_a_file_of_another_system_is_said(tmp_path, trained):
     system, config, state = trained("td3")
     system.export(config, state, str(tmp_path / "td3"))
-    with pytest.raises(loop.RunError, match="load: .* must be an agent of sac, got one of td3"):
+    with pytest.raises(loop.RunError, match="load: .* must be of the system sac, got one of td3"):
         sac.load(tmp_path / "td3")
-    nn.save(tmp_path / "params", {"params": state.params.actor})
-    with pytest.raises(loop.RunError, match="load: .* must hold 'config' and 'params', it holds params"):
-        td3.load(tmp_path / "params")
-    text = json.dumps({"unknown": 1}).encode()
-    nn.save(tmp_path / "later", {"config": jnp.asarray(np.frombuffer(text, np.uint8)), "params": state.params.actor})
-    with pytest.raises(loop.RunError, match="this version of renga.systems.td3 has no field unknown"):
-        td3.load(tmp_path / "later")
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_what_no_system_has_written_is_said_by_all(name, tmp_path):
+    system = systems.get(name)
+    nn.save(tmp_path / "params", {"params": {"w": np.ones(3)}})
+    (tmp_path / "config.json").write_text("{}")
+    os.mkfifo(tmp_path / "pipe")
+    for file, message in (
+        ("nothing", "must be the directory of a run, or a file that `renga export`"),
+        ("pipe", "must be the directory of a run, or a file that `renga export`"),
+        ("params", "must hold 'config' and 'params', it holds params$"),
+        ("config.json", "cannot be read: .* is not a safetensors file"),
+    ):
+        with pytest.raises(loop.RunError, match=f"^load: {tmp_path / file} {message}"):
+            system.load(tmp_path / file)
+
+
+@pytest.fixture(scope="module")
+def parts(trained, tmp_path_factory):
+    """The bytes of a file, its config and its parameters."""
+    system, config, state = trained("pqn")
+    path = tmp_path_factory.mktemp("whole") / "pqn"
+    system.export(config, state, path)
+    found = nn.load(path)
+    return path.read_bytes(), json.loads(np.asarray(found["config"]).tobytes()), found["params"]
+
+
+def test_a_file_that_was_damaged_is_said(parts, tmp_path):
+    data, path = parts[0], tmp_path / "pqn"
+    header = 8 + int.from_bytes(data[:8], "little")
+    for cut in (0, 4, 8, 9, header // 2, header, header + 1, len(data) - 1):
+        path.write_bytes(data[:cut])
+        with pytest.raises(loop.RunError, match=f"^load: {path} cannot be read: "):
+            pqn.load(path)
+    for at in (0, 7, 8, header // 2, header + 20, (header + len(data)) // 2, len(data) - 1):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        with pytest.raises(loop.RunError, match=f"^load: {path} cannot be read: "):
+            pqn.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: [config], "is damaged: its config must be an object, got list"),
+        (lambda config: 3, "is damaged: its config must be an object, got int"),
+        (lambda config: config | {"unknown": 1}, "this version of renga.systems.pqn has no field unknown"),
+        (lambda config: config | {"num_envs": "many"}, "num_envs must be int, got 'many'"),
+        (lambda config: config | {"num_envs": 0}, "num_envs must be >= 1, got 0"),
+        (lambda config: config | {"env": "cath"}, "the config in .* cannot be: .*'cath'"),
+        (lambda config: config | {"units": [5]}, r"do not fit its config:\n.* must have the shape \[.*5\], got"),
+        (lambda config: config | {"normalise_observations": False}, "do not fit its config:"),
+    ],
+)
+def test_a_file_whose_config_is_another_is_said(change, message, parts, tmp_path):
+    text = json.dumps(change(parts[1])).encode()
+    nn.save(tmp_path / "pqn", {"config": np.frombuffer(text, np.uint8), "params": parts[2]})
+    with pytest.raises(loop.RunError, match=f"(?s)^load: .*{message}") as error:
+        pqn.load(tmp_path / "pqn")
+    assert str(tmp_path / "pqn") in str(error.value)
+
+
+def test_a_file_without_all_parameters_is_said(parts, tmp_path):
+    text = np.frombuffer(json.dumps(parts[1]).encode(), np.uint8)
+    names = [jax.tree_util.keystr(at, simple=True, separator="/") for at, _ in jax.tree.leaves_with_path(parts[2])]
+    assert names
+    for config, params, message in (
+        (text, {}, f"{names[0]} is missing"),
+        (text, parts[2] | {"more": {"w": np.ones(2)}}, "more/w is none of them"),
+        (text, np.ones(2), "is missing"),
+        (np.frombuffer(b"\xff{", np.uint8), parts[2], "is damaged: its config is no JSON"),
+        ({"a": np.ones(2)}, parts[2], "is damaged: its config is no JSON"),
+    ):
+        nn.save(tmp_path / "pqn", {"config": config, "params": params})
+        with pytest.raises(loop.RunError, match=f"(?s)^load: .*{message}"):
+            pqn.load(tmp_path / "pqn")
+
+
+def test_a_file_is_not_written_where_none_can_be(trained, tmp_path):
+    system, config, state = trained("pqn")
+    for name, message in (("", "path must be that of a file"), ("no/x", "path must be in a directory that exists")):
+        with pytest.raises(loop.RunError, match=f"^save: {message}, got .*{tmp_path / name}"):
+            system.Agent(config, system.Agent.learned(config, state)).save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
 
 
 def test_episodes_of_an_evaluation_can_be_chosen():

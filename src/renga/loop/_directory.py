@@ -63,6 +63,11 @@ def config_to_json(config: Any) -> dict[str, Any]:
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
+def settled(config: Any) -> Any:
+    """A config in which what its data decide is filled in, if it has a method that does so."""
+    return config.settled() if hasattr(config, "settled") else config
+
+
 def config_differences(config: Any, saved: dict[str, Any]) -> list[str]:
     """Lists the fields in which a config differs from a saved one; a field that was not there yet had its default."""
     mine = finite(config_to_json(config))

@@ -18,7 +18,7 @@ from renga._core.packages import check_installed
 from renga.loop._book import Book
 from renga.loop._checkpoint import Checkpoints
 from renga.loop._devices import agree, make_mesh
-from renga.loop._directory import RunDirectory, config_differences, config_to_json, versions
+from renga.loop._directory import RunDirectory, config_differences, config_to_json, settled, versions
 from renga.loop._errors import RunError, SettingError, WriteError
 from renga.loop._files import finite
 from renga.loop._groups import group_sizes, run_groups
@@ -106,7 +106,8 @@ def run(
 
     Args:
       make: `make(config) -> (init, step)`, both pure: `init(key) -> state` and `step(state) -> (state, metrics)`.
-      config: the system's config, a frozen dataclass.
+      config: the system's config, a frozen dataclass. If it has a method `settled`, the run has what that returns: a
+        config in which what the data decide is filled in, so that the run can be loaded without them.
       steps: how many steps to train in all.
       directory: where to keep the run.
       system: the name to note in `config.json`.
@@ -147,6 +148,7 @@ def run(
     """
     check_installed("run", "orbax", "tomli_w")
     files = RunDirectory(directory)
+    config = settled(config)
     asked = _Asked(system, config, steps, seed, window, resume, override, seeds, members, at_once)
     _check(asked, checkpoint_seconds, num_pictures)
     if seeds is not None or members is not None or resume:

@@ -186,6 +186,31 @@ def test_a_trained_generator_is_loaded_from_a_run_and_from_a_file(norm, tmp_path
         gan.load(tmp_path / "nothing")
 
 
+def test_a_generator_of_images_is_loaded_where_its_data_are_not(tmp_path, monkeypatch, compiled_once):
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 6), np.uint8)
+    np.savez("x.npz", images=images)
+    config, options = dataclasses.replace(SMALL, data="x.npz"), {"system": "gan", "show": False}
+    state = loop.run(gan.make, config, steps=1, directory="run", **options).state
+    assert loop.run(gan.make, config, steps=1, directory="run", resume=True, **options).finished
+    init, step = gan.make(dataclasses.replace(config, sample_shape=(4, 4, 1)))
+    with pytest.raises(RunError, match=r"gan: sample_shape must be that of the data, \(4, 6, 1\), got \(4, 4, 1\)"):
+        jax.eval_shape(step, jax.eval_shape(init, jax.random.key(0)))
+    gan.export(config, state, "file")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("run", "file"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settled, _, restored = loop.restore(loop.RunDirectory("run"), gan)
+    assert settled == dataclasses.replace(config, sample_shape=(4, 6, 1))
+    gan.export(settled, restored, "again")
+    for name in ("run", "file", "again"):
+        assert gan.load(name).config == settled
+    assert gan.load("run").sample(jax.random.key(0), 3).shape == (3, 4, 6, 1)
+    with pytest.raises(ValueError, match=r"there is no x.npz"):
+        gan.evaluate(settled, restored)
+
+
 def test_two_devices_give_the_numbers_of_one(tmp_path, compiled_once):
     states = [
         loop.run(gan.make, SMALL, steps=3, directory=tmp_path / str(n), num_devices=n, show=False).state for n in (1, 2)
@@ -201,6 +226,8 @@ def test_two_devices_give_the_numbers_of_one(tmp_path, compiled_once):
         ({"loss": "hinge", "label_smoothing": 0.1}, "label_smoothing must be 0 with the loss hinge"),
         ({"average_decay": 1.0}, r"average_decay must be in \[0, 1\), got 1.0"),
         ({"data": "ring", "network": "conv"}, "network must be 'mlp' for the data 'ring'"),
+        ({"sample_shape": (8, 8)}, r"sample_shape must be of the data, or \(\), got \(8, 8\)"),
+        ({"data": "ring", "sample_shape": (8, 8, 1)}, r"sample_shape must be of the data, or \(\)"),
         ({"gen_sizes": ()}, "gen_sizes must be one number or more"),
         ({"gen_learning_rate": float("inf")}, "gan: gen_learning_rate must be finite, got inf"),
         ({"r1": float("nan")}, "gan: r1 must be finite, got nan"),

@@ -252,9 +252,20 @@ def test_the_command_trains_measures_and_exports_a_rule_for_ones_own_program(tmp
 
     rule, eta = lpg.load_rule(file)
     of_run, of_file = lpg.load(run), lpg.load(file)
-    assert (of_run.rule, of_file.rule, of_run.config.num_envs, of_file.config) == (rule, rule, 2, lpg.Config())
+    assert (of_run.rule, of_file.rule, of_run.config.num_envs, of_file.config) == (rule, rule, 2, of_run.config)
     assert same(of_run.eta, eta)
-    assert same(of_file.eta, eta)
+    assert same(of_file.params, eta)
+    lpg.save_rule(tmp_path / "alone", rule, eta)
+    assert lpg.load(tmp_path / "alone").config == dataclasses.replace(lpg.Config(), **dataclasses.asdict(rule))
+    lpg.load(run, lpg.Config(num_envs=3)).save(tmp_path / "other")
+    other = lpg.load(tmp_path / "other")
+    assert (other.rule, lpg.rule_of(other.config), other.config.num_envs) == (rule, rule, 3)
+    for tree in (eta | {"gru": {}}, {}):
+        lpg.save_rule(tmp_path / "less", rule, tree)
+        with pytest.raises(
+            loop.RunError, match="load_rule: the parameters in .* do not fit its config:\n  .*is missing"
+        ):
+            lpg.load_rule(tmp_path / "less")
     setup, agent = of_run.begin("grid/small_sparse", jax.random.key(0), learning_rate=0.5)
     assert (agent.life.learning_rate, agent.life.y_cost) == (0.5, of_run.config.y_costs[0])
     assert setup.rule == rule

@@ -11,6 +11,7 @@ Differs from Goodfellow et al. 2014 (https://arxiv.org/abs/1406.2661):
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -74,6 +75,11 @@ class Config:
     gradient_penalty: float = 0.0  # weight of the Wasserstein gradient penalty; 0: none
     label_smoothing: float = 0.0  # one-sided label smoothing: the target of real samples is 1 minus this
     average_decay: float = 0.999  # decay of the moving average of the generator's parameters
+    sample_shape: tuple[int, ...] = ()  # shape of a sample, [H, W, C] for images; a run takes that of its data
+
+    def settled(self) -> "Config":
+        """With the shape of the data: what a run keeps, so that it can be loaded where they are not."""
+        return dataclasses.replace(self, sample_shape=() if _is_points(self) else _shape_of_data(self))
 
 
 class State(NamedTuple):
@@ -95,7 +101,9 @@ def _check(config: Config) -> None:
     require.numbers("disc_learning_rate", "gen_learning_rate", above=0)
     require.numbers("r1", "gradient_penalty", "decay_steps", low=0)
     require.numbers("b1", "b2", "average_decay", "label_smoothing", low=0, below=1)
-    require.numbers("gen_sizes", "disc_sizes", low=1)
+    require.numbers("gen_sizes", "disc_sizes", "sample_shape", low=1)
+    lengths = (0,) if _is_points(config) else (0, 3)
+    require(len(config.sample_shape) in lengths, "sample_shape", "of the data, or ()")
     for field in ("gen_sizes", "disc_sizes"):
         require(bool(getattr(config, field)), field, "one number or more")
     smooths = LOSSES[config.loss].smooths
@@ -108,24 +116,34 @@ def _is_points(config: Config) -> bool:
     return config.data in _points.STDDEV
 
 
+def _shape_of_data(config: Config) -> tuple[int, ...]:
+    return load_images(config.data).train.shape[1:]
+
+
 def sample_shape(config: Config) -> tuple[int, ...]:
     """The shape of one sample: `[H, W, C]`, or `[2]`."""
-    return (2,) if _is_points(config) else load_images(config.data).train.shape[1:]
+    return (2,) if _is_points(config) else config.sample_shape or _shape_of_data(config)
 
 
 def _data(config: Config) -> tuple[tuple[int, ...], Callable[[PRNGKeyArray, int], Array]]:
-    """Returns the shape of one sample, and a function that draws a batch of real ones."""
+    """Returns the shape of one sample, and a function that draws a batch of real ones; it reads the data if it must."""
     if _is_points(config):
         if config.network != "mlp":
             raise SettingError(f"gan: network must be 'mlp' for the data {config.data!r}, got {config.network!r}")
         return (2,), lambda key, n: _points.draw(key, config.data, n)
-    images = load_images(config.data).train
-    shape = images.shape[1:]
+    shape = sample_shape(config)
     if config.network == "conv" and (shape[0] % 4 or shape[1] % 4):
         raise SettingError(f"gan: network 'conv' needs images whose sides divide by 4, got {shape}")
 
+    @functools.cache
+    def images() -> np.ndarray:
+        found = load_images(config.data).train
+        if found.shape[1:] != shape:
+            raise SettingError(f"gan: sample_shape must be that of the data, {found.shape[1:]}, got {shape}")
+        return found
+
     def draw(key, n):
-        return jnp.asarray(images)[jax.random.randint(key, (n,), 0, len(images))]
+        return jnp.asarray(images())[jax.random.randint(key, (n,), 0, len(images()))]
 
     return shape, draw
 

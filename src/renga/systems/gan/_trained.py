@@ -1,5 +1,6 @@
 """A trained generator, as an object and as a file."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -23,8 +24,9 @@ class Generator:
     """
 
     def __init__(self, config: Any, learned: PyTree):
-        self.config = config
         self.shape: tuple[int, ...] = tuple(int(n) for n in np.asarray(learned["shape"]))
+        is_image = len(self.shape) == 3
+        self.config = config = dataclasses.replace(config, sample_shape=self.shape) if is_image else config
         self.params, self.state = learned["params"], learned["state"]
         self._gan = GAN(config, self.shape)
         # The kept statistics belong to parameters that are no average: those of the batch are taken.

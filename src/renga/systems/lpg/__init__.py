@@ -257,5 +257,5 @@ def evaluate(
 
 
 def export(config: Config, state: State, path: str | os.PathLike[str]) -> None:
-    """Writes the learned rule to a file for `load` and `load_rule`."""
-    save_rule(path, rule_of(config), state.eta)
+    """Writes config and learned rule to a safetensors file, which `load` and `load_rule` read."""
+    LearnedRule(config, rule_of(config), state.eta).save(path)

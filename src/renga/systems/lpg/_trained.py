@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from renga.loop import RunDirectory, RunError, restore
-from renga.systems._agent import described
+from renga.loop import RunDirectory, restore
+from renga.systems._agent import described, write
 from renga.systems.lpg._config import Config, group_for, rule_of
 from renga.systems.lpg._experience import Inputs, Targets
-from renga.systems.lpg._export import load_rule, save_rule
+from renga.systems.lpg._export import rule_in
 from renga.systems.lpg._ladder import Agent, Life, Setup, inner_update, new_agent
 from renga.systems.lpg._rules import LPG
 
@@ -33,6 +33,11 @@ class LearnedRule:
 
     def __repr__(self) -> str:
         return described("renga.systems.lpg", self.config, self.eta, "LearnedRule")
+
+    @property
+    def params(self) -> PyTree:
+        """The meta-parameters η, under the name that what other systems have learned has."""
+        return self.eta
 
     def __call__(self, inputs: Inputs) -> Targets:
         """What the rule makes of a rollout: π̂ and ŷ."""
@@ -70,19 +75,25 @@ class LearnedRule:
         return _update(setup, self.eta, agent, key)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the rule to a safetensors file, which `load` and `load_rule` read."""
-        save_rule(path, self.rule, self.eta)
+        """Writes config and rule to a safetensors file, which `load` and `load_rule` read."""
+        write(path, "renga.systems.lpg", _of_rule(self.config, self.rule), self.eta)
+
+
+def _of_rule(config: Config, rule: LPG) -> Config:
+    """A config whose rule is this one."""
+    return dataclasses.replace(config, **dataclasses.asdict(rule))
 
 
 _update = jax.jit(inner_update)
 
 
 def load(path: str | os.PathLike[str], config: Config | None = None) -> LearnedRule:
-    """Reads a learned rule from the directory of a run, or from a file that `renga export` wrote.
+    """Reads a learned rule from the directory of a run, or from a file that `renga export` or `LearnedRule.save` wrote.
 
     Args:
       path: the directory or the file.
-      config: what agents are; by default as in the run. A file holds the rule alone, and takes that of `Config()`.
+      config: what agents are; by default as in the run. A file of `save_rule` holds the rule alone, and takes that of
+        `Config()`.
 
     Raises:
       RunError: if there is none.
@@ -104,8 +115,7 @@ def load(path: str | os.PathLike[str], config: Config | None = None) -> LearnedR
         from renga.systems import lpg
 
         saved, _, state = restore(RunDirectory(path), lpg)
-        return LearnedRule(config or saved, rule_of(saved), state.eta)
-    if not path.exists():
-        raise RunError(f"load: {path} must be the directory of a run, or a file that `renga export` wrote")
-    rule, eta = load_rule(path)
-    return LearnedRule(config or Config(), rule, eta)
+        rule, eta = rule_of(saved), state.eta
+    else:
+        saved, rule, eta = rule_in(path, "load")
+    return LearnedRule(_of_rule(config or saved or Config(), rule), rule, eta)

@@ -21,6 +21,7 @@ Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
     Gumbel's search compares the candidates by default.
 """
 
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -424,7 +425,7 @@ def played_by(config: Config, state: State) -> PyTree:
     return state.searching if config.ema else state.params
 
 
-def export(config: Config, state: State, path: str) -> None:
+def export(config: Config, state: State, path: str | os.PathLike[str]) -> None:
     """Writes the agent to a safetensors file, which `load` reads."""
     Agent(config, played_by(config, state)).save(path)
 

@@ -217,4 +217,10 @@ def load(path: str | os.PathLike[str]) -> Agent:
     """
     from renga.systems import muzero
 
-    return Agent(*read(path, muzero.__name__, muzero.played_by))
+    def shapes(config: Config) -> PyTree:
+        """Of the networks alone: tracing the whole `init` takes seconds."""
+        seen = envs.make(config.env).observation_spec
+        batch = jax.ShapeDtypeStruct((1, *seen.shape), seen.dtype)
+        return jax.eval_shape(muzero.networks(config).init, jax.random.key(0), batch)
+
+    return Agent(*read(path, muzero.__name__, muzero.played_by, shapes))
