@@ -282,7 +282,7 @@ def read_file(name: str, system: ModuleType, path: str) -> tuple[Any, Options]:
       UsageError: if it cannot be read, is of another system, or says what cannot be.
     """
     try:
-        found = tomllib.loads(Path(path).read_text())
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -312,7 +312,9 @@ def _commit() -> str | None:
     here = Path(__file__).parent
 
     def git(*args):
-        return subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(
+            ["git", *args], cwd=here, capture_output=True, encoding="utf-8", check=True, timeout=10
+        ).stdout
 
     try:
         return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain").strip() else "")

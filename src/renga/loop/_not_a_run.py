@@ -70,7 +70,8 @@ def _listed(trials: list[int]) -> str:
 def _best(path: Path, settled: dict[str, Any]) -> dict[str, Any] | None:
     """The line of trials.jsonl of the trial that came to most; None if none came to anything yet."""
     try:
-        rows: list[dict[str, Any]] = [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
+        lines = (path / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+        rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
         metric, sign = settled["metric"], 1 if settled["goal"] == "max" else -1
         done = [row for row in rows if row[metric] is not None and not row.get("pruned")]
         return max(done, key=lambda row: float(sign * row[metric]), default=None)

@@ -23,7 +23,8 @@ def page(title: str, head: str, parts: Mapping[str, str], more_script: str = "")
       parts: sections, by the names that they have in the page.
       more_script: what the page does beside showing numbers under the pointer.
     """
-    style, script = (resources.files("renga.loop").joinpath(f"_page.{kind}").read_text() for kind in ("css", "js"))
+    files = resources.files("renga.loop")
+    style, script = (files.joinpath(f"_page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     sections = "".join(f"<section id='{name}'>{part}</section>{GAP}" for name, part in parts.items())
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
