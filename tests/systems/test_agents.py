@@ -107,6 +107,17 @@ def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
     np.testing.assert_array_equal(agent.act(s), actor_critic.load(tmp_path / "file").act(s))
     with pytest.raises(loop.RunError, match="must be a run of td3, got one of actor_critic"):
         td3.load(run)
+    saved = json.loads((run / "config.json").read_text())
+    for change, message in (
+        ({"env": "cath"}, "'cath'"),
+        ({"num_envs": 0}, "num_envs must be >= 1, got 0"),
+        ({"num_envs": "many"}, "num_envs must be int"),
+        ({"unknown": 1}, "has no field unknown"),
+        ({"units": [5]}, "does not fit this system and config"),
+    ):
+        (run / "config.json").write_text(json.dumps(saved | {"config": saved["config"] | change}))
+        with pytest.raises(loop.RunError, match=f"(?s){run}.*{message}"):
+            actor_critic.load(run)
 
 
 def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):

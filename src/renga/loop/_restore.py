@@ -1,5 +1,6 @@
 """Reading a run back: its config and its newest state."""
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -32,7 +33,8 @@ def restore(files: RunDirectory, system: ModuleType, member: int | None = None) 
     name = system.__name__.removeprefix("renga.systems.")
     if saved["system"] not in (name, name.rpartition(".")[2]):
         raise RunError(f"{files.path} must be a run of {name}, got one of {saved['system']}")
-    config = config_of(system, saved["config"])
+    with _named(files):
+        config = config_of(system, saved["config"])
     who = members_of(saved["loop"])
     if (who is None) != (member is None):
         raise RunError(_unnamed(files, len(who.seeds)) if who else f"{files.path} is no population: it has no members")
@@ -42,7 +44,8 @@ def restore(files: RunDirectory, system: ModuleType, member: int | None = None) 
         group, place = place_of(files, member)
         step, states, steps, notes = _group(group, system, who.config(config, member))
         return who.now(notes).config(config, member), steps.get(place, step), row(states, place)
-    init, _ = system.make(config)
+    with _named(files):
+        init, _ = system.make(config)
     like = jax.eval_shape(init, jax.random.key(saved["loop"]["seed"]))
     return config, *_newest(files, like)[:2]
 
@@ -58,7 +61,8 @@ def restore_members(files: RunDirectory, system: ModuleType) -> Iterator[tuple[i
       RunError: as `restore` does.
     """
     saved = files.read_config()
-    who, config = members_of(saved["loop"]), config_of(system, saved["config"])
+    with _named(files):
+        who, config = members_of(saved["loop"]), config_of(system, saved["config"])
     if who is None:
         raise RunError(f"{files.path} is no population: it has no members")
     group, held = None, None
@@ -70,11 +74,22 @@ def restore_members(files: RunDirectory, system: ModuleType) -> Iterator[tuple[i
         yield member, who.now(notes).config(config, member), steps.get(place, step), row(states, place)
 
 
+@contextlib.contextmanager
+def _named(files: RunDirectory) -> Iterator[None]:
+    """Says of which run a config is that cannot be."""
+    try:
+        yield
+    except (RunError, ValueError) as error:
+        raise RunError(f"{files.path}: {error}") from error
+
+
 def _group(files: RunDirectory, system: ModuleType, config: Any) -> tuple[int, Any, dict[int, int], dict[str, Any]]:
     """The newest states of members that were trained at once: step, states, steps of those that are frozen, notes."""
     who = members_of(files.read_config()["loop"])
     assert who is not None
-    one = jax.eval_shape(system.make(config)[0], jax.random.key(0))
+    with _named(files):
+        init, _ = system.make(config)
+    one = jax.eval_shape(init, jax.random.key(0))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(who.seeds), *x.shape), x.dtype), one)
     step, states, notes = _newest(files, like)
     return step, states, {int(member): int(how[0]) for member, how in notes.get("frozen", {}).items()}, notes
