@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 import textwrap
+import unicodedata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -172,7 +173,7 @@ def _table(module_name: str, module: ModuleType, members: list[str]) -> list[str
     for name in members:
         value = getattr(module, name)
         home = homes().get(_key(name, value), f"{module_name}.{name}")
-        summary = _first_line(value) if _is_described(value) else ""
+        summary = _first_line(value) if _is_described(value) else OF_SYSTEMS.get(name, definition(module, name)[0])
         lines += [f"   * - :py:obj:`{name} <{home}>`", f"     - {plain([summary])[0]}"]
     return [*lines, ""]
 
@@ -182,7 +183,7 @@ def _entry(module_name: str, module: ModuleType, name: str) -> list[str]:
     home = homes().get(_key(name, value), full)
     if home != full or isinstance(value, ModuleType):  # which has a page of its own
         return []
-    if inspect.isclass(value):
+    if inspect.isclass(value) and _is_described(value):
         kind = "exception" if issubclass(value, BaseException) else "class"
         return [f".. auto{kind}:: {full}", "   :members:", ""]
     if _is_described(value):
@@ -196,10 +197,43 @@ def _entry(module_name: str, module: ModuleType, name: str) -> list[str]:
     ]
 
 
+# What every system has.
+OF_SYSTEMS = {
+    "PRESETS": "Names for `--preset` → a config and the number of steps that it needs.",
+    "STEPS": "The number of steps that `renga train` takes, if `--steps` does not say another.",
+}
+
+
 def _constant(module: ModuleType, name: str) -> str:
-    """What is said of a name that has no docstring: the comment beside it, and its value."""
-    text = re.sub(" at 0x[0-9a-f]+", "", repr(getattr(module, name)))
-    return f"``{text}``" if len(text) < 200 else ""
+    """What is said of a name that has no docstring: the comment above its definition, and its value as written."""
+    said, value = definition(module, name)
+    return "\n\n".join(filter(None, (*plain([OF_SYSTEMS.get(name, said)]), f"``{value}``" if len(value) < 200 else "")))
+
+
+def definition(module: ModuleType, name: str) -> tuple[str, str]:
+    """The comment above the definition of a name in a module or beside it, and the value as it is written."""
+    file = Path(inspect.getfile(module))
+    for path in (file, *sorted(file.parent.rglob("*.py"))):
+        node = _assignments(path).get(name)
+        if node:
+            lines, said = path.read_text().splitlines(), []
+            for line in reversed(lines[: node.lineno - 1]):
+                if not line.startswith("# ") or line.startswith("# ---"):
+                    break
+                said.insert(0, line[2:])
+            return " ".join(said), ast.unparse(node.value)
+    return "", ""
+
+
+@functools.cache
+def _assignments(path: Path) -> dict[str, Any]:
+    """The assignments to a name at the top level of a file."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(path.read_text()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if getattr(node, "value", None) is not None and isinstance(targets[0], ast.Name):
+            found.setdefault(targets[0].id, node)
+    return found
 
 
 # --- pages ----------------------------------------------------------------------------------------
@@ -285,7 +319,14 @@ def _escaped(found: re.Match[str]) -> str:
     """A name in backticks as it stands, other code as code, a mark with a backslash."""
     if found[0][0] != "`":
         return "\\" + found[0]
-    return found[0] if re.fullmatch(r"`[\w.]+`", found[0]) else f"`{found[0]}`"
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    code = found[0] if re.fullmatch(r"`[\w.]+`", found[0]) else f"`{found[0]}`"
+    return "\\ " * _joins(before) + code + "\\ " * _joins(after)
+
+
+def _joins(beside: str) -> bool:
+    """Whether a character beside code, such as ±, would keep the code from being seen as such."""
+    return bool(beside) and (beside.isalnum() or unicodedata.category(beside) == "Sm")
 
 
 def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -295,8 +336,10 @@ def docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
 
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
-    """Leaves out fields of a NamedTuple of which nothing is said but their number."""
-    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+    """Leaves out fields of which nothing is said: but their number in a NamedTuple, but that a default is a dtype."""
+    is_number = str(getattr(obj, "__doc__", "")).startswith("Alias for field number")
+    is_dtype = inspect.isclass(obj) and not obj.__module__.startswith("renga")
+    return True if is_number or is_dtype else None
 
 
 def complete(app: Sphinx, error: Exception | None) -> None:

@@ -61,6 +61,11 @@ def test_docstring_examples_run(name):
     assert not runner.failures, "".join(output)
 
 
+def test_links_to_pages_are_relative_and_work_outside_of_sphinx():
+    pages = [*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)]
+    assert not [f"{p.relative_to(ROOT)}: {link}" for p in pages for link in re.findall(r"\]\(/[^)]*", p.read_text())]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_fenced_python_blocks_run_and_print_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_ext"))
 
 import formulas
 import reference
+from docutils.core import publish_doctree
+from docutils.nodes import field_name, title_reference
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,45 @@ def test_marks_of_a_docstring_are_plain_text():
         "Example:",
         "  >>> 2 * 3",
     ]
+
+
+@pytest.mark.parametrize("text", ["±`torque`", "`step`s", "2`x`", "a `b` c"])
+def test_code_is_seen_as_code_beside_any_character(text):
+    nodes = publish_doctree(reference.plain([text])[0], settings_overrides={"report_level": 5})
+    assert list(nodes.findall(title_reference))
+    assert "`" not in nodes.astext()
+
+
+def test_arguments_are_shown_by_their_names():
+    fields, names = [], []
+    for name in reference.modules():
+        module = importlib.import_module(name)
+        for member in filter(inspect.isfunction, (getattr(module, member) for member in reference.names(module))):
+            described = (inspect.getdoc(member) or "").partition("Args:\n")[2].partition("\n\n")[0].splitlines()
+            for line in reference.plain(["Args:", *described]):
+                if head := re.match(r"  ([a-z]\w*(?:\\_)?): ", line):
+                    fields.append(f":param {head[1]}: text")
+                    names.append(inspect.signature(member).parameters)
+    shown = [node.astext().split()[1] for node in publish_doctree("\n".join(fields)).findall(field_name)]
+    assert [name for name, parameters in zip(shown, names, strict=True) if name not in parameters] == []
+    assert len(shown) > 500
+
+
+def test_a_public_name_without_a_docstring_has_a_text_and_its_value_as_the_source_writes_it():
+    count = 0
+    for name in reference.modules():
+        module = importlib.import_module(name)
+        for member in reference.names(module):
+            value = getattr(module, member)
+            described = reference._is_described(value) or inspect.ismodule(value)
+            is_home = reference.homes().get(reference._key(member, value), f"{name}.{member}") == f"{name}.{member}"
+            if is_home and not described:
+                said, written = reference.definition(module, member)
+                assert written, f"{name}.{member}: no definition found"
+                said = reference.OF_SYSTEMS.get(member, said)
+                assert len(said.split()) > 1, f"{name}.{member}: no comment above its definition"
+                count += 1
+    assert count > 50
 
 
 def test_every_public_name_has_one_home_and_a_topic():

@@ -245,4 +245,5 @@ def sum_events(x: Array, ndims: int) -> Array:
     return x.sum(tuple(range(x.ndim - ndims, x.ndim))) if ndims else x
 
 
+# A bijector, or a function of JAX that is inverted by its own rules.
 BijectorLike = Bijector | Callable[[Array], Array]

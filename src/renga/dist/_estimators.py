@@ -271,7 +271,7 @@ def delta_method(function: Function, dist: Distribution) -> ControlVariate:
 
         h(x) = f(μ) + ∇f(μ)ᵀ (x − μ) + ½ (x − μ)ᵀ ∇²f(μ) (x − μ)
 
-    whose expectation is known from mean and variance of independent coordinates.
+    Its expectation is known from the mean and variance of independent coordinates.
 
     Args:
       function: f, twice differentiable, from one sample to a scalar.

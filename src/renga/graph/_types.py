@@ -6,36 +6,48 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array
 
+# An array or a tree of arrays.
 ArrayTree = Array | np.ndarray | Iterable[Any] | Mapping[Any, Any]
+# A tree of arrays with a row for each node.
 NodeFeatures = EdgeFeatures = SenderFeatures = ReceiverFeatures = Globals = ArrayTree
 
-# (data, segment_ids, num_segments)
+# (edges, node_ids, num_nodes) -> a row for each node.
 AggregateEdgesToNodesFn = Callable[..., Any]
+# (nodes, graph_ids, num_graphs) -> a row for each graph.
 AggregateNodesToGlobalsFn = Callable[..., Any]
+# (edges, graph_ids, num_graphs) -> a row for each graph.
 AggregateEdgesToGlobalsFn = Callable[..., Any]
 
-# (edges, senders' nodes, receivers' nodes, globals)
+# (edges, senders' nodes, receivers' nodes, globals) -> a logit for each edge.
 AttentionLogitFn = Callable[[ArrayTree, ArrayTree, ArrayTree, ArrayTree], ArrayTree]
+# (edges, weights) -> weighted edges.
 AttentionReduceFn = Callable[[ArrayTree, ArrayTree], ArrayTree]
 AttentionNormalizeFn = Callable[..., ArrayTree]
 
-# (edges, senders' nodes, receivers' nodes, globals), (nodes, sent edges, received edges, globals),
-# (nodes, edges, globals)
+# (edges, senders' nodes, receivers' nodes, globals) -> updated edges.
 GNUpdateEdgeFn = Callable[[ArrayTree, ArrayTree, ArrayTree, ArrayTree], ArrayTree]
+# (nodes, sent edges, received edges, globals) -> updated nodes.
 GNUpdateNodeFn = Callable[[ArrayTree, ArrayTree, ArrayTree, ArrayTree], ArrayTree]
+# (nodes, edges, globals), both aggregated -> updated globals.
 GNUpdateGlobalFn = Callable[[ArrayTree, ArrayTree, ArrayTree], ArrayTree]
 
-# (edges, senders' nodes, receivers' nodes), (nodes, [sent edges,] received edges)
+# (edges, senders' nodes, receivers' nodes) -> updated edges.
 InteractionUpdateEdgeFn = Callable[[ArrayTree, ArrayTree, ArrayTree], ArrayTree]
+# (nodes, [sent edges,] received edges) -> updated nodes.
 InteractionUpdateNodeFn = Callable[..., ArrayTree]
 
+# edges -> embedded edges.
 EmbedEdgeFn = Callable[[ArrayTree], ArrayTree]
+# nodes -> embedded nodes.
 EmbedNodeFn = Callable[[ArrayTree], ArrayTree]
+# globals -> embedded globals.
 EmbedGlobalFn = Callable[[ArrayTree], ArrayTree]
 
-# queries of nodes, (senders' queries, receivers' queries, edges), aggregated messages
+# nodes -> the queries of the nodes.
 GATAttentionQueryFn = Callable[[ArrayTree], ArrayTree]
+# (senders' queries, receivers' queries, edges) -> a logit for each edge.
 GATAttentionLogitFn = Callable[[ArrayTree, ArrayTree, ArrayTree], ArrayTree]
+# aggregated messages -> updated nodes.
 GATNodeUpdateFn = Callable[[ArrayTree], ArrayTree]
 
 

@@ -21,6 +21,7 @@ from renga.nn._fresh import KEY, Reads
 from renga.nn._rng import PRNGSequence
 from renga.nn._traces import belongs_inside, computing_in, current_trace, in_a_loop, in_a_program
 
+# Parameters: module name -> parameter name -> array.
 Params = dict[str, dict[str, Any]]
 ROOT = "~"  # the bundle of parameters that belong to no module
 

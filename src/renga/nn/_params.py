@@ -24,6 +24,7 @@ class _DoNotStore:
         return "DO_NOT_STORE"
 
 
+# What a creator returns to leave a parameter out of `params`.
 DO_NOT_STORE = _DoNotStore()
 
 

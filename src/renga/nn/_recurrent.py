@@ -108,7 +108,7 @@ class VanillaRNN(RNNCore):
         return out, out
 
     def initial_state(self, batch_size: int | None) -> Array:
-        """Zeros."""
+        """Zeros of the shape of the state."""
         return add_batch(jnp.zeros([self.hidden_size]), batch_size)
 
 
@@ -196,7 +196,7 @@ class LSTM(RNNCore):
         return lstm_step(Linear(4 * self.hidden_size)(x_and_h), prev_state.cell)
 
     def initial_state(self, batch_size: int | None) -> LSTMState:
-        """Zeros."""
+        """Zeros of the shape of the state."""
         zeros = jnp.zeros([self.hidden_size])
         return add_batch(LSTMState(hidden=zeros, cell=zeros), batch_size)
 
@@ -280,5 +280,5 @@ class GRU(RNNCore):
         return h, h
 
     def initial_state(self, batch_size: int | None) -> Array:
-        """Zeros."""
+        """Zeros of the shape of the state."""
         return add_batch(jnp.zeros([self.hidden_size]), batch_size)

@@ -56,7 +56,7 @@ class ConvNDLSTM(RNNCore):
         return lstm_step(gates, state.cell)
 
     def initial_state(self, batch_size: int | None) -> LSTMState:
-        """Zeros."""
+        """Zeros of the shape of the state."""
         zeros = jnp.zeros([*self.input_shape, self.output_channels])
         return add_batch(LSTMState(hidden=zeros, cell=zeros), batch_size)
 

@@ -26,7 +26,7 @@ class IdentityCore(RNNCore):
         return inputs, state
 
     def initial_state(self, batch_size: int | None) -> tuple[()]:
-        """Nothing."""
+        """An empty state."""
         return ()
 
 

@@ -19,6 +19,7 @@ from renga.nn._mismatch import explain
 from renga.nn._rng import PRNGSequence, describe, is_key, is_seed
 from renga.nn._signatures import like, renamed
 
+# State: module name -> state name -> array.
 State = dict[str, dict[str, Any]]
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "VarianceScaling",
 ]
 
+# (shape, dtype) -> initial value.
 Initializer = Callable[[Sequence[int], Any], Any]
 
 # Standard deviation of a unit normal cut off at ±2.
@@ -49,7 +50,7 @@ class Constant(Drawn):
         self.constant = constant
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         found = np.shape(self.constant)
         fits = len(found) <= len(shape) and all(
             have in (1, want) for have, want in zip(found[::-1], tuple(shape)[::-1], strict=False)
@@ -79,7 +80,7 @@ class RandomNormal(Drawn):
         self.mean = mean
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         return Draw("normal", tuple(shape), _drawn_dtype(self, dtype), self.stddev, self.mean)
 
 
@@ -115,7 +116,7 @@ class TruncatedNormal(Drawn):
         self.upper = upper
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         return Draw(
             "truncated_normal",
             tuple(shape),
@@ -147,7 +148,7 @@ class RandomUniform(Drawn):
         self.maxval = maxval
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         return Draw("uniform", tuple(shape), _drawn_dtype(self, dtype), low=self.minval, high=self.maxval)
 
 
@@ -207,7 +208,7 @@ class VarianceScaling(Drawn):
         self.fan_in_axes = fan_in_axes
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         fan_in, fan_out = _fans(shape, self.fan_in_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
         variance = self.scale / max(1.0, fan[self.mode])
@@ -240,7 +241,7 @@ class UniformScaling(Drawn):
         self.scale = scale
 
     def draw(self, shape: Sequence[int], dtype: Any) -> Draw:
-        """See `Draw`."""
+        """What is to be drawn: the kind, the shape, the dtype and the numbers of the distribution."""
         fan_in = max(1.0, math.prod(shape[:-1]))
         limit = float(np.sqrt(3 / fan_in)) * self.scale
         return RandomUniform(-limit, limit).draw(shape, dtype)

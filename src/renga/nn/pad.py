@@ -16,6 +16,7 @@ __all__ = [
     "valid",
 ]
 
+# effective kernel size -> padding before and after.
 PadFn = Callable[[int], tuple[int, int]]
 
 

@@ -15,6 +15,7 @@ from renga.optim._transformation import GradientTransformationExtraArgs, adapt, 
 from renga.optim._types import OptState, Params, Stepped, Updates
 from renga.optim._value import static, value
 
+# A tree of bools (or a prefix of one), or a function from parameters to it.
 MaskOrFn = Any  # a tree of bools (or a prefix of one), or a function from parameters to it
 
 

@@ -59,8 +59,10 @@ from renga.optim._tree_make import zeros_like as tree_zeros_like
 
 tree_add_scalar_mul = tree_add_scale
 tree_scalar_mul = tree_scale
+# The sum of the absolute values of all leaves.
 tree_l1_norm = partial(tree_norm, ord=1)
 tree_l2_norm = tree_norm
+# The largest absolute value of all leaves.
 tree_linf_norm = partial(tree_norm, ord=jnp.inf)
 
 __all__ = [

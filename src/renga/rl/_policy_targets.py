@@ -54,6 +54,7 @@ def constant_policy_targets(
     return PolicyTarget(actions=actions, weights=weights_scale * jnp.ones(shape))
 
 
+# `constant_policy_targets` with weights of 0.
 zero_policy_targets = functools.partial(constant_policy_targets, weights_scale=0.0)
 
 

@@ -234,9 +234,13 @@ def _from_log_horizon(x: ArrayLike) -> Array:
     return -jnp.expm1(-jnp.asarray(x))
 
 
+# No transformation.
 IDENTITY_PAIR = TxPair(identity, identity)
+# `signed_logp1` and its inverse, `signed_expm1`.
 SIGNED_LOGP1_PAIR = TxPair(signed_logp1, signed_expm1)
+# `signed_hyperbolic` and its inverse, `signed_parabolic`.
 SIGNED_HYPERBOLIC_PAIR = TxPair(signed_hyperbolic, signed_parabolic)
+# arcsinh and its inverse, sinh.
 HYPERBOLIC_SIN_PAIR = TxPair(_hyperbolic_arcsin, _hyperbolic_sin)
 # A discount γ and −log(1 − γ), the logarithm of its horizon.
 DISCOUNT_TRANSFORM_PAIR = TxPair(_log_horizon, _from_log_horizon)

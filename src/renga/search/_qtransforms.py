@@ -45,7 +45,7 @@ class QTransform(Rule):
 
 
 class MinMax(QTransform):
-    """See `qtransform_by_min_max`."""
+    """The Q-values of `qtransform_by_min_max`, as a value."""
 
     min_value: Option
     max_value: Option
@@ -59,7 +59,7 @@ class MinMax(QTransform):
 
 
 class ByParentAndSiblings(QTransform):
-    """See `qtransform_by_parent_and_siblings`."""
+    """The Q-values of `qtransform_by_parent_and_siblings`, as a value."""
 
     epsilon: Option = 1e-8
     side_by_side = True
@@ -75,7 +75,7 @@ class ByParentAndSiblings(QTransform):
 
 
 class MixValue(QTransform):
-    """See `qtransform_completed_by_mix_value`."""
+    """The Q-values of `qtransform_completed_by_mix_value`, as a value."""
 
     value_scale: Option = 0.1
     maxvisit_init: Option = 50.0

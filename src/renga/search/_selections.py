@@ -111,7 +111,7 @@ class _OnQValues(Selection):
 
 
 class Puct(_OnQValues):
-    """See `muzero_action_selection`."""
+    """The selection by `muzero_action_selection`, as a value."""
 
     pb_c_init: Option = 1.25
     pb_c_base: Option = 19652.0
@@ -127,7 +127,7 @@ class Puct(_OnQValues):
 
 
 class GumbelRoot(_OnQValues):
-    """See `gumbel_muzero_root_action_selection`."""
+    """The selection at the root by `gumbel_muzero_root_action_selection`, as a value."""
 
     num_simulations: int = static()
     max_num_considered_actions: int = static()
@@ -153,7 +153,7 @@ class GumbelRoot(_OnQValues):
 
 
 class GumbelInterior(_OnQValues):
-    """See `gumbel_muzero_interior_action_selection`."""
+    """The selection below the root by `gumbel_muzero_interior_action_selection`, as a value."""
 
     qtransform: QTransformFn = MixValue()  # pyrefly: ignore[bad-override]
 

@@ -9,8 +9,9 @@ from jaxtyping import Array, ArrayLike, Int, PyTree
 from renga._core.values import Record
 from renga.search._tree import Tree
 
-# A function of parameters, key, actions [B] and embeddings; see `RecurrentFnOutput`.
+# The embedding of a node: any tree.
 RecurrentState = Any
+# A function of parameters, key, actions [B] and embeddings; see `RecurrentFnOutput`.
 RecurrentFn = Callable[..., tuple[Any, RecurrentState]]
 # (rng_key, tree, node_index) -> action, without the batch axis.
 RootActionSelectionFn = Callable[..., Any]

@@ -36,6 +36,7 @@ class _Checks:
     all: frozenset = frozenset(checkify.all_checks)
 
 
+# Sets of checks for `chexify`.
 ChexifyChecks = _Checks()
 _USER = tuple(ChexifyChecks.user)
 _waiting: list[collections.deque] = []  # one queue for each wrapped function with calls that were not inspected

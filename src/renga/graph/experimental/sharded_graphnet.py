@@ -41,10 +41,12 @@ __all__ = [
     "sharded_segment_sum",
 ]
 
+# A tree of arrays with a row for each edge of a device's part.
 ShardedEdgeFeatures = ArrayTree
 
-# (data, segment_ids, num_segments, axis_index_groups)
+# (edges, node_ids, num_nodes, axis_index_groups) -> a row for each node.
 AggregateShardedEdgesToNodesFn = Callable[..., Any]
+# (edges, graph_ids, num_graphs, axis_index_groups) -> a row for each graph.
 AggregateShardedEdgesToGlobalsFn = Callable[..., Any]
 
 AXIS = "i"

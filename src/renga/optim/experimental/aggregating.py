@@ -47,8 +47,11 @@ __all__ = [
 ]
 
 Axis = int | Sequence[int]
+# An axis, several, or none.
 MaybeAxis = Axis | None
+# Updates whose leaves have axes of examples.
 PerElementUpdates = PyTree  # updates whose leaves have axes of examples
+# Updates whose leaves have no axes of examples.
 AggregatedUpdates = PyTree  # updates without them
 
 

@@ -36,6 +36,7 @@ def _cross_entropy_disc(real: Logits, fake: Logits, smoothing: float) -> Float[A
     return _cross_entropy(real, 1.0 - smoothing) + _cross_entropy(fake, 0.0)
 
 
+# Names for the loss in the config -> the losses of both players.
 LOSSES = {
     # Goodfellow et al. 2014, eq. 1: G minimises what D maximises.
     "minimax": Losses(_cross_entropy_disc, lambda fake: -_cross_entropy(fake, 0.0), True),
