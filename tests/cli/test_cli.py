@@ -111,7 +111,7 @@ def test_a_module_of_ones_own_is_a_system_to_every_command(tmp_path, monkeypatch
 
 def test_versions_and_environments_are_listed(capsys, monkeypatch):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("renga 0.1.0 (Python 3.")
+    assert capsys.readouterr().out.startswith("renga 0.1.0\n  Python 3.")
     monkeypatch.setattr(_list, "OTHERS", {"nothing_of_this_name": lambda package: ()})
     monkeypatch.setattr(envs, "names", lambda: ("catch", "pendulum"))
     assert main(["list", "--envs"]) == 0
@@ -204,7 +204,7 @@ def test_help_names_environments_and_presets(capsys):
         (["list", "envs"], 2, "usage: renga list [--envs]; got envs; did you mean --envs?"),
         (["list", "--worlds"], 2, "usage: renga list [--envs]"),
         (["eval"], 2, "usage: renga eval RUN"),
-        (["eval", "nowhere"], 1, "is not the directory of a run: cannot read config.json"),
+        (["eval", "nowhere"], 1, "there is no directory nowhere"),
         (["train", "gan", "--data", "/nowhere", "--quiet"], 1, "there is no /nowhere: data is 'digits' or a path"),
         (["train", "gan", "--steps", "0", "--quiet"], 2, "steps must be at least 1, got 0"),
     ],
@@ -365,7 +365,7 @@ def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys)
     said = "runs is no run, but holds some; pass one of them, the newest first:\n  runs/one\n"
     assert said in capsys.readouterr().err
     assert main(["train", "toy", "--directory", "runs/one"]) == 1
-    assert "or choose another directory:\n  renga train toy --resume runs/one\n" in capsys.readouterr().err
+    assert "or choose another directory:\n  renga train toy --resume runs/one --steps N\n" in capsys.readouterr().err
 
 
 def test_what_a_run_cannot_give_is_said(run_directory, tmp_path, capsys):
@@ -510,7 +510,7 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it(packag
 
     monkeypatch.setattr("renga.cli._list.run", run)
     assert main(["list"]) == 1
-    top = package.partition(".")[0]
+    top = {"orbax.checkpoint": "orbax-checkpoint"}.get(package, package.partition(".")[0])
     assert f"renga list needs the package {top}: pip install 'renga[{extra}]'" in capsys.readouterr().err
 
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_overwritten(tmp_path,
     says([one, two, "--colour"], 2, "got '--colour'")
     says([one, two, "--output"], 2, "--output must be followed by a file")
     says([one, one.parent / "." / "a"], 1, "is there twice")
-    says([one, tmp_path / "none"], 1, "none is not the directory of a run")
+    says([one, tmp_path / "none"], 1, "there is no directory ")
     says([one, empty], 1, "empty has no metrics yet")
     says([one, other], 1, "a and other have no metric in common")
     says([one, two, "--output", notes], 1, "notes.html is not a comparison: it is not replaced")

@@ -21,7 +21,7 @@ def ring(tmp_path_factory):
 
 def test_samples_are_drawn_or_kept_as_numbers(ring, tmp_path, capsys):
     assert main(["sample", str(ring)]) == 0
-    assert capsys.readouterr().out == f"{ring / 'samples.png'}: 100 samples, 2\n"
+    assert capsys.readouterr().out == f"{ring / 'samples.png'}: 100 samples of shape [2]\n"
     with Image.open(ring / "samples.png") as picture:
         assert picture.size == (320, 320)
     assert main(["sample", str(ring), str(tmp_path / "x.npy"), "--num", "7", "--seed", "3"]) == 0

@@ -71,8 +71,8 @@ def no_memory_to_compile(config):
 
 OTHER = toy.Config(learning_rate=0.1)
 REFUSED = {
-    "a second run": ({}, r"already holds a run; resume it, or .*:\n  renga train \w+ --resume /"),
-    "a second run of another config": ({"config": OTHER}, "already holds a run"),
+    "a second run": ({}, r"already holds a finished run; resume it, or .*:\n  renga train \w+ --resume /.* --steps N$"),
+    "a second run of another config": ({"config": OTHER}, "already holds a finished run"),
     "a config that differs": ({"resume": True, "config": OTHER}, r"learning_rate: saved 0\.05, given 0\.1"),
     "fewer steps": ({"resume": True, "steps": 3}, "has 5 steps behind it already: steps must be at least that, got 3"),
     "a state of another shape": ({"resume": True, "make": wide}, r"w is float32\[3\], expected float32\[4\]"),

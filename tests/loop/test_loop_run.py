@@ -187,9 +187,12 @@ def test_a_directory_that_cannot_be_written_is_refused_before_training(tmp_path)
     with pytest.raises(RunError, match="cannot write to the run directory"):
         run(tmp_path / "file" / "run")
     run(tmp_path / "run", steps=1)
-    with pytest.raises(RunError, match="already holds a run"):
+    with pytest.raises(RunError, match="already holds a finished run"):
         run(tmp_path / "run", steps=1)
-    with pytest.raises(RunError, match="is not the directory of a run"):
+    with pytest.raises(RunError, match="there is no directory .*other"):
+        run(tmp_path / "other", steps=1, resume=True)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RunError, match="is not the directory of a run: it holds no config.json"):
         run(tmp_path / "other", steps=1, resume=True)
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 
-_INSTALLED_AS = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
+INSTALLED_AS = {"PIL": "pillow", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
 
 
 def check_installed(function: str, *packages: str, extra: str = "all") -> None:
@@ -19,7 +19,7 @@ def check_installed(function: str, *packages: str, extra: str = "all") -> None:
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            name = _INSTALLED_AS.get(package, package)
+            name = INSTALLED_AS.get(package, package)
             raise ModuleNotFoundError(
                 f"{function} needs the package {name}: pip install 'renga[{extra}]'", name=package
             )

@@ -135,9 +135,9 @@ def _run(args: list[str], show_traceback: bool) -> int:
         if show_traceback:
             traceback.print_exc()
         else:
-            kind = "" if hasattr(error, "exit_code") else f"{type(error).__name__}: "
-            hint = "" if getattr(error, "exit_code", 1) == 2 else "\n(--traceback shows where it came from)"
-            say(f"renga: {_lacking(error, args[0]) or f'{kind}{error}'}{hint}")
+            said = _lacking(error, args[0]) or (str(error) if hasattr(error, "exit_code") else None)
+            unforeseen = f"{type(error).__name__}: {error}\n(--traceback shows where it came from)"
+            say(f"renga: {said or unforeseen}")
         return getattr(error, "exit_code", 1)
 
 
@@ -158,10 +158,13 @@ def _unknown(args: list[str]) -> str:
 
 def _lacking(error: Exception, command: str) -> str | None:
     """Which extra brings a package that is missing."""
+    from renga._core.packages import INSTALLED_AS
+
     package = ((isinstance(error, ModuleNotFoundError) and error.name) or "").partition(".")[0]
     for extra, packages in EXTRAS.items():
         if package in packages.split():
-            return f"renga {command} needs the package {package}: pip install 'renga[{extra}]'"
+            name = INSTALLED_AS.get(package, package)
+            return f"renga {command} needs the package {name}: pip install 'renga[{extra}]'"
     return None
 
 

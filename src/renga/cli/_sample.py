@@ -52,5 +52,5 @@ def run(args: Sequence[str]) -> int:
 
         Image.fromarray(generator.draw(samples)).save(buffer, "PNG")
     write_whole(path, buffer.getvalue())
-    print(f"{path}: {options.num} samples, {' × '.join(map(str, samples.shape[1:]))}")
+    print(f"{path}: {options.num} samples of shape {list(samples.shape[1:])}")
     return 0

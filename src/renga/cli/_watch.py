@@ -39,8 +39,9 @@ def run(args: Sequence[str]) -> int:
             raise UsageError(
                 f"{flag} must be {expected}, got {getattr(options, flag.strip('-').replace('-', '_').lower())}"
             )
-    # Gymnasium's environments draw through pygame, which would look for a sound card.
+    # Gymnasium's environments draw through pygame, which would look for a sound card and a screen.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     files = only_run((options.run,), "watch")
     system, config, step, state = newest_state(files, which)
     name = system.__name__.removeprefix("renga.systems.")
@@ -54,8 +55,11 @@ def run(args: Sequence[str]) -> int:
     agent = trained(system, config, state)
     try:
         episode = watch(agent, jax.random.key(options.seed), options.steps)
-    except (NotImplementedError, ValueError) as error:
-        raise RunError(f"{config.env} cannot be drawn: {error}") from error
+    except NotImplementedError as error:
+        some = "most environments of Renga and those of Gymnasium have some"
+        raise RunError(f"watch: {config.env} has no pictures; {some}") from error
+    except ValueError as error:
+        raise RunError(f"watch: {config.env} cannot be drawn: {error}") from error
     own = options.file is None
     path = files.path / EPISODE if own else Path(options.file)
     write_whole(path, gif(episode.pictures, options.frames_per_second))

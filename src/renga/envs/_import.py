@@ -40,7 +40,9 @@ def import_package(name: str, package: str | None = None) -> ModuleType:
         missing = (error.name or "").partition(".")[0]
         if missing == name.partition(".")[0]:
             install = f"'renga[{_EXTRAS[package]}]'" if package in _EXTRAS else package
-            raise ImportError(f"renga.envs needs the package {package}: pip install {install}") from error
+            raise ModuleNotFoundError(
+                f"renga.envs needs the package {package}: pip install {install}", name=package
+            ) from error
         raise ImportError(
             f"renga.envs: the package {package} is installed, but it needs {missing}: pip install {missing}"
         ) from error

@@ -150,6 +150,8 @@ class RunDirectory:
         """
         refuse_sweep(self.path)
         refuse_others(self.path)
+        if not (self.path / "config.json").exists():
+            raise RunError(f"{self.path} is not the directory of a run: it holds no config.json")
         saved = read_json(self.path / "config.json")
         loop = saved.get("loop")
         whole = isinstance(saved.get("system"), str) and isinstance(saved.get("config"), dict)

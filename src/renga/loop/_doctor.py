@@ -52,8 +52,6 @@ def examine(directory: Path, repair: bool = False) -> Examination:
     """
     if not is_sweep(directory):
         refuse_others(directory)
-    if not directory.is_dir():
-        raise RunError(f"there is no directory {directory}")
     if not repair:
         return _Doctor(directory, False).examine()
     said_before = holder(directory)[1]

@@ -44,15 +44,17 @@ def refuse_sweep(path: Path) -> None:
 
 
 def refuse_others(path: Path) -> None:
-    """Says of what is no directory of a run which runs are in it, or that it is an exported file.
+    """Says of what is no directory of a run which runs are in it, or that there is none.
 
     Raises:
-      RunError: if it is one of these.
+      RunError: if there are some, or it is no directory.
     """
+    if (path / "config.json").exists():
+        return
     if path.is_file():
         raise RunError(f"{path} is a file, and this needs the directory of a run")
-    if (path / "config.json").exists() or not path.is_dir():
-        return
+    if not path.is_dir():
+        raise RunError(f"there is no directory {path}")
     runs = [run.parent for run in path.glob("*/config.json")]
     if not runs:
         return

@@ -308,7 +308,11 @@ def _settle(files: RunDirectory, checkpoints: Checkpoints, asked: _Asked) -> dic
             raise RunError(f"{files.path} holds a sweep; choose another directory")
         if checkpoints.steps():
             resume = f"renga train {asked.system or 'SYSTEM'} --resume {shlex.quote(str(files.path))}"
-            raise RunError(f"{files.path} already holds a run; resume it, or choose another directory:\n  {resume}")
+            done = checkpoints.steps()[-1] >= files.read_config()["loop"]["steps"]
+            held, more = ("a finished run", " --steps N") if done else ("a run", "")
+            raise RunError(
+                f"{files.path} already holds {held}; resume it, or choose another directory:\n  {resume}{more}"
+            )
         return {
             "steps": asked.steps,
             "seed": who.seeds[0] if who else first,

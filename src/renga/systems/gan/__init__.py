@@ -256,7 +256,7 @@ def _sampling_stats(config: Config) -> str:
 
 CAPTIONS = {
     "samples_over_time": "Samples from the same latents over time. They should become more like the data.",
-    "samples": "Samples of the averaged generator. They should be sharp and diverse.",
+    "samples": "Samples with averaged parameters. Images should be sharp and diverse, points near all squares.",
     "real_left_fake_right": "Pairs of a real image (left) and a sample (right). They should be hard to tell apart.",
     "interpolation": "Each row interpolates between two latents. Images should change smoothly, and all be realistic.",
 }
