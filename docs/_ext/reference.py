@@ -22,6 +22,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
+from sphinx.pycode import ModuleAnalyzer
 
 import renga
 
@@ -342,6 +343,22 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
     return True if is_number or is_dtype else None
 
 
+def assigned_in(app: Sphinx, module_name: str, name: str) -> str | None:
+    """The module itself, of a name that it assigns, as `load = Agent.load`: the link to the source leads there."""
+    return module_name if name in _assignments(Path(inspect.getfile(importlib.import_module(module_name)))) else None
+
+
+def source(app: Sphinx, module_name: str) -> tuple[str, dict[str, tuple[str, int, int]]] | None:
+    """The source of a module of ours, and the lines of each name that it defines or assigns."""
+    if not module_name.startswith("renga."):
+        return None
+    analyzer = ModuleAnalyzer.for_module(module_name)
+    analyzer.find_tags()
+    assigned = _assignments(Path(analyzer.srcname))
+    tags = {name: ("other", node.lineno, node.end_lineno) for name, node in assigned.items()}
+    return analyzer.code, {**tags, **analyzer.tags}
+
+
 def complete(app: Sphinx, error: Exception | None) -> None:
     """Fails where a public name has no entry."""
     if error is None:
@@ -354,9 +371,12 @@ def complete(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive."""
     app.setup_extension("sphinx.ext.autodoc")
+    app.setup_extension("sphinx.ext.viewcode")
     app.add_directive("library", Library)
     app.add_directive("modules", Modules)
     app.connect("builder-inited", write_pages)
+    app.connect("viewcode-follow-imported", assigned_in)
+    app.connect("viewcode-find-source", source)
     app.connect("build-finished", complete)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
