@@ -231,9 +231,11 @@ def _assignments(path: Path) -> dict[str, Any]:
     """The assignments to a name at the top level of a file."""
     found: dict[str, Any] = {}
     for node in ast.parse(path.read_text()).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if getattr(node, "value", None) is not None and isinstance(targets[0], ast.Name):
-            found.setdefault(targets[0].id, node)
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if getattr(node, "value", None) is not None:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(name, ast.Name):
+                    found.setdefault(name.id, node)
     return found
 
 
