@@ -39,8 +39,6 @@ def modules() -> list[str]:
 
 def names(module: ModuleType) -> list[str]:
     """What a module exports. A system exports what it defines, as `renga.systems` says."""
-    if module.__name__ == "renga.cli":
-        return []
     if hasattr(module, "__all__"):
         return list(module.__all__)
     return [

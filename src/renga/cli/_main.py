@@ -78,7 +78,16 @@ class UsageError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Runs one command and returns its exit code, as the program `renga` does.
+
+    Args:
+      argv: the command and its arguments; by default those of the process.
+
+    Example:
+      >>> main(["help"])  # doctest: +ELLIPSIS
+      usage: renga COMMAND...
+      0
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in args
     args = [a for a in args if a != "--traceback"]
