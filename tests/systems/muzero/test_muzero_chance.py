@@ -175,7 +175,7 @@ def test_an_agent_searches_the_state_that_it_is_given(trained, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"env": "catch"}, "env must list its chance outcomes with chance, as 2048 does, got 'catch'"),
+        ({"env": "catch"}, "env must list its outcomes of chance with chance, as 2048 does, got 'catch'"),
         ({"model": "learned"}, "model must be true with chance"),
         ({"keep_tree": True}, "keep_tree must be False with chance"),
     ],
