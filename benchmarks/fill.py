@@ -90,12 +90,8 @@ def _() -> list[str]:
         cells(f"`renga.{name}`", _PEERS[name], f"[{what}](docs/{page}.md)", ratio)
         for name, page, what, ratio in _against()
     ]
-    others = {"rl": ("RLax", "rl/index"), "dist": ("distrax", "dist/index"), "testing": ("chex", "testing/index")}
-    measured = {"rl": "many functions and sizes", "dist": "each family", "testing": ""}
-    for name, (peer, page) in others.items():
-        what = f"[{measured[name]}](docs/{page}.md)" if measured[name] else f"[tutorial](docs/{page}.md)"
-        rows.append(cells(f"`renga.{name}`", peer, what, ""))
-    return rows
+    tables = "tables in [rl](docs/rl/index.md) and [dist](docs/dist/index.md)"
+    return [*rows, cells("`renga.rl`, `renga.dist`", "RLax, distrax", tables, "by function")]
 
 
 @table("gallery/index.md", "| | program | uses | time on two CPU cores |")
