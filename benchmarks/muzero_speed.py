@@ -67,7 +67,7 @@ def measure(tower, num_envs, simulations, rounds):
         muzero.Config(num_envs=num_envs, simulations=simulations, warmup=64 * num_envs, replay_size=64 * num_envs),
         **options,
     )
-    system = muzero._system(config)
+    system = muzero.system_of(config)
     networks, env = system.networks, system.env
     running = env.reset(jax.random.key(0))
     observation = env.observe(running)

@@ -38,7 +38,7 @@ def trained():
     before = jax.jit(init)(jax.random.key(0))
     after, metrics = jax.jit(step)(before)
     assert all(np.isfinite(x) for x in metrics.values())
-    return muzero._system(TINY), before, after
+    return muzero.system_of(TINY), before, after
 
 
 BOARD = [[1, 1, 2, 0], [0, 2, 0, 3], [0, 0, 4, 0], [0, 0, 4, 0]]

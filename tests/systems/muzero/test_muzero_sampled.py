@@ -98,7 +98,7 @@ def test_replay_holds_candidates_and_that_one_of_them_was_done(trained):
 
 def test_what_is_searched_anew_has_candidates_of_its_own(trained):
     config = dataclasses.replace(TINY, reanalyse=0.5)
-    state, system = trained[1], muzero._system(config)
+    state, system = trained[1], muzero.system_of(config)
 
     @jax.jit
     def drawn(state):
@@ -114,7 +114,7 @@ def test_what_is_searched_anew_has_candidates_of_its_own(trained):
 
 
 def test_the_policy_moves_to_the_candidate_that_search_prefers(trained):
-    state, system = trained[1], muzero._system(TINY)
+    state, system = trained[1], muzero.system_of(TINY)
     ones = jnp.ones(TINY.batch_size)
 
     @jax.jit

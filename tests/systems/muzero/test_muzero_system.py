@@ -131,7 +131,7 @@ def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(config, compiled)
 
 
 def system_of(config):
-    return muzero._system(config)
+    return muzero.system_of(config)
 
 
 def test_losses_do_not_see_past_the_end_and_reach_every_parameter(params):

@@ -64,7 +64,7 @@ class State(NamedTuple):
 
 
 class System(NamedTuple):
-    """The environment, the networks and the search in them, and the phases of a step: see the functions of `make`."""
+    """The environment, the networks, the search in them and the replay: what the phases of a step share."""
 
     env: envs.Batch
     networks: _networks.Networks
@@ -72,7 +72,20 @@ class System(NamedTuple):
     replay: Any  # SequenceReplay or PrioritisedSequenceReplay
 
 
-def _system(config: Config) -> System:
+def system_of(config: Config) -> System:
+    """The parts that the phases of a step share: environment, networks, search and replay.
+
+    Args:
+      config: the settings.
+
+    Raises:
+      RunError: naming the field that cannot be, what it must be and what it is.
+
+    Example:
+      >>> system = system_of(Config(env="tic_tac_toe", num_envs=64))
+      >>> system.env.num_envs, system.env.env.num_players
+      (64, 2)
+    """
     check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
     if env.env.num_players > 2:
@@ -97,7 +110,14 @@ def _system(config: Config) -> System:
 def act(
     config: Config, system: System, state: State, key: PRNGKeyArray
 ) -> tuple[State, tuple[Move, Bool[Array, " B"]]]:
-    """Makes one move in every game; returns also the moves, and which games they end."""
+    """Makes one move in every game; returns also the moves, and which games they end.
+
+    Args:
+      config: the settings.
+      system: that of `system_of`.
+      state: the games at hand, and the parameters that search in them.
+      key: a key.
+    """
     env, planner, networks = system.env, system.planner, system.networks
     sampled = networks.sampled
     key_root, key_plan, key_even, key_opening, key_env = jax.random.split(key, 5)
@@ -188,7 +208,14 @@ class Batch(NamedTuple):
 
 
 def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Batch:
-    """Takes stretches of games from replay, with the targets of each."""
+    """Takes stretches of games from replay, with the targets of each.
+
+    Args:
+      config: the settings.
+      system: that of `system_of`.
+      state: the replay, and the parameters that search anew where the config asks for it.
+      key: a key.
+    """
     K, B = unrolled(config), config.batch_size
     key_sample, key_past, key_turn, key_search = jax.random.split(key, 4)
     drawn = system.replay.sample(state.replay, key_sample, B)
@@ -313,7 +340,15 @@ def _unlike(networks: _networks.Networks, params: PyTree, h: Array, observation:
 def learn(
     config: Config, system: System, optimiser: optim.GradientTransformation, state: State, key: PRNGKeyArray
 ) -> tuple[State, dict[str, Array]]:
-    """Takes one gradient step."""
+    """Takes one gradient step; returns also what it measured.
+
+    Args:
+      config: the settings.
+      system: that of `system_of`.
+      optimiser: that of `optimiser_of`, or another whose state `state.opt` is.
+      state: the replay, the parameters and the optimiser's state.
+      key: a key.
+    """
     batch = draw(config, system, state, key)
     (loss, parts), grads = jax.value_and_grad(lambda params: loss_fn(config, system, params, batch), has_aux=True)(
         state.params
@@ -340,7 +375,8 @@ def _nothing_like(tree: search.Tree | None) -> search.Tree | None:
     return empty.replace(**none)
 
 
-def _optimiser(config: Config) -> optim.GradientTransformation:
+def optimiser_of(config: Config) -> optim.GradientTransformation:
+    """AdamW with the clipping and the learning rates of a config."""
     rate, steps = config.learning_rate, config.decay_steps * config.updates
     schedule = optim.cosine_decay_schedule(rate, steps, alpha=0.1) if steps else rate
     adamw = optim.adamw(schedule, weight_decay=config.weight_decay)
@@ -349,7 +385,7 @@ def _optimiser(config: Config) -> optim.GradientTransformation:
 
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
-    system, optimiser = _system(config), _optimiser(config)
+    system, optimiser = system_of(config), optimiser_of(config)
 
     def play(state: State, key: PRNGKeyArray, moves: int) -> tuple[State, dict[str, Array]]:
         """Makes some moves in every game, and keeps them."""
@@ -478,9 +514,11 @@ __all__ = [
     "loss_fn",
     "make",
     "networks",
+    "optimiser_of",
     "played_by",
     "reanalysed",
     "remember",
+    "system_of",
     "targets",
     "turned",
     "value_targets",
