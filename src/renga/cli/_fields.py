@@ -78,5 +78,7 @@ def parse(
     try:
         return cli(kind, args=list(args), default=default, prog=command, description=description)
     finally:
-        if before is not None:
+        if before is None:
+            os.environ.pop("TERM", None)
+        else:
             os.environ["TERM"] = before
