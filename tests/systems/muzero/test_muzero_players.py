@@ -94,7 +94,7 @@ def test_alpha_beta_is_minimax_on_boards_of_the_environment():
 
 
 def test_a_match_plays_every_opening_from_both_seats(game):
-    assert openings(TIC_TAC_TOE, 2).shape == (72, 2)
+    assert openings(TIC_TAC_TOE, 2).moves.shape == (72, 2)
     random = _opponents.random_player(TIC_TAC_TOE)
     score = match(TIC_TAC_TOE, random, random)
     assert score.games == 144
@@ -113,6 +113,6 @@ def test_a_match_plays_every_opening_from_both_seats(game):
 
 
 def test_opponents_that_are_not_known_are_refused():
-    for name, words in (("uct", "how many playouts, as uct:5"), ("nobody", "path of an agent, got 'nobody'")):
+    for name, words in (("uct", "how many playouts, as uct:1000"), ("nobody", "path of an agent, got 'nobody'")):
         with pytest.raises(loop.RunError, match=words):
             _judging.opponent(TIC_TAC_TOE, name)

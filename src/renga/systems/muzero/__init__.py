@@ -2,8 +2,8 @@
 
 Read it in the order that data flows: `act` plays games with a search for each move, `remember` stores the moves, `draw`
 samples sequences and computes their targets, `learn` takes a gradient step. The parts have files of their own:
-settings (`_config`), networks (`_networks`), the two models and the search in them (`_planning`), targets (`_targets`),
-opponents (`_opponents`) and evaluation (`_judging`).
+settings (`_config`), what the phases share (`_state`), networks (`_networks`), the two models and the search in them
+(`_planning`), targets (`_targets`), opponents (`_opponents`) and evaluation (`_learned`, `_judging`).
 
 A value is from the view of the player to move, a reward is that of the player who moved, and the sign of the discount
 says whether the next move is another player's. With one player all signs are +.
@@ -21,7 +21,6 @@ Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
     Gumbel's search compares the candidates by default.
 """
 
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -29,79 +28,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, optim, search
-from renga.data import (
-    DrawnSequences,
-    PrioritisedSequenceReplay,
-    PrioritisedSequenceState,
-    SequenceReplay,
-    SequenceState,
-    importance_weights,
-)
-from renga.loop import SettingError, shard_batch
+from renga.data import DrawnSequences, importance_weights
+from renga.loop import shard_batch
 from renga.systems._reinforcement import episode_metrics
-from renga.systems.muzero import _judging, _networks, _planning
+from renga.systems.muzero import _networks, _planning
 from renga.systems.muzero._agent import Agent, Thought, load
-from renga.systems.muzero._config import PRESETS, Config, check, stretch, unrolled
+from renga.systems.muzero._config import PRESETS, Config, unrolled
+from renga.systems.muzero._learned import advise, evaluate, export, networks, played_by
+from renga.systems.muzero._state import State, System, optimiser_of, system_of
 from renga.systems.muzero._targets import Move, Targets, targets, value_targets
 
 STEPS = 5_000
-
-
-class State(NamedTuple):
-    """All that training needs to go on: saving this is a checkpoint."""
-
-    split = ("env", "opening", "tree")  # the batch, of which each device has a part
-
-    key: PRNGKeyArray
-    step: Array
-    params: PyTree
-    searching: PyTree  # the parameters that search in training: copies of `params`, or their average
-    opt: PyTree
-    env: envs.Running
-    opening: Int[Array, " B"]  # how many of the first moves of each game are drawn evenly
-    replay: SequenceState | PrioritisedSequenceState
-    tree: search.Tree | None = None  # what is known of the states at hand from the searches before
-
-
-class System(NamedTuple):
-    """The environment, the networks, the search in them and the replay: what the phases of a step share."""
-
-    env: envs.Batch
-    networks: _networks.Networks
-    planner: _planning.Planner
-    replay: Any  # SequenceReplay or PrioritisedSequenceReplay
-
-
-def system_of(config: Config) -> System:
-    """The parts that the phases of a step share: environment, networks, search and replay.
-
-    Args:
-      config: the settings.
-
-    Raises:
-      RunError: naming the field that cannot be, what it must be and what it is.
-
-    Example:
-      >>> system = system_of(Config(env="tic_tac_toe", num_envs=64))
-      >>> system.env.num_envs, system.env.env.num_players
-      (64, 2)
-    """
-    check(config)
-    env = envs.Batch(envs.make(config.env), config.num_envs)
-    if env.env.num_players > 2:
-        raise SettingError(f"muzero: env must be a game for one or two players, got {config.env!r}")
-    networks = _networks.make(config, env.env)
-    if config.chance and not env.env.num_outcomes:
-        raise SettingError(
-            f"muzero: env must list its outcomes of chance with chance, as 2048 does, got {config.env!r}"
-        )
-    if networks.sampled is not None:
-        for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False)):
-            if (got := getattr(config, field)) != only:
-                raise SettingError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
-    size = config.replay_size // config.num_envs, stretch(config)
-    replay = PrioritisedSequenceReplay(*size, config.priority_exponent) if config.prioritised else SequenceReplay(*size)
-    return System(env, networks, _planning.planner(config, env.env, networks), replay)
 
 
 # ---------------------------------------------------------------- acting
@@ -375,14 +312,6 @@ def _nothing_like(tree: search.Tree | None) -> search.Tree | None:
     return empty.replace(**none)
 
 
-def optimiser_of(config: Config) -> optim.GradientTransformation:
-    """AdamW with the clipping and the learning rates of a config."""
-    rate, steps = config.learning_rate, config.decay_steps * config.updates
-    schedule = optim.cosine_decay_schedule(rate, steps, alpha=0.1) if steps else rate
-    adamw = optim.adamw(schedule, weight_decay=config.weight_decay)
-    return optim.chain(optim.clip_by_global_norm(config.max_gradient_norm), adamw)
-
-
 def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     system, optimiser = system_of(config), optimiser_of(config)
@@ -426,71 +355,6 @@ def make(config: Config):
         return state._replace(step=state.step + 1, searching=searching), metrics
 
     return init, step
-
-
-# ---------------------------------------------------------------- what was learned
-
-
-def advise(config: Config, metrics: dict[str, float]) -> dict[str, str]:
-    """What about the settings cannot go well, seen from the metrics of a window."""
-    said, length, share = {}, metrics["episode_length"], metrics.get("beyond_support", 0.0)
-    if share > 0.01:
-        reach = _networks.value_code(config).decode(jnp.eye(config.value_bins)[jnp.array([0, -1])])
-        said["support"] = (
-            f"{share:.0%} of the value targets are beyond [{reach[0]:.4g}, {reach[1]:.4g}], the least and largest "
-            f"value that can be told: min_value = {config.min_value:g}, max_value = {config.max_value:g}"
-        )
-    if 0 < length < config.unroll and config.model == "learned":
-        said["unroll"] = (
-            f"unroll is {config.unroll}, and games take {length:.1f} moves: most of what is unrolled is past the end"
-        )
-    if 0 < length <= config.random_opening / 2:
-        said["random_opening"] = (
-            f"random_opening is {config.random_opening}, and games take {length:.1f} moves: most moves are drawn evenly"
-        )
-    return said
-
-
-def networks(config: Config) -> _networks.Networks:
-    """The networks of an agent with these settings, as functions of their parameters."""
-    return _networks.make(config, envs.make(config.env))
-
-
-def played_by(config: Config, state: State) -> PyTree:
-    """The parameters that play when training is over: the newest, or their average."""
-    return state.searching if config.ema else state.params
-
-
-def export(config: Config, state: State, path: str | os.PathLike[str]) -> None:
-    """Writes the agent to a safetensors file, which `load` reads."""
-    Agent(config, played_by(config, state)).save(path)
-
-
-def evaluate(
-    config: Config,
-    state: State,
-    *,
-    against: str = "random",
-    simulations: int = 0,
-    games: int = 200,
-) -> dict[str, float]:
-    """Measures the agent, which does not explore.
-
-    In a game for two it plays all openings of two moves from both seats against another player. In a world for one
-    player it plays 100 episodes. Tic-tac-toe is also judged in every position and against every reply.
-
-    Args:
-      config: the settings it was trained with.
-      state: what it has come to.
-      against: random, uct:PLAYOUTS, alphabeta:DEPTH (Connect Four), or the path of another agent; solver counts the
-        moves of Connect Four that lose what a position is worth.
-      simulations: of the agent's searches; 0 for as many as in training.
-      games: about how many games are played, or positions of each kind judged.
-
-    Returns:
-      The measures by name.
-    """
-    return _judging.judge(Agent(config, played_by(config, state)), against, simulations or config.simulations, games)
 
 
 __all__ = [

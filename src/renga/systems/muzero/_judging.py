@@ -8,7 +8,7 @@ import numpy as np
 
 from renga import envs
 from renga.loop import RunError, SettingError
-from renga.systems.muzero import _exact, _opponents, _solver
+from renga.systems.muzero import _exact, _opponents, _programs, _solver
 from renga.systems.muzero._agent import Agent, load
 from renga.systems.muzero._match import match
 from renga.systems.muzero._once import once
@@ -38,6 +38,15 @@ def judge(agent: Agent, against: str, simulations: int, games: int) -> dict[str,
     return found
 
 
+# Players that a number says more of: what makes one, what the number is, an example.
+_NUMBERED: dict[str, tuple[Any, str, int]] = {
+    "uct": (_opponents.uct_player, "how many playouts", 1000),
+    "alphabeta": (_opponents.alpha_beta_player, "how many moves ahead", 5),
+    "gnugo": (_programs.gnugo_player, "which level", 10),
+    "gnubg": (_programs.gnubg_player, "how many plies ahead", 0),
+}
+
+
 def opponent(env: envs.Environment, name: str) -> _opponents.Player:
     """A player by name.
 
@@ -47,19 +56,17 @@ def opponent(env: envs.Environment, name: str) -> _opponents.Player:
     kind, _, number = name.partition(":")
     if name == "random":
         return _opponents.random_player(env)
-    if kind in ("uct", "alphabeta"):
-        if not number.isdigit() or not int(number):
-            what = "playouts" if kind == "uct" else "moves ahead"
-            raise SettingError(f"muzero: against must say how many {what}, as {kind}:5, got {name!r}")
-        if kind == "uct":
-            return _opponents.uct_player(env, int(number))
-        return _opponents.alpha_beta_player(env, int(number))
+    if kind in _NUMBERED:
+        make, what, example = _NUMBERED[kind]
+        if not number.isdigit() or (not int(number) and kind != "gnubg"):
+            raise SettingError(f"muzero: against must say {what}, as {kind}:{example}, got {name!r}")
+        return make(env, int(number))
     try:
         other = load(name)
     except RunError as error:
         raise SettingError(
-            "muzero: against must be random, uct:PLAYOUTS, alphabeta:DEPTH or the path of an agent, "
-            f"got {name!r} ({error})"
+            "muzero: against must be random, uct:PLAYOUTS, alphabeta:DEPTH, gnugo:LEVEL, gnubg:PLIES or the path of an "
+            f"agent, got {name!r} ({error})"
         ) from None
     return other.player()
 

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from renga import envs
 from renga.systems.muzero._once import once
 from renga.systems.muzero._opponents import Player
+from renga.systems.muzero._programs import Asked
 
 
 class Score(NamedTuple):
@@ -58,25 +59,46 @@ class Score(NamedTuple):
 
 @once
 def _stepping(env: envs.Environment) -> Any:
-    """Resets, steps and whose turn it is, each of many games."""
-    return jax.jit(jax.vmap(env.reset)), jax.jit(jax.vmap(env.step)), jax.jit(jax.vmap(env.to_play))
+    """Steps and whose turn it is, each of many games."""
+    return jax.jit(jax.vmap(env.step)), jax.jit(jax.vmap(env.to_play))
+
+
+class Openings(NamedTuple):
+    """Games that have begun.
+
+    Attributes:
+      moves: the first moves, [N, plies].
+      states: the games after them.
+      first: number of the player who made the first move.
+      gain: what that player has from them, [N].
+    """
+
+    moves: np.ndarray
+    states: PyTree
+    first: int
+    gain: np.ndarray
 
 
 @once
-def openings(env: envs.Environment, plies: int) -> np.ndarray:
-    """All sequences of so many legal moves from the beginning that do not end the game, [N, plies]."""
-    step, legal_actions = jax.jit(env.step), jax.jit(env.legal_actions)
+def openings(env: envs.Environment, plies: int) -> Openings:
+    """All sequences of so many legal moves from the beginning that do not end the game. Dice fall alike in all."""
+    step, legal_actions, to_play = jax.jit(env.step), jax.jit(env.legal_actions), jax.jit(env.to_play)
     key = jax.random.key(0)
-    found = [((), env.reset(key))]
+    state = jax.jit(env.reset)(key)
+    first = int(to_play(state))
+    found: list[tuple[tuple[int, ...], PyTree, float]] = [((), state, 0.0)]
     for _ in range(plies):
         longer = []
-        for moves, state in found:
+        for moves, state, gain in found:
+            sign = 1.0 if int(to_play(state)) == first else -1.0
             for a in np.flatnonzero(np.asarray(legal_actions(state))):
                 after, out = step(key, state, jnp.int32(a))
                 if not bool(out.last):
-                    longer.append(((*moves, int(a)), after))
+                    longer.append(((*moves, int(a)), after, gain + sign * float(out.reward)))
         found = longer
-    return np.array([moves for moves, _ in found], np.int32).reshape(len(found), plies)
+    moves, states, gain = zip(*found, strict=True)
+    together = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    return Openings(np.array(moves, np.int32).reshape(len(moves), plies), together, first, np.array(gain))
 
 
 def match(
@@ -92,32 +114,27 @@ def match(
       games: about how many games, if there are more openings; 0 for all.
       seed: of what is drawn.
     """
-    starts = openings(env, plies)
+    begun = openings(env, plies)
     rng = np.random.default_rng(seed)
-    if games and 2 * len(starts) > games:
-        starts = starts[np.sort(rng.permutation(len(starts))[: max(games // 2, 1)])]
-    starts = np.concatenate([starts, starts])
-    count = len(starts)
-    seat = np.repeat([0, 1], count // 2)  # whether `player` moves second
+    chosen = np.arange(len(begun.moves))
+    if games and 2 * len(chosen) > games:
+        chosen = np.sort(rng.permutation(len(chosen))[: max(games // 2, 1)])
+    count = 2 * len(chosen)
+    seat = np.repeat([0, 1], len(chosen))  # whether `player` moves second
+    own = np.where(seat == 0, begun.first, 1 - begun.first)  # number of `player` in each game
+    chosen = np.concatenate([chosen, chosen])
+    states = jax.tree.map(lambda x: x[chosen], begun.states)
+    record = list(begun.moves[chosen].T)
+    over, gain = np.zeros(count, bool), np.where(seat == 0, 1.0, -1.0) * begun.gain[chosen]
     key = jax.random.key(seed)
-    reset, step, to_play = _stepping(env)
-    key, key_reset = jax.random.split(key)
-    states = reset(jnp.broadcast_to(key_reset, (count,)))
-    first = np.asarray(to_play(states))
-    own = np.where(seat == 0, first, 1 - first)  # number of `player` in each game
-    over, gain = np.zeros(count, bool), np.zeros(count)
-    record: list[np.ndarray] = []
+    step, to_play = _stepping(env)
     while not over.all():
         mover = np.asarray(to_play(states))
-        ply = len(record)
-        if ply < plies:
-            moves = starts[:, ply]
-        else:
-            key, key_a, key_b = jax.random.split(key, 3)
-            mine = mover == own
-            a = np.asarray(player(key_a, states)) if (mine & ~over).any() else np.zeros(count, int)
-            b = np.asarray(opponent(key_b, states)) if (~mine & ~over).any() else np.zeros(count, int)
-            moves = np.where(mine, a, b)
+        key, key_a, key_b = jax.random.split(key, 3)
+        mine = mover == own
+        a = _moves(player, key_a, states, mine & ~over)
+        b = _moves(opponent, key_b, states, ~mine & ~over)
+        moves = np.where(mine, a, b)
         key, key_step = jax.random.split(key)
         after, out = step(jax.random.split(key_step, count), states, jnp.asarray(moves, jnp.int32))
         reward = np.where(mover == own, 1.0, -1.0) * np.asarray(out.reward)
@@ -135,6 +152,13 @@ def match(
         int((lost & (seat == 0)).sum()),
         1 - unique / count,
     )
+
+
+def _moves(player: Player, key: PRNGKeyArray, states: PyTree, wanted: np.ndarray) -> np.ndarray:
+    """A player's moves in the games that are wanted."""
+    if not wanted.any():
+        return np.zeros(len(wanted), int)
+    return np.asarray(player.some(key, states, wanted) if isinstance(player, Asked) else player(key, states))
 
 
 def _kept(over: np.ndarray, old: PyTree, new: PyTree) -> PyTree:
