@@ -113,10 +113,11 @@ def test_versions_and_environments_are_listed(capsys, monkeypatch):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("renga 0.1.0\n  Python 3.")
     monkeypatch.setattr(_list, "OTHERS", {"nothing_of_this_name": lambda package: ()})
-    monkeypatch.setattr(envs, "names", lambda: ("catch", "pendulum"))
+    monkeypatch.setattr(envs, "names", lambda: ("catch", "chain/short", "pendulum"))
     assert main(["list", "--envs"]) == 0
     listed = capsys.readouterr().out
-    assert "catch                      actions of 3             observations [10,5]" in listed
+    assert "catch                      actions of 3             observations [10,5]\n" in listed
+    assert "chain/short                actions of 2             observations of 102       no pictures\n" in listed
     assert "nothing_of_this_name/NAME: none, nothing_of_this_name is not installed" in listed
     assert main(["list", "--worlds"]) == 2
 

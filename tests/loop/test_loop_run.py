@@ -323,6 +323,6 @@ def test_time_left_leaves_compilation_out(monkeypatch, capsys):
         progress.update(21, {"loss": 1.0, "env_steps": 1024.0})
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "compiling"
-    assert said[1] == "step 1/100  compiled  loss 1", "no speed, of which the compiler has most"
+    assert said[1] == "step 1/100  60 s with compilation  loss 1", "no speed, of which the compiler has most"
     assert said[2] == "step 5/100  2.00 steps/s  48 s left  loss 1"
     assert said[3] == "step 21/100  2.00 steps/s  2,048 environment steps/s  40 s left  loss 1"

@@ -15,7 +15,7 @@ USAGE = "usage: renga list [--envs]"
 OTHERS: dict[str, Callable[[Any], Iterable[str]]] = {
     "gymnax": lambda gymnax: gymnax.registered_envs,
     "pgx": lambda pgx: pgx.available_envs(),
-    "gymnasium": lambda gymnasium: _with_atari(gymnasium).registry,
+    "gymnasium": lambda gymnasium: newest(_with_atari(gymnasium).registry),
 }
 
 
@@ -41,7 +41,9 @@ def _environments() -> int:
 
     for name in envs.names():
         env = envs.make(name)
-        print(f"{name:<26} actions {_spec(env.action_spec):<16} observations {_spec(env.observation_spec)}")
+        pictures = "" if type(env).draw is not envs.Environment.draw else "no pictures"
+        row = f"{name:<26} actions {_spec(env.action_spec):<16} observations {_spec(env.observation_spec):<12}"
+        print(f"{row} {pictures}".rstrip())
     print("\nMODULE:NAME                a class or function of your own that makes one")
     for package, names in OTHERS.items():
         try:
@@ -53,8 +55,25 @@ def _environments() -> int:
         listed = textwrap.fill(
             " ".join(found), 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
-        print(f"\n{package}/NAME:\n{listed}")
+        only = ", the newest version of each" if package == "gymnasium" else ""
+        print(f"\n{package}/NAME{only}:\n{listed}")
     return 0
+
+
+def newest(names: Iterable[str]) -> list[str]:
+    """The newest version of each name, such as `Ant-v5`. Games of Atari's have names that begin with `ALE/`.
+
+    Example:
+      >>> newest(["Ant-v5", "Ant-v10", "Pong-v4", "PongNoFrameskip-v4", "ALE/Pong-v5", "Blackjack-v1"])
+      ['ALE/Pong-v5', 'Ant-v10', 'Blackjack-v1']
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for name in names:
+        base, _, version = name.rpartition("-v")
+        key, version = (base, int(version)) if base and version.isdigit() else (name, 0)
+        found[key] = max(found.get(key, (-1, "")), (version, name))
+    old = {key.removesuffix(end) for key in found if key.endswith("NoFrameskip") for end in ("", "NoFrameskip")}
+    return sorted(name for key, (_, name) in found.items() if key not in old)
 
 
 def _with_atari(gymnasium: Any) -> Any:

@@ -48,7 +48,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._show and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
@@ -56,6 +56,8 @@ class Progress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[metrics]}"),
                 console=Console(stderr=True),
@@ -93,5 +95,8 @@ class Progress:
                 )
         elif now - self._last_line >= self._every or step == self._steps:
             self._last_line = now
-            left = f"{speed}  {(self._steps - step) / max(rate, 1e-9):.0f} s left"
-            say(f"step {step}/{self._steps}  {left if is_known or step == self._steps else 'compiled'}  {told}")
+            if is_known or step == self._steps:
+                pace = f"{speed}  {(self._steps - step) / max(rate, 1e-9):.0f} s left"
+            else:
+                pace = f"{now - self._began:.0f} s with compilation"
+            say(f"step {step}/{self._steps}  {pace}  {told}")
