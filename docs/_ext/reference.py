@@ -20,6 +20,7 @@ import formulas
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
@@ -359,6 +360,16 @@ def source(app: Sphinx, module_name: str) -> tuple[str, dict[str, tuple[str, int
     return analyzer.code, {**tags, **analyzer.tags}
 
 
+def called(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Shows the brackets of a class that is made without arguments, if it is not one to derive from."""
+    for found in content.parent.findall(addnodes.desc_signature) if kind == "class" else ():
+        cls = getattr(importlib.import_module(found["module"]), found["fullname"], None)
+        is_complete = inspect.isclass(cls) and not inspect.isabstract(cls) and not cls.__subclasses__()
+        if is_complete and not list(found.findall(addnodes.desc_parameterlist)):
+            after = next(i for i, child in enumerate(found) if isinstance(child, addnodes.desc_name)) + 1
+            found.insert(after, addnodes.desc_parameterlist())
+
+
 def complete(app: Sphinx, error: Exception | None) -> None:
     """Fails where a public name has no entry."""
     if error is None:
@@ -379,6 +390,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("viewcode-find-source", source)
     app.connect("build-finished", complete)
     app.connect("autodoc-process-signature", signature)
+    app.connect("object-description-transform", called)
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", docstring, priority=100)  # before napoleon
     return {"parallel_read_safe": True, "version": "1"}

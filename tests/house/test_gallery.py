@@ -38,6 +38,25 @@ def test_cells_are_told_apart_and_have_values_of_their_own_in_tests(monkeypatch,
     assert "".join(book["cells"][1]["source"]) == "STEPS = 10\nx = 1"
 
 
+def test_what_a_cell_printed_stands_below_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(build, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(build, "RECORD", tmp_path / "record.json")
+    (tmp_path / "own.py").write_text(
+        "# %% [markdown]\n# # T\n\n# %%\nprint(1)\n# %%\nx = 2\n# %%\nprint(x)\nprint(3)\n"
+    )
+    exec(build.marked("own"), {})
+    printed = [text.strip("\n") for text in capsys.readouterr().out.split(build.END_OF_CELL)]
+    assert printed == ["1", "", "2\n3", ""]
+    build.RECORD.write_text(json.dumps({"seconds": {"own": 7}, "printed": {"own": printed[:-1]}}))
+    page = build.page("own")
+    assert page.endswith(
+        "```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\nx = 2\n```\n\n"
+        "```python\nprint(x)\nprint(3)\n```\n\n```text\n2\n3\n```\n"
+    )
+    outputs = [cell["outputs"] for cell in json.loads(build.notebook("own"))["cells"][1:]]
+    assert [["".join(x["text"]) for x in cell] for cell in outputs] == [["1\n"], [], ["2\n3\n"]]
+
+
 @pytest.mark.parametrize("name", build.NAMES)
 def test_every_program_runs(name, tmp_path, monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot")
