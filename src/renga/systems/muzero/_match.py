@@ -88,7 +88,7 @@ def openings(env: envs.Environment, plies: int) -> Openings:
     first = int(to_play(state))
     found: list[tuple[tuple[int, ...], PyTree, float]] = [((), state, 0.0)]
     for _ in range(plies):
-        longer = []
+        longer: list[tuple[tuple[int, ...], PyTree, float]] = []
         for moves, state, gain in found:
             sign = 1.0 if int(to_play(state)) == first else -1.0
             for a in np.flatnonzero(np.asarray(legal_actions(state))):

@@ -64,10 +64,8 @@ class Program:
 
 def _end(process: subprocess.Popen) -> None:
     process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):
-            stream.close()
+    with contextlib.suppress(OSError):  # what was not sent
+        process.communicate()
 
 
 class Asked:
@@ -134,9 +132,8 @@ def _go_move(program: Program, observation: np.ndarray, legal: np.ndarray, seed:
     commands = ["clear_board", f"set_random_seed {seed}"]
     for colour, places in ((mine, own_before), (theirs, other_before)):
         commands += [f"play {colour} {_vertex(row, column, size)}" for row, column in places]
-    if last:
-        commands.append(f"play {theirs} {_vertex(*last[0], size)}")
-    elif len(own) + len(other) or mine == "white":
+    commands += [f"play {theirs} {_vertex(row, column, size)}" for row, column in last]
+    if not last and (own or other or mine == "white"):
         commands.append(f"play {theirs} pass")
     for command in commands:
         _gtp(program, command)
