@@ -30,6 +30,7 @@ METHODS = {
     "rainbow": "dqn --preset rainbow",
     "sampledmuzero": "muzero --model learned --no-lookahead --env pendulum",
     "td3bc": "td3 --preset td3_bc",
+    "stochasticmuzero": "muzero --model learned --no-lookahead --chance",
     "vmpo": "actor_critic --algorithm vmpo",
     "vtrace": "actor_critic --algorithm vtrace",
     "wgan": "gan --loss wasserstein --gradient-penalty 10",

@@ -15,8 +15,9 @@ Differs from Schrittwieser et al. 2020 (https://arxiv.org/abs/1911.08265):
   * the first moves of a game may be uniformly random (`random_opening`): then values are bootstrapped, and positions
     that good players never reach are learned too;
   * in games of two players a separate head learns which player moves next;
-  * chance nodes (Antonoglou et al. 2022) are those of worlds that list their outcomes of chance: no codes of chance are
-    learned, and the learned model is deterministic;
+  * with chance nodes (Antonoglou et al. 2022) an environment that lists its outcomes of chance can be the model itself;
+    in a learned model the code of chance is told from the next observation alone, without noise, and the entropy of the
+    codes' use is rewarded, for else one code often does for all;
   * with continuous actions (Hubert et al. 2021), some of the candidates of each state are sampled uniformly, and
     Gumbel's search compares the candidates by default.
 """
@@ -33,7 +34,7 @@ from renga.loop import shard_batch
 from renga.systems._reinforcement import episode_metrics
 from renga.systems.muzero import _networks, _planning
 from renga.systems.muzero._agent import Agent, Thought, load
-from renga.systems.muzero._config import PRESETS, Config, unrolled
+from renga.systems.muzero._config import PRESETS, Config, has_codes, unrolled
 from renga.systems.muzero._learned import advise, evaluate, export, networks, played_by
 from renga.systems.muzero._state import State, System, optimiser_of, system_of
 from renga.systems.muzero._targets import Move, Targets, targets, value_targets
@@ -165,10 +166,11 @@ def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Bat
         moves = reanalysed(config, system, state.searching, moves, key_search)
     make = lambda moves, same, key: targets(moves, same, K, config.td_steps, config.td_lambda, key)
     want = jax.vmap(make)(moves, same_game, jax.random.split(key_past, B))
-    seen = moves.observation[:, : K + 1] if config.consistency_cost else moves.observation[:, :1]
+    later = config.consistency_cost or has_codes(config)
+    seen = moves.observation[:, : K + 1] if later else moves.observation[:, :1]
     errors = jnp.abs(moves.value[:, 0] - want.value[:, 0])
     batch = Batch(seen, want, weights, errors, indices)
-    if config.chance:
+    if config.chance and config.model == "true":
         first = jax.tree.map(lambda x: x[:, 0], (moves.state, moves.action))
         afterstates, _ = jax.vmap(system.env.env.afterstate)(*first)
         batch = batch._replace(afterstates=jax.vmap(system.env.env.observe)(afterstates))
@@ -231,8 +233,14 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
 
         Σₖ wₖ [L_π + c_v L_v + c_r L_r + L_turn + c L_consistency],   w₀ = 1, wₖ = 1/K
 
-    and c_v L_v of the first move's afterstate where a search has chance nodes. The gradient into a state that the model
-    is unrolled from is halved at each move.
+    and c_v L_v of the first move's afterstate where a search has chance nodes in the environment itself. With codes of
+    chance each unrolled move has also
+
+        wₖ [c_v L_afterstate + L_chance + c_c ‖c − e‖² − c_u H(ē)]
+        e = softmax(encoder(s_{t+k})),   c = one-hot(argmax e)
+
+    where L_chance is the cross-entropy of σ with c, and H(ē) the entropy of the mean of e over the batch. Gradients
+    pass c as if it were e. The gradient into a state that the model is unrolled from is halved at each move.
     """
     networks, want, K = system.networks, batch.targets, unrolled(config)
     two_players = system.env.env.num_players > 1
@@ -245,7 +253,19 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
     h = networks.represent(params, batch.observations[:, 0])
     for k in range(K + 1):
         if k > 0:
-            after = networks.dynamics(params, optim.scale_gradient(h, 0.5), want.actions[:, k - 1])
+            h, by = optim.scale_gradient(h, 0.5), want.actions[:, k - 1]
+            if has_codes(config):
+                h = networks.decide(params, h, by)
+                out = networks.judge_afterstate(params, h)
+                e = jax.nn.softmax(networks.encode(params, batch.observations[:, k]))
+                assert out.chance_logits is not None
+                by, losses = _chance(out.chance_logits, e, want.turn_weight[:, k])
+                for name, x in losses.items():
+                    add(name, k, want.turn_weight[:, k], x)
+                worth = want.afterstate[:, k - 1] + want.reward[:, k]
+                judged = networks.code.cross_entropy(out.value_logits, worth)
+                add("afterstate_loss", k, want.policy_weight[:, k - 1], judged)
+            after = networks.dynamics(params, h, by)
             h, on = after.state, want.reward_weight[:, k]
             add("reward_loss", k, on, networks.code.cross_entropy(after.reward_logits, want.reward[:, k]))
             if two_players:
@@ -259,13 +279,38 @@ def loss_fn(config: Config, system: System, params: PyTree, batch: Batch) -> tup
         policy_losses = -jnp.sum(want.policy[:, k] * networks.log_probs(out.logits, candidates), -1)
         add("policy_loss", k, want.policy_weight[:, k], policy_losses)
         add("value_loss", k, want.value_weight[:, k], networks.code.cross_entropy(out.value_logits, want.value[:, k]))
-    if batch.afterstates is not None and want.afterstate is not None:
+    if batch.afterstates is not None:
         out = networks.judge_afterstate(params, networks.represent(params, batch.afterstates))
         losses = networks.code.cross_entropy(out.value_logits, want.afterstate[:, 0])
         add("afterstate_loss", 0, want.value_weight[:, 0], losses)
     costs = {"value_loss": config.value_cost, "afterstate_loss": config.value_cost, "reward_loss": config.reward_cost}
-    costs["consistency_loss"] = config.consistency_cost
+    costs |= {"consistency_loss": config.consistency_cost, "commitment_loss": config.commitment_cost}
+    costs["usage_loss"] = config.usage_cost
     return sum((costs.get(name, 1.0) * x for name, x in parts.items()), jnp.float32(0)), parts
+
+
+def _chance(
+    logits: Float[Array, "B M"], e: Float[Array, "B M"], seen: Float[Array, " B"]
+) -> tuple[Float[Array, "B M"], dict[str, Float[Array, " B"]]]:
+    """The code of what chance did, and the losses of what is foreseen and of what is seen.
+
+    Where nothing was seen, after the end of a game, it is the code that is foreseen first.
+
+    Args:
+      logits: σ, what is foreseen.
+      e: what is told of the next observation.
+      seen: 1 where the next observation is of the same game, else 0.
+    """
+    one_hot = lambda x: jax.nn.one_hot(jnp.argmax(x, -1), x.shape[-1])
+    c = one_hot(e)
+    mean = seen @ e / jnp.maximum(jnp.sum(seen), 1.0)
+    losses = {
+        "chance_loss": -jnp.sum(c * jax.nn.log_softmax(logits), -1),
+        "commitment_loss": jnp.sum(jnp.square(c - e), -1),
+        "usage_loss": jnp.full_like(seen, jnp.sum(jax.scipy.special.xlogy(mean, mean))),
+    }
+    told = c + e - jax.lax.stop_gradient(e)
+    return jnp.where(seen[:, None] > 0, told, one_hot(logits)), losses
 
 
 def _unlike(networks: _networks.Networks, params: PyTree, h: Array, observation: Array) -> Float[Array, " B"]:

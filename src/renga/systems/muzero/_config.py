@@ -19,7 +19,8 @@ class Config:
     considered: int = 16  # maximum number of actions considered at the root (gumbel)
     max_depth: int = 0  # maximum depth of a simulation; 0: no limit
     waves: int = 1  # parallel simulations, whose leaves are evaluated in one batch
-    chance: bool = False  # chance nodes in the search, for a true model that lists its outcomes (2048)
+    chance: bool = False  # chance nodes in the search (Stochastic MuZero); a true model must list its outcomes (2048)
+    codes: int = 32  # codes of chance that a learned model has
     lookahead: bool = False  # actions that end the game are known before they are searched, for a true model
     keep_tree: bool = False  # reuse the subtree of the chosen move for the next search
     root_noise: float = 0.25  # fraction of Dirichlet noise in the prior at the root (puct)
@@ -60,6 +61,10 @@ class Config:
     value_cost: float = 0.25  # weight of the value loss
     reward_cost: float = 1.0  # weight of the reward loss
     consistency_cost: float = 0.0  # weight of EfficientZero's consistency loss
+    commitment_cost: float = 0.1  # weight of the distance between what is seen of chance and its code
+    usage_cost: float = (
+        0.3  # weight of the entropy of the use of codes over a batch, without which one code does for all
+    )
     target_period: int = 0  # steps between copies of the parameters for the search; 0: current parameters
     ema: float = 0.0  # decay of an average of the parameters, used for search and play; 0: none
 
@@ -178,17 +183,18 @@ def check(config: Config) -> None:
         "value_cost",
         "reward_cost",
         "consistency_cost",
+        "commitment_cost",
+        "usage_cost",
         "target_period",
         low=0,
     )
-    require.numbers("sampled_actions", low=2)
+    require.numbers("sampled_actions", "codes", low=2)
     require.numbers("even_share", low=0, below=1)
     require.numbers("root_noise", "td_lambda", "discount", "reanalyse", "importance_exponent", low=0, high=1)
     require.numbers("ema", low=0, below=1)
     require(not (config.ema and config.target_period), "ema", "0 where target_period is not: both say what searches")
     require.numbers("value_bins", low=2)
     require(config.min_value < config.max_value, "min_value", f"less than max_value = {config.max_value}")
-    require(not config.chance or config.model == "true", "model", "true with chance, whose outcomes the world lists")
     require(not (config.chance and config.keep_tree), "keep_tree", "False with chance")
     require(not config.lookahead or (config.model == "true" and not config.chance), "lookahead", _NO_LOOKAHEAD)
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
@@ -207,3 +213,8 @@ def unrolled(config: Config) -> int:
 def stretch(config: Config) -> int:
     """How many moves of a game learning looks at: K + n + 1."""
     return unrolled(config) + config.td_steps + 1
+
+
+def has_codes(config: Config) -> bool:
+    """Whether outcomes of chance are codes that are learned, and not those that the environment lists."""
+    return config.chance and config.model == "learned"

@@ -1,4 +1,4 @@
-"""The networks: representation h, dynamics g, prediction f, and the projections of the consistency loss."""
+"""The networks: representation h, dynamics g, prediction f; afterstates and codes of chance; projections."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn, rl
 from renga.systems._continuous import action_box
-from renga.systems.muzero._config import Config
+from renga.systems.muzero._config import Config, has_codes
 from renga.systems.muzero._sampled import Sampled
 
 
@@ -44,15 +44,18 @@ class Transition(NamedTuple):
 
 
 class AfterstatePrediction(NamedTuple):
-    """What is said of an afterstate: what it is worth beyond the reward of the action that led to it.
+    """What ψ says of an afterstate.
 
     Attributes:
       value_logits: of the value's bins, [B, K].
-      value: from the view of the player who moved, discounted, [B].
+      value: what the action that led to it is worth to the player who moved, discounted, [B]: with its reward where the
+        afterstate is learned, beyond its reward where it is the environment's.
+      chance_logits: σ, of the codes of chance that may follow, [B, M]; None where the environment lists outcomes.
     """
 
     value_logits: Float[Array, "B K"]
     value: Float[Array, " B"]
+    chance_logits: Float[Array, "B M"] | None = None
 
 
 class Networks(NamedTuple):
@@ -61,9 +64,11 @@ class Networks(NamedTuple):
     Attributes:
       init: key, observations → parameters.
       represent: h(parameters, observations) → states.
-      dynamics: g(parameters, states, actions) → `Transition`.
+      dynamics: g(parameters, states, actions) → `Transition`; with codes of chance g(parameters, afterstates, codes).
       predict: f(parameters, states) → `Prediction`.
-      judge_afterstate: (parameters, representations of afterstates) → `AfterstatePrediction`.
+      decide: φ(parameters, states, actions) → afterstates, where codes of chance follow.
+      encode: (parameters, observations) → logits of the codes of the chance that led there, [B, M].
+      judge_afterstate: ψ(parameters, afterstates) → `AfterstatePrediction`.
       project: (parameters, states) → vectors to compare.
       foresee: (parameters, such vectors) → what they should be like.
       code: values and rewards as distributions over bins.
@@ -75,6 +80,8 @@ class Networks(NamedTuple):
     represent: Callable[[PyTree, Array], Array]
     dynamics: Callable[[PyTree, Array, Array], Transition]
     predict: Callable[[PyTree, Array], Prediction]
+    decide: Callable[[PyTree, Array, Array], Array]
+    encode: Callable[[PyTree, Array], Array]
     judge_afterstate: Callable[[PyTree, Array], AfterstatePrediction]
     project: Callable[[PyTree, Array], Array]
     foresee: Callable[[PyTree, Array], Array]
@@ -156,9 +163,19 @@ def make(config: Config, env: envs.Environment) -> Networks:
         x = tower(observed(s), "representation")
         return rescaled(x).astype(jnp.float32) if learned else x.astype(jnp.float32)
 
+    def beside(h: Array, a: Array) -> Array:
+        """States with the action, or the code of chance, that follows."""
+        x = a if sampled is not None or a.ndim == 2 else _one_hot(a, h, num_actions)
+        return jnp.concatenate([h, _everywhere(x, h) if x.ndim == 2 else x], -1)
+
+    def decide(h: Array, a: Array) -> Array:
+        return rescaled(tower(beside(h, a), "afterstate_dynamics")).astype(jnp.float32)
+
+    def encode(s: Array) -> Array:
+        return head(tower(observed(s), "encoder"), config.codes, "code")
+
     def dynamics(h: Array, a: Array) -> Transition:
-        x = jnp.concatenate([h, _planes(a, h, num_actions) if sampled is None else a], -1)
-        x = tower(x, "dynamics")
+        x = tower(beside(h, a), "dynamics")
         r = head(x, config.value_bins, "reward")
         # Turns alternate until something else is learned.
         turn = head(x, 1, "turn", b_init=nn.initializers.Constant(3.0))[:, 0]
@@ -172,8 +189,10 @@ def make(config: Config, env: envs.Environment) -> Networks:
         return Prediction(logits, v, code.decode(jax.nn.softmax(v)))
 
     def judge_afterstate(h: Array) -> AfterstatePrediction:
-        v = head(h.astype(dtype), config.value_bins, "afterstate")
-        return AfterstatePrediction(v, code.decode(jax.nn.softmax(v)))
+        x = h.astype(dtype)
+        v = head(x, config.value_bins, "afterstate")
+        chances = head(x, config.codes, "chance") if has_codes(config) else None
+        return AfterstatePrediction(v, code.decode(jax.nn.softmax(v)), chances)
 
     def project(h: Array) -> Array:
         with nn.name_scope("projection"):
@@ -187,27 +206,33 @@ def make(config: Config, env: envs.Environment) -> Networks:
         def initialise(s: Array):
             h = represent(s)
             out = predict(h)
-            if config.chance:
+            if config.chance and not learned:
                 judge_afterstate(h)
             if learned:
                 a = jnp.zeros(len(s), jnp.int32) if sampled is None else jnp.zeros((len(s), sampled.box.size))
+                if config.chance:
+                    h, a = decide(h, a), encode(s)
+                    judge_afterstate(h)
                 h = dynamics(h, a).state
                 if config.consistency_cost:
                     foresee(project(h))
             return out
 
-        return initialise, (represent, dynamics, predict, judge_afterstate, project, foresee)
+        return initialise, (represent, dynamics, predict, decide, encode, judge_afterstate, project, foresee)
 
     f = nn.without_apply_rng(nn.multi_transform(build))
     return Networks(f.init, *f.apply, code=code, num_actions=num_actions, sampled=sampled)
 
 
-def _planes(a: Int[Array, " B"], h: Array, num_actions: int) -> Array:
-    """Actions as numbers that fit beside a state: one-hot vectors, or planes of a board."""
+def _one_hot(a: Int[Array, " B"], h: Array, num_actions: int) -> Array:
+    """Actions as one-hot vectors; where they are places of a board, as a plane of it."""
     one_hot = jax.nn.one_hot(a, num_actions, dtype=h.dtype)
-    if h.ndim == 2:
-        return one_hot
-    _, rows, columns, _ = h.shape
-    if num_actions in (rows * columns, rows * columns + 1):  # a place each, and perhaps a pass: an empty plane
-        return one_hot[:, : rows * columns].reshape(-1, rows, columns, 1)
-    return jnp.broadcast_to(one_hot[:, None, None], (*h.shape[:3], num_actions))
+    places = 0 if h.ndim == 2 else h.shape[1] * h.shape[2]
+    if places and num_actions in (places, places + 1):  # a place each, and perhaps a pass: an empty plane
+        return one_hot[:, :places].reshape(*h.shape[:3], 1)
+    return one_hot
+
+
+def _everywhere(x: Float[Array, "B C"], h: Array) -> Array:
+    """Vectors that fit beside a state: at each place of a board, or as they are."""
+    return x if h.ndim == 2 else jnp.broadcast_to(x[:, None, None], (*h.shape[:3], x.shape[-1]))

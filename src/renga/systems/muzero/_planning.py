@@ -145,7 +145,7 @@ def planner(config: Config, env: envs.Environment, networks: Networks) -> Planne
     if sampled:
         make = _sampled_model
     elif config.chance:
-        make = _chance_model
+        make = _code_model if config.model == "learned" else _chance_model
     else:
         make = _true_model if config.model == "true" else _learned_model
     root, *steps = make(config, env, networks)
@@ -165,13 +165,7 @@ def _learned_model(config: Config, env: envs.Environment, networks: Networks):
 
     def step(params: PyTree, key: PRNGKeyArray, action: Array, h: Array) -> tuple[RecurrentFnOutput, Array]:
         del key
-        after = networks.dynamics(params, h, action)
-        out = networks.predict(params, after.state)
-        turns = jnp.where(after.turn_logit > 0, -1.0, 1.0) if env.num_players > 1 else 1.0
-        discount = config.discount * turns * jnp.ones_like(out.value)
-        return RecurrentFnOutput(
-            reward=after.reward, discount=discount, prior_logits=out.logits, value=out.value
-        ), after.state
+        return _moved(config, env, networks, params, h, action)
 
     return root, step
 
@@ -317,6 +311,40 @@ def _chance_model(config: Config, env: envs.Environment, networks: Networks):
         ), state
 
     return root, decide, chance
+
+
+def _code_model(config: Config, env: envs.Environment, networks: Networks):
+    """The learned model with chance: a decision leads to an afterstate, and a code of chance to the next state."""
+    root_of, _ = _learned_model(config, env, networks)
+
+    def decide(params: PyTree, key: PRNGKeyArray, action: Array, h: Array) -> tuple[DecisionRecurrentFnOutput, Array]:
+        del key
+        after = networks.decide(params, h, action)
+        out = networks.judge_afterstate(params, after)
+        assert out.chance_logits is not None
+        return DecisionRecurrentFnOutput(chance_logits=out.chance_logits, afterstate_value=out.value), after
+
+    def chance(params: PyTree, key: PRNGKeyArray, code: Array, after: Array) -> tuple[ChanceRecurrentFnOutput, Array]:
+        del key
+        out, h = _moved(config, env, networks, params, after, jax.nn.one_hot(code, config.codes))
+        return ChanceRecurrentFnOutput(
+            action_logits=out.prior_logits, value=out.value, reward=out.reward, discount=out.discount
+        ), h
+
+    return root_of, decide, chance
+
+
+def _moved(
+    config: Config, env: envs.Environment, networks: Networks, params: PyTree, h: Array, a: Array
+) -> tuple[RecurrentFnOutput, Array]:
+    """Where the learned model leads."""
+    after = networks.dynamics(params, h, a)
+    out = networks.predict(params, after.state)
+    turns = jnp.where(after.turn_logit > 0, -1.0, 1.0) if env.num_players > 1 else 1.0
+    discount = config.discount * turns * jnp.ones_like(out.value)
+    return RecurrentFnOutput(
+        reward=after.reward, discount=discount, prior_logits=out.logits, value=out.value
+    ), after.state
 
 
 def _evaluate(networks: Networks, params: PyTree, observation: Array, legal: Array) -> tuple[Array, Array]:

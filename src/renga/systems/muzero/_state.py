@@ -55,12 +55,13 @@ def system_of(config: Config) -> System:
     if env.env.num_players > 2:
         raise SettingError(f"muzero: env must be a game for one or two players, got {config.env!r}")
     networks = _networks.make(config, env.env)
-    if config.chance and not env.env.num_outcomes:
+    if config.chance and config.model == "true" and not env.env.num_outcomes:
         raise SettingError(
-            f"muzero: env must list its outcomes of chance with chance, as 2048 does, got {config.env!r}"
+            "muzero: env must list its outcomes of chance with chance and model = true, as 2048 does, got "
+            f"{config.env!r}; a learned model learns codes of them"
         )
     if networks.sampled is not None:
-        for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False)):
+        for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False), ("chance", False)):
             if (got := getattr(config, field)) != only:
                 raise SettingError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
     size = config.replay_size // config.num_envs, stretch(config)

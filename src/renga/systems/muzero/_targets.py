@@ -55,8 +55,8 @@ class Targets(NamedTuple):
       value_weight: 1 also where the game is over; 0 after it was cut, when nothing is known.
       reward_weight: the same, of the moves.
       turn_weight: 1 for moves after which the game went on.
-      candidates: the actions that `policy` is over where they are continuous, [K+1, A, D]; else None.
       afterstate: what each move was worth beyond its reward, z − r, [K+1].
+      candidates: the actions that `policy` is over where they are continuous, [K+1, A, D]; else None.
     """
 
     actions: Array
@@ -68,8 +68,8 @@ class Targets(NamedTuple):
     value_weight: Float[Array, " K1"]
     reward_weight: Float[Array, " K1"]
     turn_weight: Float[Array, " K1"]
+    afterstate: Float[Array, " K1"]
     candidates: Array | None = None
-    afterstate: Float[Array, " K1"] | None = None
 
 
 def value_targets(moves: Move, n: int, lambda_: float = 1.0) -> Float[Array, " T"]:
@@ -138,6 +138,6 @@ def targets(
         value_weight=flag(alive | over),
         reward_weight=flag(moved | over).at[0].set(0.0),
         turn_weight=flag(moved & alive),
-        candidates=None if moves.candidates is None else moves.candidates[: K + 1],
         afterstate=_returns(moves, n, lambda_)[: K + 1] - moves.reward[: K + 1],
+        candidates=None if moves.candidates is None else moves.candidates[: K + 1],
     )
