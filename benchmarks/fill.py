@@ -795,13 +795,24 @@ def _() -> list[str]:
     ]
 
 
-@table("muzero.md", "| seed | moves | points against alpha-beta of depth 5 |")
+_PLAYERS = ("alphabeta:5", "uct:1000")
+
+
+@table("muzero.md", "| player | simulations | points against alpha-beta of depth 5 |")
 def _() -> list[str]:
-    points = lambda row, player: f"{100 * row[f'points against {player}']:.0f} %"
-    return [
-        cells(seed, f"{row['moves']:,}", points(row, "alphabeta:5"), points(row, "uct:1000"), *took)
-        for seed, row, took in _strength("cpu")
+    points = lambda row, more: [f"{100 * row[f'points against {player}{more}']:.1f} %" for player in _PLAYERS]
+    agents = [
+        cells(f"seed {seed}", simulations, *points(row, more))
+        for seed, row, _ in _strength("cpu")
+        for simulations, more in ((64, ""), (256, ", 256 simulations"))
     ]
+    perfect = record("muzero_strength_perfect")["matches"]
+    return [*agents, cells("perfect", "–", *(f"{100 * perfect[player]['points']:.1f} %" for player in _PLAYERS))]
+
+
+@table("muzero.md", "| seed | moves in training | CPU seconds |")
+def _() -> list[str]:
+    return [cells(seed, f"{row['moves']:,}", *took) for seed, row, took in _strength("cpu")]
 
 
 @table("muzero.md", "| preset | seed | moves | mean return of 100 games |")
