@@ -57,6 +57,7 @@ FIRST = {
     "renga.search": "_policies _types _search _tree _selections _qtransforms",
     "renga.dist": "_distribution _normal _discrete _policies _multivariate _transformed",
     "renga.graph": "_types _networks _layers _segment _extremes _batch _padding",
+    "renga.loop": "_run _iterate _restore _checkpoint _directory _errors _config _sweep _outcome _members",
     "renga.testing": "_check _transforms _gradients _traces _trees _values",
 }
 

@@ -11,11 +11,14 @@ from renga.cli._main import UsageError
 
 USAGE = "usage: renga list [--envs]"
 
-# Where other environments come from: prefix of their names, package, and its names.
+# Where other environments come from: the prefix of their names, which is the package, what it needs, and its names.
 OTHERS: dict[str, Callable[[Any], Iterable[str]]] = {
     "gymnax": lambda gymnax: gymnax.registered_envs,
     "pgx": lambda pgx: pgx.available_envs(),
-    "gymnasium": lambda gymnasium: newest(_with_atari(gymnasium).registry),
+    "gymnasium": lambda gymnasium: newest(_made(_with_atari(gymnasium).registry, mujoco=False)),
+    'gymnasium with `pip install "gymnasium[mujoco]"`': lambda gymnasium: newest(
+        _made(gymnasium.registry, mujoco=True)
+    ),
 }
 
 
@@ -47,17 +50,24 @@ def _environments() -> int:
     print("\nMODULE:NAME                a class or function of your own that makes one")
     for package, names in OTHERS.items():
         try:
-            found = sorted(str(name) for name in names(importlib.import_module(package)))
+            found = sorted(str(name) for name in names(importlib.import_module(package.split()[0])))
         except ImportError as error:
             missing = getattr(error, "name", None) or package
-            print(f"\n{package}/NAME: none, {missing.partition('.')[0]} is not installed")
+            if " " not in package:
+                print(f"\n{package}/NAME: none, {missing.partition('.')[0]} is not installed")
             continue
         listed = textwrap.fill(
             " ".join(found), 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
-        only = ", the newest version of each" if package == "gymnasium" else ""
-        print(f"\n{package}/NAME{only}:\n{listed}")
+        name, *more = package.split(maxsplit=1)
+        print(" ".join([f"\n{name}/NAME", *more]) + f":\n{listed}")
     return 0
+
+
+def _made(registry: Any, *, mujoco: bool) -> list[str]:
+    """The names that make an environment, and not an error that tells of another package: with MuJoCo or without."""
+    made = lambda entry: not callable(entry) and ("mujoco" in str(entry)) == mujoco
+    return [name for name, spec in registry.items() if made(spec.entry_point)]
 
 
 def newest(names: Iterable[str]) -> list[str]:

@@ -199,10 +199,11 @@ def check(config: Config) -> None:
     require(not config.lookahead or (config.model == "true" and not config.chance), "lookahead", _NO_LOOKAHEAD)
     require(config.simulations % config.waves == 0, "waves", f"a divisor of simulations = {config.simulations}")
     length = stretch(config)
-    rows = config.replay_size // config.num_envs
-    require(rows >= length, "replay_size", f"at least num_envs · {length} = {config.num_envs * length}")
-    need = f"at least num_envs · {length} = {config.num_envs * length}, and at most replay_size = {config.replay_size}"
-    require(config.num_envs * length <= config.warmup <= rows * config.num_envs, "warmup", need)
+    rows, fewest = config.replay_size // config.num_envs, config.num_envs * length
+    least = f"at least num_envs · (unrolled moves + td_steps + 1) = {config.num_envs} · {length} = {fewest}"
+    require(rows >= length, "replay_size", least)
+    need = f"{least}, and at most replay_size = {config.replay_size}"
+    require(fewest <= config.warmup <= rows * config.num_envs, "warmup", need)
 
 
 def unrolled(config: Config) -> int:

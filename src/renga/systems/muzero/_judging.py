@@ -103,8 +103,8 @@ def in_every_position(agent: Agent, simulations: int) -> dict[str, float]:
         moves = np.asarray(agent.player(count)(jax.random.key(0), states))
         first, second = _exact.worst_case(game, moves)
         found[f"optimal moves{name}"] = _exact.optimal_share(game, moves)
-        found[f"worst result, moving first{name}"] = first
-        found[f"worst result, moving second{name}"] = second
+        found[f"worst result, moving first{name}"] = first + 0.0  # not −0
+        found[f"worst result, moving second{name}"] = second + 0.0
     return found
 
 
