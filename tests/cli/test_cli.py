@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from renga import envs, loop, systems
+from renga import envs, loop, optim, systems
 from renga.cli import _fields, _known, _list, _sweep, _train, main
 from renga.cli._main import EXTRAS
 from renga.loop import RunError
@@ -149,7 +149,9 @@ def test_help_explains_every_field(capsys):
     ):
         assert text in shown
     assert "None" not in shown
-    assert shown.index("Differs from") > shown.index("--join-seconds"), "what one came for is lost above"
+    assert "total number of steps; default 30000 " in shown
+    assert shown.index("--steps") < shown.index("--resume") < shown.index("--join-seconds") < shown.index("--gen-sizes")
+    assert shown.index("Differs from") > shown.index("--gen-sizes"), "what one came for is lost above"
 
 
 def test_help_names_environments_and_presets(capsys):
@@ -158,6 +160,7 @@ def test_help_names_environments_and_presets(capsys):
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "`renga list --envs`" in shown
     assert "a named config: rainbow, munchausen, iqn" in shown
+    assert f"total number of steps; default {systems.get('dqn').STEPS}; each preset has its own" in shown
 
 
 @pytest.mark.parametrize(
@@ -201,7 +204,8 @@ def test_help_names_environments_and_presets(capsys):
         (["collect", "nowhere"], 2, "the following arguments are required: FILE.npz"),
         (["launch", "--processes", "x", "--", "train", "gan"], 2, "--processes must be a whole number, got 'x'"),
         (["-v"], 2, "did you mean renga --version?"),
-        (["resume", "one"], 2, "did you mean renga train SYSTEM --resume one?"),
+        (["resume", "one"], 2, "did you mean renga train --resume one?"),
+        (["train", "--resume", "nowhere"], 1, "there is no directory nowhere"),
         (["list", "envs"], 2, "usage: renga list [--envs]; got envs; did you mean --envs?"),
         (["list", "--worlds"], 2, "usage: renga list [--envs]"),
         (["eval"], 2, "usage: renga eval RUN"),
@@ -216,7 +220,8 @@ def test_a_mistake_gets_one_readable_message(args, code, message, capsys, tmp_pa
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err
-    assert "runs/" not in shown.err, "no directory was made"
+    assert "runs/" not in shown.err.partition("usage: ")[0], "no directory was made"
+    assert not list(tmp_path.iterdir())
     assert code == 1 or "(--traceback" not in shown.err
     assert shown.err.count("\n") <= 2 or "usage: " in shown.err
 
@@ -313,6 +318,7 @@ class ToyConfig:
 
     bad: bool = False
     size: int = 1
+    decay_steps: int = 0  # what a system with a schedule has
 
 
 def make_toy(config):
@@ -362,11 +368,66 @@ def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys)
     assert "runs/one is finished at step 3; --steps N trains on" in capsys.readouterr().err
     assert main(["train", "toy", "--resume", "runs/one", "--steps", "4"]) == 0
     assert "toy: runs/one\n" in capsys.readouterr().err
+    assert main(["train", "--resume", "runs/one", "--steps", "5"]) == 0
+    assert "toy: runs/one\n" in capsys.readouterr().err
     assert main(["train", "toy", "--resume", "runs"]) == 1
     said = "runs is no run, but holds some; pass one of them, the newest first:\n  runs/one\n"
     assert said in capsys.readouterr().err
     assert main(["train", "toy", "--directory", "runs/one"]) == 1
     assert "or choose another directory:\n  renga train toy --resume runs/one --steps N\n" in capsys.readouterr().err
+
+
+def test_a_run_without_a_systems_name_is_resumed_by_it(toy, capsys):
+    loop.run(make_toy, ToyConfig(), steps=1, directory="run", show=False)
+    assert main(["train", "--resume", "run"]) == 2
+    assert "config.json of run names no system: renga train SYSTEM --resume run" in capsys.readouterr().err
+    assert main(["train", "toy", "--resume", "run", "--steps", "2"]) == 0
+    assert loop.RunDirectory("run").read_config()["system"] == "toy"
+
+
+def test_a_learning_rate_that_ends_before_the_run_is_said(toy, capsys):
+    lost = "renga: the learning rate falls to 0 within 3 steps (decay_steps) and stays there up to step 4: pass "
+    for args, said in (
+        (["toy", "--decay-steps", "3", "--directory", "run"], None),
+        (
+            ["toy", "--resume", "run", "--steps", "4"],
+            f"{lost}--override --decay-steps 4\n",
+        ),
+        (["--resume", "run", "--steps", "4"], None),
+        (["--resume", "run", "--steps", "5", "--override", "--decay-steps", "5"], None),
+        (
+            ["toy", "--decay-steps", "3", "--steps", "4", "--quiet"],
+            f"{lost}--decay-steps 4, or 0 for a constant rate\n",
+        ),
+        (["toy", "--steps", "4"], None),
+    ):
+        assert main(["train", *args]) == 0
+        shown = capsys.readouterr().err
+        assert (said in shown and shown.count("decay_steps") == 1) if said else "learning rate" not in shown
+
+
+@pytest.mark.parametrize("name", systems.names())
+def test_what_is_said_of_a_learning_rate_is_what_it_falls_to(name, monkeypatch):
+    system, ends = systems.get(name), []
+    if "decay_steps" not in inspect.signature(system.Config).parameters:
+        assert not _train.decayed(system, system.Config(), 10**9)
+        return
+
+    def noted(schedule):
+        def make(*args, **kwargs):
+            made = schedule(*args, **kwargs)
+            ends.append(float(made(10**9)) / float(made(0)))
+            return made
+
+        return make
+
+    for schedule in ("cosine_decay_schedule", "linear_schedule"):
+        monkeypatch.setattr(optim, schedule, noted(getattr(optim, schedule)))
+    config = dataclasses.replace(system.Config(), decay_steps=3)
+    system.make(config)
+    said = _train.decayed(system, config, 4)
+    assert set(ends) == {0.1 if "falls to a tenth of its first value within 3 steps" in said else 0.0}
+    assert ("falls to 0 " in said) == (0.0 in ends)
 
 
 def test_what_a_run_cannot_give_is_said(run_directory, tmp_path, capsys):
@@ -535,6 +596,9 @@ def test_help_of_a_command_is_no_mistake(command, capsys):
         assert main(args) == 0
         said = capsys.readouterr()
         assert f"usage: renga {command}" in said.out
+        words = {"train": ("--steps", "--seed", "--env", "--preset", "--directory", "--resume")}
+        words["export"] = ("must end in .safetensors", "load(")
+        assert all(word in said.out for word in words.get(command, ()))
         assert not said.err
 
 

@@ -34,7 +34,19 @@ def make(config):
     return init, step
 
 
-def evaluate(config, state, *, times: int = 1):
+def evaluate(config, state, *, times: int = 1, note: str | None = None):
+    """Measures the toy.
+
+    Args:
+      config: of the run.
+      state: of the run.
+      times: what its size
+        is multiplied by.
+      note: what is not used.
+
+    Returns:
+      Its size.
+    """
     return {"size (x)": float(times * state[0].sum())}
 
 
@@ -75,6 +87,7 @@ def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
 
     assert main(["eval", "run", "--member", "best", "--times", "2"]) == 0
     shown = capsys.readouterr()
+    assert "evaluations.jsonl keeps this" in shown.out
     best = min(range(5), key=found["each"]["size (x)"].__getitem__)
     assert f"member {best} is the best one" in shown.err
     assert json.loads(Path("run/evaluation.json").read_text()) == found  # that of all members stays
@@ -86,6 +99,40 @@ def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
     assert main(["train", "toy", "--resume", "run/members/003", "--steps", "6", "--quiet"]) == 0
     assert main(["doctor", "run"]) == 0
     assert main(["train", "toy", "--resume", "run", "--steps", "6", "--quiet", "--no-evaluate"]) == 0
+
+
+def test_only_an_evaluation_with_default_settings_is_the_result(toy, capsys):
+    for more in ((), ("--seeds", "2")):
+        shutil.rmtree("run", ignore_errors=True)
+        assert main(["train", "toy", "--quiet", "--directory", "run", *more]) == 0
+        assert "result: run/evaluation.json" in capsys.readouterr().out
+        result, report = Path("run/evaluation.json").read_text(), Path("run/report.html").read_text()
+        assert main(["eval", "run", "--times", "2"]) == 0
+        said = "run/evaluations.jsonl keeps this; the result is that of the default settings: run/evaluation.json"
+        assert capsys.readouterr().out.splitlines()[-1] == said
+        assert Path("run/evaluation.json").read_text() == result
+        assert Path("run/report.html").read_text() == report
+        Path("run/evaluation.json").unlink()
+        assert main(["eval", "run", "--times", "1"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == "result: run/evaluation.json"
+        assert Path("run/evaluation.json").read_text() == result
+        found = [json.loads(line) for line in Path("run/evaluations.jsonl").read_text().splitlines()]
+        assert [one["settings"] for one in found] == [{"times": times, "note": None} for times in (1, 2, 1)]
+        assert [one["step"] for one in found] == [4, 4, 4]
+        sizes = [next(iter(one["measures"].values())) for one in found]
+        assert sizes == [sizes[0], 2 * sizes[0], sizes[0]]
+
+
+def test_help_of_an_evaluation_describes_its_options(toy, small, capsys):
+    Path("run").symlink_to(small)
+    with pytest.raises(SystemExit):
+        main(["eval", "run", "--member", "0", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Measures the toy. " in shown
+    assert "--times INT what its size is multiplied by. (default: 1)" in shown
+    assert "--note STR what is not used." in shown
+    for word in ("Args", "config", "of the run", "Returns", "Its size"):
+        assert word not in shown
 
 
 def test_members_that_fail_are_told_and_are_an_error_at_the_end(toy, capsys):

@@ -85,7 +85,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_overwritten(tmp_path,
         assert main(["compare", *map(str, args)]) == code
         assert text in capsys.readouterr().err
 
-    says([one], 2, "usage: renga compare RUN RUN")
+    says([one], 2, "compare takes two or more runs, got 1; usage: renga compare RUN RUN")
     says([one, two, "--colour"], 2, "got '--colour'")
     says([one, two, "--output"], 2, "--output must be followed by a file")
     says([one, one.parent / "." / "a"], 1, "is there twice")

@@ -1,7 +1,9 @@
 """A run keeps what it makes, resumes to the same bits, and says what is wrong."""
 
+import functools
 import json
 import os
+import re
 import signal
 
 import jax
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renga import loop
+from renga import loop, systems
 from renga.loop import RunDirectory, RunError
+from renga.loop._subject import name_of
 
 from . import toy
 from .running import assert_same_bits, run, start, wait_for
@@ -48,6 +51,24 @@ def test_a_run_writes_its_files(whole):
     assert "aria-label='loss against steps: " in report
     assert "http" not in report.replace("http-equiv", "")  # self-contained
     assert (whole.finished, whole.step) == (True, 12)
+
+
+def test_a_run_has_the_name_of_its_makes_module_unless_another_is_given(tmp_path):
+    assert [name_of(systems.get(name).make) for name in systems.names()] == systems.names()
+    assert name_of(lambda config: toy.make(config)) == "", "no `make` of a module"
+    settings = {"steps": 1, "num_devices": 1, "show": False, "directory": tmp_path / "run"}
+    files = RunDirectory(tmp_path / "run")
+    loop.run(functools.partial(toy.make), toy.Config(), **settings)
+    assert files.read_config()["system"] == ""
+    message = f"must be a run of {toy.__name__}, but config.json names no system: pass system='{toy.__name__}' to loop"
+    with pytest.raises(RunError, match=re.escape(message)):
+        loop.restore(files, toy)
+    loop.run(toy.make, toy.Config(), resume=True, **settings)
+    assert files.read_config()["system"] == toy.__name__
+    assert loop.restore(files, toy)[1] == 1
+    loop.run(toy.make, toy.Config(), system="own", **settings | {"directory": tmp_path / "own"})
+    loop.run(toy.make, toy.Config(), resume=True, **settings | {"directory": tmp_path / "own"})
+    assert RunDirectory(tmp_path / "own").read_config()["system"] == "own"
 
 
 def test_five_steps_saved_and_loaded_and_seven_more_are_twelve_to_the_bit(whole, tmp_path):
@@ -320,7 +341,7 @@ def test_time_left_leaves_compilation_out(monkeypatch, capsys):
     with _progress.Progress(0, 100, every=0.0) as progress:
         progress.update(1, {"loss": 1.0})
         progress.update(5, {"loss": 1.0})
-        progress.update(21, {"loss": 1.0, "env_steps": 1024.0})
+        progress.update(21, {"loss": 1.0, "env_steps": 1024.0, "episode_return": 0.0, "episode_length": 0.0})
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "compiling"
     assert said[1] == "step 1/100  60 s with compilation  loss 1", "no speed, of which the compiler has most"

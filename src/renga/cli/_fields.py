@@ -26,19 +26,27 @@ Whole = Annotated[int | None, said("INT")]
 Real = Annotated[float | None, said("FLOAT")]
 
 
-def together(system: ModuleType, options: type) -> tuple[type, type]:
-    """Makes the class of what a command takes of a system, `(config, options)`, and that of the options."""
+def together(system: ModuleType, options: type, length: str) -> tuple[type, type]:
+    """Makes the class of what a command takes of a system, `(options, config)`, and that of the options.
+
+    Args:
+      system: the system.
+      options: the options of the command.
+      length: what help says of `--steps`, before the system's default.
+    """
     presets = ", ".join(getattr(system, "PRESETS", {}))
     text = f"a named config: {presets}; other flags override it" if presets else "none, for this system"
+    length = f"{length}; default {system.STEPS}" + ("; each preset has its own" if presets else "")
 
     @dataclasses.dataclass(frozen=True)
     class Own(options):  # pyrefly: ignore
         preset: Annotated[str | None, said("STR", text)] = None
+        steps: Annotated[int | None, said("INT", length)] = None
 
     @dataclasses.dataclass(frozen=True)
     class Arguments:
-        config: Annotated[system.Config, arg(name="")]  # pyrefly: ignore
         options: Annotated[Own, arg(name="")]
+        config: Annotated[system.Config, arg(name="")]  # pyrefly: ignore
 
     return Arguments, Own
 

@@ -19,7 +19,7 @@ USAGE = """usage: renga COMMAND …
 
   renga list                          list the systems; renga list --envs lists the environments
   renga train SYSTEM [--field value]  train a system or your own module; renga train SYSTEM --help lists its fields
-  renga train SYSTEM --resume RUN     continue a run
+  renga train --resume RUN            continue a run
   renga train SYSTEM --seeds 64       train 64 seeds as one program: a population
   renga member RUN M                  copy member M of a population to its own run; M may be best, median or worst
   renga launch --processes N -- train SYSTEM …
@@ -67,7 +67,7 @@ COMMANDS = (
 OTHER_WORDS = {
     "-V": "renga --version",
     "-v": "renga --version",
-    "resume": "renga train SYSTEM --resume",
+    "resume": "renga train --resume",
     "test": "renga eval",
     "version": "renga --version",
 }

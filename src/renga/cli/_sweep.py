@@ -160,6 +160,6 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
             raise UsageError(f"{resume} is a sweep of {settled['system']}, not of {name}")
         default = config_of(system, settled["config"])
 
-    Arguments, Own = together(system, Options)
-    parsed = parse(Arguments, args, f"renga sweep {name}", USAGE, Arguments(default, Own()), (system.Config, Options))
+    Arguments, Own = together(system, Options, "steps of each trial")
+    parsed = parse(Arguments, args, f"renga sweep {name}", USAGE, Arguments(Own(), default), (Options, system.Config))
     return parsed.config, parsed.options

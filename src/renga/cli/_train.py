@@ -22,28 +22,42 @@ from renga.cli._main import UsageError, say, value_of
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError, config_of
 
+USAGE = """usage: renga train SYSTEM [--field value …]
+
+  renga train dqn --env catch --steps 4000
+  renga train --resume runs/RUN --steps 8000
+
+  --steps N          total number of steps
+  --seed N           seed of the run's random key; default 0
+  --env NAME         environment of an agent: a name of renga list --envs, or MODULE:NAME
+  --preset NAME      a named config of the system; other flags override it
+  --directory DIR    run directory; default runs/SYSTEM-DATE-TIME
+  --resume RUN       continue a run, up to --steps; its system need not be named
+
+renga train SYSTEM --help lists all options and the fields of the system; renga list shows the systems."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """How to run, whatever the system."""
 
-    config: Word = None  # a TOML file, such as config.toml of a run; other flags override it
-    preset: Word = None  # a named config of the system; other flags override it
     steps: Whole = None  # total number of steps; each system and preset has its own default
     seed: Whole = None  # seed of the run's random key; default 0
-    seeds: Whole = None  # number of seeds, from SEED on, to train as a population; default 1
-    at_once: Whole = None  # members of a population in memory at a time; default all that fit
+    preset: Word = None  # a named config of the system; other flags override it
+    config: Word = None  # a TOML file, such as config.toml of a run; other flags override it
     directory: Word = None  # run directory; default runs/SYSTEM-DATE-TIME
     resume: Word = None  # directory of a run to continue
     override: bool = False  # continue although the config differs from the saved one
+    log: str = "tensorboard"  # loggers besides metrics.jsonl: tensorboard (always), csv, wandb, mlflow; comma-separated
+    quiet: bool = False  # show no progress
+    seeds: Whole = None  # number of seeds, from SEED on, to train as a population; default 1
+    at_once: Whole = None  # members of a population in memory at a time; default all that fit
     devices: Whole = None  # devices to split the batch over; default all
     window: Whole = None  # steps averaged in a line of metrics.jsonl; default a 500th of all
     checkpoint_seconds: float = 30.0  # time between checkpoints
     evaluate: bool = True  # evaluate the result at the end
     shard_parameters: bool = False  # also shard large arrays of parameters over the devices
     debug_nans: bool = False  # stop at the first NaN or infinity and name the operation
-    log: str = "tensorboard"  # loggers besides metrics.jsonl: tensorboard (always), csv, wandb, mlflow; comma-separated
-    quiet: bool = False  # show no progress
     cluster: str = "auto"  # launcher that started several processes to train together: slurm, ompi, k8s, tpu, none
     coordinator: Word = None  # host:port of process 0, when several processes train together
     num_processes: int = 1  # how many processes train together
@@ -53,9 +67,7 @@ class Options:
 
 def run(args: Sequence[str]) -> int:
     """Trains a system and says where the result stands."""
-    if not args or args[0].startswith("-"):
-        raise UsageError("usage: renga train SYSTEM [--field value …]; renga list shows the systems")
-    name, rest = args[0], list(args[1:])
+    name, rest = _name_in(args)
     system = system_named(name)
     config, options = _parse(name, system, rest)
     _require_sense(options)
@@ -74,8 +86,11 @@ def run(args: Sequence[str]) -> int:
         line = f"{directory} is finished at step {steps}; --steps N trains on" if is_over else f"{name}: {directory}"
         kinds = [kind.strip() for kind in options.log.split(",")] if main else []
         callbacks = place.enter_context(loop.loggers(kinds, RunDirectory(directory), config))
+        said = [] if options.quiet else [line]
+        if not is_over and (warning := decayed(system, config, steps, options.resume is not None)):
+            said.append(f"renga: {warning}")
         result = loop.run(
-            announced(system.make, line) if main and not options.quiet else system.make,
+            announced(system.make, "\n".join(said)) if main and said else system.make,
             config,
             steps=steps,
             directory=directory,
@@ -129,6 +144,31 @@ def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop
         evaluate(files, system, config, result.step, result.state)
     elif len(result.frozen) < len(members):
         evaluate_members(files, show=show)
+
+
+def _name_in(args: Sequence[str]) -> tuple[str, list[str]]:
+    """The system that a command names, or that of the run which it resumes; and the other arguments."""
+    if args and not args[0].startswith("-"):
+        return args[0], list(args[1:])
+    if {"-h", "--help"} & set(args) or (resume := value_of("--resume", args)) is None:
+        raise UsageError(USAGE)
+    if not (name := RunDirectory(resume).read_config()["system"]):
+        raise UsageError(f"config.json of {resume} names no system: renga train SYSTEM --resume {shlex.quote(resume)}")
+    return name, list(args)
+
+
+def decayed(system: ModuleType, config: Any, steps: int, resumes: bool = False) -> str | None:
+    """What is said where the learning rate has decayed before the last step."""
+    decay = getattr(config, "decay_steps", 0)
+    if not (system.__name__.startswith("renga.systems.") and 0 < decay < steps):
+        return None
+    least = "a tenth of its first value" if system.__name__ == "renga.systems.muzero" else "0"
+    # A constant rate has another state of the optimiser, which no checkpoint of a schedule fits.
+    flags = f"--override --decay-steps {steps}" if resumes else f"--decay-steps {steps}, or 0 for a constant rate"
+    return (
+        f"the learning rate falls to {least} within {decay} steps (decay_steps) and stays there up to step {steps}: "
+        f"pass {flags}"
+    )
 
 
 def announced(make: Callable[[Any], Any], line: str) -> Callable[[Any], Any]:
@@ -321,11 +361,11 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     resume = value_of("--resume", args)
     if resume is not None:
         saved = RunDirectory(resume).read_config()
-        if saved["system"] != name:
+        if saved["system"] not in ("", name):
             raise UsageError(f"{resume} is a run of {saved['system']}, not of {name}")
         default = config_of(system, saved["config"], drop="--override" in args)
 
-    Arguments, Own = together(system, Options)
+    Arguments, Own = together(system, Options, "total number of steps")
     first, more = summary(system)
     try:
         parsed = parse(
@@ -333,8 +373,8 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
             args,
             f"renga train {name}",
             first,
-            Arguments(default, Own(**vars(options))),
-            (system.Config, Options),
+            Arguments(Own(**vars(options)), default),
+            (Options, system.Config),
         )
     except SystemExit as stop:
         if stop.code in (0, None) and more:

@@ -10,10 +10,16 @@ from typing import Any
 def format_metrics(metrics: dict[str, float], limit: int = 4) -> str:
     """Writes the first few metrics without a slash in their name: returns first, and not what is a matter of course.
 
+    What episodes came to is left out while none has ended.
+
     Example:
       >>> format_metrics({"loss": 0.51234, "norm/w": 1.0, "return": 2.0, "env_steps": 64.0})
       'return 2  loss 0.5123'
+      >>> format_metrics({"loss": 0.5, "episode_return": 0.0, "episode_length": 0.0})
+      'loss 0.5'
     """
+    ended = metrics.get("episode_length") != 0
+    metrics = {name: value for name, value in metrics.items() if ended or not name.startswith("episode_")}
     top = [name for name in metrics if "/" not in name and name != "env_steps"] or list(metrics)
     top.sort(key=lambda name: not name.startswith("return"))
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in top[:limit])

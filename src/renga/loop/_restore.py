@@ -26,11 +26,31 @@ def restore(files: RunDirectory, system: ModuleType, member: int | None = None) 
       member: the number of a member, if it is a population. One that is frozen has fewer steps than the others.
 
     Raises:
-      RunError: if the run is of another system, damaged, or holds no checkpoint yet; if it is a population and no
-        member is named, or there is no such member.
+      RunError: if the run is of another system or names none, is damaged, or holds no checkpoint yet; if it is a
+        population and no member is named, or there is no such member.
+
+    Example:
+      >>> import dataclasses, tempfile, types
+      >>> lines = types.ModuleType("lines")  # as if it were in lines.py
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"w": w})
+      >>> lines.Config, lines.make = Config, make
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     _ = run(make, Config(rate=0.25), steps=2, directory=directory, system="lines", show=False)
+      ...     config, step, state = restore(RunDirectory(directory), lines)
+      >>> config.rate, step, float(state)
+      (0.25, 2, 4.5)
     """
     saved = files.read_config()
     name = system.__name__.removeprefix("renga.systems.")
+    if not saved["system"]:
+        raise RunError(
+            f"{files.path} must be a run of {name}, but config.json names no system: pass system={name!r} to loop.run; "
+            "with resume=True it notes the name in this run"
+        )
     if saved["system"] not in (name, name.rpartition(".")[2]):
         raise RunError(f"{files.path} must be a run of {name}, got one of {saved['system']}")
     with _named(files):

@@ -42,7 +42,7 @@ from renga.loop._pbt import population_of
 from renga.loop._peers import all_find, fail, meet
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
-from renga.loop._subject import Alone, Make
+from renga.loop._subject import Alone, Make, name_of
 
 Pictures = Callable[[PyTree], Mapping[str, np.ndarray]]
 Advise = Callable[[dict[str, float]], dict[str, str]]
@@ -110,7 +110,8 @@ def run(
         config in which what the data decide is filled in, so that the run can be loaded without them.
       steps: how many steps to train in all.
       directory: where to keep the run.
-      system: the name to note in `config.json`.
+      system: the name of the system, for `config.json`. By default that of the module of which `make` is the `make`, as
+        the command writes it: `dqn` for `renga.systems.dqn`, `mine.lines` for your own; when a run goes on that run's.
       seed: makes the key for `init`; 0 by default, and when a run goes on that run's.
       resume: whether to go on with the run in `directory`.
       override: whether to go on although the config differs from the saved one.
@@ -145,10 +146,24 @@ def run(
       RunError: for whatever its user can mend: a directory that cannot be written or is in use, a config that differs,
         a batch that does not divide by the devices, a state larger than memory, a number that is not finite under
         `debug_nans`.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"w": w})
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     half = run(make, Config(), steps=2, directory=directory, show=False)
+      ...     whole = run(make, Config(), steps=3, directory=directory, resume=True, show=False)
+      >>> half.step, float(half.state), whole.step, float(whole.state)
+      (2, 2.0, 3, 1.0)
     """
     check_installed("run", "orbax", "tomli_w")
     files = RunDirectory(directory)
     config = settled(config)
+    system = system or (files.read_config()["system"] if resume else "") or name_of(make)
     asked = _Asked(system, config, steps, seed, window, resume, override, seeds, members, at_once)
     _check(asked, checkpoint_seconds, num_pictures)
     if seeds is not None or members is not None or resume:

@@ -1,5 +1,6 @@
 """What a run drives: one system by itself. `_members.py` has the other kind, many at once."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,14 @@ from renga.loop._places import gathered, part_of, places_of
 
 Init = Callable[[Any], PyTree]
 Make = Callable[[Any], tuple[Init, Step]]
+
+
+def name_of(make: Make) -> str:
+    """The name of the system that this is the `make` of: that of its module. Empty if it is of no module."""
+    name = getattr(make, "__module__", None) or ""
+    if name == "__main__" or getattr(sys.modules.get(name), "make", None) is not make:
+        return ""
+    return name.removeprefix("renga.systems.")
 
 
 class Alone:

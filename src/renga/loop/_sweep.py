@@ -33,7 +33,7 @@ from renga.loop._run import run
 from renga.loop._settled import SEARCHES, Group, grouped, groups_of, read_sweep, require_same
 from renga.loop._space import MOST_TRIALS, as_texts, draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
-from renga.loop._subject import Make
+from renga.loop._subject import Make, name_of
 
 _LOG = logging.getLogger("renga")
 BATCH = 16  # settings that are proposed at once, by default
@@ -94,7 +94,7 @@ def sweep(
       texts: by field, what to try: `1e-4..1e-2`, `1e-4..1e-2:log`, `0.9,0.99`, or a list of values.
       steps: how many steps each trial is trained.
       directory: where to keep the sweep.
-      system: its name.
+      system: its name; by default as `run` finds it.
       search: `random`, the default; `grid` for all combinations; `tpe`, which proposes settings from what earlier ones
         came to; or `pbt` for population-based training, where the worst trials copy the best ones while they train.
       num_trials: how many settings to draw, 64 by default; of a grid, as many as there are.
@@ -119,6 +119,7 @@ def sweep(
       RunError: for whatever its user can mend, a setting that the system refuses among it, before anything is trained.
     """
     path, texts = Path(directory), as_texts(texts)
+    system = system or ("" if resume else name_of(make))
     num_trials, seed, seeds, steps, batch, interval = (
         _whole_number(name, value)
         for name, value in (
