@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from renga import loop, systems
-from renga.cli import main
+from renga.cli import _eval, main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,10 @@ def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
 
     assert main(["eval", "run", "--member", "best", "--times", "2"]) == 0
     shown = capsys.readouterr()
-    assert "evaluations.jsonl keeps this" in shown.out
     best = min(range(5), key=found["each"]["size (x)"].__getitem__)
+    assert "run/evaluations.jsonl keeps this; the result is that of all members" in shown.out
+    kept = json.loads(Path("run/evaluations.jsonl").read_text().splitlines()[-1])
+    assert (kept["member"], kept["settings"]["times"]) == (best, 2)
     assert f"member {best} is the best one" in shown.err
     assert json.loads(Path("run/evaluation.json").read_text()) == found  # that of all members stays
     assert main(["export", "run", "file", "--member=3"]) == 0
@@ -121,6 +123,8 @@ def test_only_an_evaluation_with_default_settings_is_the_result(toy, capsys):
         assert [one["step"] for one in found] == [4, 4, 4]
         sizes = [next(iter(one["measures"].values())) for one in found]
         assert sizes == [sizes[0], 2 * sizes[0], sizes[0]]
+    named = _eval._Measuring(Toy, ["--note", "grid/dense"]).named
+    assert named({"lives": 0}) == {"lives_with_note_grid_dense": 0}, "its picture takes no other one's place"
 
 
 def test_help_of_an_evaluation_describes_its_options(toy, small, capsys):

@@ -1,6 +1,7 @@
 """Trained agents as objects: they act, on one observation or a batch, and are kept in files."""
 
 import dataclasses
+import inspect
 import json
 import os
 
@@ -72,6 +73,8 @@ def test_an_agent_acts_and_comes_back_from_its_file_as_it_was(name, trained, tmp
     system.export(config, state, str(path))
     agent = system.load(path)
     assert agent.config == config
+    assert list(inspect.signature(agent.evaluate).parameters) == ["episodes", "seed"], "of its own parameters"
+    assert not hasattr(agent, "export"), "it has save"
     jax.tree.map(np.testing.assert_array_equal, agent.params, system.Agent.learned(config, state))
     s, spec = observations(agent.env, 3), agent.env.action_spec
     remembers = getattr(config, "memory", "none") != "none"
@@ -101,10 +104,11 @@ def test_a_run_is_loaded_exported_and_loaded_again(tmp_path, capsys):
     loop.run(actor_critic.make, config, steps=1, directory=run, system="actor_critic", show=False)
     agent = actor_critic.load(run)
     assert agent.config == config
-    assert _export.run([str(run), str(tmp_path / "file")]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "file")
+    file = tmp_path / "new" / "sub" / "file"
+    assert _export.run([str(run), str(file)]) == 0
+    assert capsys.readouterr().out.strip() == str(file)
     s = observations(agent.env, 40)
-    np.testing.assert_array_equal(agent.act(s), actor_critic.load(tmp_path / "file").act(s))
+    np.testing.assert_array_equal(agent.act(s), actor_critic.load(file).act(s))
     with pytest.raises(loop.RunError, match="must be a run of td3, got one of actor_critic"):
         td3.load(run)
     saved = json.loads((run / "config.json").read_text())
@@ -153,6 +157,23 @@ def test_what_an_agent_cannot_act_on_is_said(name, observation, legal, message, 
     agent = system.Agent(config, system.Agent.learned(config, state))
     with pytest.raises(ValueError, match=f"Agent.act: {message}"):
         agent.act(observation, legal)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_key_is_said(trained):
+    system, config, state = trained("pqn")
+    agent = system.Agent(config, system.Agent.learned(config, state))
+    s = observations(agent.env, 2)
+    message = r"^Agent.act: key must be None, or one key such as jax.random.key\(0\), got "
+    for key, got in (
+        (0, "int"),
+        ([0, 1], "list"),
+        (np.uint32(3), r"uint32 of shape \(\)"),
+        (jax.random.split(jax.random.key(0), 2), r"key<fry> of shape \(2,\)"),
+    ):
+        with pytest.raises(TypeError, match=message + got):
+            agent.act(s, key=key)
+    assert agent.act(s, key=jax.random.PRNGKey(0)).shape == (2,)
 
 
 def test_a_file_of_another_system_is_said(tmp_path, trained):
@@ -251,6 +272,7 @@ def test_episodes_of_an_evaluation_can_be_chosen():
     config = pqn.Config(env="catch", units=(4,))
     state = jax.jit(pqn.make(config)[0])(jax.random.key(0))
     found = pqn.evaluate(config, state, episodes=8, seed=3)
+    assert pqn.Agent(config, state.params).evaluate(episodes=8, seed=3) == found
     assert found["greedy return, least of 8"] <= found["greedy return (IQM, 2.5 %)"] <= found["greedy return (IQM)"]
     for options, message in (
         ({"episodes": 0}, r"episodes must be in \[1, 1000000\], got 0"),

@@ -6,11 +6,16 @@ import re
 import shutil
 import threading
 
+import jax
+import jax.numpy as jnp
 import pytest
 import uvicorn
 
 from renga import cli, web
+from renga.cli import _play
 from renga.loop import RunError
+from renga.systems import muzero
+from renga.web import _rules
 from renga.web._serve import is_local
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -224,9 +229,28 @@ def test_the_command_says_what_is_wrong(args, code, said, capsys, tmp_path, monk
     assert said in capsys.readouterr().err
 
 
-def test_a_run_that_plays_no_game_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("system", "config", "said"),
+    [
+        ("gan", {}, "gan: `renga report {run}`"),
+        ("dqn", {"env": "catch"}, "catch: `renga watch {run}`"),
+        ("muzero", {"env": "pgx/go_9x9"}, "pgx/go_9x9: `renga watch {run}`"),
+    ],
+)
+def test_a_run_that_plays_no_game_is_refused(system, config, said, tmp_path, capsys):
     (tmp_path / "config.json").write_text(
-        json.dumps({"system": "gan", "config": {}, "loop": {"steps": 1, "seed": 0, "window": 1}})
+        json.dumps({"system": system, "config": config, "loop": {"steps": 1, "seed": 0, "window": 1}})
     )
-    assert cli.main(["play", str(tmp_path)]) == 1
-    assert "must be a run of a system that plays a board game, got one of gan" in capsys.readouterr().err
+    assert cli.main(["play", str(tmp_path)]) == 2
+    said = f"renga: play is for connect_four and tic_tac_toe; this run is of {said.format(run=tmp_path)}\n"
+    assert capsys.readouterr() == ("", said)
+    assert tuple(_rules.GAMES) == _play.GAMES
+
+
+def test_a_file_that_plays_no_game_is_refused(tmp_path, capsys):
+    config = muzero.Config(env="catch", model="learned", units=8, blocks=1)
+    shapes = jax.eval_shape(muzero.networks(config).init, jax.random.key(0), jnp.zeros((1, 10, 5)))
+    muzero.Agent(config, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)).save(tmp_path / "agent")
+    assert cli.main(["play", str(tmp_path / "agent")]) == 2
+    said = "renga: play is for connect_four and tic_tac_toe; this file is of catch\n"
+    assert capsys.readouterr() == ("", said)

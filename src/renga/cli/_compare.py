@@ -26,7 +26,7 @@ def run(args: Sequence[str]) -> int:
         else:
             runs.append(RunDirectory(Path(arg)))
     if len(runs) < 2:
-        raise UsageError(USAGE)
+        raise UsageError(f"compare takes two or more runs, got {len(runs)}; {USAGE}")
     write_comparison(runs, output)
     print(output)
     return 0

@@ -3,18 +3,22 @@
 import contextlib
 import dataclasses
 import inspect
+import json
 import logging
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from tyro.conf import arg
 
-from renga.cli._fields import parse
+from renga.cli._fields import parse, said
 from renga.cli._main import UsageError, say
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, system_named, take_which
+from renga.cli._runs import OF_MEMBERS, Which, member_of, newest_state, only_run, system_named, take_which
 from renga.loop import RunDirectory, RunError, measures_of, restore_members, write_json, write_report
 
 _LOG = logging.getLogger("renga")
@@ -27,8 +31,9 @@ def run(args: Sequence[str]) -> int:
     if which.member is None and "seeds" in files.read_config()["loop"]:
         evaluate_members(files, rest[1:])
         return 0
-    system, config, step, state = newest_state(files, which)
-    evaluate(files, system, config, step, state, rest[1:], keep=which.member is None)
+    member = member_of(files, which)
+    system, config, step, state = newest_state(files, Which(None if member is None else str(member)))
+    evaluate(files, system, config, step, state, rest[1:], member)
     return 0
 
 
@@ -39,15 +44,17 @@ def evaluate(
     step: int,
     state: Any,
     args: Sequence[str] = (),
-    keep: bool = True,
+    member: int | None = None,
 ) -> None:
-    """Measures a state and prints the measures; keeps them in evaluation.json and in the report if told to."""
-    measures, images = _measuring(system, args)(config, state)
+    """Measures a state, prints the measures and keeps them; those of one member of a population are not its result."""
+    measuring = _Measuring(system, args)
+    measures, images = measuring(config, state)
     _print(measures)
-    if keep:
-        with _keeping():
-            write_json(files.path / "evaluation.json", {"step": step, "measures": measures})
-            files.write_pictures(step, images, getattr(system, "CAPTIONS", {}))
+    with _keeping():
+        of = {} if member is None else {"member": member}
+        _keep(files, measuring, {"step": step, **of, "measures": measures}, is_result=member is None)
+        if member is None:
+            files.write_pictures(step, measuring.named(images), getattr(system, "CAPTIONS", {}))
             write_report(files)
 
 
@@ -58,7 +65,7 @@ def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool =
     """
     saved = files.read_config()
     system, count = system_named(saved["system"]), len(saved["loop"]["seeds"])
-    measure = _measuring(system, args)
+    measure = _Measuring(system, args)
     newest, found = 0, {}
     began = time.monotonic()
     for member, config, step, state in restore_members(files, system):
@@ -74,26 +81,57 @@ def evaluate_members(files: RunDirectory, args: Sequence[str] = (), show: bool =
     print(f"{len(found)} of {count} members after step {newest}")
     _print(measures)
     with _keeping():
-        document = {"step": newest, "measures": measures, "members": list(found), "each": each}
-        write_json(files.path / "evaluation.json", document)
+        _keep(files, measure, {"step": newest, "measures": measures, "members": list(found), "each": each})
         write_report(files)
 
 
-def _measuring(
-    system: ModuleType, args: Sequence[str]
-) -> Callable[[Any, Any], tuple[dict[str, float], dict[str, Any]]]:
-    """Returns what gives measures and pictures of a state, with a system's options."""
-    name = system.__name__.removeprefix("renga.systems.")
-    if not hasattr(system, "evaluate"):
-        raise UsageError(f"{name} has nothing to evaluate")
-    options = _options(name, system.evaluate, args)
+class _Measuring:
+    """What gives measures and pictures of a state, with a system's options.
 
-    def measure(config: Any, state: Any) -> tuple[dict[str, float], dict[str, Any]]:
-        found = system.evaluate(config, state, **options)
+    Attributes:
+      settings: all options of the system's `evaluate`, with their values.
+      changed: those that have not their default value.
+    """
+
+    def __init__(self, system: ModuleType, args: Sequence[str]):
+        name = system.__name__.removeprefix("renga.systems.")
+        if not hasattr(system, "evaluate"):
+            raise UsageError(f"{name} has nothing to evaluate")
+        self._evaluate = system.evaluate
+        self.settings = _options(name, system.evaluate, args)
+        default = {name: p.default for name, p in inspect.signature(system.evaluate).parameters.items()}
+        self.changed = {name: value for name, value in self.settings.items() if value != default[name]}
+
+    def __call__(self, config: Any, state: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        found = self._evaluate(config, state, **self.settings)
         images = {name: image for name, image in found.items() if np.ndim(image)}
         return {name: float(value) for name, value in found.items() if name not in images}, images
 
-    return measure
+    def named(self, images: dict[str, Any]) -> dict[str, Any]:
+        """Pictures by names that say which settings are not the default ones."""
+        of = re.sub(r"\W+", "_", "".join(f" with {name} {value}" for name, value in self.changed.items()))
+        return {f"{name}{of[:100].rstrip('_')}": image for name, image in images.items()}
+
+
+def _keep(files: RunDirectory, measuring: _Measuring, found: dict[str, Any], is_result: bool = True) -> None:
+    """Adds to evaluations.jsonl, replaces evaluation.json if the settings are the default ones; says which."""
+    result, every = files.path / "evaluation.json", files.path / "evaluations.jsonl"
+    is_result = is_result and not measuring.changed
+    if is_result:
+        write_json(result, found)
+    line = json.dumps({"settings": measuring.settings, **found}, default=str)
+    line = json.dumps(json.loads(line, parse_constant=str))  # numbers that JSON does not have become strings
+    try:
+        with every.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write {every}: {error.strerror}") from error
+    if is_result:
+        print(f"result: {result}")
+    elif "member" in found:
+        print(f"{every} keeps this; the result is that of all members: {result}")
+    else:
+        print(f"{every} keeps this; the result is that of the default settings: {result}")
 
 
 @contextlib.contextmanager
@@ -119,7 +157,23 @@ def _options(name: str, function: Callable[..., Any], args: Sequence[str]) -> di
         if args:
             raise UsageError(f"renga eval: {name} takes no options, got {' '.join(args)}")
         return {}
-    fields = [(p.name, p.annotation, dataclasses.field(default=p.default)) for p in takes]
+    about, texts = _said_of(function)
+    fields = []
+    for p in takes:
+        text = texts.get(p.name)
+        optional = p.default is None and p.annotation in _OPTIONAL
+        shown = said(_OPTIONAL[p.annotation], text) if optional else arg(help=text)
+        fields.append((p.name, Annotated[p.annotation, shown], dataclasses.field(default=p.default)))
     options = dataclasses.make_dataclass("Options", fields, frozen=True)
-    described = (inspect.getdoc(function) or "").partition("\n\nReturns:")[0]
-    return vars(parse(options, args, "renga eval RUN", described))
+    return vars(parse(options, args, "renga eval RUN", about))
+
+
+_OPTIONAL = {str | None: "STR", int | None: "INT", float | None: "FLOAT"}
+
+
+def _said_of(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """What a docstring says of a function before its sections, and of each argument."""
+    about, *sections = re.split(r"^(Args|Returns|Raises|Example):\n", inspect.getdoc(function) or "", flags=re.M)
+    found = dict(zip(sections[::2], map(textwrap.dedent, sections[1::2]), strict=True))
+    texts = re.findall(r"^(\w+): (.*(?:\n +.*)*)", found.get("Args", ""), flags=re.M)
+    return about.strip(), {name: " ".join(text.split()) for name, text in texts}

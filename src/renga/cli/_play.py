@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from renga.cli._arguments import check_port
 from renga.cli._fields import parse
 from renga.cli._main import UsageError, say
 from renga.cli._runs import system_named
 from renga.loop import RunDirectory, RunError
+
+GAMES = ("connect_four", "tic_tac_toe")  # those of the page, known here without loading it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,9 @@ def run(args: Sequence[str]) -> int:
     """Serves a page to play against what a run has learned."""
     if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
         raise UsageError("usage: renga play RUN [--port N], where RUN is the directory of a run or an exported file")
-    if "seeds" in _loop_of(Path(args[0])):
+    path = Path(args[0])
+    saved = RunDirectory(path).read_config() if path.is_dir() else {}
+    if "seeds" in saved.get("loop", {}):
         raise UsageError(f"{args[0]} is a population: make a member a run of its own, renga member {args[0]} best")
     help_only = args[0] in ("-h", "--help")
     options = parse(Options, args if help_only else args[1:], "renga play RUN", "Play against an agent.")
@@ -38,8 +41,11 @@ def run(args: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         raise RunError(f"play: {error.name} is missing: pip install 'renga[all]'") from error
 
-    agent = load(Path(args[0]))
-    say("loading and compiling; the page says when it is ready")
+    if saved:
+        _check_game(saved["config"].get("env"), saved["system"], path)
+    agent = system_named(saved.get("system", "muzero")).load(path)
+    _check_game(agent.config.env, saved.get("system", "muzero"))
+    say("compiling; the page says when it is ready")
     with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it
         web.serve(
             agent,
@@ -53,15 +59,9 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _loop_of(path: Path) -> dict[str, Any]:
-    """What config.json keeps of the loop, where there is one."""
-    return RunDirectory(path).read_config()["loop"] if path.is_dir() else {}
-
-
-def load(path: Path) -> Any:
-    """Reads the agent of a run, or of an exported file."""
-    name = RunDirectory(path).read_config()["system"] if path.is_dir() else "muzero"
-    system = system_named(name)
-    if not hasattr(system, "Agent"):
-        raise RunError(f"play: {path} must be a run of a system that plays a board game, got one of {name}")
-    return system.load(path)
+def _check_game(env: str | None, system: str, run: Path | None = None) -> None:
+    """Refuses what plays no game of the page, before anything is compiled."""
+    if env not in GAMES or not hasattr(system_named(system), "Agent"):
+        of, command = (system, "report") if env in (None, *GAMES) else (env, "watch")
+        this = f"file is of {of}" if run is None else f"run is of {of}: `renga {command} {run}`"
+        raise UsageError(f"play is for {' and '.join(GAMES)}; this {this}")

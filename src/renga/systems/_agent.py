@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +113,8 @@ class TrainedAgent:
       (7,)
     """
 
+    has_policy: ClassVar[bool] = False  # whether what it draws with a key is what it has learned, and evaluated too
+
     @staticmethod
     def player(config: Any, env: envs.Environment) -> Player:
         """How it acts."""
@@ -142,21 +144,6 @@ class TrainedAgent:
         """
         return cls(*read(path, cls.__module__, cls.learned))
 
-    @classmethod
-    def export(cls, config: Any, state: Any, path: str | os.PathLike[str]) -> None:
-        """Writes the agent of a run's state to a safetensors file, which `load` reads."""
-        cls(config, cls.learned(config, state)).save(path)
-
-    @classmethod
-    def evaluate(cls, config: Any, state: Any, *, episodes: int = 100, seed: int | None = None) -> dict[str, float]:
-        """Plays `episodes` episodes with the best action; `seed` draws them, by default one that training does not use.
-
-        The interquartile mean (IQM) is that of the middle half of the episodes, with its 95 % bootstrap interval
-        (Agarwal et al. 2021).
-        """
-        (returns,) = returns_of(cls.player, config, cls.learned(config, state), episodes=episodes, seed=seed)
-        return summary("greedy return", returns)
-
     def __init__(self, config: Any, params: PyTree):
         self.config = config
         self.params = params
@@ -183,7 +170,9 @@ class TrainedAgent:
 
         Raises:
           ValueError: if a shape does not fit, or no action is legal.
+          TypeError: if key is none.
         """
+        check_key("Agent.act", key)
         single, s, legal = batch_of("Agent.act", self.env, observation, legal)
         fresh = self._player.memory(len(s))
         remembers = bool(jax.tree.leaves(fresh))
@@ -195,9 +184,74 @@ class TrainedAgent:
             a = int(a)
         return (a, memory) if remembers else a
 
+    def evaluate(self, *, episodes: int = 100, seed: int | None = None) -> dict[str, float]:
+        """Plays episodes with the best action, and with `actor_critic` as many with actions drawn from the policy.
+
+        Args:
+          episodes: how many are played.
+          seed: of the key that decides the episodes; by default one that training does not use.
+
+        Returns:
+          Measures of the returns by name, as `evaluate` of the system.
+
+        Raises:
+          RunError: if there are no episodes, or the seed has more than 32 bits.
+        """
+        return _evaluated(type(self), self.config, self.params, episodes, seed)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""
         write(path, type(self).__module__, self.config, self.params)
+
+
+def functions_of(
+    agent: type[SomeAgent],
+) -> tuple[Callable[..., SomeAgent], Callable[..., None], Callable[..., dict[str, float]]]:
+    """Makes `load`, `export` and `evaluate` of the system whose agent this is."""
+
+    def export(config: Any, state: Any, path: str | os.PathLike[str]) -> None:
+        """Writes the agent of a run's state to a safetensors file, which `load` reads."""
+        agent(config, agent.learned(config, state)).save(path)
+
+    def evaluate(config: Any, state: Any, *, episodes: int = 100, seed: int | None = None) -> dict[str, float]:
+        """Plays episodes with the best action, and with `actor_critic` as many with actions drawn from the policy.
+
+        The interquartile mean (IQM) is that of the middle half of the episodes, with its 95 % bootstrap interval
+        (Agarwal et al. 2021).
+
+        Args:
+          config: the settings that it was trained with.
+          state: what the run has come to.
+          episodes: how many are played.
+          seed: of the key that decides the episodes; by default one that training does not use.
+
+        Returns:
+          Measures of the returns by name.
+
+        Raises:
+          RunError: if there are no episodes, or the seed has more than 32 bits.
+        """
+        return _evaluated(agent, config, agent.learned(config, state), episodes, seed)
+
+    return agent.load, export, evaluate
+
+
+def _evaluated(
+    agent: type[TrainedAgent], config: Any, params: PyTree, episodes: int, seed: int | None
+) -> dict[str, float]:
+    kinds = (True, False) if agent.has_policy else (True,)
+    greedy, *drawn = returns_of(agent.player, config, params, kinds, episodes, seed)
+    return {**summary("greedy return", greedy), **({"return of the policy": float(drawn[0].mean())} if drawn else {})}
+
+
+def check_key(function: str, key: Any) -> None:
+    """Refuses what is neither None nor one key, typed or of `jax.random.PRNGKey`."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if key is None or (typed and shape == ()) or (dtype == jnp.uint32 and len(shape or ()) == 1):
+        return
+    got = type(key).__name__ if dtype is None else f"{dtype} of shape {shape}"
+    raise TypeError(f"{function}: key must be None, or one key such as jax.random.key(0), got {got}")
 
 
 def _checked(memory: PyTree, fresh: PyTree) -> PyTree:

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, device_mean, mean_gradient, over_devices, shard_batch
 from renga.systems import _memory, _policies
-from renga.systems._agent import Player, TrainedAgent, returns_of, summary
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._memory import Memory
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._policies import Duals, policy_of
@@ -411,6 +411,8 @@ def _masked(out: Float[Array, "..."], legal: Array | None) -> Float[Array, "..."
 class Agent(TrainedAgent):
     """A trained agent: see `load`."""
 
+    has_policy = True
+
     @staticmethod
     def learned(config: Config, state: State) -> PyTree:
         """The network's parameters, with the moments of observations if these are normalised."""
@@ -431,19 +433,5 @@ class Agent(TrainedAgent):
 
         return Player(act, _memory.initial(config.memory, config.memory_units))
 
-    @classmethod
-    def evaluate(
-        cls, config: Config, state: State, *, episodes: int = 100, seed: int | None = None
-    ) -> dict[str, float]:
-        """Plays `episodes` episodes with the most likely action of the policy, and as many with the policy itself.
 
-        `seed` draws them, by default one that training does not use. The interquartile mean (IQM) is that of the
-        middle half of the episodes, with its 95 % bootstrap interval (Agarwal et al. 2021).
-        """
-        greedy, sampled = returns_of(
-            cls.player, config, cls.learned(config, state), kinds=(True, False), episodes=episodes, seed=seed
-        )
-        return {**summary("greedy return", greedy), "return of the policy": float(sampled.mean())}
-
-
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config
 from renga.systems import _off_policy
-from renga.systems._agent import Player, TrainedAgent
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._continuous import ActionBox, Critics, action_box, actor, critics
 from renga.systems._off_policy import State
 from renga.systems._reinforcement import Transition, batch_gradient, check_replay, need_one_player
@@ -212,4 +212,4 @@ class Agent(TrainedAgent):
         return Player(act)
 
 
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

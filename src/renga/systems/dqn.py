@@ -35,7 +35,7 @@ from renga import envs, nn, optim, rl
 from renga.data import PrioritisedReplay, PrioritisedSequenceReplay, UniformReplay, importance_weights
 from renga.loop import check_config
 from renga.systems import _exploration, _memory, _q_losses, _stretches
-from renga.systems._agent import Player, TrainedAgent
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._memory import Memory
 from renga.systems._noisy import NoisyLinear
 from renga.systems._reinforcement import (
@@ -449,4 +449,4 @@ class Agent(TrainedAgent):
         return Player(act, agent.initial_memory)
 
 
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config
 from renga.systems import _off_policy, _policies
-from renga.systems._agent import Player, TrainedAgent
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._continuous import Critics, action_box, actor, choice_actor, choice_critics, critics, td_loss
 from renga.systems._off_policy import State
 from renga.systems._policies import Duals, constraints, duals, multiplier
@@ -311,4 +311,4 @@ class Agent(TrainedAgent):
         return Player(lambda actor, key, s, legal, memory: (agent.act(actor, key, s, legal), memory))
 
 
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
-from renga.systems._agent import Player, TrainedAgent
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._reinforcement import (
     batch_gradient,
@@ -254,4 +254,4 @@ class Agent(TrainedAgent):
         return Player(act)
 
 
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import dist, envs, nn, optim
 from renga.loop import check_config
 from renga.systems import _off_policy
-from renga.systems._agent import Player, TrainedAgent
+from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._continuous import Critics, action_box, actor, choice_actor, choice_critics, critics, td_loss
 from renga.systems._off_policy import State
 from renga.systems._reinforcement import (
@@ -369,4 +369,4 @@ class Agent(TrainedAgent):
         return Player(lambda actor, key, s, legal, memory: (agent.act(actor, key, s, legal), memory))
 
 
-load, export, evaluate = Agent.load, Agent.export, Agent.evaluate
+load, export, evaluate = functions_of(Agent)

@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import envs
 from renga.search import Tree
-from renga.systems._agent import batch_of, described, read, write
+from renga.systems._agent import batch_of, check_key, described, read, write
 from renga.systems.muzero import _networks
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._opponents import Player
@@ -130,6 +130,7 @@ class Agent:
 
         Raises:
           ValueError: if a shape does not fit, or a state is missing.
+          TypeError: if key is none.
         """
         thought = self.think(observation, legal, state, simulations=simulations, key=key)
         return int(thought.action) if jnp.ndim(thought.action) == 0 else thought.action
@@ -171,6 +172,7 @@ class Agent:
         self, observation: Any, legal: Any, state: PyTree, simulations: int | None, key: PRNGKeyArray | None
     ) -> tuple[bool, tuple[Any, ...]]:
         """Whether one position came, and a batch of them as `_think` takes it."""
+        check_key("Agent.act", key)
         single, observation, legal = batch_of("Agent.act", self.env, observation, legal)
         if self.config.model == "true" and state is None and simulations != 0:
             raise ValueError(
