@@ -1,4 +1,4 @@
-"""Plays whole episodes, to see how good a policy is."""
+"""Episodes: played whole, to see how good a policy is."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Several runs side by side on one page: what each came to, its curves, and where their settings differ."""
+"""Comparison: several runs side by side on one page, what each came to, its curves, where their settings differ."""
 
 import html
 import math

@@ -1,4 +1,4 @@
-"""What no field of a config can mean, whatever the system."""
+"""Checks of settings: what no field of a config can mean, whatever the system."""
 
 import dataclasses
 import math

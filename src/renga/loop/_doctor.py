@@ -1,4 +1,4 @@
-"""Says what is wrong with the directory of a run, and what can be saved of it."""
+"""Examination and repair: what is wrong with the directory of a run, and what can be saved of it."""
 
 import contextlib
 import shutil

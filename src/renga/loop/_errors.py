@@ -1,4 +1,4 @@
-"""The one kind of error that a run shows to its user as a message."""
+"""Errors that are messages to the user."""
 
 
 class RunError(Exception):

@@ -1,4 +1,4 @@
-"""Where metrics go besides metrics.jsonl and TensorBoard: a table for a spreadsheet, Weights & Biases, MLflow."""
+"""Loggers: a table for a spreadsheet, Weights & Biases, MLflow, besides metrics.jsonl and TensorBoard."""
 
 import contextlib
 import csv

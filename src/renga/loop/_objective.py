@@ -1,4 +1,4 @@
-"""What runs, members and trials are compared by: a metric, and whether more of it is better."""
+"""Objectives: a metric by which runs, members and trials are compared, and whether more of it is better."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What came of a sweep: of each trial a number, and of all a table, a report and the best."""
+"""Results of a sweep: of each trial a number, and of all a table, a report and the best."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page with what a run came to, its curves, pictures and settings."""
+"""Reports: `report.html`, one self-contained page with what a run came to, its curves, pictures and settings."""
 
 import base64
 import html

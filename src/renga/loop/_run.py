@@ -1,4 +1,4 @@
-"""Trains a system and keeps everything about it in a directory."""
+"""Training in a directory: everything about a run is kept there."""
 
 import contextlib
 import functools

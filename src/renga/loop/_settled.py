@@ -1,4 +1,4 @@
-"""`sweep.json`: what is settled of a sweep before anything is trained."""
+"""Settings of a sweep: `sweep.json`, what is settled before anything is trained."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

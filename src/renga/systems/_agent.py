@@ -1,4 +1,4 @@
-"""What was learned, as an object and as a file: shared by all systems whose result acts."""
+"""The trained agent, as an object and as a file: shared by all systems whose result acts."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What the systems of reinforcement learning share: a policy's numbers, layers for observations, n-step experience."""
+"""Parts of agents: a policy's numbers, layers for observations, n-step experience, which several systems share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar

@@ -1,4 +1,4 @@
-"""What can be set, presets, and what follows from it: the rule, the groups of agents, the optimisers."""
+"""Settings and presets, and what follows from them: the rule, the groups of agents, the optimisers."""
 
 import dataclasses
 from collections.abc import Callable

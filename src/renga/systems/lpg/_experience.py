@@ -1,4 +1,4 @@
-"""What agents go through, and what an update rule sees of it. Everything here is of one environment; callers vmap."""
+"""Experience: what agents go through, and what an update rule sees of it, in one environment; callers vmap."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What was learned, as an object: acts, tells what it thinks, is kept in a file."""
+"""The agent: acts, tells what it thinks, is kept in a file."""
 
 import functools
 import os

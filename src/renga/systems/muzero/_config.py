@@ -1,4 +1,4 @@
-"""What can be set, what is refused, and the settings that were measured."""
+"""Settings and presets: what can be set, what is refused, and what was measured."""
 
 import dataclasses
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""What was learned: advice on the settings, the parameters that play, evaluation and export."""
+"""Evaluation and export: what was learned, and advice on the settings."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the phases of a step share: the state of training, and the parts that a config makes."""
+"""State and parts: what the phases of a step share."""
 
 from typing import Any, NamedTuple
 

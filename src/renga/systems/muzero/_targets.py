@@ -1,4 +1,4 @@
-"""What is learned from a stretch of a game: targets and their weights, for the state at hand and K unrolled ones."""
+"""Targets: what is learned from a stretch of a game, and how much it counts, in the first state and the K next ones."""
 
 from typing import NamedTuple
 
