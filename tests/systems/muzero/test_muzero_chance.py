@@ -180,7 +180,7 @@ def test_an_agent_searches_the_state_that_it_is_given(trained, tmp_path):
             "env must list its outcomes of chance with chance and model = true, as 2048 does, got 'catch'",
         ),
         ({"env": "pendulum", "model": "learned"}, "chance must be False where actions are continuous, got True"),
-        ({"model": "learned", "codes": 1}, "codes must be at least 2, got 1"),
+        ({"model": "learned", "codes": 1}, "codes must be >= 2, got 1"),
         ({"keep_tree": True}, "keep_tree must be False with chance"),
     ],
 )

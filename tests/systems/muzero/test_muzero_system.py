@@ -150,6 +150,7 @@ def test_losses_do_not_see_past_the_end_and_reach_every_parameter(params):
         value_weight=ones.at[0, 1:].set(0),
         reward_weight=ones.at[:, 0].set(0).at[0].set(0),
         turn_weight=ones.at[:, 0].set(0).at[0].set(0),
+        afterstate=0 * ones,
     )
     seen = jnp.asarray(rng.normal(size=(B, K + 1, 3, 3, 2)), jnp.float32)
     both = jax.jit(jax.value_and_grad(lambda p, b: muzero.loss_fn(TINY, system, p, b)[0]))

@@ -128,7 +128,7 @@ def test_turning_a_stretch_moves_the_board_its_actions_and_its_policy_together()
     rng = np.random.default_rng(0)
     B, K = 16, 2
     seen = jnp.asarray(rng.normal(size=(B, 1, 3, 3, 2)), jnp.float32)
-    want = Targets(*[jnp.zeros((B, K + 1))] * 9)._replace(
+    want = Targets(*[jnp.zeros((B, K + 1))] * 10)._replace(
         actions=jnp.asarray(rng.integers(9, size=(B, K)), jnp.int32),
         policy=jnp.asarray(rng.dirichlet(np.ones(9), (B, K + 1)), jnp.float32),
     )

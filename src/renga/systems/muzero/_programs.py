@@ -39,7 +39,11 @@ class Program:
             raise SettingError(f"muzero: {name} is not installed; `apt-get install {package}` brings it")
         self._name = name
         self._process = subprocess.Popen(
-            [path, *command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [path, *command[1:]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
         )
         self._end = weakref.finalize(self, _end, self._process)
 
