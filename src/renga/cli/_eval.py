@@ -128,10 +128,10 @@ def _keep(files: RunDirectory, measuring: _Measuring, found: dict[str, Any], is_
         raise RunError(f"cannot write {every}: {error.strerror}") from error
     if is_result:
         print(f"result: {result}")
-    elif "member" in found:
-        print(f"{every} keeps this; the result is that of all members: {result}")
     else:
-        print(f"{every} keeps this; the result is that of the default settings: {result}")
+        of = "all members" if "member" in found else "the default settings"
+        where = f": {result}" if result.exists() else ", which is not there yet"
+        print(f"{every} keeps this; the result is that of {of}{where}")
 
 
 @contextlib.contextmanager

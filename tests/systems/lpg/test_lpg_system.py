@@ -247,7 +247,8 @@ def test_the_command_trains_measures_and_exports_a_rule_for_ones_own_program(tmp
     assert all(f"chain/short ({who})" in printed for who in ("LPG", "A2C", "REINFORCE", "random", "optimum"))
     report = (tmp_path / "run" / "report.html").read_text()
     pictures = "learned rule", "lifetimes", "level of grid small sparse", "meaning of y in grid small sparse"
-    assert all(f"alt='{picture} with " in report for picture in pictures), "of other settings than the default ones"
+    assert all(f"alt='{picture} " in report for picture in pictures)
+    assert "alt='lifetimes with world chain short with levels 2 with settings 2 at step 2'" in report
     assert main(["export", run, file]) == 0
 
     rule, eta = lpg.load_rule(file)
