@@ -404,6 +404,14 @@ def test_a_learning_rate_that_ends_before_the_run_is_said(toy, capsys):
         assert main(["train", *args]) == 0
         shown = capsys.readouterr().err
         assert (said in shown and shown.count("decay_steps") == 1) if said else "learning rate" not in shown
+    sweep = ["sweep", "toy", "--size", "1,2", "--search", "grid", "--steps", "4", "--directory"]
+    for args, said in (
+        (["one", "--decay-steps", "3"], f"{lost}--decay-steps 4, or 0 for a constant rate\n"),
+        (["two", "--decay-steps", "3,4"], None),
+    ):
+        assert main([*sweep, *args]) == 0
+        shown = capsys.readouterr().err
+        assert said in shown if said else "learning rate" not in shown
 
 
 @pytest.mark.parametrize("name", systems.names())

@@ -121,6 +121,11 @@ def test_only_an_evaluation_with_default_settings_is_the_result(toy, capsys):
         found = [json.loads(line) for line in Path("run/evaluations.jsonl").read_text().splitlines()]
         assert [one["settings"] for one in found] == [{"times": times, "note": None} for times in (1, 2, 1)]
         assert [one["step"] for one in found] == [4, 4, 4]
+        with Path("run/evaluations.jsonl").open("a") as file:
+            file.write('{"settings": {"ti')  # a process was killed here
+        assert main(["eval", "run", "--times", "3"]) == 0
+        *_, cut_off, last = Path("run/evaluations.jsonl").read_text().splitlines()
+        assert (cut_off, json.loads(last)["settings"]["times"]) == ('{"settings": {"ti', 3)
         sizes = [next(iter(one["measures"].values())) for one in found]
         assert sizes == [sizes[0], 2 * sizes[0], sizes[0]]
     named = _eval._Measuring(Toy, ["--note", "grid/dense"]).named

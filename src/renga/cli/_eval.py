@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import logging
+import os
 import re
 import sys
 import textwrap
@@ -122,8 +123,10 @@ def _keep(files: RunDirectory, measuring: _Measuring, found: dict[str, Any], is_
     line = json.dumps({"settings": measuring.settings, **found}, default=str)
     line = json.dumps(json.loads(line, parse_constant=str))  # numbers that JSON does not have become strings
     try:
-        with every.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with every.open("a+b") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            cut_off = file.read() not in (b"", b"\n")  # by a process that was killed while it wrote
+            file.write(b"\n" * cut_off + line.encode() + b"\n")
     except OSError as error:
         raise RunError(f"cannot write {every}: {error.strerror}") from error
     if is_result:

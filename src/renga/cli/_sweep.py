@@ -12,7 +12,7 @@ from renga import loop
 from renga.cli._fields import Real, Whole, Word, parse, together
 from renga.cli._main import UsageError, say, value_of
 from renga.cli._runs import system_named
-from renga.cli._train import announced, check_env, directory_of, preset_of
+from renga.cli._train import announced, check_env, decayed, directory_of, preset_of
 from renga.loop import RunError, config_of
 
 _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path
@@ -73,7 +73,10 @@ def run(args: Sequence[str]) -> int:
     given = options.resume or options.directory
     check_env(config)
     with directory_of(f"{name}-sweep", given) as directory:
-        make = system.make if options.quiet else announced(system.make, f"{name}: {directory}")
+        said = [f"{name}: {directory}"]
+        if not resume and "decay_steps" not in texts and (warning := decayed(system, config, steps)):
+            said.append(f"renga: {warning}")
+        make = system.make if options.quiet else announced(system.make, "\n".join(said))
         found = loop.sweep(
             make, config, texts, steps=steps, directory=directory, system=name, search=options.search,
             num_trials=options.trials, seed=options.seed, seeds=options.seeds, metric=options.metric, goal=options.goal,
