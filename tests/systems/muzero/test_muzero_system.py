@@ -130,6 +130,32 @@ def test_what_is_drawn_is_searched_anew_and_drawn_by_its_error(config, compiled)
     np.testing.assert_allclose(anew.policy.sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("td_lambda", [1.0, 0.5])
+def test_targets_may_be_bootstrapped_from_the_network_of_now(td_lambda, compiled):
+    init, _ = compiled["learned"]
+    state, key = jax.device_put(init(jax.random.key(0)), jax.devices()[0]), jax.random.key(1)
+    old = dataclasses.replace(TINY, td_lambda=td_lambda, reanalyse=0.0, prioritised=False, consistency_cost=0.0)
+    state = state._replace(replay=state.replay.sequences)
+    system, config = system_of(old), dataclasses.replace(old, bootstrap="network")
+
+    @jax.jit
+    def drawn(state):
+        moves = system.replay.sample(state.replay, key, 32).items
+        seen = moves.observation.reshape(-1, 3, 3, 2)
+        v = system.networks.predict(state.params, system.networks.represent(state.params, seen)).value
+        wanted = [muzero.draw(c, system, state, key).targets.value for c in (old, config)]
+        return moves, muzero.valued_anew(config, system, state.params, moves), v.reshape(moves.value.shape), wanted
+
+    moves, anew, v, (before, after) = drawn(state)
+    first = TINY.td_steps if td_lambda == 1 else 1
+    kept = np.asarray(moves.random) | (np.arange(v.shape[1]) < first)
+    assert kept[:, first:].any()
+    assert not kept[:, first:].all()
+    np.testing.assert_allclose(anew, np.where(kept, moves.value, v), rtol=1e-6)
+    assert (np.abs(np.asarray(before) - after) > 1e-5).any()
+    assert (np.asarray(before) == after).any()  # where the game ended before, and where a move was drawn evenly
+
+
 def system_of(config):
     return muzero.system_of(config)
 

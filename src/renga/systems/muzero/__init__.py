@@ -162,6 +162,8 @@ def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Bat
         size = system.replay.num_sequences(state.replay)
         weights, indices = importance_weights(drawn.probabilities, size, config.importance_exponent), drawn.indices
     moves, same_game, weights = shard_batch((drawn.items, drawn.mask, weights))
+    if config.bootstrap == "network":
+        moves = moves._replace(value=valued_anew(config, system, state.searching, moves))
     if config.reanalyse:
         moves = reanalysed(config, system, state.searching, moves, key_search)
     make = lambda moves, same, key: targets(moves, same, K, config.td_steps, config.td_lambda, key)
@@ -178,6 +180,24 @@ def draw(config: Config, system: System, state: State, key: PRNGKeyArray) -> Bat
     return batch if symmetries is None else turned(symmetries, batch, key_turn)
 
 
+def valued_anew(config: Config, system: System, params: PyTree, moves: Move) -> Float[Array, "B L"]:
+    """The values of the moves of some stretches, with those that targets are bootstrapped from by other parameters.
+
+    Before a move that was drawn evenly the value stays that of the search, for it is itself the target there.
+
+    Args:
+      config: the settings.
+      system: that of `system_of`.
+      params: of the networks, those of today.
+      moves: the stretches.
+    """
+    first = 1 if config.td_lambda < 1 else config.td_steps  # n-step returns are bootstrapped from the n-th on
+    later = moves.observation[:, first:]
+    v = system.networks.predict(params, system.networks.represent(params, later.reshape(-1, *later.shape[2:]))).value
+    old = moves.value[:, first:]
+    return moves.value.at[:, first:].set(jnp.where(moves.random[:, first:], old, v.reshape(old.shape)))
+
+
 def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key: PRNGKeyArray) -> Move:
     """Searches anew, with the parameters of today, in the first K + 1 states of a share of the stretches.
 
@@ -187,19 +207,15 @@ def reanalysed(config: Config, system: System, params: PyTree, moves: Move, key:
     References:
       Schrittwieser et al., "Online and offline reinforcement learning by planning with a learned model", 2021.
     """
-    K, networks, planner = unrolled(config), system.networks, system.planner
-    B, L = moves.value.shape
+    K, B, planner = unrolled(config), len(moves.value), system.planner
     key_choose, key_root, key_search = jax.random.split(key, 3)
     chosen = jax.random.permutation(key_choose, B)[: max(1, round(config.reanalyse * B))]
     flat = lambda x: x.reshape(-1, *x.shape[2:])
     first = jax.tree.map(lambda x: flat(x[chosen, : K + 1]), moves)
     root = planner.root(params, key_root, first.state, first.observation, first.legal)
     plan = planner.plan(params, key_search, root, first.legal)
-    n = min(config.td_steps, L - K - 1)
-    later = flat(moves.observation[chosen, n : n + K + 1])
-    v = networks.predict(params, networks.represent(params, later)).value.reshape(-1, K + 1)
-    value = moves.value.at[chosen, n : n + K + 1].set(v)
-    value = value.at[chosen, : K + 1].set(plan.value.reshape(-1, K + 1))
+    v = valued_anew(config, system, params, jax.tree.map(lambda x: x[chosen], moves))
+    value = moves.value.at[chosen].set(v.at[:, : K + 1].set(plan.value.reshape(-1, K + 1)))
     policy = jnp.where(first.legal, plan.policy, 0.0).reshape(-1, K + 1, moves.policy.shape[-1])
     moves = moves._replace(value=value, policy=moves.policy.at[chosen, : K + 1].set(policy))
     if plan.candidates is None or moves.candidates is None:
@@ -431,4 +447,5 @@ __all__ = [
     "targets",
     "turned",
     "value_targets",
+    "valued_anew",
 ]

@@ -45,6 +45,7 @@ class Config:
     unroll: int = 5  # K, moves for which the learned model is unrolled
     td_steps: int = 42  # n, rewards in an n-step value target
     td_lambda: float = 1.0  # λ of the value targets; 1: n-step returns
+    bootstrap: Literal["search", "network"] = "search"  # values in targets: of the search when it moved, or of now
     discount: float = 1.0  # γ per move; the player to move determines its sign
     min_value: float = -1.0  # lowest value of the bins, after `value_transform`
     max_value: float = 1.0  # highest value of the bins
@@ -166,6 +167,7 @@ def check(config: Config) -> None:
     choices: dict[str, tuple[Any, ...]] = {
         "model": ("learned", "true"),
         "policy": ("gumbel", "puct"),
+        "bootstrap": ("search", "network"),
         "value_transform": ("none", "hyperbolic"),
         "tower": ("dense", "conv"),
     }
