@@ -85,7 +85,24 @@ def _checksum(path: Path) -> int:
 
 
 class Checkpoints:
-    """The checkpoints of one run, newest last."""
+    """The checkpoints of one run, newest last.
+
+    Args:
+      directory: where they stand, a folder a step; that of a run is `RunDirectory.checkpoints`.
+      keep: how many are kept; older ones are removed.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     checkpoints = Checkpoints(Path(directory), keep=2)
+      ...     for step in (10, 20, 30):
+      ...         checkpoints.save(step, {"w": np.float32(step)}, notes={"loss": 1 / step})
+      ...     checkpoints.steps(), checkpoints.notes(20)
+      ...     checkpoints.load_newest(like={"w": np.float32(0)})
+      ([20, 30], {'loss': 0.05})
+      (30, {'w': Array(30., dtype=float32)})
+    """
 
     def __init__(self, directory: Path, keep: int = 3) -> None:
         self.directory = directory

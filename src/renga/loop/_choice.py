@@ -21,6 +21,27 @@ def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
     """What each member came to: the mean of a metric over the last tenth of the windows; NaN for one that is frozen.
 
     Of members that copy each other, only windows since they did so last count.
+
+    Args:
+      files: the population.
+      metric: the name of the metric.
+
+    Returns:
+      A number a member, in their order.
+
+    Raises:
+      RunError: if it is no run.
+      KeyError: if there is no such metric.
+
+    Example:
+      >>> import tempfile
+      >>> loop = {"steps": 2, "seed": 0, "window": 2, "seeds": [0, 1, 2]}
+      >>> with tempfile.TemporaryDirectory() as directory:  # as a run with seeds=3 leaves it
+      ...     files = RunDirectory(directory)
+      ...     write_json(files.path / "config.json", {"system": "", "config": {}, "loop": loop})
+      ...     write_whole(files.path / "members.jsonl", '{"step": 2, "loss": [0.5, 0.25, 1.0]}')
+      ...     final_numbers(files, "loss")
+      array([0.5 , 0.25, 1.  ])
     """
     rows = files.read_members()
     interval = (files.read_config()["loop"].get("evolution") or {}).get("interval")
@@ -40,16 +61,26 @@ def _frozen(files: RunDirectory) -> list[int]:
 
 
 def choose(files: RunDirectory, which: str, metric: str | None = None, goal: str | None = None) -> int:
-    """Returns the number of a member.
+    """Returns the number of a member that is named, or told by how well it did.
 
     Args:
       files: the population.
-      which: a number, or best, median or worst.
+      which: a number in digits, or `best`, `median` or `worst`; those go by `final_numbers`.
       metric: what best goes by: see `objective_of`.
       goal: see `objective_of`.
 
     Raises:
-      RunError: if there is no such member.
+      RunError: if there is no such member, no metrics yet, or the metric or goal is not clear.
+
+    Example:
+      >>> import tempfile
+      >>> loop = {"steps": 2, "seed": 0, "window": 2, "seeds": [0, 1, 2]}
+      >>> with tempfile.TemporaryDirectory() as directory:  # as a run with seeds=3 leaves it
+      ...     files = RunDirectory(directory)
+      ...     write_json(files.path / "config.json", {"system": "", "config": {}, "loop": loop})
+      ...     write_whole(files.path / "members.jsonl", '{"step": 2, "loss": [0.5, 0.25, 1.0]}')
+      ...     choose(files, "best"), choose(files, "worst"), choose(files, "0")
+      (1, 2, 0)
     """
     who = members_of(files.read_config()["loop"])
     if who is None:
@@ -92,6 +123,21 @@ def take_member(
 
     Raises:
       RunError: if there is no such member, or something stands there already.
+
+    Example:
+      >>> import dataclasses, tempfile, types
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> lines = types.ModuleType("lines")  # as if it were in lines.py
+      >>> lines.Config, lines.make = Config, make
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     _ = run(make, Config(), steps=2, directory=directory, system="lines", seeds=2, show=False)
+      ...     path = take_member(RunDirectory(directory), lines, 1)
+      ...     path.name, restore(RunDirectory(path), lines)
+      ('001', (Config(rate=0.5), 2, Array(2., dtype=float32)))
     """
     saved = files.read_config()
     who = members_of(saved["loop"])

@@ -85,6 +85,10 @@ def join_cluster(cluster: str = "auto", timeout: float = 300.0) -> Launched | No
 
     Raises:
       RunError: as `find_launched`; or if the others do not come in time or are not the same.
+
+    Example:
+      >>> print(join_cluster("none"))  # whatever has started this process, it stays alone
+      None
     """
     found = find_launched(cluster)
     if found is None or found.num_processes == 1:

@@ -42,6 +42,20 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
     Raises:
       RunError: if there are fewer than two, one is there twice, is no run or has no metrics, no two have a metric in
         common, or the file holds something else.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> loop = {"steps": 2, "seed": 0, "window": 1}
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     runs = Path(directory, "slow"), Path(directory, "fast")
+      ...     for path, rate in zip(runs, (0.1, 0.2)):  # as two runs leave it
+      ...         path.mkdir()
+      ...         write_json(path / "config.json", {"system": "", "config": {"rate": rate}, "loop": loop})
+      ...         write_whole(path / "metrics.jsonl", '{"step": 2, "seconds": 1.0, "loss": 0.5}')
+      ...     write_comparison([RunDirectory(path) for path in runs], Path(directory, "page.html"))
+      ...     "slow · fast" in Path(directory, "page.html").read_text(encoding="utf-8")
+      True
     """
     if len(runs) < 2:
         raise SettingError(f"a comparison is of two runs or more, got {len(runs)}")

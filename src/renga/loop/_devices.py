@@ -37,6 +37,12 @@ def join_processes(coordinator: str, num_processes: int, process_id: int, timeou
 
     Raises:
       RunError: if the numbers do not fit, the address is none, or the others do not come in time.
+
+    Example:
+      >>> join_processes("10.0.0.1:1234", num_processes=2, process_id=2)  # the two are 0 and 1
+      Traceback (most recent call last):
+        ...
+      renga.loop._errors.SettingError: --process-id must be in [0, 1], got 2
     """
     if num_processes < 1:
         raise SettingError(f"--num-processes must be at least 1, got {num_processes}")

@@ -100,7 +100,21 @@ def to_toml(system: str, config: Any, loop: dict[str, Any]) -> str:
 
 
 class RunDirectory:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run.
+
+    Args:
+      path: the directory; it is made by `run`, and need not be there before.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     files = RunDirectory(directory)
+      ...     files.open_metrics(after=0)
+      ...     files.write_metrics([(10, {"loss": 0.5}), (20, {"loss": 0.25})], seconds=1.0)
+      ...     files.close()
+      ...     files.read_metrics()
+      [{'step': 10, 'seconds': 1.0, 'loss': 0.5}, {'step': 20, 'seconds': 1.0, 'loss': 0.25}]
+    """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
@@ -294,7 +308,16 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Says what a run ran on: versions, devices, command and commit."""
+    """Says what a run ran on: versions, devices, command and commit.
+
+    Returns:
+      What env.json keeps: versions of renga, Python and packages, platform, number of CPU cores, devices, number of
+      processes, command, and commit (None where the source is in no repository).
+
+    Example:
+      >>> list(environment())[:4], environment()["processes"]
+      (['renga', 'python', 'platform', 'cpus'], 1)
+    """
     packages = versions()
     return {
         "renga": packages.pop("renga"),

@@ -13,7 +13,7 @@ from renga.loop._errors import RunError
 from renga.loop._files import is_leftover, read_bytes, read_json, why, write_whole
 from renga.loop._groups import group_directory
 from renga.loop._lock import describe, holder, lock
-from renga.loop._metrics import MEMBERS, read_lines, set_aside
+from renga.loop._metrics import EVALUATIONS, MEMBERS, read_lines, set_aside
 from renga.loop._not_a_run import is_sweep, refuse_others
 from renga.loop._report import read_evaluation
 from renga.loop._settled import read_sweep
@@ -49,6 +49,19 @@ def examine(directory: Path, repair: bool = False) -> Examination:
 
     Raises:
       RunError: if there is no such directory, or if it is to be repaired and a process trains in it.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> loop = {"steps": 2, "seed": 0, "window": 1}
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     path = Path(directory)
+      ...     write_json(path / "config.json", {"system": "", "config": {}, "loop": loop})
+      ...     write_whole(path / "env.json", "{")  # cut off
+      ...     examine(path).problems
+      ...     examine(path, repair=True).repaired
+      ['env.json: ... is damaged: ...', 'no complete checkpoint: there is nothing to go on from']
+      ['moved env.json to damaged/env.json']
     """
     if not is_sweep(directory):
         refuse_others(directory)
@@ -76,7 +89,7 @@ class _Doctor:
         self._config()
         self._json("env.json", lambda: read_json(self._files.path / "env.json"))
         newest = self._checkpoints()
-        for name in ("metrics.jsonl", MEMBERS):
+        for name in ("metrics.jsonl", MEMBERS, EVALUATIONS):
             self._lines(name)
         self._json("evaluation.json", lambda: read_evaluation(self._files))
         self._pictures()
@@ -191,12 +204,13 @@ class _Doctor:
             self._move(path)
             return
         rows = [row for row, _ in found.rows]
-        if file != MEMBERS:
+        if file not in (MEMBERS, EVALUATIONS):
             self._rows = rows
         if rows:
             self._fact(f"{file}: {len(rows)} lines, steps {rows[0]['step']} to {rows[-1]['step']}")
         steps = [row["step"] for row in rows]
-        if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        rises = all(a < b for a, b in zip(steps, steps[1:], strict=False))
+        if not (rises or file == EVALUATIONS):  # a run is evaluated as often as one likes
             self._problem(f"{file}: the steps do not rise from line to line")
         for number, _ in found.damaged:
             is_last = found.cut_off and number == found.damaged[-1][0]

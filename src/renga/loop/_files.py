@@ -34,6 +34,14 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
     Raises:
       RunError: if it cannot be written, naming it; what stood there stays.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     write_whole(Path(directory) / "note.txt", "a note")
+      ...     [(path.name, path.read_text()) for path in Path(directory).iterdir()]
+      [('note.txt', 'a note')]
     """
     aside = aside_of(path)
     try:
@@ -49,7 +57,22 @@ def write_whole(path: Path, data: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all; numbers that JSON does not have become strings."""
+    """Writes a JSON file whole or not at all; numbers that JSON does not have become strings.
+
+    Raises:
+      RunError: if it cannot be written, naming it; what stood there stays.
+
+    Example:
+      >>> import tempfile
+      >>> from pathlib import Path
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     write_json(Path(directory) / "note.json", {"loss": float("nan")})
+      ...     print((Path(directory) / "note.json").read_text())
+      {
+        "loss": "nan"
+      }
+      <BLANKLINE>
+    """
     write_whole(path, json.dumps(finite(value), indent=2) + "\n")
 
 

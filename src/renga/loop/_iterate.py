@@ -28,6 +28,12 @@ class Update(NamedTuple):
       rows: for each window of steps that ended since the last update, the last step in it and the mean of each metric;
         of a population an array with a mean a member.
       window: the window of the last step, which may not have ended.
+
+    Example:
+      >>> def is_good(update):  # a callback of `run`: if it returns True, the run ends there
+      ...     return any(means["loss"] < 0.1 for _, means in update.rows)
+      >>> is_good(Update(step=2, state=None, rows=[(2, {"loss": 0.05})], window=Window(0, {"loss": 0.1})))
+      True
     """
 
     step: int
@@ -42,6 +48,10 @@ class Window(NamedTuple):
     Attributes:
       began: how many steps were done when it began.
       sums: the sum of each metric over its steps so far, in float32; of a population an array with a sum a member.
+
+    Example:
+      >>> Window(began=10, sums={"loss": 3.0}).means(step=12)  # of two steps
+      {'loss': 1.5}
     """
 
     began: int

@@ -126,6 +126,23 @@ def loggers(kinds: Sequence[str], files: RunDirectory, config: Any) -> Iterator[
 
     Raises:
       RunError: if there is no such kind, or its package is missing.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     files = RunDirectory(directory)
+      ...     with loggers(["csv"], files, Config()) as callbacks:
+      ...         _ = run(make, Config(), steps=2, directory=directory, callbacks=callbacks, show=False)
+      ...     print((files.path / "metrics.csv").read_text())
+      step,seconds,loss
+      1,...,8.0
+      2,...,4.0
+      <BLANKLINE>
     """
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise SettingError(f"--log must be of {', '.join(KINDS)}, got {unknown[0]!r}")

@@ -48,6 +48,16 @@ class Members(NamedTuple):
       values: by field of the config, the number that it is for each member, where members differ.
       first: number of the first of them, if they are a part of others; for messages only.
       evolution: how they copy each other while they train, if they do; `values` are those that they begin with.
+
+    Example:
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      ...     units: int = 8
+      >>> members = Members(seeds=(0, 0), values={"rate": (0.1, 0.2)})  # one seed, two rates
+      >>> members.config(Config(), 1)
+      Config(rate=0.2, units=8)
     """
 
     seeds: tuple[int, ...]
@@ -109,6 +119,18 @@ class Frozen(NamedTuple):
     Attributes:
       step: how many steps its state has behind it.
       because: what the next step made non-finite: names of metrics, or `its state`.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(1.0), lambda w: (w - config.rate, {"loss": jnp.log(w)})
+      >>> members = Members(seeds=(0, 0), values={"rate": (0.0, 1.0)})
+      >>> with tempfile.TemporaryDirectory() as directory:  # the second member's second step takes log 0
+      ...     run(make, Config(), steps=3, directory=directory, members=members, show=False).frozen
+      {1: Frozen(step=1, because=('loss',))}
     """
 
     step: int

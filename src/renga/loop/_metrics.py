@@ -15,6 +15,7 @@ from renga.loop._errors import RunError
 from renga.loop._files import read_bytes, why, write_whole
 
 MEMBERS = "members.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 _LOG = logging.getLogger("renga")
 
 
@@ -33,7 +34,7 @@ class Lines(NamedTuple):
 
 
 def read_lines(path: Path) -> Lines:
-    """Reads metrics.jsonl or members.jsonl; no line hides another.
+    """Reads metrics.jsonl, members.jsonl or evaluations.jsonl; no line hides another.
 
     Raises:
       RunError: if the file is there and cannot be read.
@@ -47,7 +48,7 @@ def read_lines(path: Path) -> Lines:
     rows, damaged = [], []
     texts = data.split(b"\n")
     for number, text in enumerate(texts, 1):
-        row = _row(text, path.name == MEMBERS)
+        row = _row(text, path.name)
         if row is not None:
             rows.append((row, text))
         elif text.strip():
@@ -55,15 +56,21 @@ def read_lines(path: Path) -> Lines:
     return Lines(rows, damaged, bool(damaged) and damaged[-1][0] == len(texts))
 
 
-def _row(text: bytes, of_members: bool) -> dict[str, Any] | None:
-    """A line's object, if it is one of steps and numbers, or of steps and lists of a number or null a member."""
+def _row(text: bytes, file: str) -> dict[str, Any] | None:
+    """A line's object, if it has a step and what lines of this file have.
+
+    Those of metrics.jsonl have numbers, those of members.jsonl lists of a number or null a member, those of
+    evaluations.jsonl settings and measures.
+    """
     try:
         row = json.loads(text.decode())
     except (ValueError, RecursionError):
         return None
     if not (isinstance(row, dict) and type(row.get("step")) is int and row["step"] >= 0):
         return None
-    if of_members:
+    if file == EVALUATIONS:
+        return row if isinstance(row.get("settings"), dict) else None
+    if file == MEMBERS:
         each = [value for name, value in row.items() if name != "step"]
         is_row = all(
             isinstance(value, list) and all(x is None or type(x) in (int, float) for x in value) for value in each

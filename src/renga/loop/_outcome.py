@@ -72,7 +72,17 @@ def flag_of(field: str, value: Any) -> str:
 
 
 def command_of(settled: dict[str, Any], trial: Trial) -> str:
-    """The command that trains with a trial's setting."""
+    """The command that trains with a trial's setting.
+
+    Args:
+      settled: what was settled of the sweep, as `read_sweep` gives it.
+      trial: one of its trials.
+
+    Example:
+      >>> settled = {"system": "dqn", "search": "random", "steps": 1000, "seed": 0}  # some of what `read_sweep` gives
+      >>> command_of(settled, Trial({"learning_rate": 0.01, "dueling": False}, group=0, member=0))
+      'renga train dqn --learning-rate 0.01 --no-dueling --steps 1000 --seed 0'
+    """
     flags = [*(flag_of(field, value) for field, value in trial.values.items()), *settled.get("flags", ())]
     seed = settled["seed"] + (trial.member if settled["search"] == "pbt" else 0)
     return f"renga train {settled['system']} {' '.join(flags)} --steps {settled['steps']} --seed {seed}"

@@ -31,6 +31,20 @@ def write_report(files: RunDirectory) -> None:
 
     Raises:
       RunError: if config.json cannot be read, or the report not written.
+
+    Args:
+      files: the run.
+
+    Example:
+      >>> import tempfile
+      >>> loop = {"steps": 2, "seed": 0, "window": 1}
+      >>> with tempfile.TemporaryDirectory() as directory:  # as a run leaves it
+      ...     files = RunDirectory(directory)
+      ...     write_json(files.path / "config.json", {"system": "lines", "config": {"rate": 0.5}, "loop": loop})
+      ...     files.write_environment()
+      ...     write_report(files)
+      ...     sorted(path.name for path in files.path.iterdir())
+      ['config.json', 'env.json', 'report.html']
     """
     write_whole(files.path / "report.html", report_page(files))
 
@@ -44,6 +58,17 @@ def report_page(files: RunDirectory, script: str = "") -> str:
 
     Raises:
       RunError: if config.json cannot be read.
+
+    Example:
+      >>> import tempfile
+      >>> loop = {"steps": 2, "seed": 0, "window": 1}
+      >>> with tempfile.TemporaryDirectory() as directory:  # as a run leaves it
+      ...     files = RunDirectory(directory)
+      ...     write_json(files.path / "config.json", {"system": "lines", "config": {"rate": 0.5}, "loop": loop})
+      ...     files.write_environment()
+      ...     page = report_page(files)
+      >>> page.startswith("<!doctype html>"), "No metrics yet" in page
+      (True, True)
     """
     saved = files.read_config()
     parts = report_parts(files, files.read_metrics())
@@ -60,6 +85,17 @@ def report_parts(files: RunDirectory, rows: Rows) -> dict[str, str]:
 
     Raises:
       RunError: if config.json cannot be read.
+
+    Example:
+      >>> import tempfile
+      >>> loop = {"steps": 2, "seed": 0, "window": 1}
+      >>> with tempfile.TemporaryDirectory() as directory:  # as a run leaves it
+      ...     files = RunDirectory(directory)
+      ...     write_json(files.path / "config.json", {"system": "lines", "config": {"rate": 0.5}, "loop": loop})
+      ...     files.write_environment()
+      ...     parts = report_parts(files, [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
+      >>> list(parts), "Loss 0.25." in parts["head"], parts["pictures"]
+      (['head', 'result', 'charts', 'pictures', 'details'], True, '')
     """
     saved = files.read_config()
     name = html.escape(saved["system"] or "run")

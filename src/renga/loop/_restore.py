@@ -79,6 +79,23 @@ def restore_members(files: RunDirectory, system: ModuleType) -> Iterator[tuple[i
 
     Raises:
       RunError: as `restore` does.
+
+    Example:
+      >>> import dataclasses, tempfile, types
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> lines = types.ModuleType("lines")  # as if it were in lines.py
+      >>> lines.Config, lines.make = Config, make
+      >>> members = Members(seeds=(0, 0), values={"rate": (0.5, 0.75)})
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     _ = run(make, Config(), steps=1, directory=directory, system="lines", members=members, show=False)
+      ...     for number, config, step, state in restore_members(RunDirectory(directory), lines):
+      ...         print(number, config.rate, step, state)
+      0 0.5 1 4.0
+      1 0.75 1 2.0
     """
     saved = files.read_config()
     with _named(files):
@@ -158,6 +175,17 @@ def config_of(
 
     Raises:
       RunError: if there is no such field, or its value has another type.
+
+    Example:
+      >>> import dataclasses, types
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      ...     units: tuple[int, ...] = (8,)
+      >>> lines = types.ModuleType("lines")  # as if it were in lines.py
+      >>> lines.Config = Config
+      >>> config_of(lines, {"units": [16, 16]})
+      Config(rate=0.5, units=(16, 16))
     """
     hints = typing.get_type_hints(system.Config)
     fields = {f.name for f in dataclasses.fields(system.Config)}

@@ -52,6 +52,28 @@ def read_sweep(path: Path) -> dict[str, Any]:
 
     Raises:
       RunError: if it is missing or damaged.
+
+    Args:
+      path: the directory of the sweep.
+
+    Returns:
+      What was settled before anything was trained: `system`, `config`, `tried` (the texts by field), `search`,
+      `metric`, `goal`, `steps`, `seed`, `seeds`, `traced` (fields that differ in one program), `trials` (a setting
+      each) and `groups` (which of them one program trains).
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> from pathlib import Path
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> with tempfile.TemporaryDirectory() as path:
+      ...     _ = sweep(make, Config(), {"rate": [0.25, 0.5]}, search="grid", steps=2, directory=path, show=False)
+      ...     settled = read_sweep(Path(path))
+      >>> settled["search"], settled["metric"], settled["goal"], settled["trials"]
+      ('grid', 'loss', 'min', [{'rate': 0.25}, {'rate': 0.5}])
     """
     if not (path / "sweep.json").exists():
         raise RunError(f"{path} is not the directory of a sweep: there is no sweep.json")

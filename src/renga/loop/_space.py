@@ -245,6 +245,22 @@ def traceable_fields(make: Make, config: Any, fields: Sequence[str]) -> list[str
       make: the system.
       config: its config.
       fields: the fields in question.
+
+    Returns:
+      Those of them that may be, in their order.
+
+    Example:
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      ...     noise: float = 0.0
+      ...     units: int = 8
+      >>> def make(config):
+      ...     step = lambda w: (w - config.rate * w, {}) if config.noise == 0.0 else (w, {})  # it asks for the noise
+      ...     return lambda key: jnp.ones(config.units), step
+      >>> traceable_fields(make, Config(), ["rate", "noise", "units"])
+      ['rate']
     """
     hints = typing.get_type_hints(type(config))
 

@@ -117,6 +117,23 @@ def sweep(
 
     Raises:
       RunError: for whatever its user can mend, a setting that the system refuses among it, before anything is trained.
+
+    Returns:
+      What came of each trial, and which is the best.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> with tempfile.TemporaryDirectory() as path:
+      ...     swept = sweep(make, Config(), {"rate": [0.25, 0.5]}, search="grid", steps=2, directory=path, show=False)
+      >>> [(trial.values, trial.number) for trial in swept.trials]  # the mean loss of the last step
+      [({'rate': 0.25}, 6.0), ({'rate': 0.5}, 4.0)]
+      >>> swept.best, str(swept.objective)
+      (1, 'lowest loss')
     """
     path, texts = Path(directory), as_texts(texts)
     system = system or ("" if resume else name_of(make))
@@ -179,6 +196,26 @@ def write_sweep(path: Path) -> None:
 
     Raises:
       RunError: if it is none.
+
+    Args:
+      path: the directory of the sweep.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> from pathlib import Path
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     rate: float = 0.5
+      >>> def make(config):
+      ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
+      >>> with tempfile.TemporaryDirectory() as path:
+      ...     _ = sweep(make, Config(), {"rate": [0.25, 0.5]}, search="grid", steps=2, directory=path, show=False)
+      ...     (Path(path) / "trials.jsonl").unlink()
+      ...     write_sweep(Path(path))
+      ...     print((Path(path) / "trials.jsonl").read_text())
+      {"trial": 0, "rate": 0.25, "loss": 6.0, "failed": 0, "group": 0, "member": 0}
+      {"trial": 1, "rate": 0.5, "loss": 4.0, "failed": 0, "group": 0, "member": 1}
+      <BLANKLINE>
     """
     settled = read_sweep(path)
     write_outcome(path, settled, groups_of(settled))
