@@ -20,7 +20,9 @@ def finished(tmp_path_factory):
     pictures = lambda state: {"weights": np.full((4, 4), int(state.step), np.uint8)}
     run(directory, steps=5, pictures=pictures, num_pictures=2)
     run(directory, steps=8, resume=True)
-    loop.write_json(directory / "evaluation.json", {"step": 8, "measures": {"score": 1.0}})
+    measured = {"step": 8, "measures": {"score": 1.0}}
+    loop.write_json(directory / "evaluation.json", measured)
+    (directory / "evaluations.jsonl").write_text(2 * f"{json.dumps({'settings': {}, **measured})}\n")
     return directory
 
 
@@ -76,6 +78,11 @@ DAMAGE = {
     "an evaluation cut off": (write("evaluation.json", b'{"step'), "evaluation.json: "),
     "an evaluation of another form": (write("evaluation.json", b'{"step": 1, "measures": [1]}'), "must hold step and"),
     "an environment of another form": (write("env.json", b"3"), "must hold an object, got int"),
+    "evaluations cut off": (
+        write("evaluations.jsonl", b'{"settings": {}, "step": 8, "measures": {}}\n{"settings": {"n'),
+        "evaluations.jsonl: line 2 was cut off",
+    ),
+    "evaluations without settings": (write("evaluations.jsonl", b'{"step": 8}\n'), "evaluations.jsonl: line 1 cannot"),
     "a status of another form": (write("status.json", b"null"), "status.json: "),
     "a leftover": (write("checkpoints/9.tmp/x", b""), "checkpoints/9.tmp: left behind"),
 }
@@ -102,7 +109,8 @@ def test_damage_is_named_hinders_nothing_and_is_moved_aside(case, finished, tmp_
     assert not repaired.problems
     if "leftover" not in case:
         lost = set(before.values()) - set(contents(directory).values()) - {b""}
-        assert not [x for x in lost if x not in (before["metrics.jsonl"], before["report.html"])]
+        cut = [before[name] for name in ("metrics.jsonl", "evaluations.jsonl", "report.html")]
+        assert not [x for x in lost if x not in cut]
     again = run(directory, steps=9, resume=True)
     assert again.finished
     assert [row["step"] for row in files.read_metrics()] == [*steps, 9]
@@ -121,6 +129,7 @@ def test_damaged_lines_are_kept_aside_when_a_run_goes_on(finished, tmp_path, cap
 def test_a_run_without_damage_is_well(finished):
     found = loop.examine(finished)
     assert not found.problems
+    assert "evaluations.jsonl: 2 lines, steps 8 to 8" in found.facts
     assert "state: finished after step 8" in found.facts
     assert "newest complete checkpoint: step 8; --resume goes on from there" in found.facts
 
