@@ -8,6 +8,7 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py tic_tac_toe_learned
     python benchmarks/muzero_strength.py catch
     python benchmarks/muzero_strength.py cartpole
+    python benchmarks/muzero_strength.py pendulum
     python benchmarks/muzero_strength.py game_2048
     python benchmarks/muzero_strength.py cpu --points 4     # Connect Four; needs bitbully and bitbully-databases
     python benchmarks/muzero_strength.py cpu --points 4 --first 3 --seeds 1     # another seed beside those on record
@@ -44,6 +45,7 @@ JUDGED = {
     "tic_tac_toe_learned": [("random", 32, 144)],
     "catch": [("", 8, 100)],
     "cartpole": [("", 16, 100)],
+    "pendulum": [("", 16, 100)],
     "game_2048": [("", 8, 100)],
     "cpu": [("solver", 64, 500), *((name, n, 98) for n in (64, 256) for name in ("alphabeta:5", "uct:1000"))],
 }
@@ -188,6 +190,7 @@ CURVES = {
     "tic_tac_toe_learned": ["optimal moves", "optimal moves without search"],
     "catch": ["greedy return"],
     "cartpole": ["greedy return"],
+    "pendulum": ["greedy return"],
     "game_2048": ["greedy return"],
     "cpu": ["mistakes begin-hard", "mistakes middle-medium", "mistakes end-easy"],
 }

@@ -119,6 +119,21 @@ _CARTPOLE = dataclasses.replace(
     value_bins=41,
     decay_steps=760,
 )
+_PENDULUM = dataclasses.replace(
+    _ALONE,
+    env="pendulum",
+    moves=2,
+    simulations=16,
+    td_steps=5,
+    bootstrap="network",  # the search's stay as they were found: at first 0, the best that can be
+    ema=0.9,
+    discount=0.97,
+    value_transform="hyperbolic",
+    min_value=-24.0,  # so that networks that know nothing say 0
+    max_value=24.0,
+    value_bins=97,
+    decay_steps=1_600,
+)
 _GAME_2048 = Config(
     env="2048",
     chance=True,
@@ -149,6 +164,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "catch": (_CATCH, 500),
     "cartpole": (_CARTPOLE, 760),
+    "pendulum": (_PENDULUM, 1_600),
     "game_2048": (_GAME_2048, 800),
     "cpu": (_CONNECT_FOUR, 10_500),
 }
