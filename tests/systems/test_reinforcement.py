@@ -117,6 +117,25 @@ def test_ppo_and_v_trace_follow_the_same_gradient_from_a_fresh_rollout():
         np.testing.assert_allclose(metrics[0][name], metrics[1][name], rtol=2e-4)
 
 
+def test_a_clipped_value_loss_counts_what_an_update_gains_beyond_the_clip():
+    """The first of two gradient steps is that of the loss without clipping; after it, nothing is gained by ε = 0."""
+
+    def update(clip):
+        config = dataclasses.replace(SMALL_AC, value_clip=clip, minibatches=1, max_gradient_norm=1e9)
+        init, step = actor_critic.make(config)
+        state, metrics = jax.jit(lambda key: step(init(key)))(jax.random.key(0))
+        return state.params, metrics["value_loss"]
+
+    (free, loss), (wide, same), (held, more) = map(update, (0.0, 1e9, 1e-9))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), free, wide)
+    np.testing.assert_allclose(loss, same, rtol=1e-6)
+    assert more > loss
+    for name, layer in free.items():
+        of_critic = name.startswith(("critic", "value"))
+        change = max(np.abs(layer[key] - held[name][key]).max() for key in layer)
+        assert (change > 1e-5) if of_critic else (change < 1e-6), name
+
+
 @pytest.fixture
 def small_catch(monkeypatch):
     """Few states: at random a third of the balls is caught, which is a return of −1/3."""
@@ -261,6 +280,7 @@ def test_states_keep_their_types_where_numbers_are_of_64_bits(variant, x64):
         (actor_critic, {"minibatches": 5}, r"minibatches must be a divisor of num_envs · rollout_length = 36, got 5"),
         (actor_critic, {"memory": "lstm", "minibatches": 3}, "minibatches must be a divisor of num_envs = 4, got 3"),
         (actor_critic, {"units": ()}, "units must be one number or more"),
+        (actor_critic, {"value_clip": 0.1, "algorithm": "a2c"}, "value_clip must be 0 with algorithm = a2c, got 0.1"),
     ],
 )
 def test_a_config_that_cannot_be_is_said(system, changes, message):

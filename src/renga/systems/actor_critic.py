@@ -10,7 +10,7 @@ https://arxiv.org/abs/1707.06347), Espeholt et al. 2018 (V-trace, https://arxiv.
     global norm, of which those of V-MPO's temperature and multipliers are no part;
   * V-MPO has no target network: its trust region is around the policy that collected the rollout, the top half of the
     advantages is taken in each minibatch, and temperature and multipliers are the softplus of parameters;
-  * the value's loss is not clipped in PPO;
+  * the value's loss of PPO is clipped only with `value_clip`;
   * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
     steps to tell values of 100, and the policy follows its errors meanwhile;
   * an episode that is cut keeps its bootstrap: γ v of its last state is added to its last reward;
@@ -70,6 +70,7 @@ class Config:
     temperature: float = 1.0  # initial η of V-MPO
     multiplier: float = 5.0  # initial α of V-MPO, of each bound
     dual_learning_rate: float = 1e-2  # of V-MPO's temperature and multipliers
+    value_clip: float = 0.0  # how far PPO's value moves in an update before its loss is clipped; 0: not clipped
     value_cost: float = 0.5  # weight of the value's loss
     entropy_cost: float = 0.01  # weight of the policy's entropy
     normalise_advantages: bool = True  # to mean 0 and deviation 1, in each minibatch
@@ -89,7 +90,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     "minatar": (
         Config(
             env="gymnax/Breakout-MinAtar", num_envs=64, rollout_length=128, minibatches=8, image="flat",
-            activation="relu", learning_rate=5e-3, decay_steps=1220, normalise_rewards=False,
+            activation="relu", learning_rate=5e-3, decay_steps=1220, value_clip=0.2, normalise_rewards=False,
         ),
         1220,
     ),
@@ -116,6 +117,7 @@ class Rollout(NamedTuple):
     target_tm1: Array  # for the value of s_tm1
     legal_tm1: Array | None = None  # which actions were legal in s_tm1; None if all were
     out_tm1: Array | None = None  # outputs of the policy in s_tm1, for V-MPO
+    v_tm1: Array | None = None  # value of s_tm1 when it was acted in, for the clipped loss
 
 
 class State(NamedTuple):
@@ -140,7 +142,8 @@ def _check(config: Config) -> None:
     require.numbers("num_envs", "rollout_length", "epochs", "minibatches", "memory_units", low=1)
     require.numbers("learning_rate", "max_gradient_norm", "clip", above=0)
     require.numbers("discount", "trace_decay", low=0, high=1)
-    require.numbers("decay_steps", "value_cost", "entropy_cost", low=0)
+    require.numbers("decay_steps", "value_clip", "value_cost", "entropy_cost", low=0)
+    require(not config.value_clip or config.algorithm == "ppo", "value_clip", f"0 with algorithm = {config.algorithm}")
     require.numbers("units", low=1)
     require(bool(config.units), "units", "one number or more")
     require.numbers("epsilon", "epsilon_mean", "epsilon_scale", "epsilon_choice", above=0)
@@ -280,7 +283,8 @@ def make(config: Config):
         adv_t = jax.vmap(rl.truncated_generalized_advantage_estimation, in_axes=(1, 1, None, 1), out_axes=1)(
             r_t, discount_t, config.trace_decay, values
         )
-        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal, out), v_last
+        v_tm1 = v if config.value_clip else None
+        return state, Rollout(s, first, a, log_mu_a, r_t, discount_t, adv_t, adv_t + v, legal, out, v_tm1), v_last
 
     def loss_fn(
         learned: tuple[PyTree, PyTree], batch: Rollout, memory: PyTree, v_last: PyTree, axis_name: str | None
@@ -312,7 +316,11 @@ def make(config: Config):
             policy_loss = jnp.mean(losses)
         else:
             policy_loss = policy.gradient_loss(out, batch.a_tm1, adv)
-        value_loss = jnp.mean(rl.l2_loss(td))
+        value_losses = rl.l2_loss(td)
+        if batch.v_tm1 is not None:
+            near = batch.v_tm1 + jnp.clip(v - batch.v_tm1, -config.value_clip, config.value_clip)
+            value_losses = jnp.maximum(value_losses, rl.l2_loss(batch.target_tm1 - near))
+        value_loss = jnp.mean(value_losses)
         entropy = policy.entropy(out)
         loss = policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy
         return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
