@@ -13,7 +13,14 @@ from jaxtyping import PyTree
 
 
 class Feed(Iterator[PyTree]):
-    """The batches of an iterator, on devices, some of them ahead of time. Made by `feed`."""
+    """The batches of an iterator, on devices, some of them ahead of time. Made by `feed`.
+
+    Example:
+      >>> fed = feed(iter([np.zeros(2), np.ones(2)]))
+      >>> next(fed), next(fed)
+      (Array([0., 0.], dtype=float32), Array([1., 1.], dtype=float32))
+      >>> fed.close()  # or `with feed(...) as fed:`
+    """
 
     def __init__(self, batches: Iterable[PyTree], prefetch: int, sharding: Sharding | None) -> None:
         self._queue: queue.Queue = queue.Queue(maxsize=prefetch)

@@ -8,7 +8,15 @@ from typing import Any
 
 
 class DataError(ValueError):
-    """A file of data is missing, truncated or of the wrong shape; the message names it."""
+    """A file of data is missing, truncated or of the wrong shape; the message names it.
+
+    Example:
+      >>> try:
+      ...     load_images("/no/such/images.npz")
+      ... except DataError as error:
+      ...     print(error)
+      there is no /no/such/images.npz: data is 'digits' or a path to IDX, CIFAR-10, .npz or PNG files
+    """
 
     exit_code = 1  # of the command
 

@@ -26,6 +26,11 @@ class Images(NamedTuple):
       test: `[M, H, W, C]`, held out.
       train_labels: `[N]`, int32, or None where the source has no labels.
       test_labels: `[M]`, or None.
+
+    Example:
+      >>> images = load_images("digits")
+      >>> float(images.train.min()), float(images.train.max()), sorted(set(images.train_labels.tolist()))
+      (-1.0, 1.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
 
     train: np.ndarray

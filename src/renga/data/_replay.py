@@ -37,6 +37,11 @@ class Sample(NamedTuple):
       items: a tree of arrays `[batch_size, ...]`.
       indices: where they stand.
       probabilities: of drawing each, P(i).
+
+    Example:
+      >>> sample = Sample(items=jnp.array([5.0, 6.0]), indices=jnp.array([0, 3]), probabilities=jnp.array([0.5, 0.25]))
+      >>> importance_weights(sample.probabilities, size=4, exponent=1.0)  # P(i) ∝ 2, 1: weights ∝ 1/2, 1
+      Array([0.5, 1. ], dtype=float32)
     """
 
     items: PyTree

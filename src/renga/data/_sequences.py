@@ -40,6 +40,12 @@ class Sequences(NamedTuple):
       mask: `[batch_size, length]`, whether a step is of the same episode as the sequence's first: true up to the step
         that the episode ends with, and false from there on, where the next one goes on.
       last: `[batch_size, length]`, which steps an episode ended with.
+
+    Example:
+      >>> items, mask = np.array([[3.0, 5.0, 9.0]]), np.array([[True, True, False]])  # the last is of the next episode
+      >>> drawn = Sequences(items, mask, last=np.array([[False, True, False]]))
+      >>> drawn.items.mean(where=drawn.mask)
+      np.float64(4.0)
     """
 
     items: PyTree

@@ -32,6 +32,11 @@ class ControlVariate(NamedTuple):
     Attributes:
       function: h(x), of one sample; it must not depend on θ.
       expectation: E_p[h(x)] in closed form, of a distribution p.
+
+    Example:
+      >>> square = ControlVariate(lambda x: x**2, lambda p: p.mean() ** 2 + p.variance())
+      >>> float(square.function(3.0)), float(square.expectation(Normal(1.0, 2.0)))  # 1² + 2²
+      (9.0, 5.0)
     """
 
     function: Function

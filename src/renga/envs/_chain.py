@@ -45,6 +45,12 @@ class Chain(Environment[ChainState]):
       num_distractors: if 0, the observation is the number of the state, 2t + a. If not, it is that many random bits
         after two that matter, as floats: whether the first action is to be taken now, and which it was.
 
+    Example:
+      >>> level = chain_level(length=1, right=0)
+      >>> state, step = level.step(jax.random.key(0), level.reset(jax.random.key(1)), 1)  # the wrong action of two
+      >>> float(step.reward), bool(step.terminated)
+      (-1.0, True)
+
     References:
       Oh et al., "Discovering Reinforcement Learning Algorithms", 2020, appendix A; the "umbrella" of Osband et al.,
       "Behaviour Suite for Reinforcement Learning", 2020.

@@ -43,6 +43,15 @@ class DeepSea(Environment[DeepSeaState]):
       cost: of going right, all N steps together.
       stochastic: whether moves and rewards are random.
 
+    Example:
+      >>> env = DeepSea(right=jnp.ones((2, 2), bool), cost=0.5)  # action 1 goes right in all cells
+      >>> state = env.reset(jax.random.key(0))
+      >>> for action in (1, 1):  # down the diagonal
+      ...     state, step = env.step(jax.random.key(0), state, action)
+      ...     print(float(step.reward), bool(step.terminated))
+      -0.25 False
+      0.75 True
+
     References:
       Osband et al., "Deep Exploration via Randomized Value Functions", 2019, section 4.1; "Behaviour Suite for
       Reinforcement Learning", 2020, deep sea and its stochastic form.

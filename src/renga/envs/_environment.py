@@ -19,7 +19,18 @@ S = TypeVar("S")
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """The integers 0 … num − 1."""
+    """The integers 0 … num − 1.
+
+    Args:
+      num: how many there are.
+      shape: of an array of them; `()` for one number.
+      dtype: of it.
+
+    Example:
+      >>> actions = Discrete(3)
+      >>> actions.contains(np.int32(2)), actions.contains(np.int32(3)), actions.contains(2.0)
+      (True, False, False)
+    """
 
     num: int
 
@@ -27,7 +38,7 @@ class Discrete:
     dtype: Any = np.int32
 
     def contains(self, x: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value lies in it; one of another shape or dtype does not."""
         x = np.asarray(x)
         return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= 0) & (x < self.num)))
 
@@ -81,7 +92,7 @@ class Box:
             raise ValueError(f"Box: low must be at most high, got {self.low} and {self.high}")
 
     def contains(self, x: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value lies in it; one of another shape or dtype does not."""
         x = np.asarray(x)
         low, high = np.asarray(self.low), np.asarray(self.high)
         return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= low) & (x <= high)))
@@ -128,6 +139,11 @@ class Step(NamedTuple):
         asked. `AutoReset` and `Batch` tell it where not all may be.
       to_play: which player moves next in the state reached; None if there is one player, or the environment is to be
         asked. `AutoReset` and `Batch` tell it where there are more.
+
+    Example:
+      >>> step = Step(jnp.zeros(2), reward=jnp.float32(1.0), terminated=jnp.bool_(False), truncated=jnp.bool_(True))
+      >>> bool(step.last)
+      True
     """
 
     observation: PyTree
@@ -149,6 +165,11 @@ class Symmetries(NamedTuple):
     Attributes:
       observation: which number of a flat observation comes where, [S, size].
       action: which action each becomes, [S, A].
+
+    Example:
+      >>> turns = Game2048().symmetries  # 8 ways to turn and mirror a board of 4 · 4 · 18 numbers
+      >>> turns.observation.shape, turns.action[1].tolist()  # a quarter turn: left becomes down, up becomes left, …
+      ((8, 288), [3, 0, 1, 2])
     """
 
     observation: np.ndarray
@@ -180,6 +201,21 @@ class Environment(abc.ABC, Generic[S]):
         step(key, s, a) = resolve(s′, c),   s′ = afterstate(s, a),   c ~ outcomes(s′)
 
     `observe` takes afterstates as well.
+
+    Example:
+      >>> class Count(Environment):  # counts the ones among three actions
+      ...     observation_spec, action_spec = Box((2,), 0, 3, np.int32), Discrete(2)
+      ...     def reset(self, key):
+      ...         return jnp.zeros(2, jnp.int32)  # steps, ones
+      ...     def step(self, key, state, action):
+      ...         state = state + jnp.array([1, action])
+      ...         return state, Step(state, 1.0 * state[1], state[0] == 3, jnp.bool_(False))
+      ...     def observe(self, state):
+      ...         return state
+      >>> env = Count()
+      >>> state, step = env.step(jax.random.key(0), env.reset(jax.random.key(0)), 1)
+      >>> num_actions(env), step.observation, bool(step.last)
+      (2, Array([1, 1], dtype=int32), False)
     """
 
     @property
@@ -262,15 +298,20 @@ class HostEnvironment(Environment[S]):
 
     Several copies step together in one call and begin new episodes by themselves: `Batch`, `AutoReset` and
     `episode_returns` use these calls in place of `jax.vmap`. In their states every array has a leading axis.
+    `Gymnasium` is one.
+
+    Example:
+      >>> issubclass(Gymnasium, HostEnvironment), issubclass(CartPole, HostEnvironment)
+      (True, False)
     """
 
     @abc.abstractmethod
     def begin(self, key: PRNGKeyArray, num_envs: int) -> S:
-        """Begins an episode in each."""
+        """Begins an episode in each of `num_envs` copies."""
 
     @abc.abstractmethod
     def go_on(self, state: S, action: Any) -> tuple[S, Step]:
-        """Takes an action in each, and begins the next episode where one is over."""
+        """Takes an action in each, `[num_envs, ...]`, and begins the next episode where one is over."""
 
     @abc.abstractmethod
     def end(self, state: S) -> None:
@@ -330,6 +371,12 @@ class Running(NamedTuple):
       last_return: sum of the rewards of the last finished episode; 0 before there was one.
       last_length: its steps.
       num_episodes: how many episodes have finished.
+
+    Example:
+      >>> env = AutoReset(chain_level(length=1, right=1))  # an episode of one step
+      >>> state, step = jax.jit(env.step)(jax.random.key(0), env.reset(jax.random.key(1)), 1)
+      >>> int(state.num_episodes), float(state.last_return), float(state.episode_return)
+      (1, 1.0, 0.0)
     """
 
     state: PyTree

@@ -34,6 +34,13 @@ class Game2048Afterstate(NamedTuple):
       board: the tiles as exponents of 2.
       reward: sum of the tiles that came of a merger.
       legal: whether the action was legal.
+
+    Example:
+      >>> env = Game2048()
+      >>> state = Game2048State(jnp.array([[1, 1, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+      >>> after, reward = jax.jit(env.afterstate)(state, 0)  # to the left: 2 and 2 become 4
+      >>> after.board[0], float(reward), bool(after.legal)
+      (Array([2, 2, 0, 0], dtype=int32), 4.0, True)
     """
 
     board: Int[Array, "4 4"]

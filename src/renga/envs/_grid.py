@@ -81,6 +81,12 @@ class Grid(Environment[GridState]):
       placement: "fixed" or "random".
       kinds: the kind of each object, for the image.
 
+    Example:
+      >>> walls, apple = np.zeros((2, 3), bool), np.array([[1.0, 0.0, 0.5]])  # back half the time
+      >>> level = grid_level(walls, apple, cells=np.array([5]), actions=5)
+      >>> level.shape, level.action_spec.num, level.observation_spec.num  # 6 cells, with the apple there or not
+      ((2, 3), 5, 12)
+
     References:
       Oh et al., "Discovering Reinforcement Learning Algorithms", 2020, appendix B.
     """

@@ -31,6 +31,12 @@ class Wrapped(NamedTuple):
     Attributes:
       state: that of the environment inside.
       memory: steps taken, frames seen or the last action.
+
+    Example:
+      >>> env = TimeLimit(Catch(), max_steps=5)
+      >>> state, step = env.step(jax.random.key(0), env.reset(jax.random.key(1)), 2)  # to the right
+      >>> int(state.state.paddle), int(state.memory)  # of Catch, and the steps taken
+      (3, 1)
     """
 
     state: Any

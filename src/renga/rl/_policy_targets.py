@@ -1,6 +1,5 @@
 """Policies as sampled actions with weights: targets for distillation."""
 
-import functools
 from typing import Any
 
 import jax
@@ -54,8 +53,24 @@ def constant_policy_targets(
     return PolicyTarget(actions=actions, weights=weights_scale * jnp.ones(shape))
 
 
-# `constant_policy_targets` with weights of 0.
-zero_policy_targets = functools.partial(constant_policy_targets, weights_scale=0.0)
+def zero_policy_targets(distribution: Any, rng_key: PRNGKeyArray, num_samples: int) -> PolicyTarget:
+    r"""Draws actions that all have weight 0, so that they teach nothing: `constant_policy_targets` with c = 0.
+
+    Args:
+      distribution: π, with `sample(seed=, sample_shape=)` and `log_prob`.
+      rng_key: a random key.
+      num_samples: N, the number of actions.
+
+    Returns:
+      The actions and weights, with a leading axis of N.
+
+    Example:
+      >>> from renga.dist import Categorical
+      >>> policy = Categorical(logits=jnp.array([0.0, -jnp.inf]))
+      >>> zero_policy_targets(policy, jax.random.key(0), 2)
+      PolicyTarget(actions=Array([0, 0], dtype=int32), weights=Array([0., 0.], dtype=float32))
+    """
+    return constant_policy_targets(distribution, rng_key, num_samples, weights_scale=0.0)
 
 
 def sampled_policy_distillation_loss(

@@ -21,6 +21,11 @@ class PopArtState(NamedTuple):
       shift: μ [K].
       scale: σ [K].
       second_moment: ν, the average of the squares [K].
+
+    Example:
+      >>> state = PopArtState(shift=jnp.array([1.0]), scale=jnp.array([2.0]), second_moment=jnp.array([5.0]))
+      >>> state.second_moment - state.shift**2 == state.scale**2
+      Array([ True], dtype=bool)
     """
 
     shift: Float[Array, " K"]

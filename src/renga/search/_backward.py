@@ -24,6 +24,21 @@ def backward(tree: Tree, leaf_index: Int[Array, " B"]) -> Tree:
 
     Returns:
       The trees with new statistics.
+
+    Example:
+      >>> from renga.search.examples import example_bandit
+      >>> root, step = example_bandit([0.0, 3.0])
+      >>> first = lambda rng_key, tree, node_index, depth=0: jnp.int32(0)
+      >>> @jax.jit
+      ... def grow(key):
+      ...     tree = search(  # a root, and room for a child
+      ...         (), key, root=root, recurrent_fn=step, root_action_selection_fn=first,
+      ...         interior_action_selection_fn=first, num_simulations=0, capacity=2)
+      ...     at, action, child = jnp.array([0]), jnp.array([1]), jnp.array([1])
+      ...     return backward(expand((), key, tree, step, at, action, child), child)
+      >>> tree = grow(jax.random.key(0))
+      >>> tree.node_visits[0], tree.node_values[0]  # of the root (0 + 3) / 2
+      (Array([2, 1], dtype=int32), Array([1.5, 0. ], dtype=float32))
     """
     num_nodes = tree.node_visits.shape[1]
 

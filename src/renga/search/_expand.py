@@ -37,6 +37,24 @@ def expand(
 
     Returns:
       The trees with the children.
+
+    Raises:
+      ValueError: if what the model returns has a wrong shape or structure.
+
+    Example:
+      >>> from renga.search.examples import example_bandit
+      >>> root, step = example_bandit([0.0, 3.0])
+      >>> first = lambda rng_key, tree, node_index, depth=0: jnp.int32(0)
+      >>> @jax.jit
+      ... def grow(key):
+      ...     tree = search(  # a root, and room for a child
+      ...         (), key, root=root, recurrent_fn=step, root_action_selection_fn=first,
+      ...         interior_action_selection_fn=first, num_simulations=0, capacity=2)
+      ...     at, action, child = jnp.array([0]), jnp.array([1]), jnp.array([1])
+      ...     return expand((), key, tree, step, at, action, child)
+      >>> tree = grow(jax.random.key(0))
+      >>> tree.children_index[0, 0], tree.children_rewards[0, 0]
+      (Array([-1,  1], dtype=int32), Array([0., 3.], dtype=float32))
     """
     embedding = jax.tree.map(lambda x: read_each(x, parent_index), tree.embeddings)
     step, embedding = recurrent_fn(params, rng_key, action, embedding)

@@ -36,6 +36,17 @@ def simulate(
 
     Returns:
       The last node of each path, and the action selected there.
+
+    Raises:
+      ValueError: if an array of the trees has no first axis of B.
+
+    Example:
+      >>> from renga.search.examples import example_tree
+      >>> trees = jax.tree.map(lambda x: x[None], example_tree(visits=[3, 1], rewards=[0.0, 1.0]))  # a batch of one
+      >>> def rarest(rng_key, tree, node_index, depth):
+      ...     return jnp.argmin(tree.children_visits[node_index])
+      >>> simulate(jax.random.key(0), trees, rarest, max_depth=9)  # from the root by action 1, where the tree ends
+      (Array([0], dtype=int32), Array([1], dtype=int32))
     """
     B = check_shapes("simulate", **{"tree.node_visits": (tree.node_visits, "B N")})["B"]
     for path, x in jax.tree.leaves_with_path(tree):

@@ -159,6 +159,14 @@ class Node:
 
     `node.children_visits` is `tree.children_visits[node_index]`, [A]; so are the others of the names below. A field is
     read when it is asked for. What there is one of for each tree is here as it is in the tree.
+
+    Example:
+      >>> from renga.search.examples import example_tree
+      >>> class Rare(QTransform):
+      ...     def transform(self, node):
+      ...         return node.qvalues / (1 + node.children_visits)
+      >>> Rare()(example_tree(visits=[3, 1], rewards=[4.0, 4.0]), 0)
+      Array([1., 2.], dtype=float32)
     """
 
     node_visits: Int[Array, "*nodes"]

@@ -22,7 +22,12 @@ from types import ModuleType
 
 
 def names() -> list[str]:
-    """Returns the names of all systems."""
+    """Returns the names of all systems.
+
+    Example:
+      >>> "dqn" in names(), "muzero" in names()
+      (True, True)
+    """
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
@@ -31,6 +36,17 @@ def get(name: str) -> ModuleType:
 
     Raises:
       KeyError: if there is none of that name.
+
+    Args:
+      name: one of `names()`.
+
+    Returns:
+      Its module, with `Config` and `make`.
+
+    Example:
+      >>> dqn = get("dqn")
+      >>> dqn.__name__, dqn.Config(env="catch").env
+      ('renga.systems.dqn', 'catch')
     """
     if name not in names():
         if not name:

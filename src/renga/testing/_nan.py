@@ -33,6 +33,10 @@ class NanReport:
       source: "file:line in function: code" of the user's program.
       inputs: what the operation got, one text each.
       cause: for a NaN from an infinity, where that came from.
+
+    Example:
+      >>> print(NanReport("NaN", "sqrt", layer="head", iterations=(3,), inputs=("float32[2] in [-1.0, 1.0]",)))
+      NaN made by sqrt in the forward pass, layer head, iteration 3 of the loop; from float32[2] in [-1.0, 1.0]
     """
 
     number: str

@@ -53,6 +53,15 @@ def make_app(
 
     Raises:
       ValueError: if the agent plays another game, or a number makes no sense.
+
+    Example:
+      >>> from starlette.testclient import TestClient
+      >>> from renga.systems import muzero
+      >>> config = muzero.Config(env="tic_tac_toe", units=8, blocks=1)
+      >>> agent = muzero.Agent(config, params=None)  # a trained one is `muzero.load(path)`
+      >>> client = TestClient(make_app(agent, levels=[0, 16]), base_url="http://localhost")
+      >>> client.post("/api/games", json={"moves": [4]}).json()["position"]["board"]
+      [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     """
     levels = sorted(set(levels))
     if not levels or levels[0] < 0:

@@ -44,6 +44,18 @@ def follow_app(files: RunDirectory, local: bool = True) -> Starlette:
 
     Raises:
       RunError: if it is no run.
+
+    Example:
+      >>> import tempfile
+      >>> from renga.loop import RunDirectory, write_json
+      >>> from starlette.testclient import TestClient
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     files, loop = RunDirectory(directory), {"steps": 2, "seed": 0, "window": 1}  # as a run leaves it
+      ...     write_json(files.path / "config.json", {"system": "lines", "config": {}, "loop": loop})
+      ...     files.write_environment()
+      ...     client = TestClient(follow_app(files), base_url="http://localhost")
+      ...     "No metrics yet" in client.get("/").text
+      True
     """
     files.read_config()
 
