@@ -59,6 +59,14 @@ def test_an_action_that_is_none_is_refused(name):
             run(key, state, jnp.zeros((7, *spec.shape), spec.dtype))
 
 
+def test_a_python_number_lies_in_a_spec_that_it_fits():
+    place, number, byte = envs.Discrete(3), envs.Box((), 0.0, 2.0), envs.Box((), 0, 255, np.uint8)
+    assert [place.contains(x) for x in (2, 3, -1, 2.0, True, 2**40)] == [True, *[False] * 5]
+    assert [number.contains(x) for x in (2, 0.5, 2.5, float("nan"), True)] == [True, True, False, False, False]
+    assert [byte.contains(x) for x in (255, 256, 1.0)] == [True, False, False]
+    assert not place.contains(np.int64(2))
+
+
 def test_a_box_has_bounds_for_each_element_and_is_compared_and_hashed():
     box = envs.Box((2,), low=np.array([-1.0, -8.0]), high=jnp.array([1.0, 8.0]))
     assert box == envs.Box((2,), (-1.0, -8.0), (1.0, 8.0))

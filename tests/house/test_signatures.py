@@ -35,6 +35,9 @@ def test_every_public_signature_is_annotated(package):
         except (TypeError, ValueError):
             continue
         missing = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+        is_result = inspect.isclass(value) and issubclass(value, tuple)
+        texts = {p.name: str(p.annotation) for p in signature.parameters.values() if not is_result}
+        missing += [f"str for {key}" for key, text in texts.items() if "Path" in text and "str" not in text]
         if not inspect.isclass(value) and inspect.isroutine(value) and signature.return_annotation is signature.empty:
             missing.append("the result")
         if missing:

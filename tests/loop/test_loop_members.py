@@ -55,6 +55,10 @@ def test_a_member_that_fails_is_frozen_before_the_step_that_failed_and_the_other
     assert {i: how.step for i, how in population.frozen.items()} == {3: 0, 1: 7, 4: 7}
     assert {how.because for how in population.frozen.values()} == {("loss",)}
     assert (population.finished, population.step, dict(population.non_finite)) == (True, 12, {})
+    with pytest.raises(
+        RunError, match=r"final_numbers: metric must be one that the members have \(.*loss.*\), got 'los'"
+    ):
+        loop.final_numbers(RunDirectory(population.directory), "los")
     each = RunDirectory(population.directory).read_members()
     assert [step for step, _ in each] == [3, 6, 9, 12]
     found = np.isnan(np.array([row["loss"] for _, row in each]))

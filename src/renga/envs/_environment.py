@@ -1,6 +1,7 @@
 """What an environment is: a value with `reset`, `step` and `observe`, all pure, one environment a call."""
 
 import abc
+import contextlib
 import dataclasses
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -28,7 +29,7 @@ class Discrete:
 
     Example:
       >>> actions = Discrete(3)
-      >>> actions.contains(np.int32(2)), actions.contains(np.int32(3)), actions.contains(2.0)
+      >>> actions.contains(2), actions.contains(np.int32(3)), actions.contains(2.0)
       (True, False, False)
     """
 
@@ -38,8 +39,8 @@ class Discrete:
     dtype: Any = np.int32
 
     def contains(self, x: Any) -> bool:
-        """Whether a value lies in it; one of another shape or dtype does not."""
-        x = np.asarray(x)
+        """Whether a value lies in it; one of another shape or dtype does not. A Python number has any dtype it fits."""
+        x = _array(x, self.dtype)
         return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= 0) & (x < self.num)))
 
     def sample(self, key: PRNGKeyArray) -> Array:
@@ -92,8 +93,8 @@ class Box:
             raise ValueError(f"Box: low must be at most high, got {self.low} and {self.high}")
 
     def contains(self, x: Any) -> bool:
-        """Whether a value lies in it; one of another shape or dtype does not."""
-        x = np.asarray(x)
+        """Whether a value lies in it; one of another shape or dtype does not. A Python number has any dtype it fits."""
+        x = _array(x, self.dtype)
         low, high = np.asarray(self.low), np.asarray(self.high)
         return x.shape == self.shape and x.dtype == self.dtype and bool(np.all((x >= low) & (x <= high)))
 
@@ -118,6 +119,14 @@ class Box:
             x = jnp.where(below & ~above, low + far, jnp.where(above & ~below, high - far, x))
             x = jnp.where(below | above, x, free)
         return x.astype(self.dtype)
+
+
+def _array(x: Any, dtype: Any) -> np.ndarray:
+    """An array of a value; of this dtype if it is a Python number that such a number can be."""
+    fits = type(x) is int or (type(x) is float and np.issubdtype(dtype, np.floating))
+    with contextlib.suppress(OverflowError):
+        return np.asarray(x, dtype if fits else None)
+    return np.asarray(x)
 
 
 def _as_tuples(x: Any) -> Any:

@@ -7,6 +7,7 @@ The structure of the state comes from the program, never from the file.
 import contextlib
 import json
 import logging
+import os
 import shutil
 import zlib
 from pathlib import Path
@@ -93,9 +94,8 @@ class Checkpoints:
 
     Example:
       >>> import tempfile
-      >>> from pathlib import Path
       >>> with tempfile.TemporaryDirectory() as directory:
-      ...     checkpoints = Checkpoints(Path(directory), keep=2)
+      ...     checkpoints = Checkpoints(directory, keep=2)
       ...     for step in (10, 20, 30):
       ...         checkpoints.save(step, {"w": np.float32(step)}, notes={"loss": 1 / step})
       ...     checkpoints.steps(), checkpoints.notes(20)
@@ -104,8 +104,8 @@ class Checkpoints:
       (30, {'w': Array(30., dtype=float32)})
     """
 
-    def __init__(self, directory: Path, keep: int = 3) -> None:
-        self.directory = directory
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 3) -> None:
+        self.directory = Path(directory)
         self.keep = keep
 
     def steps(self) -> list[int]:

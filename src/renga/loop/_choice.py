@@ -30,8 +30,7 @@ def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
       A number a member, in their order.
 
     Raises:
-      RunError: if it is no run.
-      KeyError: if there is no such metric.
+      RunError: if it is no run, or has no such metric.
 
     Example:
       >>> import tempfile
@@ -44,6 +43,9 @@ def final_numbers(files: RunDirectory, metric: str) -> np.ndarray:
       array([0.5 , 0.25, 1.  ])
     """
     rows = files.read_members()
+    if not rows or metric not in rows[-1][1]:
+        known = ", ".join(sorted(rows[-1][1])) if rows else "nothing yet"
+        raise RunError(f"final_numbers: metric must be one that the members have ({known}), got {metric!r}")
     interval = (files.read_config()["loop"].get("evolution") or {}).get("interval")
     since = (rows[-1][0] - 1) // interval * interval if interval else 0
     last = [(step, each) for step, each in rows[-max(1, len(rows) // 10) :] if step > since] or rows[-1:]

@@ -2,6 +2,7 @@
 
 import html
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ class Run(NamedTuple):
     warnings: list[str]
 
 
-def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
+def write_comparison(runs: Sequence[RunDirectory], path: str | os.PathLike[str]) -> None:
     """Writes a page that compares runs.
 
     Args:
@@ -57,6 +58,7 @@ def write_comparison(runs: Sequence[RunDirectory], path: Path) -> None:
       ...     "slow · fast" in Path(directory, "page.html").read_text(encoding="utf-8")
       True
     """
+    path = Path(path)
     if len(runs) < 2:
         raise SettingError(f"a comparison is of two runs or more, got {len(runs)}")
     places = [files.path.resolve() for files in runs]

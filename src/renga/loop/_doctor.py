@@ -1,6 +1,7 @@
 """Examination and repair: what is wrong with the directory of a run, and what can be saved of it."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ class Examination(NamedTuple):
     repaired: list[str]
 
 
-def examine(directory: Path, repair: bool = False) -> Examination:
+def examine(directory: str | os.PathLike[str], repair: bool = False) -> Examination:
     """Examines the directory of a run, or of a sweep and the runs that it has, whatever its state.
 
     Args:
@@ -52,17 +53,16 @@ def examine(directory: Path, repair: bool = False) -> Examination:
 
     Example:
       >>> import tempfile
-      >>> from pathlib import Path
       >>> loop = {"steps": 2, "seed": 0, "window": 1}
       >>> with tempfile.TemporaryDirectory() as directory:
-      ...     path = Path(directory)
-      ...     write_json(path / "config.json", {"system": "", "config": {}, "loop": loop})
-      ...     write_whole(path / "env.json", "{")  # cut off
-      ...     examine(path).problems
-      ...     examine(path, repair=True).repaired
+      ...     write_json(f"{directory}/config.json", {"system": "", "config": {}, "loop": loop})
+      ...     write_whole(f"{directory}/env.json", "{")  # cut off
+      ...     examine(directory).problems
+      ...     examine(directory, repair=True).repaired
       ['env.json: ... is damaged: ...', 'no complete checkpoint: there is nothing to go on from']
       ['moved env.json to damaged/env.json']
     """
+    directory = Path(directory)
     if not is_sweep(directory):
         refuse_others(directory)
     if not repair:

@@ -29,7 +29,7 @@ def is_leftover(name: str) -> bool:
     return _ASIDE.fullmatch(name) is not None
 
 
-def write_whole(path: Path, data: str | bytes) -> None:
+def write_whole(path: str | os.PathLike[str], data: str | bytes) -> None:
     """Writes a file whole or not at all.
 
     Raises:
@@ -39,10 +39,11 @@ def write_whole(path: Path, data: str | bytes) -> None:
       >>> import tempfile
       >>> from pathlib import Path
       >>> with tempfile.TemporaryDirectory() as directory:
-      ...     write_whole(Path(directory) / "note.txt", "a note")
+      ...     write_whole(f"{directory}/note.txt", "a note")
       ...     [(path.name, path.read_text()) for path in Path(directory).iterdir()]
       [('note.txt', 'a note')]
     """
+    path = Path(path)
     aside = aside_of(path)
     try:
         with aside.open("wb") as file:
@@ -56,7 +57,7 @@ def write_whole(path: Path, data: str | bytes) -> None:
         raise RunError(f"cannot write {path}: {why(error)}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes a JSON file whole or not at all; numbers that JSON does not have become strings.
 
     Raises:
@@ -110,9 +111,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(read_bytes(path))
     except OSError as error:
-        raise RunError(
-            f"{path.parent} is not the directory of a run: cannot read {path.name} ({why(error)})"
-        ) from error
+        no_run = f"{path.parent} is not the directory of a run: " if path.name == "config.json" else ""
+        raise RunError(f"{no_run}cannot read {path.name if no_run else path} ({why(error)})") from error
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error or 'it is nested too deeply'}") from error
     if not isinstance(value, dict):

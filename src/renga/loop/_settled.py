@@ -1,5 +1,6 @@
 """Settings of a sweep: `sweep.json`, what is settled before anything is trained."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ def grouped(trials: Sequence[Mapping[str, Any]], traced: Sequence[str], first: i
     return [group._asdict() for group in groups.values()]
 
 
-def read_sweep(path: Path) -> dict[str, Any]:
+def read_sweep(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads sweep.json.
 
     Raises:
@@ -71,10 +72,11 @@ def read_sweep(path: Path) -> dict[str, Any]:
       ...     return lambda key: np.float32(8.0), lambda w: (w - config.rate * w, {"loss": w})
       >>> with tempfile.TemporaryDirectory() as path:
       ...     _ = sweep(make, Config(), {"rate": [0.25, 0.5]}, search="grid", steps=2, directory=path, show=False)
-      ...     settled = read_sweep(Path(path))
+      ...     settled = read_sweep(path)
       >>> settled["search"], settled["metric"], settled["goal"], settled["trials"]
       ('grid', 'loss', 'min', [{'rate': 0.25}, {'rate': 0.5}])
     """
+    path = Path(path)
     if not (path / "sweep.json").exists():
         raise RunError(f"{path} is not the directory of a sweep: there is no sweep.json")
     found = read_json(path / "sweep.json")

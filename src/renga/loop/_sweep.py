@@ -191,7 +191,7 @@ def sweep(
     return Swept(trials, objective, best, not signal, signal, order, made_by)
 
 
-def write_sweep(path: Path) -> None:
+def write_sweep(path: str | os.PathLike[str]) -> None:
     """Writes trials.jsonl and report.html of a sweep anew.
 
     Raises:
@@ -211,14 +211,14 @@ def write_sweep(path: Path) -> None:
       >>> with tempfile.TemporaryDirectory() as path:
       ...     _ = sweep(make, Config(), {"rate": [0.25, 0.5]}, search="grid", steps=2, directory=path, show=False)
       ...     (Path(path) / "trials.jsonl").unlink()
-      ...     write_sweep(Path(path))
+      ...     write_sweep(path)
       ...     print((Path(path) / "trials.jsonl").read_text())
       {"trial": 0, "rate": 0.25, "loss": 6.0, "failed": 0, "group": 0, "member": 0}
       {"trial": 1, "rate": 0.5, "loss": 4.0, "failed": 0, "group": 0, "member": 1}
       <BLANKLINE>
     """
     settled = read_sweep(path)
-    write_outcome(path, settled, groups_of(settled))
+    write_outcome(Path(path), settled, groups_of(settled))
 
 
 def _own(
