@@ -1,5 +1,7 @@
 """Every environment keeps the interface: it resets, steps, obeys its specs, and depends on its keys alone."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +125,24 @@ def test_names_and_options_that_are_not_known_are_said(unchecked):
             envs.make(name)
     with pytest.raises(ValueError, match="Pgx: name must be that of an environment, got 'nothing'; there are 2048, "):
         envs.make("pgx/nothing")
+    with pytest.raises(TypeError, match="make: name must be a str, got a Catch"):
+        envs.make(envs.Catch())
+
+
+def test_what_is_no_random_key_is_said(unchecked):
+    """Where it would be used; an environment that draws nothing takes anything."""
+    catch, board = envs.Catch(), envs.Game2048()
+    said = "key must be a random key such as jax.random.key(0), got "
+    for method, args, message in (
+        (catch.reset, (0,), f"Catch.reset: {said}0"),
+        (catch.reset, (jnp.zeros(3),), f"Catch.reset: {said}float32 of shape (3,)"),
+        (envs.Batch(catch, 2).reset, (None,), f"Batch.reset: {said}None"),
+        (envs.AutoReset(catch).reset, (1,), f"Catch.reset: {said}1"),
+        (board.step, (0, board.reset(jax.random.key(0)), 1), f"Game2048.step: {said}0"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            method(*args)
+    assert envs.make("chain/short").reset(0).time == 0
 
 
 def test_names_and_options_that_gymnax_does_not_know_are_said(unchecked):

@@ -1,9 +1,11 @@
 """A command that is refused has changed nothing, and no two runs share a directory."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -256,6 +258,38 @@ def test_a_damaged_config_is_said(text, done, tmp_path):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(RunError, match=r"config\.json is damaged"):
         run(tmp_path, resume=True)
+
+
+def test_a_config_has_words_where_words_are_meant_and_numbers_where_numbers_are():
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        env: str = "catch"
+        data: str = "digits"
+        count: int = 1
+
+    for change, message in (
+        ({"env": {}}, "line: env must be a name of `renga list --envs`, or MODULE:NAME, got a dict"),
+        ({"data": None}, "line: data must be a str, got a NoneType"),
+        ({"count": "8"}, "line: count must be int, got '8'"),
+    ):
+        with pytest.raises(RunError, match=message):
+            loop.check_config("line", Config(**change))
+
+
+def test_a_module_in_place_of_a_function_and_a_class_in_place_of_a_config_are_said(unchecked, tmp_path):
+    said = "make must be a function config -> (init, step), such as actor_critic.make, got "
+    for function in (loop.run, functools.partial(loop.sweep, texts={})):
+        name = getattr(function, "func", function).__name__
+        for make, config, message in (
+            (toy, toy.Config(), f"{name}: {said}the module {toy.__name__}"),
+            (toy.make(toy.Config()), toy.Config(), f"{name}: {said}a tuple"),
+            (toy.make, toy.Config, f"{name}: config must be a config such as Config(), got the class"),
+        ):
+            with pytest.raises(TypeError, match=re.escape(message)):
+                function(make, config, steps=1, directory=tmp_path / "run")
+    with pytest.raises(TypeError, match=r"iterate: step must be a function .*, got a module"):
+        next(loop.iterate(toy, 0, steps=1))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2**31, (1.0, -math.inf)])

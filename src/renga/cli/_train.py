@@ -195,7 +195,8 @@ def check_env(config: Any) -> None:
         try:
             envs.make(name)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            said = str(error).removeprefix("make: ")
+            raise UsageError(f"--env{'' if said.startswith('name ') else ':'} {said.removeprefix('name ')}") from error
 
 
 def _newest(directory: str | Path) -> int | None:

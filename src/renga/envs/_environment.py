@@ -3,6 +3,8 @@
 import abc
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
@@ -185,6 +187,25 @@ class Symmetries(NamedTuple):
     action: np.ndarray
 
 
+def _with_key(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method; where it fails, and its key is none, the error says so."""
+
+    @functools.wraps(method)
+    def with_key(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            key = args[0] if args else kwargs.get("key")
+            shape, dtype = getattr(key, "shape", ()), getattr(key, "dtype", object)
+            is_key = jnp.issubdtype(dtype, jax.dtypes.prng_key) or (shape == (2,) and dtype == jnp.uint32)
+            if is_key or "PRNG key" not in str(error):  # as JAX calls it
+                raise
+            who, came = f"{type(self).__name__}.{method.__name__}", f"{dtype} of shape {shape}" if shape else repr(key)
+            raise TypeError(f"{who}: key must be a random key such as jax.random.key(0), got {came}") from error
+
+    return with_key
+
+
 class Environment(abc.ABC, Generic[S]):
     """An environment: the rules, not the state.
 
@@ -226,6 +247,12 @@ class Environment(abc.ABC, Generic[S]):
       >>> num_actions(env), step.observation, bool(step.last)
       (2, Array([1, 1], dtype=int32), False)
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets `reset` and `step` say what is wrong where they fail for want of a random key."""
+        super().__init_subclass__(**kwargs)
+        for name in {"reset", "step"} & set(vars(cls)):
+            setattr(cls, name, _with_key(vars(cls)[name]))
 
     @property
     @abc.abstractmethod
@@ -525,12 +552,14 @@ class Batch:
         """That of one environment."""
         return self.env.action_spec
 
+    @_with_key
     def reset(self, key: PRNGKeyArray) -> Running:
         """Begins an episode in each."""
         if isinstance(self.env, HostEnvironment):
             return _start(self.env.begin(key, self.num_envs), self.num_envs)
         return jax.vmap(AutoReset(self.env).reset)(jax.random.split(key, self.num_envs))
 
+    @_with_key
     def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
         """Takes an action in each."""
         if isinstance(self.env, HostEnvironment):

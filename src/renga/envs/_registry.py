@@ -88,7 +88,7 @@ def make(name: str, **options: Any) -> Environment:
 
     Raises:
       ValueError: if there is none of this name.
-      TypeError: if what a name of your own stands for makes no environment.
+      TypeError: if the name is no str, or what a name of your own stands for makes no environment.
       ImportError: if the package that it comes from is not installed.
 
     Example:
@@ -97,6 +97,8 @@ def make(name: str, **options: Any) -> Environment:
       >>> make("cartpole", max_steps=100).action_spec
       Discrete(num=2, shape=(), dtype=<class 'numpy.int32'>)
     """
+    if not isinstance(name, str):
+        raise TypeError(f"make: name must be a str, got a {type(name).__name__}")
     home, _, rest = name.partition("/")
     if home == "gymnasium":
         vectorization = options.pop("vectorization", None)

@@ -80,7 +80,7 @@ class Requirements:
 
 
 def check_config(system: str, config: Any) -> Requirements:
-    """Refuses numbers that are not finite or need more than 32 bits, and words that a field does not know.
+    """Refuses numbers that are not finite or need more than 32 bits, words that a field does not know, and no words.
 
     Called by a system's `make`, before checks of its own, for which it returns what refuses a field.
 
@@ -106,8 +106,13 @@ def check_config(system: str, config: Any) -> Requirements:
     """
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), f"{system}: {field.name}"
-        choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
+        value, name, hint = getattr(config, field.name), f"{system}: {field.name}", hints[field.name]
+        if hint is str and not isinstance(value, str):
+            expected = "a name of `renga list --envs`, or MODULE:NAME" if field.name == "env" else "a str"
+            raise SettingError(f"{name} must be {expected}, got a {type(value).__name__}")
+        if hint in (int, float, bool) and isinstance(value, str):
+            raise SettingError(f"{name} must be {hint.__name__}, got {value!r}")
+        choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
         if choices and value not in choices:
             raise SettingError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
         for number in value if isinstance(value, tuple | list) else (value,):

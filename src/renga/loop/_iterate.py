@@ -100,6 +100,7 @@ def iterate(
 
     Raises:
       ValueError: if `steps` or `window` is out of range.
+      TypeError: if `step` is no function.
 
     Example:
       >>> def count(n):
@@ -107,6 +108,8 @@ def iterate(
       >>> [(u.step, int(u.state), u.rows) for u in iterate(count, jnp.int32(0), steps=4, window=2, marks=[2])]
       [(2, 2, [(2, {'n': 0.5})]), (4, 4, [(4, {'n': 2.5})])]
     """
+    if not callable(step):
+        raise TypeError(f"iterate: step must be a function state -> (state, metrics), got a {type(step).__name__}")
     if not 0 <= steps <= MOST_STEPS:
         raise ValueError(f"iterate: steps must be in [0, {MOST_STEPS}], got {steps}")
     if not 1 <= window <= MOST_STEPS:

@@ -42,7 +42,7 @@ from renga.loop._pbt import population_of
 from renga.loop._peers import all_find, fail, meet
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
-from renga.loop._subject import Alone, Make, name_of
+from renga.loop._subject import Alone, Make, check_make, name_of
 
 Pictures = Callable[[PyTree], Mapping[str, np.ndarray]]
 Advise = Callable[[dict[str, float]], dict[str, str]]
@@ -146,6 +146,7 @@ def run(
       RunError: for whatever its user can mend: a directory that cannot be written or is in use, a config that differs,
         a batch that does not divide by the devices, a state larger than memory, a number that is not finite under
         `debug_nans`.
+      TypeError: if `make` is no function, or `config` a class.
 
     Example:
       >>> import dataclasses, tempfile
@@ -161,6 +162,7 @@ def run(
       (2, 2.0, 3, 1.0)
     """
     check_installed("run", "orbax", "tomli_w")
+    check_make("run", make, config)
     files = RunDirectory(directory)
     config = settled(config)
     system = system or (files.read_config()["system"] if resume else "") or name_of(make)

@@ -1,6 +1,7 @@
 """What a run drives: one system by itself. `_members.py` has the other kind, many at once."""
 
 import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,21 @@ def name_of(make: Make) -> str:
     if name == "__main__" or getattr(sys.modules.get(name), "make", None) is not make:
         return ""
     return name.removeprefix("renga.systems.")
+
+
+def check_make(function: str, make: Any, config: Any) -> None:
+    """Refuses the module of a system where its `make` is meant, and the class of a config for a config.
+
+    Raises:
+      TypeError: naming the function that was called, the argument and what came.
+    """
+    if not callable(make):
+        came = f"the module {make.__name__}" if isinstance(make, types.ModuleType) else f"a {type(make).__name__}"
+        raise TypeError(
+            f"{function}: make must be a function config -> (init, step), such as actor_critic.make, got {came}"
+        )
+    if isinstance(config, type):
+        raise TypeError(f"{function}: config must be a config such as {config.__name__}(), got the class")
 
 
 class Alone:

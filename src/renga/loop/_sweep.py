@@ -33,7 +33,7 @@ from renga.loop._run import run
 from renga.loop._settled import SEARCHES, Group, grouped, groups_of, read_sweep, require_same
 from renga.loop._space import MOST_TRIALS, as_texts, draw_trials, grid_trials, read_space, traceable_fields
 from renga.loop._study import Study
-from renga.loop._subject import Make, name_of
+from renga.loop._subject import Make, check_make, name_of
 
 _LOG = logging.getLogger("renga")
 BATCH = 16  # settings that are proposed at once, by default
@@ -117,6 +117,7 @@ def sweep(
 
     Raises:
       RunError: for whatever its user can mend, a setting that the system refuses among it, before anything is trained.
+      TypeError: if `make` is no function, or `config` a class.
 
     Returns:
       What came of each trial, and which is the best.
@@ -135,6 +136,7 @@ def sweep(
       >>> swept.best, str(swept.objective)
       (1, 'lowest loss')
     """
+    check_make("sweep", make, config)
     path, texts = Path(directory), as_texts(texts)
     system = system or ("" if resume else name_of(make))
     num_trials, seed, seeds, steps, batch, interval = (
