@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parents[1] / "docs" / "reinforcement" / "comparison.svg"
-RECORDS = ("cartpole_seeds", "classic_control", "pendulum", "muzero_strength_cartpole")
+RECORDS = ("cartpole_seeds", "classic_control", "pendulum", "muzero_strength_cartpole", "muzero_strength_pendulum")
 SYSTEMS = ("dqn", "pqn", "actor_critic", "sac", "td3", "d4pg", "mpo", "muzero")
 TITLES = {"cartpole": "CartPole-v1", "acrobot": "Acrobot-v1", "pendulum": "Pendulum-v1"}
 CHOICES = ("DQN", "PQN", "PPO", "A2C", "V-MPO", "SAC", "MPO")
 NUMBERS = ("SAC", "TD3", "DDPG", "D4PG", "MPO", "PPO", "V-MPO")
 # The agents that can play a task; one of them without a record has a row that says so.
-AGENTS = {"cartpole": (*CHOICES, "MuZero"), "acrobot": CHOICES, "pendulum": NUMBERS}
+AGENTS = {"cartpole": (*CHOICES, "MuZero"), "acrobot": CHOICES, "pendulum": (*NUMBERS, "MuZero")}
 
 
 class Row(NamedTuple):
