@@ -85,7 +85,7 @@ def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
     (alone,) = json.loads(Path("alone/evaluation.json").read_text())["measures"].values()
     assert found["each"]["size (x)"][3] == alone
 
-    assert main(["eval", "run", "--member", "best", "--times", "2"]) == 0
+    assert main(["eval", "--member", "best", "--times", "2", "run"]) == 0
     shown = capsys.readouterr()
     best = min(range(5), key=found["each"]["size (x)"].__getitem__)
     assert "run/evaluations.jsonl keeps this; the result is that of all members" in shown.out
@@ -93,9 +93,9 @@ def test_a_population_is_trained_measured_and_taken_apart(toy, capsys):
     assert (kept["member"], kept["settings"]["times"]) == (best, 2)
     assert f"member {best} is the best one" in shown.err
     assert json.loads(Path("run/evaluation.json").read_text()) == found  # that of all members stays
-    assert main(["export", "run", "file", "--member=3"]) == 0
+    assert main(["export", "run", "--member=3", "file"]) == 0
     assert float(Path("file").read_text()) == pytest.approx(alone)
-    assert main(["member", "run", "3"]) == 0
+    assert main(["member", "--metric", "loss", "run", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "run/members/003"
     assert main(["eval", "run/members/003"]) == 0
     assert main(["train", "toy", "--resume", "run/members/003", "--steps", "6", "--quiet"]) == 0

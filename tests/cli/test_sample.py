@@ -24,7 +24,7 @@ def test_samples_are_drawn_or_kept_as_numbers(ring, tmp_path, capsys):
     assert capsys.readouterr().out == f"{ring / 'samples.png'}: 100 samples of shape [2]\n"
     with Image.open(ring / "samples.png") as picture:
         assert picture.size == (320, 320)
-    assert main(["sample", str(ring), str(tmp_path / "x.npy"), "--num", "7", "--seed", "3"]) == 0
+    assert main(["sample", "--num", "7", str(ring), "--seed", "3", str(tmp_path / "x.npy")]) == 0
     of_run = gan.load(ring).sample(jax.random.key(3), 7)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy", allow_pickle=False), of_run)
 

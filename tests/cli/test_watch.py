@@ -66,7 +66,7 @@ def test_the_command_writes_an_animation_and_puts_it_into_the_report(run, capsys
 def test_a_file_of_ones_own_leaves_the_run_as_it_is(run, tmp_path):
     before = sorted(path.name for path in run.iterdir())
     file = tmp_path / "seen.gif"
-    assert main(["watch", str(run), str(file), "--steps", "2", "--seed", "1"]) == 0
+    assert main(["watch", str(run), "--steps", "2", str(file), "--seed", "1"]) == 0
     assert sorted(path.name for path in run.iterdir()) == sorted([*before, "seen.gif"])
 
 

@@ -13,7 +13,11 @@ _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse's parser, with errors like those of all commands."""
+    """Argparse's parser, with errors like those of all commands, and files anywhere among the options."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Reads the arguments."""
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raises what is wrong."""

@@ -19,7 +19,7 @@ from tyro.conf import arg
 
 from renga.cli._fields import parse, said
 from renga.cli._main import UsageError, say
-from renga.cli._runs import OF_MEMBERS, Which, member_of, newest_state, only_run, system_named, take_which
+from renga.cli._runs import OF_MEMBERS, Which, member_of, newest_state, only_run, system_named, take_run, take_which
 from renga.loop import RunDirectory, RunError, measures_of, restore_members, write_json, write_report
 
 _LOG = logging.getLogger("renga")
@@ -28,6 +28,7 @@ _LOG = logging.getLogger("renga")
 def run(args: Sequence[str]) -> int:
     """Measures the newest checkpoint of a run: of a population, that of each member, or of one."""
     which, rest = take_which(args)
+    rest = take_run(rest)
     files = only_run(tuple(rest[:1]), "eval", f"{OF_MEMBERS}\nrenga eval RUN --help lists the options of its system.")
     if which.member is None and "seeds" in files.read_config()["loop"]:
         evaluate_members(files, rest[1:])

@@ -8,7 +8,7 @@ from pathlib import Path
 from renga.cli._arguments import check_port
 from renga.cli._fields import parse
 from renga.cli._main import UsageError, say
-from renga.cli._runs import system_named
+from renga.cli._runs import system_named, take_run
 from renga.loop import RunDirectory, RunError
 
 GAMES = ("connect_four", "tic_tac_toe")  # those of the page, known here without loading it
@@ -27,6 +27,7 @@ class Options:
 
 def run(args: Sequence[str]) -> int:
     """Serves a page to play against what a run has learned."""
+    args = take_run(args)
     if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
         raise UsageError("usage: renga play RUN [--port N], where RUN is the directory of a run or an exported file")
     path = Path(args[0])

@@ -73,17 +73,29 @@ class Which:
     goal: str | None = None  # max or min of the metric; by default according to its name
 
 
-def take_which(args: Sequence[str]) -> tuple[Which, list[str]]:
-    """Takes `--member`, `--metric` and `--goal` from the arguments."""
+def take_run(args: Sequence[str]) -> list[str]:
+    """The arguments with RUN before the options: if these stand first, it is the first that there is."""
+    place = next((i for i, arg in enumerate(args) if args[0].startswith("-") and os.path.exists(arg)), 0)
+    return [*args[place : place + 1], *args[:place], *args[place + 1 :]]
+
+
+def take_options(args: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
+    """Takes the options of these names from the arguments."""
     found, rest, left = {}, [], list(args)
     while left:
         flag, equals, value = left.pop(0).partition("=")
-        if flag in ("--member", "--metric", "--goal"):
+        if flag.startswith("--") and flag[2:] in names:
             if not equals and not left:
                 raise UsageError(f"{flag} needs a value")
             found[flag[2:]] = value if equals else left.pop(0)
         else:
             rest.append(flag + equals + value)
+    return found, rest
+
+
+def take_which(args: Sequence[str]) -> tuple[Which, list[str]]:
+    """Takes `--member`, `--metric` and `--goal` from the arguments."""
+    found, rest = take_options(args, "member", "metric", "goal")
     which = Which(**found)
     if which.member is None and (which.metric or which.goal):
         raise UsageError("--metric and --goal say what --member best goes by: pass it, too")
