@@ -63,6 +63,8 @@ def test_docstring_examples_run(name):
 
 def test_links_to_pages_are_relative_and_work_outside_of_sphinx():
     pages = [*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if "_build" not in p.parts)]
+    by_name = [p for p in pages if re.search(r"pip install .*[ '\"]renga\b", p.read_text())]
+    assert not by_name, "on the package index the name is another project's"
     assert not [f"{p.relative_to(ROOT)}: {link}" for p in pages for link in re.findall(r"\]\(/[^)]*", p.read_text())]
 
 
@@ -88,7 +90,7 @@ def test_fenced_python_blocks_run_and_print_what_the_page_says(page, tmp_path, m
             # Blank lines in front give a failing block the page's line numbers.
             code = compile("\n" * line + match.group(1), str(page), "exec")
             capsys.readouterr()
-            exec(code, namespace)
+            exec(code, {"__name__": file[1].removesuffix(".py")} if file else namespace)  # a file imports for itself
             # What is printed is told in the next block, or behind the only `print`.
             shown = re.match(r"\n*```text\n(.*?)^```", text[match.end() :], re.DOTALL | re.MULTILINE)
             shown = shown or re.search(r"^print\(.*\)  # (.*)", match[1], re.MULTILINE)

@@ -50,6 +50,15 @@ def test_a_library_brings_no_sibling_along(library, imported):
     assert not (siblings | upper) & set(brought_along(library, imported))
 
 
+def test_every_library_is_an_attribute_of_the_package_and_has_its_version():
+    libraries = {m.name for m in pkgutil.iter_modules(renga.__path__) if m.ispkg} - {"_core", "cli"}
+    assert libraries <= set(dir(renga))
+    for name in libraries:
+        assert renga.__getattr__(name).__version__ == renga.__version__  # as it is before anything has imported it
+    with pytest.raises(AttributeError, match="module 'renga' has no attribute 'optimisers'"):
+        renga.optimisers
+
+
 @pytest.mark.parametrize("library", THERE)
 def test_a_library_starts_no_backend(library, imported):
     assert f"renga.{library}" in brought_along(library, imported)

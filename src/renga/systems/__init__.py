@@ -20,6 +20,8 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+from renga import __version__ as __version__
+
 
 def names() -> list[str]:
     """Returns the names of all systems.
