@@ -1,12 +1,11 @@
-"""Do actor-critic and PQN learn, how fast, and with every seed?
+"""Does PPO learn Breakout and LunarLander, how fast, and with every seed?
 
 Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
 given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
 from nothing (compilation included) to there. Many seeds of the smaller tasks: `cartpole_seeds.py`,
-`classic_control.py`, `pendulum.py`.
+`classic_control.py`, `pendulum.py`, `minatar.py`.
 
     python benchmarks/learning.py breakout          # PPO on MinAtar's Breakout beside PPO by hand, 3 seeds each
-    python benchmarks/learning.py minatar           # PPO and PQN on three more games of MinAtar, one seed each
     python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
     python benchmarks/learning.py plot              # figures for the documentation
 """
@@ -22,7 +21,7 @@ import ppo_by_hand
 from record import made, read, write
 
 from renga import loop
-from renga.systems import actor_critic, pqn
+from renga.systems import actor_critic
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parents[1] / "docs" / "reinforcement"
@@ -36,18 +35,11 @@ def settings(system, preset):
 # What purejaxrl publishes for MinAtar (examples/brax_minatar.ipynb): 10 million steps, the rate falling to zero.
 BREAKOUT = settings(actor_critic, "minatar")
 LANDER, LANDER_UPDATES = settings(actor_critic, "lunar_lander"), actor_critic.PRESETS["lunar_lander"][1]
-MINATAR_STEPS = 2_000_000
-PQN = {**settings(pqn, "minatar"), "epsilon_steps": MINATAR_STEPS // (128 * 32) // 10}
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
     "breakout": [
         ("PPO", actor_critic, BREAKOUT, 1220, 3),
         ("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3),
-    ],
-    "minatar": [
-        (f"{name}, {game}", system, {**changes, "env": f"gymnax/{game}-MinAtar"}, MINATAR_STEPS // frames, 1)
-        for game in ("Asterix", "Freeway", "SpaceInvaders")
-        for name, system, changes, frames in (("PPO", actor_critic, BREAKOUT, 64 * 128), ("PQN", pqn, PQN, 128 * 32))
     ],
     "lunar_lander": [("PPO", actor_critic, LANDER, LANDER_UPDATES, 3)],
 }
