@@ -115,7 +115,8 @@ def test_versions_and_environments_are_listed(capsys, monkeypatch):
     monkeypatch.setattr(_list, "OTHERS", {"nothing_of_this_name": lambda package: ()})
     monkeypatch.setattr(envs, "names", lambda: ("catch", "chain/short", "pendulum"))
     assert main(["list", "--envs"]) == 0
-    listed = capsys.readouterr().out
+    listed, said = capsys.readouterr()
+    assert said == "looking for nothing_of_this_name\n"
     assert "catch                      actions of 3             observations [10,5]\n" in listed
     assert "chain/short                actions of 2             observations of 102       no pictures\n" in listed
     assert "nothing_of_this_name/NAME: none, nothing_of_this_name is not installed" in listed
@@ -309,11 +310,21 @@ def test_doctor_says_what_is_wrong_and_repairs_it(run_directory, tmp_path, capsy
     assert main(["doctor", "--repair", str(directory)]) == 0
     assert "done  moved evaluation.json to damaged/evaluation.json" in capsys.readouterr().out
     assert main(["doctor", str(tmp_path / "nowhere")]) == 1
-    assert main(["doctor"]) == 2
+    assert main(["doctor", "--repair"]) == 2
     capsys.readouterr()
     assert main(["doctor", str(run_directory.parent)]) == 1
     said = capsys.readouterr()
     assert (said.out, "is no run, but holds some; pass one of them" in said.err) == ("", True)
+
+
+def test_doctor_says_what_is_installed(capsys, monkeypatch):
+    monkeypatch.setitem(EXTRAS, "all", "tyro a_package_of_nobody")
+    monkeypatch.setitem(EXTRAS, "envs", "tyro")
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("renga 0.1.0\n  Python 3.")
+    assert "devices: 2 cpu (cpu)\n" in said
+    assert "renga[all]: missing a_package_of_nobody: pip install 'renga[all]'\nrenga[envs]: complete\n" in said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -383,7 +394,7 @@ def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys)
 
 def test_a_run_without_a_systems_name_is_resumed_by_it(toy, capsys):
     loop.run(make_toy, ToyConfig(), steps=1, directory="run", show=False)
-    assert main(["train", "--resume", "run"]) == 2
+    assert main(["train", "--resume", "run"]) == 1
     assert "config.json of run names no system: renga train SYSTEM --resume run" in capsys.readouterr().err
     assert main(["train", "toy", "--resume", "run", "--steps", "2"]) == 0
     assert loop.RunDirectory("run").read_config()["system"] == "toy"
@@ -445,13 +456,16 @@ def test_what_is_said_of_a_learning_rate_is_what_it_falls_to(name, monkeypatch):
 def test_what_a_run_cannot_give_is_said(run_directory, tmp_path, capsys):
     assert main(["export", str(run_directory), "agent.pt"]) == 2
     assert "FILE must end in .safetensors, which is what is written, got 'agent.pt'" in capsys.readouterr().err
-    file = tmp_path / "generator.safetensors"
+    assert main(["watch", str(run_directory)]) == 1
+    assert "gan has no agent to watch" in capsys.readouterr().err
+    file = tmp_path / "new" / "generator.safetensors"
     assert main(["export", str(run_directory), str(file)]) == 0
     shutil.copy(run_directory / "config.json", tmp_path)
     assert repr(systems.get("gan").load(file)) == "Generator(system='gan', data='ring', parameters=58)"
     for command in ("eval", "sample", "watch", "report", "doctor"):
         assert main([command, str(file)]) == 1
-        assert f"{file} is a file, and this needs the directory of a run" in capsys.readouterr().err
+        said = f"{file} is a file, and this needs the directory of a run; in Python, SYSTEM.load('{file}')"
+        assert said in capsys.readouterr().err
         if command in ("eval", "sample"):
             assert main([command, str(tmp_path)]) == 1
             said = "holds no checkpoint yet; one is written every --checkpoint-seconds (30), and when a run ends"
@@ -507,7 +521,8 @@ def test_a_signal_is_the_exit_code(number, steps, tmp_path):
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     if steps == 1:
-        assert f"renga: {number.name}: ended before the first steps were done" in errors
+        assert f"renga: {number.name}: ended before the first steps were done; there is nothing to save; run " in errors
+        assert "run has the config, and renga train --resume run begins again\n" in errors
         found = str(loop.examine(tmp_path / "run").facts)
         assert f"state: stopped by {number.name} before the first step was done" in found
     else:

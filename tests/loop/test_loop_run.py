@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -332,6 +333,21 @@ def test_a_state_that_no_checkpoint_can_hold_is_refused_before_it_is_trained(tmp
     assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+def test_compilation_that_takes_long_shows_how_long(monkeypatch, capsys):
+    from renga.loop import _progress
+
+    monkeypatch.setattr(_progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(_progress.sys.stderr, "isatty", lambda: False, raising=False)
+    said = ""
+    with _progress.Progress(0, 1) as progress:
+        while "compiling (0 s)\n" not in said:
+            said += capsys.readouterr().err
+        progress.update(1, {"loss": 1.0})
+        capsys.readouterr()
+        time.sleep(0.05)
+        assert "compiling" not in capsys.readouterr().err
+
+
 def test_time_left_leaves_compilation_out(monkeypatch, capsys):
     from renga.loop import _progress
 
@@ -339,11 +355,12 @@ def test_time_left_leaves_compilation_out(monkeypatch, capsys):
     monkeypatch.setattr(_progress.time, "perf_counter", lambda: next(now))
     monkeypatch.setattr(_progress.sys.stderr, "isatty", lambda: False, raising=False)
     with _progress.Progress(0, 100, every=0.0) as progress:
-        progress.update(1, {"loss": 1.0})
+        progress.update(1, {"loss": 1.0, "env_steps": 1024.0})
         progress.update(5, {"loss": 1.0})
         progress.update(21, {"loss": 1.0, "env_steps": 1024.0, "episode_return": 0.0, "episode_length": 0.0})
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "compiling"
+    assert said.pop(1) == "100 steps = 102,400 environment steps"
     assert said[1] == "step 1/100  60 s with compilation  loss 1", "no speed, of which the compiler has most"
     assert said[2] == "step 5/100  2.00 steps/s  48 s left  loss 1"
     assert said[3] == "step 21/100  2.00 steps/s  2,048 environment steps/s  40 s left  loss 1"

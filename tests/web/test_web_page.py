@@ -241,7 +241,7 @@ def test_a_run_that_plays_no_game_is_refused(system, config, said, tmp_path, cap
     (tmp_path / "config.json").write_text(
         json.dumps({"system": system, "config": config, "loop": {"steps": 1, "seed": 0, "window": 1}})
     )
-    assert cli.main(["play", str(tmp_path)]) == 2
+    assert cli.main(["play", str(tmp_path)]) == 1
     said = f"renga: play is for connect_four and tic_tac_toe; this run is of {said.format(run=tmp_path)}\n"
     assert capsys.readouterr() == ("", said)
     assert tuple(_rules.GAMES) == _play.GAMES
@@ -251,6 +251,6 @@ def test_a_file_that_plays_no_game_is_refused(tmp_path, capsys):
     config = muzero.Config(env="catch", model="learned", units=8, blocks=1)
     shapes = jax.eval_shape(muzero.networks(config).init, jax.random.key(0), jnp.zeros((1, 10, 5)))
     muzero.Agent(config, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)).save(tmp_path / "agent")
-    assert cli.main(["play", str(tmp_path / "agent")]) == 2
+    assert cli.main(["play", str(tmp_path / "agent")]) == 1
     said = "renga: play is for connect_four and tic_tac_toe; this file is of catch\n"
     assert capsys.readouterr() == ("", said)

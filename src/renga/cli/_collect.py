@@ -6,8 +6,8 @@ from pathlib import Path
 
 from renga.cli._arguments import Parser, whole
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
-from renga.loop import write_whole
+from renga.cli._runs import OF_MEMBERS, make_folder, newest_state, only_run, take_which, trained
+from renga.loop import RunError, write_whole
 
 
 def run(args: Sequence[str]) -> int:
@@ -42,8 +42,9 @@ def run(args: Sequence[str]) -> int:
 
     agent = trained(system, config, state)
     if not isinstance(agent, TrainedAgent):
-        raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has no agent that could act")
+        raise RunError(f"{system.__name__.removeprefix('renga.systems.')} has no agent that could act")
     found = collect(agent, jax.random.key(options.seed), options.steps, options.greedy)
+    make_folder("collect", options.file)
     write_whole(Path(options.file), as_file(found))
     ends = int((found["terminations"] | found["truncations"]).sum())
     reward = float(found["rewards"].mean())

@@ -98,7 +98,7 @@ class _Measuring:
     def __init__(self, system: ModuleType, args: Sequence[str]):
         name = system.__name__.removeprefix("renga.systems.")
         if not hasattr(system, "evaluate"):
-            raise UsageError(f"{name} has nothing to evaluate")
+            raise RunError(f"{name} has nothing to evaluate")
         self._evaluate = system.evaluate
         self.settings = _options(name, system.evaluate, args)
         default = {name: p.default for name, p in inspect.signature(system.evaluate).parameters.items()}

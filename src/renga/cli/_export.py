@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which
+from renga.cli._runs import OF_MEMBERS, make_folder, newest_state, only_run, take_which
 from renga.loop import RunError
 
 USAGE = f"""usage: renga export RUN FILE [--member M]
@@ -26,14 +26,11 @@ def run(args: Sequence[str]) -> int:
         raise UsageError(USAGE)
     system, config, _, state = newest_state(only_run(tuple(rest[:1]), "export"), which)
     if not hasattr(system, "export"):
-        raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has nothing to export")
+        raise RunError(f"{system.__name__.removeprefix('renga.systems.')} has nothing to export")
     name = system.__name__
     if name.startswith("renga.systems.") and Path(rest[1]).suffix not in ("", ".safetensors"):
         raise UsageError(f"FILE must end in .safetensors, which is what is written, got {rest[1]!r}")
-    try:
-        Path(rest[1]).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"export: cannot make {Path(rest[1]).parent}: {error.strerror}") from error
+    make_folder("export", rest[1])
     system.export(config, state, rest[1])
     print(rest[1])
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from renga import systems
-from renga.cli._main import UsageError
+from renga.cli._main import UsageError, say
 
 USAGE = "usage: renga list [--envs]"
 
@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> int:
         raise UsageError(f"{USAGE}; got {' '.join(args)}{guess}")
     for name in systems.names():
         summary = (systems.get(name).__doc__ or "").strip().splitlines()[0]
-        print(f"{name:<14} {summary}")
+        print(f"{name:<14} {summary}", flush=True)
     return 0
 
 
@@ -46,8 +46,9 @@ def _environments() -> int:
         env = envs.make(name)
         pictures = "" if type(env).draw is not envs.Environment.draw else "no pictures"
         row = f"{name:<26} actions {_spec(env.action_spec):<16} observations {_spec(env.observation_spec):<12}"
-        print(f"{row} {pictures}".rstrip())
-    print("\nMODULE:NAME                a class or function of your own that makes one")
+        print(f"{row} {pictures}".rstrip(), flush=True)
+    print("\nMODULE:NAME                a class or function of your own that makes one", flush=True)
+    say(f"looking for {', '.join(package for package in OTHERS if ' ' not in package)}")
     for package, names in OTHERS.items():
         try:
             found = sorted(str(name) for name in names(importlib.import_module(package.split()[0])))
@@ -60,7 +61,7 @@ def _environments() -> int:
             " ".join(found), 118, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
         name, *more = package.split(maxsplit=1)
-        print(" ".join([f"\n{name}/NAME", *more]) + f":\n{listed}")
+        print(" ".join([f"\n{name}/NAME", *more]) + f":\n{listed}", flush=True)
     return 0
 
 

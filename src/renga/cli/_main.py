@@ -1,8 +1,8 @@
 """`renga COMMAND …`: finds the command, runs it, turns errors into a readable message.
 
-Exit codes: 0 done; 1 failed, or a metric was not finite (train), or something is wrong (doctor); 2 the command line
-names what there is not, or a value that cannot be; 128 + n stopped by signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by
-SIGHUP.
+Exit codes: 0 done, or a server stopped by Ctrl-C; 1 it could not be done, or a metric was not finite (train), or
+something is wrong (doctor); 2 the command line names what there is not, or a value that cannot be; 128 + n stopped by
+signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ USAGE = """usage: renga COMMAND …
   renga sample RUN [FILE.png]         write samples of a trained generator to a picture
   renga report RUN                    rewrite RUN/report.html; --serve shows it in a browser and updates it
   renga compare RUN RUN …             write a page that compares several runs
+  renga doctor                        show versions, devices and which optional packages are missing
   renga doctor RUN                    check a run directory for damage; --repair moves damaged files aside
   renga completion SHELL              print a script for bash, zsh or fish that completes commands, systems, fields
 

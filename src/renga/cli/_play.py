@@ -33,7 +33,7 @@ def run(args: Sequence[str]) -> int:
     path = Path(args[0])
     saved = RunDirectory(path).read_config() if path.is_dir() else {}
     if "seeds" in saved.get("loop", {}):
-        raise UsageError(f"{args[0]} is a population: make a member a run of its own, renga member {args[0]} best")
+        raise RunError(f"{args[0]} is a population: make a member a run of its own, renga member {args[0]} best")
     help_only = args[0] in ("-h", "--help")
     options = parse(Options, args if help_only else args[1:], "renga play RUN", "Play against an agent.")
     check_port(options.port)
@@ -65,4 +65,4 @@ def _check_game(env: str | None, system: str, run: Path | None = None) -> None:
     if env not in GAMES or not hasattr(system_named(system), "Agent"):
         of, command = (system, "report") if env in (None, *GAMES) else (env, "watch")
         this = f"file is of {of}" if run is None else f"run is of {of}: `renga {command} {run}`"
-        raise UsageError(f"play is for {' and '.join(GAMES)}; this {this}")
+        raise RunError(f"play is for {' and '.join(GAMES)}; this {this}")

@@ -13,7 +13,7 @@ from typing import Any
 from renga import systems
 from renga.cli._known import system_meant
 from renga.cli._main import UsageError, say
-from renga.loop import RunDirectory, choose, restore
+from renga.loop import RunDirectory, RunError, choose, restore
 
 
 def system_named(name: str) -> ModuleType:
@@ -62,6 +62,14 @@ def only_run(args: list[str] | tuple[str, ...], command: str, more: str = "") ->
     if len(args) != 1 or args[0].startswith("-"):
         raise UsageError(f"usage: renga {command} RUN, where RUN is the directory of a run{more}")
     return RunDirectory(Path(args[0]))
+
+
+def make_folder(command: str, file: str | Path) -> None:
+    """Makes the folder that a file is to be written to."""
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{command}: cannot make {Path(file).parent}: {error.strerror}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from renga.cli._arguments import Parser, whole
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
-from renga.loop import write_whole
+from renga.cli._runs import OF_MEMBERS, make_folder, newest_state, only_run, take_which, trained
+from renga.loop import RunError, write_whole
 
 SAMPLES = "samples.png"
 
@@ -38,7 +38,7 @@ def run(args: Sequence[str]) -> int:
     system, config, _, state = newest_state(files, which)
     generator = trained(system, config, state)
     if not hasattr(generator, "sample"):
-        raise UsageError(f"{system.__name__.removeprefix('renga.systems.')} has no generator to sample from")
+        raise RunError(f"{system.__name__.removeprefix('renga.systems.')} has no generator to sample from")
 
     import jax
     import numpy as np
@@ -51,6 +51,7 @@ def run(args: Sequence[str]) -> int:
         from PIL import Image
 
         Image.fromarray(generator.draw(samples)).save(buffer, "PNG")
+    make_folder("sample", path)
     write_whole(path, buffer.getvalue())
     print(f"{path}: {options.num} samples of shape {list(samples.shape[1:])}")
     return 0

@@ -160,7 +160,7 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     if resume is not None:
         settled = loop.read_sweep(Path(resume))
         if settled["system"] != name:
-            raise UsageError(f"{resume} is a sweep of {settled['system']}, not of {name}")
+            raise RunError(f"{resume} is a sweep of {settled['system']}, not of {name}")
         default = config_of(system, settled["config"])
 
     Arguments, Own = together(system, Options, "steps of each trial")

@@ -153,7 +153,7 @@ def _name_in(args: Sequence[str]) -> tuple[str, list[str]]:
     if {"-h", "--help"} & set(args) or (resume := value_of("--resume", args)) is None:
         raise UsageError(USAGE)
     if not (name := RunDirectory(resume).read_config()["system"]):
-        raise UsageError(f"config.json of {resume} names no system: renga train SYSTEM --resume {shlex.quote(resume)}")
+        raise RunError(f"config.json of {resume} names no system: renga train SYSTEM --resume {shlex.quote(resume)}")
     return name, list(args)
 
 
@@ -363,7 +363,7 @@ def _parse(name: str, system: ModuleType, args: list[str]) -> tuple[Any, Options
     if resume is not None:
         saved = RunDirectory(resume).read_config()
         if saved["system"] not in ("", name):
-            raise UsageError(f"{resume} is a run of {saved['system']}, not of {name}")
+            raise RunError(f"{resume} is a run of {saved['system']}, not of {name}")
         default = config_of(system, saved["config"], drop="--override" in args)
 
     Arguments, Own = together(system, Options, "total number of steps")

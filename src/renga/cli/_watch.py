@@ -7,7 +7,7 @@ from pathlib import Path
 
 from renga.cli._arguments import Parser, real, whole
 from renga.cli._main import UsageError
-from renga.cli._runs import OF_MEMBERS, newest_state, only_run, take_which, trained
+from renga.cli._runs import OF_MEMBERS, make_folder, newest_state, only_run, take_which, trained
 from renga.loop import RunError, write_report, write_whole
 
 EPISODE = "episode.gif"
@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     system, config, step, state = newest_state(files, which)
     name = system.__name__.removeprefix("renga.systems.")
     if not hasattr(system, "load") or not hasattr(config, "env"):
-        raise UsageError(f"{name} has no agent to watch")
+        raise RunError(f"{name} has no agent to watch")
 
     import jax
 
@@ -62,6 +62,7 @@ def run(args: Sequence[str]) -> int:
         raise RunError(f"watch: {config.env} cannot be drawn: {error}") from error
     own = options.file is None
     path = files.path / EPISODE if own else Path(options.file)
+    make_folder("watch", path)
     write_whole(path, gif(episode.pictures, options.frames_per_second))
     if own and which.member is None:
         files.write_pictures(step, {"episode": episode.strip()}, CAPTIONS)

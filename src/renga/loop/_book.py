@@ -1,6 +1,7 @@
 """What a run writes down while it goes on."""
 
 import logging
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -104,10 +105,13 @@ class Book:
         self._files.close()
         write_report(self._files)
 
-    def interrupted(self, signal: int) -> None:
-        """Notes which signal is about to end the process, without a checkpoint."""
-        if self._is_open:
-            self._files.write_status("stopped", self._done, signal=signal)
+    def interrupted(self, signal: int) -> str:
+        """Notes which signal is about to end the process, without a checkpoint; says how to begin a new run again."""
+        if not self._is_open:
+            return ""
+        self._files.write_status("stopped", self._done, signal=signal)
+        path = shlex.quote(str(self._files.path))
+        return "" if self._done else f"; {path} has the config, and renga train --resume {path} begins again"
 
     def close(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Closes the files, and notes what ended the run if it did not end well."""

@@ -3,8 +3,11 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from typing import Any
+
+PATIENCE = 10.0  # seconds between two lines during compilation
 
 
 def format_metrics(metrics: dict[str, float], limit: int = 4) -> str:
@@ -49,6 +52,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._last_line = self._began = time.perf_counter()
+        self._compiled = threading.Event()
         self._seen: tuple[int, float] | None = None  # step and time of the first update, which compilation is before
 
     def __enter__(self) -> "Progress":
@@ -72,17 +76,28 @@ class Progress:
             self._task = self._bar.add_task("compiling", total=self._steps, completed=self._start, rate="", metrics="")
         elif self._show and self._start < self._steps:
             say("compiling")
+            threading.Thread(target=self._compiling, name="renga.progress", daemon=True).start()
         return self
 
+    def _compiling(self) -> None:
+        """Says now and then how long compilation has taken, where no bar shows it."""
+        while not self._compiled.wait(PATIENCE):
+            say(f"compiling ({time.perf_counter() - self._began:.0f} s)")
+
     def __exit__(self, *_: object) -> None:
+        self._compiled.set()
         if self._bar is not None:
             with contextlib.suppress(OSError):
                 self._bar.stop()
 
     def update(self, step: int, metrics: dict[str, float], note: str = "") -> None:
         """Shows the newest step, its metrics, and what else there is to say."""
+        self._compiled.set()
         if not self._show:
             return
+        if self._seen is None and (each := metrics.get("env_steps")):
+            text = f"{self._steps:,} steps = {self._steps * each:,.0f} environment steps"
+            say(text) if self._bar is None else self._bar.console.print(text)
         now = time.perf_counter()
         first, when = self._seen = self._seen or (step, now)
         # Compilation is no part of the speed, unless nothing else has been seen.

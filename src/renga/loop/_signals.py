@@ -24,7 +24,9 @@ class Signals:
 
     def __init__(self, may_exit: bool = False) -> None:
         self.ready = False  # whether there is anything to save
-        self.note: Callable[[int], None] = lambda number: None  # is told the signal before the process ends at once
+        self.note: Callable[[int], str] = lambda number: (
+            ""
+        )  # told the signal before the process ends; says what is kept
         self._may_exit = may_exit
         self._number = 0
         self._before: dict[int, Any] = {}
@@ -54,19 +56,19 @@ class Signals:
                 if count == 1:
                     say(f"renga: {name}: ends after the steps at hand, with a checkpoint")
             elif not self.ready:
-                say(f"renga: {name}: ended before the first steps were done; there is nothing to save")
-                self._end(number)
+                self._end(number, "ended before the first steps were done; there is nothing to save")
             elif count == 1:
                 say(f"renga: {name}: ends after the steps at hand, with a checkpoint; once more ends at once")
             else:
-                say(f"renga: {name}: ended at once")
-                self._end(number)
+                self._end(number, "ended at once")
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: int, said: str) -> None:
         """Ends the process."""
+        kept = ""
         try:
-            self.note(number)
+            kept = self.note(number)
         finally:
+            say(f"renga: {signal.Signals(number).name}: {said}{kept}")
             os._exit(128 + number)
 
     def __enter__(self) -> "Signals":
