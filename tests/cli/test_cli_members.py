@@ -56,6 +56,7 @@ def export(config, state, path):
 
 Toy = types.ModuleType("renga.systems.toy", "A system whose runs are cheap.")
 Toy.Config, Toy.STEPS, Toy.make, Toy.evaluate, Toy.export = Config, 4, make, evaluate, export
+Toy.CAPTIONS = {"size": "smaller is better"}
 
 
 @pytest.fixture
@@ -109,6 +110,8 @@ def test_only_an_evaluation_with_default_settings_is_the_result(toy, capsys):
         assert main(["train", "toy", "--quiet", "--directory", "run", *more]) == 0
         assert "result: run/evaluation.json" in capsys.readouterr().out
         result, report = Path("run/evaluation.json").read_text(), Path("run/report.html").read_text()
+        assert json.loads(result)["captions"] == Toy.CAPTIONS
+        assert "smaller is better" in report
         assert main(["eval", "run", "--times", "2"]) == 0
         said = "run/evaluations.jsonl keeps this; the result is that of the default settings: run/evaluation.json"
         assert capsys.readouterr().out.splitlines()[-1] == said

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from renga.loop import RunDirectory, report_parts
+from renga.loop import RunDirectory, report_parts, write_json
 from renga.loop._chart import chart, number
 from renga.loop._ending import not_finite
 from renga.loop._lock import lock
@@ -132,6 +132,18 @@ def parts_of(path, losses, steps=400, status=None, **more):
     if status:
         files.write_status(*status)
     return report_parts(files, [{"step": 10 * i, "seconds": 1.0, "loss": y, **more} for i, y in enumerate(losses, 1)])
+
+
+def test_a_measure_is_shown_with_what_stands_beside_it_and_what_the_system_says_of_it(tmp_path):
+    measures = {"distance": 293.5, "distance (real against real)": 3.05, "size": 2.0, "size (q1)": 1.0}
+    found = {"step": 10, "measures": measures, "captions": {"distance": "lower is <better>"}}
+    write_json(tmp_path / "evaluation.json", found)
+    parts, said = parts_of(tmp_path, [1.0]), "real against real: 3.05; lower is &lt;better&gt;"
+    assert f"<b>Distance: 293.5 ({said}).</b>" in parts["head"]
+    assert f"<b>293.5</b><span>distance<br>{said}</span>" in parts["result"]
+    assert "<b>2</b><span>size</span>" in parts["result"]
+    write_json(tmp_path / "evaluation.json", found | {"captions": [1]})
+    assert "is damaged: captions must be texts by measure" in parts_of(tmp_path, [1.0])["result"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def evaluate(
         of = {} if member is None else {"member": member}
         _keep(files, measuring, {"step": step, **of, "measures": measures}, is_result=member is None)
         if member is None:
-            files.write_pictures(step, measuring.named(images), getattr(system, "CAPTIONS", {}))
+            files.write_pictures(step, measuring.named(images), measuring.captions)
             write_report(files)
 
 
@@ -93,6 +93,7 @@ class _Measuring:
     Attributes:
       settings: all options of the system's `evaluate`, with their values.
       changed: those that have not their default value.
+      captions: what the system says of its measures.
     """
 
     def __init__(self, system: ModuleType, args: Sequence[str]):
@@ -100,6 +101,7 @@ class _Measuring:
         if not hasattr(system, "evaluate"):
             raise RunError(f"{name} has nothing to evaluate")
         self._evaluate = system.evaluate
+        self.captions = getattr(system, "CAPTIONS", {})
         self.settings = _options(name, system.evaluate, args)
         default = {name: p.default for name, p in inspect.signature(system.evaluate).parameters.items()}
         self.changed = {name: value for name, value in self.settings.items() if value != default[name]}
@@ -120,7 +122,9 @@ def _keep(files: RunDirectory, measuring: _Measuring, found: dict[str, Any], is_
     result, every = files.path / "evaluation.json", files.path / "evaluations.jsonl"
     is_result = is_result and not measuring.changed
     if is_result:
-        write_json(result, found)
+        names = {name.partition(" (")[0] for name in found["measures"]}
+        captions = {name: text for name, text in measuring.captions.items() if name in names}
+        write_json(result, found | ({"captions": captions} if captions else {}))
     line = json.dumps({"settings": measuring.settings, **found}, default=str)
     line = json.dumps(json.loads(line, parse_constant=str))  # numbers that JSON does not have become strings
     try:

@@ -160,12 +160,23 @@ def _objective_now(rows: Rows, metric: str) -> str:
 def _measured(files: RunDirectory) -> str:
     """The first thing that was measured, in words."""
     try:
-        measures = read_evaluation(files)["measures"]
+        found = read_evaluation(files)
     except RunError:
         return ""
-    for name, value in measures.items():
-        return f"{name.replace('_', ' ')}: {value if isinstance(value, str) else number(value)}"
+    for name, value in found["measures"].items():
+        said = f" ({said})" if (said := _said_of(name, found)) else ""
+        return f"{name.replace('_', ' ')}: {value if isinstance(value, str) else number(value)}{said}"
     return ""
+
+
+def _said_of(name: str, found: dict[str, Any]) -> str:
+    """What the system says of a measure, after what stands beside it; empty if it says nothing."""
+    caption, beside = found.get("captions", {}).get(name.partition(" (")[0]), []
+    for key, value in found["measures"].items():
+        if key.startswith(f"{name} ("):
+            what = key.removeprefix(f"{name} (").removesuffix(")")
+            beside.append(f"{what}: {value if isinstance(value, str) else number(value)}")
+    return "; ".join([*beside, str(caption)]) if caption else ""
 
 
 def _objective(rows: Rows) -> str | None:
@@ -280,10 +291,10 @@ def _evaluation(files: RunDirectory) -> str:
         base, _, note = name.removesuffix(")").partition(" (")
         columns.setdefault(note, {})[base.replace("_", " ")] = value
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
-    large = {}
+    large, said = {}, {name.replace("_", " "): _said_of(name, found) for name in found["measures"]}
     for name in names[:MOST_TILES]:
         note, value = next((note, column[name]) for note, column in columns.items() if name in column)
-        large[name] = (value, note)
+        large[name] = (value, said.get(name) or note)
     more = ""
     if len(columns) > 1 or len(names) > MOST_TILES:
         more = table([(name, *(column.get(name) for column in columns.values())) for name in names], ["", *columns])
@@ -303,6 +314,8 @@ def read_evaluation(files: RunDirectory) -> dict[str, Any]:
     measures = found.get("measures")
     if "step" not in found or not isinstance(measures, dict):
         raise RunError(f"{path} is damaged: it must hold step and measures")
+    if not isinstance(found.get("captions", {}), dict):
+        raise RunError(f"{path} is damaged: captions must be texts by measure")
     if not all(isinstance(value, int | float | str) for value in measures.values()):
         raise RunError(f"{path} is damaged: measures must be numbers")
     return found

@@ -259,6 +259,14 @@ CAPTIONS = {
     "samples": "Samples with averaged parameters. Images should be sharp and diverse, points near all squares.",
     "real_left_fake_right": "Pairs of a real image (left) and a sample (right). They should be hard to tell apart.",
     "interpolation": "Each row interpolates between two latents. Images should change smoothly, and all be realistic.",
+    "frechet_distance": "lower is better",
+    "kernel_distance": "lower is better",
+    "precision": "share of samples that look real",
+    "recall": "share of real images that samples come near to",
+    "density": "higher is better",
+    "coverage": "higher is better",
+    "two_sample_accuracy": "0.5 is indistinguishable, 1 always told apart",
+    "frechet_ratio": "1 is as good as real images",
 }
 
 
