@@ -186,7 +186,11 @@ def test_measures_that_cannot_be_kept_are_printed(toy, small, capsys, caplog):
         (["train", "toy", "--seeds", "2", "--coordinator", "a:1", "--num-processes", "2"], 2, "is for one process"),
         (["train", "toy", "--resume", "run", "--seeds", "3"], 1, "has 2 seeds, which cannot be changed"),
         (["export", "run", "file"], 1, "is a population of 2 members: say which one with --member"),
-        (["play", "run"], 1, "run is a population: make a member a run of its own, renga member run best"),
+        (
+            ["play", "--port", "80", "run"],
+            1,
+            "run is a population: make a member a run of its own, renga member run best",
+        ),
         (["eval", "run", "--member", "2"], 2, "--member must be in [0, 1], or best, median or worst, got '2'"),
         (["eval", "run", "--member"], 2, "--member needs a value"),
         (["eval", "run", "--metric", "loss"], 2, "pass it, too"),

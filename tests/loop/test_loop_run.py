@@ -338,9 +338,10 @@ def test_compilation_that_takes_long_shows_how_long(monkeypatch, capsys):
 
     monkeypatch.setattr(_progress, "PATIENCE", 0.01)
     monkeypatch.setattr(_progress.sys.stderr, "isatty", lambda: False, raising=False)
-    said = ""
+    said, end = "", time.monotonic() + 20
     with _progress.Progress(0, 1) as progress:
         while "compiling (0 s)\n" not in said:
+            assert time.monotonic() < end
             said += capsys.readouterr().err
         progress.update(1, {"loss": 1.0})
         capsys.readouterr()
