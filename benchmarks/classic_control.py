@@ -1,4 +1,4 @@
-"""DQN, PPO, PQN and SAC on Catch and classic control: several seeds of each side by side in one program.
+"""Agents on Catch, classic control, swing-up and reacher: several seeds of each side by side in one program.
 
 python benchmarks/classic_control.py                 # all
 python benchmarks/classic_control.py "PQN, acrobot"  # one; the others' results are kept
@@ -14,6 +14,8 @@ import seeds
 from renga.systems import actor_critic, dqn, pqn, sac
 
 UPDATES = 488  # of PQN: 488 · 32 · 32 = 499,712 steps
+A2C, A2C_UPDATES = actor_critic.PRESETS["a2c"]
+VMPO = actor_critic.Config(algorithm="vmpo")
 PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
     "DQN, catch": (dqn, dqn.Config(env="catch"), dqn.STEPS),
@@ -23,6 +25,10 @@ RUNS: dict[str, Any] = {
     "PPO, acrobot": (actor_critic, actor_critic.Config(env="acrobot"), actor_critic.STEPS),
     "DQN, acrobot": (dqn, dqn.Config(env="acrobot"), dqn.STEPS),
     "DQN with 5-step returns, acrobot": (dqn, *dqn.PRESETS["acrobot"]),
+    "A2C, cartpole": (actor_critic, A2C, A2C_UPDATES),
+    "A2C, acrobot": (actor_critic, dataclasses.replace(A2C, env="acrobot"), A2C_UPDATES),
+    "V-MPO, cartpole": (actor_critic, VMPO, actor_critic.STEPS),
+    "V-MPO, acrobot": (actor_critic, dataclasses.replace(VMPO, env="acrobot"), actor_critic.STEPS),
     "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
     "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"]),
     "SAC, reacher": (sac, *sac.PRESETS["reacher"]),

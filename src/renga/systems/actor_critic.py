@@ -79,6 +79,10 @@ class Config:
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
+    "a2c": (
+        Config(algorithm="a2c", rollout_length=16, epochs=1, minibatches=1, learning_rate=3e-3, decay_steps=1600),
+        1600,
+    ),
     "pendulum": (
         Config(
             env="pendulum", rollout_length=128, epochs=10, minibatches=32, decay_steps=73, discount=0.95,
