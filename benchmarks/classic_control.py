@@ -11,10 +11,12 @@ from typing import Any
 import record
 import seeds
 
-from renga.systems import actor_critic, dqn, pqn, sac
+from renga.systems import actor_critic, dqn, mpo, pqn, sac
 
 UPDATES = 488  # of PQN: 488 · 32 · 32 = 499,712 steps
 A2C, A2C_UPDATES = actor_critic.PRESETS["a2c"]
+SAC, SAC_STEPS = sac.PRESETS["cartpole"]
+MPO, MPO_STEPS = mpo.PRESETS["cartpole"]
 VMPO = actor_critic.Config(algorithm="vmpo")
 PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
@@ -29,6 +31,10 @@ RUNS: dict[str, Any] = {
     "A2C, acrobot": (actor_critic, dataclasses.replace(A2C, env="acrobot"), A2C_UPDATES),
     "V-MPO, cartpole": (actor_critic, VMPO, actor_critic.STEPS),
     "V-MPO, acrobot": (actor_critic, dataclasses.replace(VMPO, env="acrobot"), actor_critic.STEPS),
+    "SAC, cartpole": (sac, SAC, SAC_STEPS),
+    "SAC, acrobot": (sac, dataclasses.replace(SAC, env="acrobot"), SAC_STEPS),
+    "MPO, cartpole": (mpo, MPO, MPO_STEPS),
+    "MPO, acrobot": (mpo, dataclasses.replace(MPO, env="acrobot"), MPO_STEPS),
     "DQN, mountain_car": (dqn, *dqn.PRESETS["mountain_car"]),
     "SAC, cartpole_swing_up": (sac, *sac.PRESETS["cartpole_swing_up"]),
     "SAC, reacher": (sac, *sac.PRESETS["reacher"]),
