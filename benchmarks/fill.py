@@ -263,7 +263,7 @@ def _() -> list[str]:
 
 @sentences("reinforcement.md")
 def _() -> list[tuple[str, tuple[str, ...]]]:
-    (ours,) = (result for result in record("learning_breakout")["results"] if result["system"] == "PPO")
+    (ours,) = (result for result in record("minatar")["results"] if result["system"] == "PPO, Breakout")
     greedy = sorted(run["greedy return"] for run in ours["runs"])
     return [("Renga runs have returns of {}, {} and {} over", tuple(f"{value:.0f}" for value in greedy))]
 
@@ -271,13 +271,31 @@ def _() -> list[tuple[str, tuple[str, ...]]]:
 @table("reinforcement.md", "| mean return of recent episodes after | 1 M steps | 3 M steps | 10 M steps |")
 def _() -> list[str]:
     lines = {}
-    for result in record("learning_breakout")["results"]:
+    for result in [*record("learning_breakout")["results"], *record("minatar")["results"]]:
         columns = []
         for steps in (1e6, 3e6, 1e7):
             at = sorted(next(value for step, value in run["curve"][::-1] if step <= steps) for run in result["runs"])
             columns.append(", ".join(f"{value:.0f}" for value in at))
         lines[result["system"]] = columns
-    return [cells("Renga", *lines["PPO"]), cells("hand-written", *lines["PPO by hand"])]
+    return [cells("Renga", *lines["PPO, Breakout"]), cells("hand-written", *lines["PPO by hand"])]
+
+
+@table(
+    "reinforcement.md",
+    "| game | system | seeds | environment steps | return of the greedy policy, IQM (95 % interval) |",
+)
+def _() -> list[str]:
+    lines = []
+    for result in record("minatar")["results"]:
+        system, game = result["system"].split(", ")
+        low, high = (signed(value, 1) for value in result["iqm_95%"])
+        middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
+        learning = ", ".join(f"{value:.0f}" for value in sorted(run["curve"][-1][1] for run in result["runs"]))
+        seconds = f"{result['seconds of all seeds together'] / result['seeds']:.0f}"
+        steps = f"{result['environment steps']:,}"
+        worst = signed(result["worst"], 1)
+        lines.append(cells(game, system, result["seeds"], steps, middle, worst, learning, seconds))
+    return lines
 
 
 @table("reinforcement.md", "| | Renga | hand-written | ratio |")
