@@ -52,7 +52,8 @@ def refuse_others(path: Path) -> None:
     if (path / "config.json").exists():
         return
     if path.is_file():
-        load = f"; in Python, SYSTEM.load({str(path)!r}) of renga.systems reads it" * (path.suffix == ".safetensors")
+        is_agent = path.suffix == ".safetensors"
+        load = f"; in Python, SYSTEM.load({str(path)!r}) of renga.systems reads it" if is_agent else ""
         raise RunError(f"{path} is a file, and this needs the directory of a run{load}")
     if not path.is_dir():
         raise RunError(f"there is no directory {path}")

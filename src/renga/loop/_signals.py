@@ -24,9 +24,8 @@ class Signals:
 
     def __init__(self, may_exit: bool = False) -> None:
         self.ready = False  # whether there is anything to save
-        self.note: Callable[[int], str] = lambda number: (
-            ""
-        )  # told the signal before the process ends; says what is kept
+        # Is told the signal before the process ends at once; returns what to say about what is kept.
+        self.note: Callable[[int], str] = lambda number: ""
         self._may_exit = may_exit
         self._number = 0
         self._before: dict[int, Any] = {}
