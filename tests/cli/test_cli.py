@@ -400,7 +400,7 @@ def test_a_run_without_a_systems_name_is_resumed_by_it(toy, capsys):
     assert loop.RunDirectory("run").read_config()["system"] == "toy"
 
 
-def test_a_learning_rate_that_ends_before_the_run_is_said(toy, capsys):
+def test_a_learning_rate_that_ends_before_the_run_is_said(toy, monkeypatch, capsys):
     lost = "renga: the learning rate falls to 0 within 3 steps (decay_steps) and stays there up to step 4: pass "
     for args, said in (
         (["toy", "--decay-steps", "3", "--directory", "run"], None),
@@ -419,12 +419,18 @@ def test_a_learning_rate_that_ends_before_the_run_is_said(toy, capsys):
         assert main(["train", *args]) == 0
         shown = capsys.readouterr().err
         assert (said in shown and shown.count("decay_steps") == 1) if said else "learning rate" not in shown
+
+    def begins(make, config, *_, **__):
+        make(config)
+        raise RunError("and trains nothing")
+
+    monkeypatch.setattr(loop, "sweep", begins)
     sweep = ["sweep", "toy", "--size", "1,2", "--search", "grid", "--steps", "4", "--directory"]
     for args, said in (
         (["one", "--decay-steps", "3"], f"{lost}--decay-steps 4, or 0 for a constant rate\n"),
         (["two", "--decay-steps", "3,4"], None),
     ):
-        assert main([*sweep, *args]) == 0
+        assert main([*sweep, *args]) == 1
         shown = capsys.readouterr().err
         assert said in shown if said else "learning rate" not in shown
 
