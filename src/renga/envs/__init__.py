@@ -14,8 +14,6 @@ from renga.envs._dynamic_programming import action_values, optimal_return, optim
 from renga.envs._environment import (
     AutoReset,
     Batch,
-    Box,
-    Discrete,
     Environment,
     HostEnvironment,
     Running,
@@ -36,6 +34,7 @@ from renga.envs._pendulum import Pendulum, PendulumState
 from renga.envs._pgx import Pgx
 from renga.envs._reacher import Reacher, ReacherState
 from renga.envs._registry import make, names
+from renga.envs._specs import Box, Discrete
 from renga.envs._swing_up import CartPoleSwingUp, CartPoleSwingUpState
 from renga.envs._t_maze import TMaze, TMazeState
 from renga.envs._to_gymnasium import to_gymnasium

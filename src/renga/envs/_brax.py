@@ -7,8 +7,8 @@ import numpy as np
 
 from renga._core.values import value
 from renga.envs._adapted import Adapted, Loaded, Seen
-from renga.envs._environment import Box
 from renga.envs._import import import_package
+from renga.envs._specs import Box
 
 
 @functools.cache

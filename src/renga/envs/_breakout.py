@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._environment import Environment, Step, check_action
 from renga.envs._sketch import Picture, draw_board
+from renga.envs._specs import Box, Discrete
 
 
 class BreakoutState(NamedTuple):

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Number, Step, as_float, check_action
+from renga.envs._environment import Environment, Step, as_float, check_action
 from renga.envs._sketch import Picture, Sketch
+from renga.envs._specs import Box, Discrete, Number
 
 
 class CartPoleState(NamedTuple):

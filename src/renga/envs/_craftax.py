@@ -6,8 +6,8 @@ from typing import Any
 
 from renga._core.values import value
 from renga.envs._adapted import Adapted, Loaded, Seen
-from renga.envs._environment import Discrete
 from renga.envs._import import check_name, import_package
+from renga.envs._specs import Discrete
 
 NAMES = ("Craftax-Classic-Pixels-v1", "Craftax-Classic-Symbolic-v1", "Craftax-Pixels-v1", "Craftax-Symbolic-v1")
 

@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
 from renga._core.varying import vary_like
-from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
+from renga.envs._environment import Environment, Step, Symmetries, check_action
 from renga.envs._sketch import Picture, draw_planes
+from renga.envs._specs import Box, Discrete
 
 _SIZE, _PLANES = 4, 18  # 2¹⁷ is the largest tile that there can be
 _PLACES = np.arange(_SIZE * _SIZE, dtype=np.int32).reshape(_SIZE, _SIZE)

@@ -11,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._canvas import AGENT, Canvas, draw_objects
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._environment import Environment, Step, check_action
 from renga.envs._sketch import Picture
+from renga.envs._specs import Box, Discrete
 
 Actions = Literal[5, 9, 18]
 Observation = Literal["index", "image"]

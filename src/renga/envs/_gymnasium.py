@@ -11,10 +11,11 @@ from jax.experimental import io_callback
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from renga._core.values import static, value
-from renga.envs._environment import Box, Discrete, HostEnvironment, Step, check_action
+from renga.envs._environment import HostEnvironment, Step, check_action
 from renga.envs._host import WORLDS, Form, Played
 from renga.envs._import import import_package
 from renga.envs._sketch import Picture
+from renga.envs._specs import Box, Discrete
 
 Vectorization = Literal["sync", "async", "own"]
 

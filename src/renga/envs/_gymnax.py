@@ -11,9 +11,10 @@ from jaxtyping import PRNGKeyArray
 
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
-from renga.envs._environment import Box, Discrete, Environment, Step, check_action
+from renga.envs._environment import Environment, Step, check_action
 from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
+from renga.envs._specs import Box, Discrete
 
 
 class _Loaded(NamedTuple):

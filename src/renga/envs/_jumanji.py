@@ -10,8 +10,8 @@ import numpy as np
 
 from renga._core.values import value
 from renga.envs._adapted import Adapted, Loaded, Seen
-from renga.envs._environment import Box, Discrete
 from renga.envs._import import check_name, import_package
+from renga.envs._specs import Box, Discrete
 
 MOST_ACTIONS = 1 << 20
 

@@ -10,9 +10,10 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
-from renga.envs._environment import Box, Discrete, Environment, Step, Symmetries, check_action
+from renga.envs._environment import Environment, Step, Symmetries, check_action
 from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
+from renga.envs._specs import Box, Discrete
 
 
 @functools.cache

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from renga.envs._environment import AutoReset, Box, Discrete, Environment, HostEnvironment, check_action
+from renga.envs._environment import AutoReset, Environment, HostEnvironment, check_action
 from renga.envs._import import import_package
+from renga.envs._specs import Box, Discrete
 
 
 def to_gymnasium(env: Environment, *, render_mode: Literal["rgb_array"] | None = None) -> Any:

@@ -10,7 +10,8 @@ https://arxiv.org/abs/1707.06347), Espeholt et al. 2018 (V-trace, https://arxiv.
     global norm, of which those of V-MPO's temperature and multipliers are no part;
   * V-MPO has no target network: its trust region is around the policy that collected the rollout, the top half of the
     advantages is taken in each minibatch, and temperature and multipliers are the softplus of parameters;
-  * the value's loss of PPO is clipped only with `value_clip`;
+  * the value's loss of PPO is clipped only with `value_clip`, ε: ½ max[(v − z)², (v_μ + clip(v − v_μ, ±ε) − z)²],
+    where z is the target and v_μ the value when the rollout was collected;
   * rewards are divided by the size of returns so far: a critic whose weights move by 10⁻³ a step takes thousands of
     steps to tell values of 100, and the policy follows its errors meanwhile;
   * an episode that is cut keeps its bootstrap: γ v of its last state is added to its last reward;
