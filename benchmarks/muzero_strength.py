@@ -174,6 +174,8 @@ def main():
     of, name, window = made(), f"muzero_strength_{args.preset}", steps // args.points
     found = {"steps": window * args.points, "config": dataclasses.asdict(config)}
     before = read(name) if args.first else {}
+    if before:  # an argument younger than the record: its default is what was done then
+        before["config"] = {field.name: field.default for field in dataclasses.fields(config)} | before["config"]
     if before and any(before[field] != x for field, x in found.items()):
         raise SystemExit(f"runs of other settings are on record in {name}: train all seeds anew")
     programs = compiled(config, window)
