@@ -1,10 +1,11 @@
-"""Are DQN, PQN, SAC and TD3 as fast as those of rejax, a public package of agents in JAX?
+"""Are DQN, PQN, SAC and TD3 as fast as those of rejax, a public package of agents; and D4PG and MPO as by hand?
 
 Two programs train on one environment of gymnax with equal settings, network sizes and numbers of gradient steps, in
 pairs in one process; each lap is one call of a compiled program, and environment steps a second are compared:
 
   * renga: `renga.systems`, one `fori_loop` over its step;
-  * rejax: one `fori_loop` over `train_iteration`, without evaluation.
+  * rejax: one `fori_loop` over `train_iteration`, without evaluation;
+  * by hand: plain JAX, for agents that rejax does not have (`off_policy_by_hand.py`).
 
 rejax 0.1.3 is written for environments whose step gives one `done`; those of gymnax 1.0 tell an end from a time limit,
 so rejax gets them with the two put together. What differs: Renga bootstraps where a time limit cuts an episode.
@@ -14,6 +15,7 @@ rejax is no dependency of the benchmarks. With those of Renga installed:
     pip install --no-deps --target ../peers rejax
     PYTHONPATH=../peers python benchmarks/agents_speed.py          # all; about 10 minutes on two idle cores
     PYTHONPATH=../peers python benchmarks/agents_speed.py sac td3  # these; the others' rows are kept
+    python benchmarks/agents_speed.py d4pg mpo                     # needs no rejax
 """
 
 import copy
@@ -24,10 +26,11 @@ from typing import Any
 
 import gymnax
 import jax
+import off_policy_by_hand
 from paired import compare
 from record import made, read, write
 
-from renga.systems import dqn, pqn, sac, td3
+from renga.systems import d4pg, dqn, mpo, pqn, sac, td3
 
 UNITS = (64, 64)  # those of rejax
 REPLAY, WARMUP, PAIRS = 50_000, 1_000, 21
@@ -73,6 +76,8 @@ TASKS: dict[str, tuple[str, Any, dict[str, Any], str, dict[str, Any], int]] = {
         500,
     ),
 }  # fmt: skip
+# Our system, the peer, environment steps a lap; on Pendulum, with the settings of `OFF_POLICY` and ours besides.
+BY_HAND = {"d4pg": (d4pg, off_policy_by_hand.d4pg, 500), "mpo": (mpo, off_policy_by_hand.mpo, 100)}
 
 
 def with_one_done(env: Any) -> Any:
@@ -103,8 +108,40 @@ def size(params: Any) -> int:
     return sum(x.size for x in jax.tree.leaves(params))
 
 
+def run_by_hand(task: str, pairs: int = PAIRS, shorter: int = 1) -> dict[str, Any]:
+    """Compares ours with the peer by hand; laps may be `shorter` so many times."""
+    system, peer, steps = BY_HAND[task]
+    steps //= shorter
+    ours = {"replay_size": REPLAY, "warmup": WARMUP}
+    config = system.Config(env="gymnax/Pendulum-v1", units=UNITS, **ours)
+    init, step = system.make(config)
+    go_on, our_state = trainer(jax.jit(init)(jax.random.key(0)), lambda state: step(state)[0], steps)
+    init, update = peer(config)
+    go_on_theirs, their_state = trainer(jax.jit(init)(jax.random.key(0)), update, steps)
+    row = compare(go_on, go_on_theirs, pairs, at_least=0.0)
+    # Both must have learned: a fast program that does nothing is not a peer.
+    returns = [float(our_state().env.last_return.mean()), float(their_state().last_return)]
+    return {
+        "agent": task.upper(),
+        "environment": "Pendulum-v1",
+        "settings": ours,
+        "last_returns_after_all_laps": returns,
+        **rates("by hand", steps, row),
+    }
+
+
+def rates(peer: str, steps: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Environment steps a second of both sides, and how they compare."""
+    seen = (round(1e6 * steps / us) for us in row["us"])
+    return {
+        "steps_per_second": dict(zip(("renga", peer), seen, strict=True)),
+        "ratio": row["ratio"],
+        "ratio_95%": row["ratio_95%"],
+    }
+
+
 def run(task: str, pairs: int = PAIRS, shorter: int = 1) -> dict[str, Any]:
-    """Compares the two on one task; laps may be `shorter` so many times."""
+    """Compares ours with rejax on one task; laps may be `shorter` so many times."""
     import rejax
 
     name, system, ours, agent, theirs, steps = TASKS[task]
@@ -143,9 +180,7 @@ def run(task: str, pairs: int = PAIRS, shorter: int = 1) -> dict[str, Any]:
         "settings of rejax": theirs,
         "gradient steps an environment step": gradient_steps,
         "parameters of rejax's critics": size(learner(their_state()).params),
-        "steps_per_second": dict(zip(("renga", "rejax"), (round(1e6 * steps / us) for us in row["us"]), strict=True)),
-        "ratio": row["ratio"],
-        "ratio_95%": row["ratio_95%"],
+        **rates("rejax", steps, row),
     }
 
 
@@ -153,11 +188,11 @@ def main() -> None:
     """Runs the tasks and keeps their rows."""
     made()
     rows = {row["agent"]: row for row in read("agents_speed").get("rows", [])}
-    for task in sys.argv[1:] or TASKS:
-        row = run(task)
+    for task in sys.argv[1:] or [*TASKS, *BY_HAND]:
+        row = (run_by_hand if task in BY_HAND else run)(task)
         print(json.dumps({name: row[name] for name in row if "settings" not in name}), flush=True)
         rows[row["agent"]] = row | made()
-        question = "environment steps a second with equal settings; ratio: renga / rejax"
+        question = "environment steps a second with equal settings; ratio: renga / peer"
         write("agents_speed", "agents_speed.py", question=question, rows=list(rows.values()))
 
 

@@ -1,4 +1,4 @@
-"""Does PPO learn LunarLander, and a PPO written by hand Breakout, how fast, and with every seed?
+"""Does PPO learn LunarLander and Pong, and a PPO written by hand Breakout, how fast, and with every seed?
 
 Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
 given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
@@ -7,6 +7,7 @@ from nothing (compilation included) to there. Many seeds of the smaller tasks: `
 
     python benchmarks/learning.py breakout          # PPO by hand on MinAtar's Breakout, 3 seeds; ours: minatar.py
     python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
+    python benchmarks/learning.py pong              # PPO on ALE's Pong, one seed, about 45 minutes on two idle cores
     python benchmarks/learning.py plot              # figures for the documentation
 """
 
@@ -34,11 +35,13 @@ def settings(system, preset):
 
 # What purejaxrl publishes for MinAtar (examples/brax_minatar.ipynb): 10 million steps, the rate falling to zero.
 BREAKOUT = settings(actor_critic, "minatar")
+ATARI, ATARI_UPDATES = settings(actor_critic, "atari"), actor_critic.PRESETS["atari"][1]
 LANDER, LANDER_UPDATES = settings(actor_critic, "lunar_lander"), actor_critic.PRESETS["lunar_lander"][1]
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
     "breakout": [("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3)],
     "lunar_lander": [("PPO", actor_critic, LANDER, LANDER_UPDATES, 3)],
+    "pong": [("PPO", actor_critic, ATARI, ATARI_UPDATES, 1)],
 }
 
 

@@ -21,8 +21,9 @@ from jaxtyping import PyTree
 from renga.loop._errors import SettingError
 from renga.loop._exploit import EXPLOITS, Evolution, Exploit
 from renga.loop._iterate import Update
-from renga.loop._members import Members, Population, numbers_of
+from renga.loop._members import Members
 from renga.loop._metrics import LineWriter
+from renga.loop._population import Population, numbers_of
 from renga.loop._space import read_space
 from renga.loop._subject import Make
 

@@ -14,7 +14,8 @@ from renga.loop._checkpoint import Checkpoints
 from renga.loop._directory import RunDirectory
 from renga.loop._errors import RunError
 from renga.loop._groups import group_directory
-from renga.loop._members import members_of, row
+from renga.loop._members import members_of
+from renga.loop._population import row
 
 
 def restore(files: RunDirectory, system: ModuleType, member: int | None = None) -> tuple[Any, int, Any]:

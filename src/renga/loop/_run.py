@@ -28,7 +28,6 @@ from renga.loop._members import (
     MOST_MEMBERS,
     Frozen,
     Members,
-    Population,
     check_members,
     members_mesh,
     members_of,
@@ -40,6 +39,7 @@ from renga.loop._members import (
 )
 from renga.loop._pbt import population_of
 from renga.loop._peers import all_find, fail, meet
+from renga.loop._population import Population
 from renga.loop._progress import Progress
 from renga.loop._signals import Signals
 from renga.loop._subject import Alone, Make, check_make, name_of

@@ -1,4 +1,4 @@
-"""What a run drives: one system by itself. `_members.py` has the other kind, many at once."""
+"""What a run drives: one system by itself. `_population.py` has the other kind, many at once."""
 
 import sys
 import types

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn
@@ -51,12 +52,31 @@ def features(
 
 
 def encoded(spec: envs.Discrete | envs.Box, size: int, s: Array, *, convolve: bool = True) -> Float[Array, "N D"]:
-    """What comes before the first layer: a row of a table for a number, a convolution's output for an image."""
+    """What comes before the first layer: a row of a table for a number, what convolutions make of an image."""
     if isinstance(spec, envs.Discrete):
         return nn.Embed(spec.num, size)(s)
-    if convolve and len(spec.shape) == 3:
-        s = jax.nn.relu(nn.Conv2D(16, 3, padding="VALID")(s))
-    return nn.Flatten()(s)
+    x = as_floats(spec, s)
+    return convolved(x) if convolve and len(spec.shape) == 3 else nn.Flatten()(x)
+
+
+def convolved(x: Float[Array, "N H W C"], after: Callable[[Array], Array] = jax.nn.relu) -> Float[Array, "N D"]:
+    """The convolutions of Mnih et al. 2015 for an image of 36 × 36 pixels or more, one of 3 × 3 for a smaller one."""
+    layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if min(x.shape[1:3]) >= 36 else [(16, 3, 1)]
+    for channels, size, stride in layers:
+        x = after(nn.Conv2D(channels, size, stride, padding="VALID")(x))
+    return nn.Flatten()(x)
+
+
+def as_floats(spec: envs.Box, s: Array) -> Float[Array, "..."]:
+    """Observations as networks take them: integers of up to 16 bits, such as pixels, as numbers from 0 to 1."""
+    if jnp.issubdtype(s.dtype, jnp.floating):
+        return s
+    low, levels = np.asarray(spec.low), np.asarray(spec.high) - np.asarray(spec.low)
+    few = levels < 1 << 16
+    first, size = (
+        np.where(few, x, other).astype(np.float32) for x, other in ((low, 0.0), (np.maximum(levels, 1), 1.0))
+    )
+    return (s.astype(jnp.float32) - first) / size
 
 
 def need_one_player(system: str, config: Any, env: envs.Environment) -> None:

@@ -55,7 +55,8 @@ class Config:
     epochs: int = 4  # how often an update goes through its rollout; 1 for A2C
     minibatches: int = 4  # parts that a rollout is cut into, a gradient step each; of environments if V-trace or memory
     units: tuple[int, ...] = (64, 64)  # of the network's layers
-    image: Literal["conv", "flat"] = "conv"  # what an image goes through first: a convolution, or nothing
+    image: Literal["conv", "flat"] = "conv"  # what an image goes through first: convolutions, or nothing
+    shared: bool = False  # policy and value have layers in common; with a memory they always do
     memory_units: int = 64
     activation: Literal["tanh", "relu"] = "tanh"
     learning_rate: float = 1e-3
@@ -98,6 +99,14 @@ PRESETS: dict[str, tuple[Config, int]] = {
             activation="relu", learning_rate=5e-3, decay_steps=1220, value_clip=0.2, normalise_rewards=False,
         ),
         1220,
+    ),
+    # The settings of Schulman et al. 2017 for Atari, with 16 environments instead of 8.
+    "atari": (
+        Config(
+            env="gymnasium/ALE/Pong-v5", num_envs=16, rollout_length=128, minibatches=8, units=(512,), shared=True,
+            activation="relu", learning_rate=2.5e-4, decay_steps=488, clip=0.1, normalise_rewards=False,
+        ),
+        488,
     ),
     "lunar_lander": (
         Config(
@@ -202,10 +211,11 @@ def _network(config: Config, env: envs.Environment) -> nn.Transformed:
         T, B = first.shape
         flat = s.reshape(T * B, *s.shape[2:])
         if config.memory == "none":
-            with nn.name_scope("actor"):
-                x_policy = _features(spec, config, flat)
-            with nn.name_scope("critic"):
-                x_value = _features(spec, config, flat)
+            with nn.name_scope("torso" if config.shared else "actor"):
+                x_policy = x_value = _features(spec, config, flat)
+            if not config.shared:
+                with nn.name_scope("critic"):
+                    x_value = _features(spec, config, flat)
             out, v = heads(x_policy, x_value)
             return out.reshape(T, B, *out.shape[1:]), v.reshape(T, B), memory
         x = _features(spec, config, flat).reshape(T, B, -1)

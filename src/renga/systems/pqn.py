@@ -22,7 +22,9 @@ from renga.loop import check_config, shard_batch
 from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._reinforcement import (
+    as_floats,
     batch_gradient,
+    convolved,
     episode_metrics,
     legal_now,
     legal_only,
@@ -45,7 +47,7 @@ class Config:
     epochs: int = 4  # passes over a rollout in an update
     minibatches: int = 8  # minibatches per epoch, a gradient step each
     units: tuple[int, ...] = (128, 128)  # widths of the hidden layers
-    image: Literal["conv", "flat"] = "conv"  # first layer for images: a convolution, or flattened
+    image: Literal["conv", "flat"] = "conv"  # for images, convolutions before the layers, or none
     learning_rate: float = 1e-3
     decay_steps: int = STEPS  # updates over which the learning rate decays linearly to zero; 0: constant
     max_gradient_norm: float = 10.0
@@ -119,9 +121,9 @@ def network(config: Config, env: envs.Environment) -> nn.Transformed:
         if isinstance(spec, envs.Discrete):
             x = nn.Embed(spec.num, config.units[0])(s)
         elif config.image == "conv" and len(spec.shape) == 3:
-            x = nn.Flatten()(norm(nn.Conv2D(16, 3, padding="VALID")(s)))
+            x = convolved(as_floats(spec, s), norm)
         else:
-            x = nn.Flatten()(s)
+            x = nn.Flatten()(as_floats(spec, s))
         for size in config.units:
             x = norm(nn.Linear(size)(x))
         return nn.Linear(num_actions, name="values")(x)

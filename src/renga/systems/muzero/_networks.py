@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn, rl
 from renga.systems._continuous import action_box
+from renga.systems._reinforcement import as_floats
 from renga.systems.muzero._config import Config, has_codes
 from renga.systems.muzero._sampled import Sampled
 
@@ -155,9 +156,8 @@ def make(config: Config, env: envs.Environment) -> Networks:
     def observed(s: Array) -> Array:
         if isinstance(spec, envs.Discrete):
             return jax.nn.one_hot(s, spec.num)
-        if not conv:
-            return nn.Flatten()(s.astype(dtype))
-        return s.astype(dtype).reshape(*s.shape[:3], -1)
+        x = as_floats(spec, s).astype(dtype)
+        return x.reshape(*x.shape[:3], -1) if conv else nn.Flatten()(x)
 
     def represent(s: Array) -> Array:
         x = tower(observed(s), "representation")
