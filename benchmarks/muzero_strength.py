@@ -11,6 +11,7 @@ with --games), by the return of the greedy policy (one player).
     python benchmarks/muzero_strength.py pendulum
     python benchmarks/muzero_strength.py game_2048
     python benchmarks/muzero_strength.py cpu --points 4     # Connect Four; needs bitbully and bitbully-databases
+    python benchmarks/muzero_strength.py connect_four_learned --points 2 --seeds 1     # the same, in a learned model
     python benchmarks/muzero_strength.py cpu --points 4 --first 3 --seeds 1     # another seed beside those on record
     python benchmarks/muzero_strength.py perfect            # Connect Four: what a player scores that makes no mistake
     python benchmarks/muzero_strength.py plot               # figures for the documentation
@@ -49,6 +50,7 @@ JUDGED = {
     "game_2048": [("", 8, 100)],
     "cpu": [("solver", 64, 500), *((name, n, 98) for n in (64, 256) for name in ("alphabeta:5", "uct:1000"))],
 }
+JUDGED["connect_four_learned"] = JUDGED["cpu"]
 
 
 def judge(name, config, state):
@@ -195,6 +197,7 @@ CURVES = {
     "pendulum": ["greedy return"],
     "game_2048": ["greedy return"],
     "cpu": ["mistakes begin-hard", "mistakes middle-medium", "mistakes end-easy"],
+    "connect_four_learned": ["mistakes begin-hard", "mistakes middle-medium", "mistakes end-easy"],
 }
 
 

@@ -167,6 +167,10 @@ PRESETS: dict[str, tuple[Config, int]] = {
     "pendulum": (_PENDULUM, 1_600),
     "game_2048": (_GAME_2048, 800),
     "cpu": (_CONNECT_FOUR, 10_500),
+    "connect_four_learned": (
+        dataclasses.replace(_CONNECT_FOUR, model="learned", lookahead=False, decay_steps=6_000),
+        6_000,
+    ),
 }
 
 
