@@ -39,7 +39,10 @@ def test_a_system_has_its_interface_and_exports_what_it_defines(name):
     assert hash(system.Config()) == hash(system.Config()), "it is frozen"
     assert isinstance(system.STEPS, int)
     presets = getattr(system, "PRESETS", {})
-    assert all(isinstance(config, system.Config) and isinstance(steps, int) for config, steps in presets.values())
+    for config, steps in presets.values():
+        assert isinstance(config, system.Config)
+        assert isinstance(steps, int)
+        system.make(config)  # refuses settings that cannot go together
     extras = {"PRESETS", "pictures", "advise", "evaluate", "export"}
     assert {key for key in extras if hasattr(system, key)} <= set(system.__all__)
 

@@ -12,6 +12,7 @@ from renga import envs, nn
 from renga._core.varying import vary_like
 from renga.data import PrioritisedReplay, UniformReplay
 from renga.loop import Requirements, device_mean, over_devices
+from renga.systems._images import convolved
 
 S = TypeVar("S", bound=Any)  # the state of a system, with `env`, `recent` and `replay`
 
@@ -57,14 +58,6 @@ def encoded(spec: envs.Discrete | envs.Box, size: int, s: Array, *, convolve: bo
         return nn.Embed(spec.num, size)(s)
     x = as_floats(spec, s)
     return convolved(x) if convolve and len(spec.shape) == 3 else nn.Flatten()(x)
-
-
-def convolved(x: Float[Array, "N H W C"], after: Callable[[Array], Array] = jax.nn.relu) -> Float[Array, "N D"]:
-    """The convolutions of Mnih et al. 2015 for an image of 36 × 36 pixels or more, one of 3 × 3 for a smaller one."""
-    layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if min(x.shape[1:3]) >= 36 else [(16, 3, 1)]
-    for channels, size, stride in layers:
-        x = after(nn.Conv2D(channels, size, stride, padding="VALID")(x))
-    return nn.Flatten()(x)
 
 
 def as_floats(spec: envs.Box, s: Array) -> Float[Array, "..."]:

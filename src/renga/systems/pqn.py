@@ -20,11 +20,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from renga import envs, nn, optim, rl
 from renga.loop import check_config, shard_batch
 from renga.systems._agent import Player, TrainedAgent, functions_of
+from renga.systems._images import convolved
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._reinforcement import (
     as_floats,
     batch_gradient,
-    convolved,
     episode_metrics,
     legal_now,
     legal_only,

@@ -88,7 +88,7 @@ class Config:
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
-    "cartpole": (Config(env="cartpole", num_envs=8, n_step=10), 10_000),
+    "cartpole": (Config(env="cartpole", num_envs=8, n_step=10, temperature=10.0), 10_000),
     "cartpole_swing_up": (
         Config(env="cartpole_swing_up", num_envs=4, warmup=5_000, batch_size=128, n_step=3),
         15_000,
