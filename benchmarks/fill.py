@@ -315,6 +315,18 @@ def _() -> list[str]:
     ]
 
 
+@table("reinforcement.md", "| | Renga | Stable-Baselines3 | ratio |")
+def _() -> list[str]:
+    return [
+        cells(
+            f"Pong, {row['num_envs']} games, frames per second",
+            *(f"{row['frames_per_second'][who]:,}" for who in ("renga", "stable-baselines3")),
+            interval(row),
+        )
+        for row in record("pong_speed")["rows"]
+    ]
+
+
 @table("lpg.md", "| return of the final policy (standard error) | `grid/small` | `grid/small_sparse` |")
 def _() -> list[str]:
     worlds = [record("lpg_learning")["worlds"][name] for name in ("grid/small", "grid/small_sparse")]

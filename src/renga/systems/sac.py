@@ -88,14 +88,19 @@ class Config:
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
-    "cartpole": (Config(env="cartpole", num_envs=8, n_step=10, temperature=10.0), 10_000),
+    "cartpole": (
+        Config(
+            env="cartpole", num_envs=8, n_step=10, learning_rate=3e-3, actor_learning_rate=3e-3, temperature=10.0
+        ),
+        10_000,
+    ),
     "cartpole_swing_up": (
         Config(env="cartpole_swing_up", num_envs=4, warmup=5_000, batch_size=128, n_step=3),
         15_000,
     ),
     "reacher": (Config(env="reacher", num_envs=4, batch_size=128, discount=0.95), 20_000),
     "cql": (Config(conservative=1.0), STEPS),
-}
+}  # fmt: skip
 
 
 class Params(NamedTuple):

@@ -168,8 +168,8 @@ PRESETS: dict[str, tuple[Config, int]] = {
     "game_2048": (_GAME_2048, 800),
     "cpu": (_CONNECT_FOUR, 10_500),
     "connect_four_learned": (
-        dataclasses.replace(_CONNECT_FOUR, model="learned", lookahead=False, warmup=12_288, decay_steps=6_000),
-        6_000,
+        dataclasses.replace(_CONNECT_FOUR, model="learned", lookahead=False, warmup=12_288, decay_steps=4_400),
+        4_400,
     ),
 }
 
