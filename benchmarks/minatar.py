@@ -1,8 +1,12 @@
 """PPO and PQN on four games of MinAtar: the seeds of each side by side in one program.
 
-python benchmarks/minatar.py                    # all; what is on record is replaced entry by entry
-python benchmarks/minatar.py PPO                # one system
-python benchmarks/minatar.py "PQN, Asterix"     # one game of it
+The settings are those of the presets, whose runs have 10 million steps; "in 20 M" are runs of twice as many, in which
+what falls while an agent learns falls half as fast.
+
+python benchmarks/minatar.py                           # all; what is on record is replaced entry by entry
+python benchmarks/minatar.py PPO                       # one system
+python benchmarks/minatar.py "PQN, Asterix"            # one game of it, both lengths
+python benchmarks/minatar.py "PPO, Breakout in 20 M"   # one length of it
 """
 
 import dataclasses
@@ -14,10 +18,22 @@ import seeds
 from renga.systems import actor_critic, pqn
 
 GAMES = ("Breakout", "Asterix", "Freeway", "SpaceInvaders")
+
+
+def longer(config, updates):
+    """Settings for a run of so many updates: what falls in its course falls as much."""
+    scale = {
+        field: getattr(config, field) * updates // config.decay_steps for field in FALLING if field in vars(config)
+    }
+    return dataclasses.replace(config, **scale), updates
+
+
+FALLING = ("decay_steps", "epsilon_steps")
 RUNS = {
-    f"{name}, {game}": (system, dataclasses.replace(config, env=f"gymnax/{game}-MinAtar"), updates)
+    f"{name}, {game}{label}": (system, dataclasses.replace(config, env=f"gymnax/{game}-MinAtar"), updates)
     for name, system in (("PPO", actor_critic), ("PQN", pqn))
-    for config, updates in [system.PRESETS["minatar"]]
+    for preset, length in [system.PRESETS["minatar"]]
+    for label, (config, updates) in (("", (preset, length)), (" in 20 M", longer(preset, 2 * length)))
     for game in GAMES
 }
 
