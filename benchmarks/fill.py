@@ -298,6 +298,7 @@ def _() -> list[str]:
         seconds = f"{result['seconds of all seeds together'] / result['seeds']:.0f}"
         steps = f"{result['environment steps']:,}"
         worst = signed(result["worst"], 1)
+        game = game.removesuffix(" in 20 M")
         lines.append(cells(game, system, result["seeds"], steps, middle, worst, learning, seconds))
     return lines
 

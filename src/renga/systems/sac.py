@@ -90,9 +90,10 @@ class Config:
 PRESETS: dict[str, tuple[Config, int]] = {
     "cartpole": (
         Config(
-            env="cartpole", num_envs=8, n_step=10, learning_rate=3e-3, actor_learning_rate=3e-3, temperature=10.0
+            env="cartpole", num_envs=8, n_step=10, learning_rate=3e-3, actor_learning_rate=3e-3, temperature=10.0,
+            target_entropy_share=0.1,
         ),
-        10_000,
+        15_000,
     ),
     "cartpole_swing_up": (
         Config(env="cartpole_swing_up", num_envs=4, warmup=5_000, batch_size=128, n_step=3),
