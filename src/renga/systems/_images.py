@@ -5,7 +5,7 @@ to, so that on a CPU it is written as these. Elsewhere it stays a convolution.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def by_products(x: Float[Array, "N H W C"], w: Float[Array, "k k C D"], *, strid
         patches = jnp.concatenate([x[:, i : i + h, j : j + v] for i, j in shifts], axis=-1)
         return (patches.reshape(-1, k * k * c) @ w.reshape(-1, d)).reshape(n, h, v, d)
     z = (x.reshape(-1, c) @ jnp.moveaxis(w, 2, 0).reshape(c, -1)).reshape(n, H, W, k * k, d)
-    return sum(z[:, i : i + h, j : j + v, i * k + j] for i, j in shifts)
+    return reduce(jnp.add, [z[:, i : i + h, j : j + v, i * k + j] for i, j in shifts])
 
 
 def _to_depth(x: Array, w: Array, s: int) -> tuple[Array, Array]:
