@@ -141,6 +141,8 @@ def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop
 
     members = files.read_config()["loop"].get("seeds")
     if members is None:
+        if show:
+            say("measuring what was learned")
         evaluate(files, system, config, result.step, result.state)
     elif len(result.frozen) < len(members):
         evaluate_members(files, show=show)
