@@ -76,7 +76,7 @@ TASKS: dict[str, tuple[str, Any, dict[str, Any], str, dict[str, Any], int]] = {
         500,
     ),
 }  # fmt: skip
-# Our system, the peer, environment steps a lap; on Pendulum, with the settings of `OFF_POLICY` and ours besides.
+# Our system, the peer, environment steps a lap; on Pendulum, with our default settings besides.
 BY_HAND = {"d4pg": (d4pg, off_policy_by_hand.d4pg, 500), "mpo": (mpo, off_policy_by_hand.mpo, 100)}
 
 
@@ -119,7 +119,7 @@ def run_by_hand(task: str, pairs: int = PAIRS, shorter: int = 1) -> dict[str, An
     init, update = peer(config)
     go_on_theirs, their_state = trainer(jax.jit(init)(jax.random.key(0)), update, steps)
     row = compare(go_on, go_on_theirs, pairs, at_least=0.0)
-    # Both must have learned: a fast program that does nothing is not a peer.
+    # How far both have come; MPO's laps are too few to learn the task.
     returns = [float(our_state().env.last_return.mean()), float(their_state().last_return)]
     return {
         "agent": task.upper(),
