@@ -1,9 +1,9 @@
 """Does PPO learn LunarLander and Pong, and a PPO written by hand Breakout, how fast, and with every seed?
 
 Trains a system on an environment with several seeds, one after the other, with the system's default settings and those
-given here, and keeps learning curves, the return over 100 episodes of the greedy policy afterwards, and the seconds
-from nothing (compilation included) to there. Many seeds of the smaller tasks: `cartpole_seeds.py`,
-`classic_control.py`, `pendulum.py`, `minatar.py`.
+given here, and keeps learning curves, the return of the greedy policy afterwards (over 100 episodes, or 16 of Pong,
+which take minutes), and the seconds from nothing (compilation included) to there. Many seeds of the smaller tasks:
+`cartpole_seeds.py`, `classic_control.py`, `pendulum.py`, `minatar.py`.
 
     python benchmarks/learning.py breakout          # PPO by hand on MinAtar's Breakout, 3 seeds; ours: minatar.py
     python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
@@ -37,6 +37,7 @@ def settings(system, preset):
 BREAKOUT = settings(actor_critic, "minatar")
 ATARI, ATARI_UPDATES = settings(actor_critic, "atari"), actor_critic.PRESETS["atari"][1]
 LANDER, LANDER_UPDATES = settings(actor_critic, "lunar_lander"), actor_critic.PRESETS["lunar_lander"][1]
+EPISODES = {"pong": 16}  # that are played afterwards; else 100
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
     "breakout": [("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3)],
@@ -50,7 +51,7 @@ def frames_per_update(config):
     return config.num_envs * getattr(config, "rollout_length", 1)
 
 
-def train(system, config, steps, seed):
+def train(system, config, steps, seed, episodes):
     """Trains from nothing; returns curve, evaluation and seconds."""
     began = time.perf_counter()
     init, step = system.make(config)
@@ -63,7 +64,7 @@ def train(system, config, steps, seed):
     return {
         "seed": seed,
         "curve": curve,
-        **system.evaluate(config, state),
+        **system.evaluate(config, state, episodes=episodes),
         "seconds of training": round(trained, 1),
         "seconds in all": round(time.perf_counter() - began, 1),
     }
@@ -103,7 +104,8 @@ def run(question, only=None):
         entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, **made(), "runs": []}
         results.append(entry)
         for seed in range(seeds):
-            one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed)
+            episodes = EPISODES.get(question, 100)
+            one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed, episodes)
             entry["runs"].append(one)
             print(name, {k: v for k, v in one.items() if k != "curve"}, flush=True)
             write(f"learning_{question}", f"learning.py {question}", results=results)

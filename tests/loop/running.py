@@ -24,9 +24,7 @@ def run(directory, steps=12, **kwargs):
 def start(directory, steps, *args):
     """Starts the toy in a process of its own."""
     command = [sys.executable, str(Path(toy.__file__)), str(directory), str(steps), *map(str, args)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    if jax.config.jax_compilation_cache_dir:
-        environment["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -145,7 +145,7 @@ def test_spectral_normalisation_bounds_the_discriminators_slope():
     assert jnp.linalg.norm(slope.reshape(32, -1), axis=1).max() <= 1.02
 
 
-def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path, compiled_once):
+def test_five_steps_saved_and_loaded_and_five_more_are_ten_to_the_bit(tmp_path):
     def run(name, steps, resume=False):
         return loop.run(
             gan.make,
@@ -186,7 +186,7 @@ def test_a_trained_generator_is_loaded_from_a_run_and_from_a_file(norm, tmp_path
         gan.load(tmp_path / "nothing")
 
 
-def test_a_generator_of_images_is_loaded_where_its_data_are_not(tmp_path, monkeypatch, compiled_once):
+def test_a_generator_of_images_is_loaded_where_its_data_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 6), np.uint8)
     np.savez("x.npz", images=images)
@@ -211,7 +211,7 @@ def test_a_generator_of_images_is_loaded_where_its_data_are_not(tmp_path, monkey
         gan.evaluate(settled, restored)
 
 
-def test_two_devices_give_the_numbers_of_one(tmp_path, compiled_once):
+def test_two_devices_give_the_numbers_of_one(tmp_path):
     states = [
         loop.run(gan.make, SMALL, steps=3, directory=tmp_path / str(n), num_devices=n, show=False).state for n in (1, 2)
     ]

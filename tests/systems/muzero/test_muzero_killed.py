@@ -23,7 +23,7 @@ def run(directory, steps, **options):
     )
 
 
-def test_no_move_of_replay_before_the_last_checkpoint_is_lost(tmp_path, compiled_once):
+def test_no_move_of_replay_before_the_last_checkpoint_is_lost(tmp_path):
     given = {
         field.name: getattr(TINY, field.name)
         for field in dataclasses.fields(TINY)
@@ -32,7 +32,7 @@ def test_no_move_of_replay_before_the_last_checkpoint_is_lost(tmp_path, compiled
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     command = [sys.executable, "-m", "renga.cli", "train", "muzero", *flags, "--devices=1", "--steps=100000000"]
     command += ["--window=3", "--checkpoint-seconds=0", "--no-evaluate", "--quiet", f"--directory={tmp_path / 'run'}"]
-    environment = {**os.environ, **compiled_once, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     kept = loop.Checkpoints(tmp_path / "run" / "checkpoints")
     try:
