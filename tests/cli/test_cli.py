@@ -123,6 +123,18 @@ def test_versions_and_environments_are_listed(capsys, monkeypatch):
     assert main(["list", "--worlds"]) == 2
 
 
+def test_eval_says_that_it_goes_on_where_it_takes_long(run_directory, capsys, monkeypatch):
+    from renga.cli import _eval
+
+    assert main(["eval", str(run_directory)]) == 0
+    assert "measuring" not in capsys.readouterr().err
+    monkeypatch.setattr(_eval, "PATIENCE", 0.001)
+    assert main(["eval", str(run_directory)]) == 0
+    assert "measuring what was learned (0 s)\n" in capsys.readouterr().err
+    time.sleep(0.02)
+    assert not capsys.readouterr().err
+
+
 def test_eval_and_report_read_a_run(run_directory, capsys):
     assert main(["eval", str(run_directory)]) == 0
     assert "high_quality_share" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """The page, in a browser; and the command that serves it."""
 
+import contextlib
 import json
+import logging
 import queue
 import re
 import shutil
@@ -212,6 +214,15 @@ def test_the_command_serves_an_exported_agent(agent, tmp_path, monkeypatch, caps
     assert cli.main(["play", str(tmp_path / "agent.safetensors"), "--port", "0", "--simulations", "0", "4"]) == 0
     assert served[0][0] == "127.0.0.1"
     assert f"play at http://127.0.0.1:{served[0][1]}" in capsys.readouterr().out
+
+
+def test_logs_of_the_program_that_serves_stay_open(agent, tmp_path, monkeypatch):
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    handler = logging.FileHandler(tmp_path / "log", mode="w")
+    with contextlib.closing(handler):
+        web.serve(agent, port=0, announce=lambda url: None)
+        handler.emit(logging.LogRecord("mine", logging.WARNING, "", 0, "kept", None, None))
+    assert (tmp_path / "log").read_text() == "kept\n"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -39,6 +40,27 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
+PATIENCE = 10.0  # seconds after which, and then again, it is said that measuring goes on
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[None]:
+    """Says every ten seconds for how long a state has been measured."""
+    began, done = time.monotonic(), threading.Event()
+
+    def go_on() -> None:
+        while not done.wait(PATIENCE):
+            say(f"measuring what was learned ({time.monotonic() - began:.0f} s)")
+
+    thread = threading.Thread(target=go_on, name="renga.eval", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def evaluate(
     files: RunDirectory,
     system: ModuleType,
@@ -47,10 +69,12 @@ def evaluate(
     state: Any,
     args: Sequence[str] = (),
     member: int | None = None,
+    show: bool = True,
 ) -> None:
     """Measures a state, prints the measures and keeps them; those of one member of a population are not its result."""
     measuring = _Measuring(system, args)
-    measures, images = measuring(config, state)
+    with _waiting() if show else contextlib.nullcontext():
+        measures, images = measuring(config, state)
     _print(measures)
     with _keeping():
         of = {} if member is None else {"member": member}

@@ -143,7 +143,7 @@ def _evaluate(files: RunDirectory, system: ModuleType, config: Any, result: loop
     if members is None:
         if show:
             say("measuring what was learned")
-        evaluate(files, system, config, result.step, result.state)
+        evaluate(files, system, config, result.step, result.state, show=show)
     elif len(result.frozen) < len(members):
         evaluate_members(files, show=show)
 

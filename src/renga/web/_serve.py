@@ -75,6 +75,7 @@ def _listen(command: str, app: Any, host: str, port: int, announce: Callable[[st
         announce(f"http://{shown}:{listening.getsockname()[1]}")
         config = uvicorn.Config(
             app,
+            log_config=None,  # its own would close the handlers of the program that calls this
             log_level="warning",
             access_log=False,
             ws="none",
