@@ -6,20 +6,21 @@ which take minutes), and the seconds from nothing (compilation included) to ther
 `cartpole_seeds.py`, `classic_control.py`, `pendulum.py`, `minatar.py`.
 
     python benchmarks/learning.py breakout          # PPO by hand on MinAtar's Breakout, 3 seeds; ours: minatar.py
-    python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 3 seeds
+    python benchmarks/learning.py lunar_lander      # PPO on Gymnasium's LunarLander, 10 seeds
     python benchmarks/learning.py pong              # PPO on ALE's Pong, one seed, about 45 minutes on two idle cores
     python benchmarks/learning.py plot              # figures for the documentation
 """
 
+import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 
 import jax
 import ppo_by_hand
 from record import made, read, write
+from seeds import summary
 
 from renga import loop
 from renga.systems import actor_critic
@@ -40,9 +41,9 @@ LANDER, LANDER_UPDATES = settings(actor_critic, "lunar_lander"), actor_critic.PR
 EPISODES = {"pong": 16}  # that are played afterwards; else 100
 # Name, system, changes to its default settings, updates, seeds.
 RUNS = {
-    "breakout": [("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3)],
-    "lunar_lander": [("PPO", actor_critic, LANDER, LANDER_UPDATES, 3)],
-    "pong": [("PPO", actor_critic, ATARI, ATARI_UPDATES, 1)],
+    "breakout": ("PPO by hand", ppo_by_hand, BREAKOUT, 1220, 3),
+    "lunar_lander": ("PPO", actor_critic, LANDER, LANDER_UPDATES, 10),
+    "pong": ("PPO", actor_critic, ATARI, ATARI_UPDATES, 1),
 }
 
 
@@ -92,23 +93,28 @@ def train_by_hand(config, steps, seed):
     return {"seed": seed, "curve": curve, "seconds in all": round(time.perf_counter() - began, 1)}
 
 
-def run(question, only=None):
-    """Trains all that a question asks for, or one system, and writes after each."""
-    kept = read(f"learning_{question}").get("results", []) if only else []
-    results = [entry for entry in kept if entry["system"] != only]
-    for name, system, changes, steps, seeds in RUNS[question]:
-        if only not in (None, name):
-            continue
-        by_hand = system is ppo_by_hand
-        config = (actor_critic if by_hand else system).Config(**{"decay_steps": steps, **changes})
-        entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, **made(), "runs": []}
-        results.append(entry)
-        for seed in range(seeds):
-            episodes = EPISODES.get(question, 100)
-            one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed, episodes)
-            entry["runs"].append(one)
-            print(name, {k: v for k, v in one.items() if k != "curve"}, flush=True)
-            write(f"learning_{question}", f"learning.py {question}", results=results)
+def run(question, first, seeds):
+    """Trains some seeds of what a question asks for; keeps those on record before them, and writes after each."""
+    name, system, changes, steps, all_seeds = RUNS[question]
+    by_hand, episodes = system is ppo_by_hand, EPISODES.get(question, 100)
+    config = (actor_critic if by_hand else system).Config(**{"decay_steps": steps, **changes})
+    of, kept = made(), []
+    if first:
+        (before,) = read(f"learning_{question}")["results"]
+        # An argument younger than the record: its default is what was done then.
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        if defaults | before["config"] != dataclasses.asdict(config) or before["updates"] != steps:
+            raise SystemExit(f"runs of other settings are on record in learning_{question}: train all seeds anew")
+        then = {name: before[name] for name in of if name in before}  # in records that have no commit for each seed
+        kept = [then | run for run in before["runs"] if run["seed"] < first]
+    entry = {"system": name, "config": dataclasses.asdict(config), "updates": steps, "runs": kept}
+    for seed in range(first, first + (seeds or all_seeds - first)):
+        one = train_by_hand(config, steps, seed) if by_hand else train(system, config, steps, seed, episodes)
+        entry["runs"].append(one | of)
+        if not by_hand:
+            entry |= summary([run["greedy return"] for run in entry["runs"]])
+        print(name, {k: v for k, v in one.items() if k != "curve"}, flush=True)
+        write(f"learning_{question}", f"learning.py {question}", results=[entry])
 
 
 def plot():
@@ -139,6 +145,9 @@ def plot():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3) or sys.argv[1] not in (*RUNS, "plot"):
-        sys.exit(__doc__)
-    plot() if sys.argv[1] == "plot" else run(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=[*RUNS, "plot"])
+    parser.add_argument("--first", type=int, default=0, help="the first seed; runs of the seeds before it are kept")
+    parser.add_argument("--seeds", type=int, default=0, help="how many; all by default")
+    args = parser.parse_args()
+    plot() if args.question == "plot" else run(args.question, args.first, args.seeds)
