@@ -103,7 +103,8 @@ def run(question, first, seeds):
         (before,) = read(f"learning_{question}")["results"]
         # An argument younger than the record: its default is what was done then.
         defaults = {field.name: field.default for field in dataclasses.fields(config)}
-        if defaults | before["config"] != dataclasses.asdict(config) or before["updates"] != steps:
+        as_read = json.loads(json.dumps([defaults | before["config"], dataclasses.asdict(config)]))
+        if as_read[0] != as_read[1] or before["updates"] != steps:
             raise SystemExit(f"runs of other settings are on record in learning_{question}: train all seeds anew")
         then = {name: before[name] for name in of if name in before}  # in records that have no commit for each seed
         kept = [then | run for run in before["runs"] if run["seed"] < first]
