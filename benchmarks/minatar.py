@@ -1,12 +1,13 @@
 """PPO and PQN on four games of MinAtar: the seeds of each side by side in one program.
 
-The settings are those of the presets, whose runs have 10 million steps; "in 20 M" are runs of twice as many, in which
-what falls while an agent learns falls half as fast.
+The settings are those of the presets `minatar`, whose runs have 10 million steps; "in 20 M" are runs of twice as many,
+in which what falls while an agent learns falls half as fast. "Convolution" is the preset `minatar_conv` of PPO.
 
 python benchmarks/minatar.py                           # all; what is on record is replaced entry by entry
 python benchmarks/minatar.py PPO                       # one system
 python benchmarks/minatar.py "PQN, Asterix"            # one game of it, both lengths
 python benchmarks/minatar.py "PPO, Breakout in 20 M"   # one length of it
+python benchmarks/minatar.py "PPO, Asterix, conv"      # the preset with a convolution
 """
 
 import dataclasses
@@ -34,6 +35,11 @@ RUNS = {
     for name, system in (("PPO", actor_critic), ("PQN", pqn))
     for preset, length in [system.PRESETS["minatar"]]
     for label, (config, updates) in (("", (preset, length)), (" in 20 M", longer(preset, 2 * length)))
+    for game in GAMES
+}
+config, updates = actor_critic.PRESETS["minatar_conv"]
+RUNS |= {
+    f"PPO, {game}, convolution": (actor_critic, dataclasses.replace(config, env=f"gymnax/{game}-MinAtar"), updates)
     for game in GAMES
 }
 

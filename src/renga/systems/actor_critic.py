@@ -100,6 +100,14 @@ PRESETS: dict[str, tuple[Config, int]] = {
         ),
         1220,
     ),
+    # The same with a convolution and a lower rate, for a quarter of the steps.
+    "minatar_conv": (
+        Config(
+            env="gymnax/Asterix-MinAtar", num_envs=64, rollout_length=128, minibatches=8, activation="relu",
+            learning_rate=1e-3, decay_steps=305, value_clip=0.2, normalise_rewards=False,
+        ),
+        305,
+    ),
     # Near those of Schulman et al. 2017 for Atari; 16 environments, 4 epochs, a lower cost of values, ε constant.
     "atari": (
         Config(
