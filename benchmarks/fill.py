@@ -250,18 +250,20 @@ def _() -> list[str]:
 
 @table(
     "reinforcement.md",
-    "| environment | system | seeds | environment steps | return, worst seed | best seed | time, slowest seed |",
+    "| environment | system | seeds | environment steps | return of the greedy policy, IQM (95 % interval) |",
 )
 def _() -> list[str]:
     lines = []
-    for label, result in zip(("LunarLander-v3",), record("learning_lunar_lander")["results"], strict=True):
+    for label, name in (("LunarLander-v3", "lunar_lander"), ("ALE Pong", "pong")):
+        (result,) = record(f"learning_{name}")["results"]
         runs = result["runs"]
-        returns = [f"{run['greedy return']:.4g}" for run in sorted(runs, key=lambda run: run["greedy return"])]
+        worst = middle = signed(runs[0]["greedy return"], 1)
+        if len(runs) > 1:
+            worst, (low, high) = f"{result['worst']:.1f}", (f"{value:.1f}" for value in result["iqm_95%"])
+            middle = f"{result['iqm']:.1f} ({low} to {high})"
         slowest = max(run["seconds in all"] for run in runs)
         steps = runs[0]["curve"][-1][0]
-        lines.append(
-            cells(label, result["system"], len(runs), f"{steps:,}", returns[0], returns[-1], f"{slowest:.0f} s")
-        )
+        lines.append(cells(label, result["system"], len(runs), f"{steps:,}", middle, worst, f"{slowest:,.0f} s"))
     return lines
 
 
@@ -291,7 +293,7 @@ def _() -> list[str]:
 def _() -> list[str]:
     lines = []
     for result in record("minatar")["results"]:
-        system, game = result["system"].split(", ")
+        system, game, *_ = result["system"].split(", ")
         low, high = (signed(value, 1) for value in result["iqm_95%"])
         middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
         learning = ", ".join(f"{value:.0f}" for value in sorted(run["curve"][-1][1] for run in result["runs"]))
@@ -299,6 +301,7 @@ def _() -> list[str]:
         steps = f"{result['environment steps']:,}"
         worst = signed(result["worst"], 1)
         game = game.removesuffix(" in 20 M")
+        system += ", convolution" if result["config"]["image"] == "conv" else ""
         lines.append(cells(game, system, result["seeds"], steps, middle, worst, learning, seconds))
     return lines
 
