@@ -126,6 +126,7 @@ def test_versions_and_environments_are_listed(capsys, monkeypatch):
 def test_eval_says_that_it_goes_on_where_it_takes_long(run_directory, capsys, monkeypatch):
     from renga.cli import _eval
 
+    monkeypatch.setattr(_eval, "PATIENCE", 1000.0)
     assert main(["eval", str(run_directory)]) == 0
     assert "measuring" not in capsys.readouterr().err
     monkeypatch.setattr(_eval, "PATIENCE", 0.001)
