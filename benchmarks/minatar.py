@@ -1,13 +1,14 @@
 """PPO and PQN on four games of MinAtar: the seeds of each side by side in one program.
 
 The settings are those of the presets `minatar`, whose runs have 10 million steps; "in 20 M" are runs of twice as many,
-in which what falls while an agent learns falls half as fast. "Convolution" is the preset `minatar_conv` of PPO.
+in which what falls while an agent learns falls half as fast. "Convolution" is the preset `minatar_conv` of PPO, whose
+runs have 2.5 million steps; "convolution in 10 M" are runs of four times as many.
 
 python benchmarks/minatar.py                           # all; what is on record is replaced entry by entry
 python benchmarks/minatar.py PPO                       # one system
 python benchmarks/minatar.py "PQN, Asterix"            # one game of it, both lengths
 python benchmarks/minatar.py "PPO, Breakout in 20 M"   # one length of it
-python benchmarks/minatar.py "PPO, Asterix, conv"      # the preset with a convolution
+python benchmarks/minatar.py "PPO, Asterix, conv"      # with a convolution, both lengths; a whole name: that one
 """
 
 import dataclasses
@@ -37,14 +38,20 @@ RUNS = {
     for label, (config, updates) in (("", (preset, length)), (" in 20 M", longer(preset, 2 * length)))
     for game in GAMES
 }
-config, updates = actor_critic.PRESETS["minatar_conv"]
+preset, length = actor_critic.PRESETS["minatar_conv"]
 RUNS |= {
-    f"PPO, {game}, convolution": (actor_critic, dataclasses.replace(config, env=f"gymnax/{game}-MinAtar"), updates)
+    f"PPO, {game}, convolution{label}": (
+        actor_critic,
+        dataclasses.replace(config, env=f"gymnax/{game}-MinAtar"),
+        updates,
+    )
+    for label, (config, updates) in (("", (preset, length)), (" in 10 M", longer(preset, 4 * length)))
     for game in GAMES
 }
 
 if __name__ == "__main__":
-    chosen = [label for label in RUNS if label.startswith(sys.argv[1] if sys.argv[1:] else "")]
+    named = sys.argv[1] if sys.argv[1:] else ""
+    chosen = [named] if named in RUNS else [label for label in RUNS if label.startswith(named)]
     if len(sys.argv) > 2 or not chosen:
         sys.exit(__doc__)
     record.made()

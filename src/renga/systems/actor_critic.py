@@ -100,11 +100,11 @@ PRESETS: dict[str, tuple[Config, int]] = {
         ),
         1220,
     ),
-    # The same with a convolution and a lower rate, for a quarter of the steps.
+    # The same with a convolution that policy and value share and a lower rate, for a quarter of the steps.
     "minatar_conv": (
         Config(
-            env="gymnax/Asterix-MinAtar", num_envs=64, rollout_length=128, minibatches=8, activation="relu",
-            learning_rate=1e-3, decay_steps=305, value_clip=0.2, normalise_rewards=False,
+            env="gymnax/Asterix-MinAtar", num_envs=64, rollout_length=128, minibatches=8, shared=True,
+            activation="relu", learning_rate=1e-3, decay_steps=305, value_clip=0.2, normalise_rewards=False,
         ),
         305,
     ),
