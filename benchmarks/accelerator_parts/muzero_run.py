@@ -41,7 +41,8 @@ def training(tiny):
     """Learns, from the end of compiling on, and keeps the agent."""
     config, minutes = configured(tiny)
     begun = time.perf_counter()
-    systems = [muzero.make(dataclasses.replace(config, learning_rate=rate)) for rate in RATES.values()]
+    rates = {0.0: 1e-3} if tiny else RATES  # each is a program to compile
+    systems = [muzero.make(dataclasses.replace(config, learning_rate=rate)) for rate in rates.values()]
     state = jax.block_until_ready(jax.jit(systems[0][0])(jax.random.key(0)))
     # The rates are constants of three programs with one state.
     programs = [jax.jit(step, donate_argnums=0).lower(state).compile() for _, step in systems]
@@ -51,7 +52,7 @@ def training(tiny):
         raise RuntimeError(f"compiling took {compiled:.0f} s, which leaves no time to learn: start again with more")
     begun, updates, curve = time.perf_counter(), 0, []
     while (share := (time.perf_counter() - begun) / (60 * minutes)) < 1:
-        program = next(p for p, least in reversed(list(zip(programs, RATES, strict=True))) if share >= least)
+        program = next(p for p, least in reversed(list(zip(programs, rates, strict=True))) if share >= least)
         state, metrics = jax.block_until_ready(program(state))
         updates += 1
         if len(curve) <= 16 * share:
