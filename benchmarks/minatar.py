@@ -48,6 +48,10 @@ RUNS |= {
     for label, (config, updates) in (("", (preset, length)), (" in 10 M", longer(preset, 4 * length)))
     for game in GAMES
 }
+config, updates = longer(preset, 4 * length)
+config = dataclasses.replace(config, env="gymnax/Breakout-MinAtar", entropy_cost=0.03)
+RUNS["PPO, Breakout, convolution in 10 M, entropy 0.03"] = (actor_critic, config, updates)
+
 
 if __name__ == "__main__":
     named = sys.argv[1] if sys.argv[1:] else ""
