@@ -297,11 +297,14 @@ def _() -> list[str]:
         low, high = (signed(value, 1) for value in result["iqm_95%"])
         middle = f"{signed(result['iqm'], 1)} ({low} to {high})"
         learning = ", ".join(f"{value:.0f}" for value in sorted(run["curve"][-1][1] for run in result["runs"]))
-        seconds = f"{result['seconds of all seeds together'] / result['seeds']:.0f}"
+        clock = result["seconds of all seeds together"]
+        seconds = f"{result.get('processor seconds of all seeds together', clock) / result['seeds']:.0f}"
         steps = f"{result['environment steps']:,}"
         worst = signed(result["worst"], 1)
         game = game.removesuffix(" in 20 M")
-        system += ", convolution" if result["config"]["image"] == "conv" else ""
+        if result["config"]["image"] == "conv":
+            system += ", convolution" if result["config"]["shared"] else ", convolutions of their own"
+        system += ", more entropy" if result["config"]["entropy_cost"] > 0.01 else ""
         lines.append(cells(game, system, result["seeds"], steps, middle, worst, learning, seconds))
     return lines
 
@@ -826,11 +829,15 @@ def _() -> list[str]:
 _SETS = ("begin-hard", "begin-medium", "begin-easy", "middle-medium", "middle-easy", "end-easy")
 
 
-@table("muzero.md", "| seed | simulations | " + " | ".join(_SETS) + " |")
+_MODELS = {"cpu": "true", "connect_four_learned": "learned"}  # by the preset of Connect Four
+
+
+@table("muzero.md", "| model | seed | simulations | " + " | ".join(_SETS) + " |")
 def _() -> list[str]:
     return [
-        cells(seed, simulations, *(f"{100 * row[f'mistakes {name}{kind}']:.1f} %" for name in _SETS))
-        for seed, row, _ in _strength("cpu")
+        cells(model, seed, simulations, *(f"{100 * row[f'mistakes {name}{kind}']:.1f} %" for name in _SETS))
+        for preset, model in _MODELS.items()
+        for seed, row, _ in _strength(preset)
         for simulations, kind in ((64, ""), (0, " without search"))
     ]
 
@@ -842,17 +849,22 @@ _PLAYERS = ("alphabeta:5", "uct:1000")
 def _() -> list[str]:
     points = lambda row, more: [f"{100 * row[f'points against {player}{more}']:.1f} %" for player in _PLAYERS]
     agents = [
-        cells(f"seed {seed}", simulations, *points(row, more))
-        for seed, row, _ in _strength("cpu")
+        cells(f"{model} model, seed {seed}", simulations, *points(row, more))
+        for preset, model in _MODELS.items()
+        for seed, row, _ in _strength(preset)
         for simulations, more in ((64, ""), (256, ", 256 simulations"))
     ]
     perfect = record("muzero_strength_perfect")["matches"]
     return [*agents, cells("perfect", "–", *(f"{100 * perfect[player]['points']:.1f} %" for player in _PLAYERS))]
 
 
-@table("muzero.md", "| seed | moves in training | CPU seconds |")
+@table("muzero.md", "| model | seed | moves in training | CPU seconds |")
 def _() -> list[str]:
-    return [cells(seed, f"{row['moves']:,}", *took) for seed, row, took in _strength("cpu")]
+    return [
+        cells(model, seed, f"{row['moves']:,}", *took)
+        for preset, model in _MODELS.items()
+        for seed, row, took in _strength(preset)
+    ]
 
 
 @table("muzero.md", "| preset | seed | moves | mean return of 100 games |")

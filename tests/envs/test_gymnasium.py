@@ -140,10 +140,27 @@ def test_a_world_of_ones_own_has_its_types_in_32_bits_and_numbers_from_0(own):
     state, step = jax.jit(batch.step)(jax.random.key(0), state, jnp.array([[9.0, 9.0], [-9.0, -9.0]]))
     np.testing.assert_array_equal(step.reward, [6.0, -1.0])
     np.testing.assert_array_equal(step.observation, [3, 3])
-    with pytest.raises(Exception, match=r"Gymnasium\.step: action must not be NaN"):
+    with pytest.raises(Exception, match=r"Gymnasium\.step: action must be in .*nan"):
         jax.block_until_ready(batch.step(jax.random.key(0), state, jnp.full((2, 2), jnp.nan)))
     with pytest.raises(ValueError, match=r"Gymnasium\.step: action must be in \["):
         turn.step(jax.random.key(0), turn.reset(jax.random.key(0)), np.array([2.0, 0.0]))
+
+
+def test_integers_of_64_bits_that_do_not_fit_are_refused_when_they_come():
+    def world():
+        made = gymnasium.Env()
+        made.observation_space = gymnasium.spaces.Box(0, 2**62, (2,), np.int64)
+        made.action_space = gymnasium.spaces.Discrete(2)
+        made.reset = lambda *, seed=None, options=None: (np.array([first, 0]), {})
+        return made
+
+    env = envs.Gymnasium("large", factory=world)
+    assert np.max(env.observation_spec.high) == np.iinfo(np.int32).max
+    first = 300
+    assert env.observe(env.reset(jax.random.key(0))).tolist() == [300, 0]
+    first = 3_000_000_000
+    with pytest.raises(Exception, match=r"observations must fit in int32, got some in \[0, 3000000000\]"):
+        jax.block_until_ready(env.reset(jax.random.key(0)))
 
 
 def test_one_environment_goes_on_by_itself_or_with_auto_reset(own):
@@ -242,6 +259,7 @@ def test_what_cannot_be_made_is_said_in_one_line(own, monkeypatch, unchecked):
         ("gymnasium/CartPole-v1", {"size": 3}, ValueError, "Gymnasium: cannot make 'CartPole-v1': .*size"),
         ("gymnasium/CartPole-v1", {"sizes": [3]}, TypeError, "Gymnasium: options must be hashable"),
         ("gymnasium/CartPole-v1", {"vectorization": "most"}, ValueError, "Gymnasium: vectorization must be sync"),
+        ("gymnasium/CartPole-v1", {"vectorization": "own"}, ValueError, 'SAME_STEP.; vectorization="sync" does for'),
         (f"{own}:Pair", {}, TypeError, "Gymnasium: actions of own_gymnasium:Pair must be Discrete, Box or Multi"),
         ("builtins:dict", {}, TypeError, "must make a renga.envs.Environment or a gymnasium.Env, got dict"),
     ]:

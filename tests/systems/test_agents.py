@@ -5,13 +5,15 @@ import inspect
 import json
 import os
 
+import gymnasium
 import jax
 import numpy as np
 import pytest
 
 from renga import envs, loop, nn, systems
 from renga.cli import _export
-from renga.systems import actor_critic, d4pg, dqn, mpo, pqn, sac, td3
+from renga.systems import _agent, actor_critic, d4pg, dqn, mpo, pqn, sac, td3
+from renga.systems._agent import batch_of
 
 REPLAY = {"num_envs": 2, "replay_size": 32, "warmup": 8, "batch_size": 4, "units": (4,)}
 PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, memory_units=4)
@@ -146,7 +148,11 @@ def test_legal_actions_only_are_chosen_with_and_without_a_key(trained):
             r"legal must have shape \(1, 3\), one flag for each action, got \(1, 2\)",
         ),
         ("dqn", np.zeros((10, 5)), np.zeros(3), "legal must allow an action in every state"),
-        ("dqn on a table", 1.0, None, "observation must be an integer, got float32"),
+        ("dqn", np.zeros((10, 5)), [0, 1, 2], r"legal must have flags, 0 or 1 for each action, got \[\[0, 1, 2\]\]"),
+        ("dqn", np.zeros((10, 5)), [1, np.nan, 1], "legal must have flags"),
+        ("dqn", np.full((10, 5), np.nan), None, "observation must be a number, got nan"),
+        ("dqn", np.zeros((0, 10, 5)), None, "observation must be one or more, got an empty batch"),
+        ("dqn on a table", 1.0, None, "observation must be of integers, as Discrete.* says, got float32"),
         ("dqn on a table", 10**6, None, "observation must be in"),
         ("sac", np.zeros(3), np.ones(3), "legal must be None where actions are continuous"),
         ("ppo of numbers", np.zeros(4), None, r"observation must have shape \(3,\)"),
@@ -157,6 +163,33 @@ def test_what_an_agent_cannot_act_on_is_said(name, observation, legal, message, 
     agent = system.Agent(config, system.Agent.learned(config, state))
     with pytest.raises(ValueError, match=f"Agent.act: {message}"):
         agent.act(observation, legal)
+
+
+def test_what_has_no_numbers_is_no_observation_and_pixels_are_not_rounded_or_wrapped(trained):
+    system, config, state = trained("dqn")
+    agent = system.Agent(config, system.Agent.learned(config, state))
+    for observation, came in ((None, "NoneType"), ("abc", "str"), (np.zeros((10, 5), complex), "complex64")):
+        with pytest.raises(TypeError, match=f"Agent.act: observation must be an array of numbers, got {came}"):
+            agent.act(observation)
+    with pytest.raises(ValueError, match=r"Agent.act: memory must be None for an agent that remembers nothing, got"):
+        agent.act(np.zeros((10, 5)), memory=3)
+    pixels = envs.Gymnasium("bytes", factory=_bytes)
+    for observation, message in (
+        (np.full(4, 0.9), r"observation must be of integers, as Box\(.*uint8.* says, got float32"),
+        ([0, 0, 300, 0], r"observation must be in \[0, 255\], got 300"),
+        ([0, 0, -1, 0], r"observation must be in \[0, 255\], got -1"),
+    ):
+        with pytest.raises(ValueError, match=f"act: {message}"):
+            batch_of("act", pixels, observation)
+    assert batch_of("act", pixels, [0, 255, 3, 4])[1].tolist() == [[0, 255, 3, 4]]
+
+
+def _bytes():
+    """A world that tells four bytes."""
+    world = gymnasium.Env()
+    world.observation_space = gymnasium.spaces.Box(0, 255, (4,), np.uint8)
+    world.action_space = gymnasium.spaces.Discrete(2)
+    return world
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -268,6 +301,7 @@ def test_a_file_is_not_written_where_none_can_be(trained, tmp_path):
     assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_episodes_of_an_evaluation_can_be_chosen():
     config = pqn.Config(env="catch", units=(4,))
     state = jax.jit(pqn.make(config)[0])(jax.random.key(0))
@@ -275,8 +309,20 @@ def test_episodes_of_an_evaluation_can_be_chosen():
     assert pqn.Agent(config, state.params).evaluate(episodes=8, seed=3) == found
     assert found["greedy return, least of 8"] <= found["greedy return (IQM, 2.5 %)"] <= found["greedy return (IQM)"]
     for options, message in (
-        ({"episodes": 0}, r"episodes must be in \[1, 1000000\], got 0"),
+        ({"episodes": 0}, r"episodes must be an integer in \[1, 1000000\], got 0"),
+        ({"episodes": 2.0}, r"episodes must be an integer in \[1, 1000000\], got 2.0"),
+        ({"episodes": "3"}, r"episodes must be an integer in \[1, 1000000\], got '3'"),
         ({"seed": -1}, "seed must be"),
+        ({"seed": 0.5}, "seed must be"),
     ):
         with pytest.raises(loop.RunError, match=message):
             pqn.evaluate(config, state, **options)
+
+
+def test_episodes_that_an_evaluation_cuts_are_said(monkeypatch):
+    monkeypatch.setattr(_agent, "MOST_STEPS", 3)
+    config = pqn.Config(env="catch", units=(4,))
+    state = jax.jit(pqn.make(config)[0])(jax.random.key(0))
+    with pytest.warns(RuntimeWarning, match="evaluate: 7 of 7 episodes of catch did not end within 3 steps"):
+        found = pqn.evaluate(config, state, episodes=7)
+    assert found["greedy return"] == 0

@@ -99,6 +99,7 @@ def test_next_observations_are_those_of_the_next_row_and_unknown_ones_are_left_o
         ({"actions": np.zeros((6, 2), np.float32)}, r"actions in .* must have the shape \[6, 1\], got \[6, 2\]"),
         ({"actions": np.full((6, 1), 2.0, np.float32)}, r"actions in .* must be in .*got some in \[2.0, 2.0\]"),
         ({"rewards": np.full(6, np.nan)}, "rewards in .* must be finite"),
+        ({"rewards": np.full(6, 1e300)}, "rewards in .* must be finite, as float32"),
         ({"terminations": np.full(6, 2)}, "terminations in .* must be of the type bool, got int64"),
     ],
 )
@@ -107,6 +108,26 @@ def test_a_file_that_does_not_fit_is_said(change, message, tmp_path):
     np.savez(tmp_path / "x.npz", **{name: value for name, value in x.items() if value is not None})
     with pytest.raises(RunError, match=message):
         _dataset.read(str(tmp_path / "x.npz"), Line(), 0.9, 1)
+
+
+def test_numbers_of_a_table_are_its_own_and_a_box_may_be_left(tmp_path):
+    class Table(Line):
+        observation_spec = envs.Discrete(4)
+
+    class Narrow(Line):
+        observation_spec = envs.Box((1,), 0.0, 1e-3)
+
+    numbers = {"observations": np.arange(6) % 4, "next_observations": np.arange(1, 7) % 4}
+    np.savez(tmp_path / "right.npz", **(arrays(6) | numbers))
+    assert _dataset.read(str(tmp_path / "right.npz"), Table(), 0.9, 1).s_tm1.tolist() == [0, 1, 2, 3, 0, 1]
+    np.savez(tmp_path / "box.npz", **arrays(6))
+    seen = _dataset.read(str(tmp_path / "box.npz"), Narrow(), 0.9, 1).s_tm1
+    np.testing.assert_array_equal(seen, arrays(6)["observations"])
+    for name, wrong in (("observations", 99), ("observations", -1), ("next_observations", 4)):
+        x = arrays(6) | numbers | {name: np.where(np.arange(6) == 2, wrong, numbers[name])}
+        np.savez(tmp_path / "wrong.npz", **x)
+        with pytest.raises(RunError, match=rf"dataset: {name} in .* must be in \[0.0, 3.0\], got some in"):
+            _dataset.read(str(tmp_path / "wrong.npz"), Table(), 0.9, 1)
 
 
 def test_a_file_that_is_none_is_said_and_executes_nothing(tmp_path):

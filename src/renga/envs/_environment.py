@@ -242,7 +242,7 @@ def num_actions(env: Environment) -> int:
     """Returns how many actions an environment has.
 
     Raises:
-      ValueError: if its actions are not discrete.
+      ValueError: if an action is not one discrete choice.
 
     Example:
       >>> from renga import envs
@@ -250,8 +250,8 @@ def num_actions(env: Environment) -> int:
       3
     """
     spec = env.action_spec
-    if not isinstance(spec, Discrete):
-        raise ValueError(f"num_actions: {type(env).__name__} must have discrete actions, got {spec}")
+    if not isinstance(spec, Discrete) or spec.shape:
+        raise ValueError(f"num_actions: {type(env).__name__} must have discrete actions of shape (), got {spec}")
     return spec.num
 
 
@@ -260,15 +260,24 @@ def as_float(x: Any) -> Float[Array, "*B"]:
     return jnp.asarray(x, jnp.float32)
 
 
-def check_action(env: Environment, action: Any) -> None:
-    """Checks that an action has the shape of the environment's and, if it is known, is one that the environment has.
+def check_action(env: Environment, action: Any, *batch: int) -> None:
+    """Checks that an action has the shape and the kind of the environment's and, if it is known, is one that it has.
+
+    Args:
+      env: the environment.
+      action: one action, or one for each of a batch.
+      batch: the size of the batch.
 
     Raises:
       ValueError: naming the environment, the actions that it has and the one that came.
     """
-    spec, function = env.action_spec, f"{type(env).__name__}.step"
-    if jnp.shape(action) != spec.shape:
-        raise ValueError(f"{function}: action must have shape {spec.shape}, got {jnp.shape(action)}")
+    spec, function, shape = env.action_spec, f"{type(env).__name__}.step", (*batch, *env.action_spec.shape)
+    if jnp.shape(action) != shape:
+        raise ValueError(f"{function}: action must have shape {shape}, got {jnp.shape(action)}")
+    dtype = jax.dtypes.result_type(action)
+    if not _is_real(dtype) or (isinstance(spec, Discrete) and jnp.issubdtype(dtype, jnp.floating)):
+        kind = "an integer" if isinstance(spec, Discrete) else "a number"
+        raise ValueError(f"{function}: action must be {kind}, got {dtype}")
     if isinstance(spec, Discrete):
         check_range(function, low=0, high=spec.num - 1, action=action)
         return
@@ -279,6 +288,50 @@ def check_action(env: Environment, action: Any) -> None:
     x, low, high = (np.asarray(y, spec.dtype) for y in (x, spec.low, spec.high))
     if not np.all((x >= low) & (x <= high)):
         raise ValueError(f"{function}: action must be in [{spec.low}, {spec.high}], got {x.tolist()}")
+
+
+def _is_real(dtype: Any) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
+
+
+def checked_observation(env: Environment, method: str, observation: Any) -> Any:
+    """The observation, which must have the shape of the environment's spec, and be of its kind.
+
+    Raises:
+      ValueError: naming the environment, its method, what the spec says and what came.
+    """
+    spec = env.observation_spec
+    shape, dtype = getattr(observation, "shape", None), getattr(observation, "dtype", None)
+    if dtype is None and isinstance(observation, bool | int | float):
+        shape, dtype = (), jnp.asarray(observation).dtype
+    kind = next((k for k in (jnp.floating, jnp.integer) if jnp.issubdtype(spec.dtype, k)), jnp.generic)
+    if dtype is None or shape != spec.shape or not (jnp.issubdtype(dtype, kind) or spec.dtype == dtype):
+        came = type(observation).__name__ if dtype is None else f"{dtype} of shape {shape}"
+        raise ValueError(
+            f"{type(env).__name__}.{method}: observation must be an array of {np.dtype(spec.dtype).name} of shape "
+            f"{spec.shape}, as observation_spec says, got {came}"
+        )
+    return observation
+
+
+def checked_step(env: Environment, step: Step) -> Step:
+    """What a step of an environment gave; its reward is a float, and the rest is what it must be.
+
+    Raises:
+      ValueError: naming the environment, the field, what it must be and what came.
+    """
+    function = f"{type(env).__name__}.step"
+    for field in ("reward", "terminated", "truncated"):
+        x = getattr(step, field)
+        shape, dtype = jnp.shape(x), jax.dtypes.result_type(x)
+        if shape or not (_is_real(dtype) if field == "reward" else jnp.issubdtype(dtype, jnp.bool_)):
+            wanted = "a number" if field == "reward" else "a bool"
+            raise ValueError(f"{function}: {field} must be {wanted} of shape (), got {dtype} of shape {shape}")
+    checked_observation(env, "step", step.observation)
+    reward = jnp.asarray(step.reward)
+    if not jnp.issubdtype(reward.dtype, jnp.floating):
+        reward = as_float(reward)
+    return step._replace(reward=reward, terminated=jnp.asarray(step.terminated), truncated=jnp.asarray(step.truncated))
 
 
 class Running(NamedTuple):
@@ -369,6 +422,7 @@ class AutoReset(Environment[Running]):
             return _alone(Batch(self.env, 1).step(key, *several))
         key_step, key_reset = jax.random.split(key)
         inner, step = self.env.step(key_step, state.state, action)
+        step = checked_step(self.env, step)
         if self.env.has_illegal_actions and step.legal_actions is None:
             step = step._replace(legal_actions=self.env.legal_actions(inner))
         if self.env.num_players > 1 and step.to_play is None:
@@ -379,7 +433,7 @@ class AutoReset(Environment[Running]):
 
     def observe(self, state: Running) -> Any:
         """What the agent sees."""
-        return self.env.observe(state.state)
+        return checked_observation(self.env, "observe", self.env.observe(state.state))
 
     def legal_actions(self, state: Running) -> Bool[Array, " A"]:
         """Which actions may be taken."""
@@ -446,6 +500,7 @@ class Batch:
     @_with_key
     def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
         """Takes an action in each."""
+        check_action(self.env, action, self.num_envs)
         if isinstance(self.env, HostEnvironment):
             following, step = self.env.go_on(state.state, action)
             return _count(state, following, step), step

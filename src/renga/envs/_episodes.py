@@ -1,17 +1,42 @@
 """Episodes: played whole, to see how good a policy is."""
 
 from collections.abc import Callable
+from typing import Literal, overload
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from renga._core.varying import vary_like
-from renga.envs._environment import Environment, HostEnvironment
+from renga.envs._environment import Environment, HostEnvironment, checked_step
 
 Act = Callable[..., tuple[Array, PyTree]]
 
 
+@overload
+def episode_returns(
+    env: Environment,
+    act: Act,
+    key: PRNGKeyArray,
+    num_episodes: int,
+    *,
+    memory: PyTree = ...,
+    max_steps: int = ...,
+    legal_actions: bool = ...,
+    finished: Literal[False] = ...,
+) -> Float[Array, " N"]: ...
+@overload
+def episode_returns(
+    env: Environment,
+    act: Act,
+    key: PRNGKeyArray,
+    num_episodes: int,
+    *,
+    memory: PyTree = ...,
+    max_steps: int = ...,
+    legal_actions: bool = ...,
+    finished: Literal[True],
+) -> tuple[Float[Array, " N"], Bool[Array, " N"]]: ...
 def episode_returns(
     env: Environment,
     act: Act,
@@ -21,7 +46,8 @@ def episode_returns(
     memory: PyTree = (),
     max_steps: int = 10_000,
     legal_actions: bool = False,
-) -> Float[Array, " N"]:
+    finished: bool = False,
+) -> Float[Array, " N"] | tuple[Float[Array, " N"], Bool[Array, " N"]]:
     """Plays episodes side by side, each from its beginning to its end.
 
     Args:
@@ -32,10 +58,11 @@ def episode_returns(
       memory: what the policy remembers at the beginning, arrays `[N, ...]`; nothing by default.
       max_steps: steps after which an episode counts as it stands.
       legal_actions: whether the policy is told which actions are legal, `act(key, observation, memory, legal)`.
+      finished: whether it is told which episodes came to their end within `max_steps`.
 
     Returns:
-      The undiscounted return of each episode. No episode is left out for being long, as it would be if the first N to
-      finish were taken.
+      The undiscounted return of each episode, and with `finished` that too. No episode is left out for being long, as
+      it would be if the first N to finish were taken.
 
     Example:
       >>> from renga import envs
@@ -52,7 +79,12 @@ def episode_returns(
         go_on = lambda key, state, action: env.go_on(state, action)
     else:
         state = jax.vmap(env.reset)(jax.random.split(key_reset, num_episodes))
-        go_on = lambda key, *args: jax.vmap(env.step)(jax.random.split(key, num_episodes), *args)
+
+        def one(*args):
+            state, outcome = env.step(*args)
+            return state, checked_step(env, outcome)
+
+        go_on = lambda key, *args: jax.vmap(one)(jax.random.split(key, num_episodes), *args)
     playing, returns = jnp.ones(num_episodes, bool), jnp.zeros(num_episodes)
 
     def unfinished(carry):
@@ -69,7 +101,7 @@ def episode_returns(
         return time + 1, key, playing & ~outcome.last, returns, state, memory
 
     carry = vary_like((jnp.int32(0), key, playing, returns, state, memory), key)
-    *_, returns, state, _ = jax.lax.while_loop(unfinished, step, carry)
+    _, _, playing, returns, state, _ = jax.lax.while_loop(unfinished, step, carry)
     if on_host:
         env.end(state)
-    return returns
+    return (returns, ~playing) if finished else returns

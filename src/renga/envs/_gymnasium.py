@@ -179,9 +179,15 @@ def _import(name: str) -> Any:
     return gymnasium
 
 
-def _explain(name: str, error: Exception) -> Exception:
+_SAME_STEP = (
+    "The vector environment that it comes with must begin the next episode in the step that ends one "
+    '(AutoresetMode.SAME_STEP); vectorization="sync" does for every environment'
+)
+
+
+def _explain(name: str, error: Exception, advice: str = "") -> Exception:
     """An error of Gymnasium's as one line of ours."""
-    line = " ".join(str(error).split())
+    line = ". ".join(text for text in (" ".join(str(error).split()), advice) if text)
     kind = ImportError if type(error).__name__ == "DependencyNotInstalled" else ValueError
     return kind(f"Gymnasium: cannot make {name!r}: {line}")
 
@@ -212,11 +218,16 @@ def _vector(env: Gymnasium, num_envs: int) -> Any:
     same_step = gymnasium.vector.AutoresetMode.SAME_STEP
     if _how(env) == "own":
         try:
-            return gymnasium.make_vec(
+            made = gymnasium.make_vec(
                 env.name, num_envs, "vector_entry_point", autoreset_mode=same_step, **dict(env.options)
             )
         except (gymnasium.error.Error, TypeError) as error:
-            raise _explain(env.name, error) from error
+            raise _explain(env.name, error, _SAME_STEP if "autoreset_mode" in str(error) else "") from error
+        mode = made.metadata.get("autoreset_mode", same_step)
+        if mode != same_step:
+            made.close()
+            raise ValueError(f"Gymnasium: cannot use {env.name!r}: its autoreset_mode is {mode}. {_SAME_STEP}")
+        return made
     one = functools.partial(_one, env)
     if _how(env) == "sync":
         return gymnasium.vector.SyncVectorEnv([one] * num_envs, autoreset_mode=same_step)
@@ -254,7 +265,9 @@ def _spec(env: Gymnasium, what: str, space: Any, frames_first: bool) -> Discrete
             f"Gymnasium: {what} of {env.name} must be Discrete, Box or MultiBinary, got {space}: a function of "
             "yours can put a wrapper of Gymnasium's around it that makes them so"
         )
-    turn = lambda x: np.moveaxis(x, 0, -1) if frames_first else x
     narrow = {"float64": "float32", "int64": "int32", "uint64": "uint32", "bool": "int8"}
     dtype = np.dtype(narrow.get(np.dtype(space.dtype).name, np.dtype(space.dtype).name))
-    return Box(turn(space.low).shape, turn(space.low), turn(space.high), dtype)
+    low, high = (np.moveaxis(x, 0, -1) if frames_first else x for x in (space.low, space.high))
+    if dtype.kind in "iu":  # numbers that do not fit are refused when they come
+        low, high = (np.clip(x, np.iinfo(dtype).min, np.iinfo(dtype).max) for x in (low, high))
+    return Box(low.shape, low, high, dtype)

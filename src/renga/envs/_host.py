@@ -64,7 +64,13 @@ class Form(NamedTuple):
     def observations(self, x: Any) -> np.ndarray:
         """A batch of them."""
         x = np.moveaxis(np.asarray(x), 1, -1) if self.frames_first else np.asarray(x)
-        return (x - self.first_observation if self.first_observation else x).astype(self.dtype)
+        x = x - self.first_observation if self.first_observation else x
+        dtype = np.dtype(self.dtype)
+        if dtype.kind in "iu" and x.dtype != dtype and x.size:
+            low, high = int(x.min()), int(x.max())
+            if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
+                raise ValueError(f"Gymnasium: observations must fit in {dtype.name}, got some in [{low}, {high}]")
+        return x.astype(dtype)
 
     def actions(self, x: Any) -> np.ndarray:
         """A batch of them, as Gymnasium has them."""

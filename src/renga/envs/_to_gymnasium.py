@@ -103,13 +103,17 @@ def _adapter() -> Any:
             if self._state is None:
                 raise gymnasium.error.ResetNeeded("to_gymnasium: step must come after reset")
             spec = self.env.action_spec
-            action = np.asarray(action, spec.dtype)
             check_action(self.env, action)
+            action = np.asarray(action, spec.dtype)
             self._state, step, legal = self._step(self._key(), self._state, action)
             ends = bool(step.terminated), bool(step.truncated)
             return self._see(step.observation), float(step.reward), *ends, self._info(legal)
 
         def render(self) -> Any:
-            return None if self.render_mode is None else self.env.draw(self._state)
+            if self.render_mode is None:
+                return None
+            if self._state is None:
+                raise gymnasium.error.ResetNeeded("to_gymnasium: render must come after reset")
+            return self.env.draw(self._state)
 
     return Adapter

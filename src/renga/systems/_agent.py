@@ -5,6 +5,7 @@ import functools
 import importlib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,16 +36,30 @@ class Player(NamedTuple):
     memory: Callable[[int], PyTree] = lambda num: ()
 
 
+MOST_STEPS = 10_000  # of an episode in an evaluation
+
+
 def play(
     env: envs.Environment, player: Player, params: PyTree, key: PRNGKeyArray, num_episodes: int, greedy: bool = True
-) -> Float[Array, " N"]:
-    """Plays episodes with the best action, or with what the policy draws; returns what each came to."""
+) -> tuple[Float[Array, " N"], Bool[Array, " N"]]:
+    """Plays episodes with the best action, or with what the policy draws.
+
+    Returns:
+      What each came to, and whether it came to its end: one of more than `MOST_STEPS` steps counts as it stands.
+    """
 
     def act(key: PRNGKeyArray, s: Array, memory: PyTree, legal: Array | None = None) -> tuple[Array, PyTree]:
         return player.act(params, None if greedy else key, s, legal, memory)
 
     return envs.episode_returns(
-        env, act, key, num_episodes, memory=player.memory(num_episodes), legal_actions=env.has_illegal_actions
+        env,
+        act,
+        key,
+        num_episodes,
+        memory=player.memory(num_episodes),
+        max_steps=MOST_STEPS,
+        legal_actions=env.has_illegal_actions,
+        finished=True,
     )
 
 
@@ -62,13 +77,22 @@ def returns_of(
       RunError: if there are no episodes, or the seed has more than 32 bits.
     """
     for name, value, low, high in (("episodes", episodes, 1, 1_000_000), ("seed", seed or 0, 0, 2**32 - 1)):
-        if not low <= value <= high:
-            raise SettingError(f"evaluate: {name} must be in [{low}, {high}], got {value}")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+            raise SettingError(f"evaluate: {name} must be an integer in [{low}, {high}], got {value!r}")
     try:
         playing = _playing(make_player, config, kinds, episodes)
     except TypeError:  # a config with a list in it is no key
         playing = _playing.__wrapped__(make_player, config, kinds, episodes)
-    return playing(params, jax.random.key(20_201_207 if seed is None else seed))
+    played = playing(params, jax.random.key(20_201_207 if seed is None else seed))
+    cut = int(sum(jnp.sum(~finished) for _, finished in played))
+    if cut:
+        warnings.warn(
+            f"evaluate: {cut} of {len(kinds) * episodes} episodes of {config.env} did not end within {MOST_STEPS:,} "
+            "steps; they count with what they had come to by then",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return tuple(returns for returns, _ in played)
 
 
 def summary(name: str, returns: Float[Array, " N"]) -> dict[str, float]:
@@ -176,7 +200,7 @@ class TrainedAgent:
         single, s, legal = batch_of("Agent.act", self.env, observation, legal)
         fresh = self._player.memory(len(s))
         remembers = bool(jax.tree.leaves(fresh))
-        memory = fresh if memory is None or not remembers else _checked(memory, fresh)
+        memory = fresh if memory is None else _checked(memory, fresh)
         a, memory = self._act(self.params, key, s, legal, memory)
         spec = self.env.action_spec
         a = (a[0] if single else a).astype(spec.dtype)
@@ -256,6 +280,8 @@ def check_key(function: str, key: Any) -> None:
 
 def _checked(memory: PyTree, fresh: PyTree) -> PyTree:
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    if not jax.tree.leaves(fresh) and jax.tree.leaves(memory):
+        raise ValueError(f"Agent.act: memory must be None for an agent that remembers nothing, got {shapes(memory)}")
     if jax.tree.structure(memory) != jax.tree.structure(fresh) or shapes(memory) != shapes(fresh):
         raise ValueError(
             f"Agent.act: memory must be what the last call with {len(jax.tree.leaves(fresh)[0])} observations "
@@ -273,31 +299,58 @@ def batch_of(
       ValueError: if a shape does not fit, an observation is none of the environment's, or no action is legal.
     """
     spec = env.observation_spec
-    observation = jnp.asarray(observation)
+    observation = _numbers(function, "observation", observation)
     single = observation.shape == spec.shape
     if not single and observation.shape[1:] != spec.shape:
         raise ValueError(
             f"{function}: observation must have shape {spec.shape}, or that with a batch axis, got {observation.shape}"
         )
-    if isinstance(spec, envs.Discrete):
-        if not jnp.issubdtype(observation.dtype, jnp.integer):
-            raise ValueError(f"{function}: observation must be an integer, got {observation.dtype}")
-        check_range(function, low=0, high=spec.num - 1, observation=observation)
+    if not single and not len(observation):
+        raise ValueError(f"{function}: observation must be one or more, got an empty batch {observation.shape}")
+    if not isinstance(spec, envs.Discrete) and jnp.issubdtype(spec.dtype, jnp.floating):
+        check_range(function, finite=False, observation=observation)
+    else:
+        if jnp.issubdtype(observation.dtype, jnp.floating):
+            raise ValueError(f"{function}: observation must be of integers, as {spec} says, got {observation.dtype}")
+        limits = (0, spec.num - 1) if isinstance(spec, envs.Discrete) else _limits(spec.dtype)
+        check_range(function, low=limits[0], high=limits[1], observation=observation)
     observation = observation.astype(spec.dtype)
     s = observation[None] if single else observation
     if legal is None:
         return single, s, None
     if not isinstance(env.action_spec, envs.Discrete):
         raise ValueError(f"{function}: legal must be None where actions are continuous")
-    legal = jnp.asarray(legal, bool)
+    legal = _numbers(function, "legal", legal)
     legal = legal[None] if legal.ndim == 1 else legal
     shape = (len(s), envs.num_actions(env))
     if legal.shape != shape:
         raise ValueError(f"{function}: legal must have shape {shape}, one flag for each action, got {legal.shape}")
     flags = known(legal)
+    if flags is not None and not np.isin(flags, (0, 1)).all():
+        raise ValueError(f"{function}: legal must have flags, 0 or 1 for each action, got {flags.tolist()}")
     if flags is not None and not flags.any(-1).all():
         raise ValueError(f"{function}: legal must allow an action in every state, got none in some")
-    return single, s, legal
+    return single, s, legal.astype(bool)
+
+
+def _numbers(function: str, name: str, x: Any) -> Array:
+    """An argument as an array of real numbers.
+
+    Raises:
+      TypeError: if it is none.
+    """
+    try:
+        array = jnp.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{function}: {name} must be an array of numbers, got {type(x).__name__}") from error
+    if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    raise TypeError(f"{function}: {name} must be an array of numbers, got {array.dtype}")
+
+
+def _limits(dtype: Any) -> tuple[int, int]:
+    """The least and the largest number of a type."""
+    return (0, 1) if jnp.issubdtype(dtype, jnp.bool_) else (int(jnp.iinfo(dtype).min), int(jnp.iinfo(dtype).max))
 
 
 def described(system: str, config: Any, params: PyTree, name: str) -> str:

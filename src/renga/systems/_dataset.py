@@ -105,20 +105,32 @@ def _checked(path: str, env: envs.Environment, found: dict[str, Any]) -> dict[st
         shape, dtype = forms[name]
         if x.shape != (num, *shape):
             raise RunError(f"dataset: {name} in {path} must have the shape {[num, *shape]}, got {list(x.shape)}")
-        if not (np.isfinite(x) if np.issubdtype(x.dtype, np.floating) else np.ones(x.shape, bool)).all():
-            raise RunError(f"dataset: {name} in {path} must be finite")
-        as_kept = x.astype(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            as_kept = x.astype(dtype)
+        if not all(np.isfinite(y).all() for y in (x, as_kept) if np.issubdtype(y.dtype, np.floating)):
+            raise RunError(f"dataset: {name} in {path} must be finite, as {np.dtype(dtype).name}")
         if not np.issubdtype(dtype, np.floating) and (as_kept != x).any():
             raise RunError(f"dataset: {name} in {path} must be of the type {np.dtype(dtype).name}, got {x.dtype}")
         found[name] = as_kept
-    a = found["actions"]
-    bounds = (0, actions.num - 1) if isinstance(actions, envs.Discrete) else (actions.low, actions.high)
-    low, high = (np.asarray(x, np.float64) for x in bounds)
-    rounding = lambda bound: 1e-5 * (1.0 + np.abs(bound))
-    if (a < low - rounding(low)).any() or (a > high + rounding(high)).any():
-        raise RunError(f"dataset: actions in {path} must be in [{low}, {high}], got some in [{a.min()}, {a.max()}]")
-    found["actions"] = np.clip(a, low, high).astype(a.dtype)
+        # Observations may lie outside of a box: some environments leave their own.
+        if name == "actions" or (name.endswith("observations") and isinstance(observations, envs.Discrete)):
+            spec = actions if name == "actions" else observations
+            found[name] = _within(f"dataset: {name} in {path}", spec, as_kept)
     return found
+
+
+def _within(what: str, spec: envs.Discrete | envs.Box, x: np.ndarray) -> np.ndarray:
+    """Numbers of a space, which may be outside of it by what rounding does.
+
+    Raises:
+      RunError: if some are further outside.
+    """
+    bounds = (0, spec.num - 1) if isinstance(spec, envs.Discrete) else (spec.low, spec.high)
+    low, high = (np.asarray(bound, np.float64) for bound in bounds)
+    rounding = lambda bound: 1e-5 * (1.0 + np.abs(bound))
+    if (x < low - rounding(low)).any() or (x > high + rounding(high)).any():
+        raise RunError(f"{what} must be in [{low}, {high}], got some in [{x.min()}, {x.max()}]")
+    return np.clip(x, low, high).astype(x.dtype)
 
 
 # ---------------------------------------------------------------- making one

@@ -1,5 +1,6 @@
 """Parts of agents: a policy's numbers, layers for observations, n-step experience, which several systems share."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,15 +56,20 @@ def features(
 def encoded(spec: envs.Discrete | envs.Box, size: int, s: Array, *, convolve: bool = True) -> Float[Array, "N D"]:
     """What comes before the first layer: a row of a table for a number, what convolutions make of an image."""
     if isinstance(spec, envs.Discrete):
-        return nn.Embed(spec.num, size)(s)
+        return flat(nn.Embed(spec.num, size)(s))
     x = as_floats(spec, s)
-    return convolved(x) if convolve and len(spec.shape) == 3 else nn.Flatten()(x)
+    return convolved(x) if convolve and len(spec.shape) == 3 else flat(x)
+
+
+def flat(x: Float[Array, "N ..."]) -> Float[Array, "N D"]:
+    """Each of a batch as one row: of a number, a row of one."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def as_floats(spec: envs.Box, s: Array) -> Float[Array, "..."]:
     """Observations as networks take them: integers of up to 16 bits, such as pixels, as numbers from 0 to 1."""
     if jnp.issubdtype(s.dtype, jnp.floating):
-        return s
+        return s.astype(jnp.promote_types(s.dtype, jnp.float32))
     low, levels = np.asarray(spec.low), np.asarray(spec.high) - np.asarray(spec.low)
     few = levels < 1 << 16
     first, size = (

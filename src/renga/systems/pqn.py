@@ -26,6 +26,7 @@ from renga.systems._reinforcement import (
     as_floats,
     batch_gradient,
     episode_metrics,
+    flat,
     legal_now,
     legal_only,
     need_discrete,
@@ -119,11 +120,11 @@ def network(config: Config, env: envs.Environment) -> nn.Transformed:
 
     def values(s: Array) -> Float[Array, "B A"]:
         if isinstance(spec, envs.Discrete):
-            x = nn.Embed(spec.num, config.units[0])(s)
+            x = flat(nn.Embed(spec.num, config.units[0])(s))
         elif config.image == "conv" and len(spec.shape) == 3:
             x = convolved(as_floats(spec, s), norm)
         else:
-            x = nn.Flatten()(as_floats(spec, s))
+            x = flat(as_floats(spec, s))
         for size in config.units:
             x = norm(nn.Linear(size)(x))
         return nn.Linear(num_actions, name="values")(x)
