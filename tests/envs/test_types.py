@@ -45,8 +45,8 @@ def test_an_action_that_is_none_is_refused(name):
     env = envs.make(name)
     state, key, spec = env.reset(jax.random.key(0)), jax.random.key(1), env.action_spec
     if isinstance(spec, envs.Discrete):
-        bad = [np.int32(-1), np.int32(spec.num), np.nan]
-        message = r"step: action must be in \[0, \d+\], got"
+        bad = [np.int32(-1), np.int32(spec.num), np.nan, 0.5]
+        message = r"step: action must be (in \[0, \d+\]|an integer), got"
     else:
         fill = lambda x: np.full(spec.shape, x, np.float32)
         bad = [fill(np.asarray(spec.high).max() + 1e-3), fill(np.asarray(spec.low).min() - 1e-3), fill(np.nan)]

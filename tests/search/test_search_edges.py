@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from renga import search
+from renga.search._root import noisy_logits
 
 B, A = 4, 5
 
@@ -119,6 +120,23 @@ def test_dirichlet_noise_is_drawn_over_the_legal_actions():
     np.testing.assert_array_equal(shares[:, 2:], 0)
     np.testing.assert_allclose(np.std(shares[:, 0]), np.sqrt(1 / (4 * (2 * alpha + 1))), rtol=0.02)
     np.testing.assert_allclose(np.mean(shares[:, 0]), 0.5, atol=0.02)
+
+
+def test_without_noise_a_prior_has_the_dtype_that_it_has_with_noise():
+    key, illegal = jax.random.key(0), jnp.array([[False, True, False]])
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
+        logits = jnp.array([[0.3, -1.7, 2.1]], dtype)
+        for mask in (None, illegal):
+            plain, mixed = (
+                jax.eval_shape(lambda x, zero=zero, mask=mask: noisy_logits(key, x, zero, 0.3, mask), logits)
+                for zero in (0, np.float32(0))
+            )
+            assert plain.dtype == mixed.dtype == jnp.float32
+        np.testing.assert_allclose(
+            noisy_logits(key, logits, 0.0, 0.3, None),
+            jnp.log(jax.nn.softmax(logits).astype(jnp.float32)),  # as mctx: the log is taken of the mixture
+            rtol=1e-6,
+        )
 
 
 def test_integers_as_values_and_logits_are_floats_in_the_tree():

@@ -210,6 +210,21 @@ def test_a_kept_subtree_is_a_fresh_search_with_the_same_visits(plain_tree):
     assert all_hold(more)
 
 
+def test_a_kept_tree_has_the_room_that_is_asked_for(plain_tree):
+    action = jnp.asarray(plain_tree.children_visits[:, 0].argmax(-1))
+    kept, all_of_it = jax.device_get(
+        jax.jit(lambda tree: [search.reroot(tree, action, capacity=9, room=room) for room in (5, 0)])(plain_tree)
+    )
+    assert kept.node_visits.shape == (B, 9)
+    np.testing.assert_array_equal((kept.node_visits > 0).sum(1), np.minimum((all_of_it.node_visits > 0).sum(1), 4))
+    assert ((all_of_it.node_visits > 0).sum(1) > 4).any()
+    np.testing.assert_array_equal(kept.node_visits[:, :4], all_of_it.node_visits[:, :4])
+    held = search.invariants(kept)
+    assert all(held[name].all() for name in ("visits", "links", "edges"))
+    with pytest.raises(ValueError, match=r"reroot: room must be in \[0, 8\], got 9"):
+        search.reroot(plain_tree, action, capacity=9, room=9)
+
+
 def test_uneven_budgets_equal_searches_of_each_size(plain_tree):
     tree = run(20, budgets=np.array([20, 0, 7])).search_tree
     short = run(7).search_tree
@@ -315,8 +330,11 @@ def test_statistics_text_json_and_graphviz_tell_the_same(plain_tree):
     assert '\\"' in dot
     text = search.describe(plain_tree, 1, action_names=names, max_depth=1)
     assert text.splitlines()[0].startswith("root  N=21")
-    with pytest.raises(ValueError, match="batch_index"):
-        search.describe(plain_tree, 9)
+    for write in (search.describe, search.to_json, search.to_graphviz):
+        with pytest.raises(ValueError, match=rf"^{write.__name__}: batch_index must be in \[0, 3\), got 9"):
+            write(plain_tree, 9)
+        with pytest.raises(ValueError, match=f"^{write.__name__}: action_names must have one name for each of 3"):
+            write(plain_tree, action_names=["a"])
     half = jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16 if x.dtype == jnp.float32 else None), plain_tree)
     assert count(json.loads(search.to_json(half, 1))) == 21
     assert search.to_graphviz(half, 1).count("->") == 20

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from renga import envs
 from renga.systems import muzero
 from renga.web import _views, make_app
-from renga.web._rules import Rules
+from renga.web._rules import IllegalMoveError, Rules
 from renga.web._searcher import Analysis
 
 
@@ -103,6 +103,8 @@ def test_positions_of_connect_four_are_those_of_the_rules():
     assert (position.winner, position.last) == (0, (5, 6))
     rising = rules.position((0, 1, 1, 2, 2, 3, 2, 3, 3, 6, 3))
     assert rising.line == ((2, 3), (3, 2), (4, 1), (5, 0))
+    with pytest.raises(IllegalMoveError, match="moves must be at most 42, one for each place of the board, got 8000"):
+        rules.position((0,) * 8000)
 
 
 # ---------------------------------------------------------------- what the agent thinks

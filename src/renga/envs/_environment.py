@@ -103,8 +103,12 @@ class Environment(abc.ABC, Generic[S]):
       * `step(key, state, action) -> (state, Step)` goes on; the caller does not step past the end of an episode;
       * `observe(state) -> observation` is what the agent sees in a state.
 
-    An action out of range is refused where it is known. Under `jit` some action of the environment is taken: a number
-    of an action that is not there is clipped, and so are the elements of a `Box`. NaN there stays NaN.
+    `Batch` and `AutoReset` refuse a step that is not what the specs say: an observation of another shape or kind, a
+    reward that is no number, `terminated` or `truncated` that is no bool.
+
+    An action out of range, or of another kind, is refused where it is known. Under `jit` some action of the environment
+    is taken: a number of an action that is not there is clipped, and so are the elements of a `Box`. NaN there stays
+    NaN.
 
     Games for several players also say how many there are (`num_players`) and whose turn it is (`to_play`); rewards then
     are those of the player who moved. Where not all actions are legal, `legal_actions` says which are.

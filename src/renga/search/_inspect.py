@@ -102,7 +102,7 @@ def describe(
         right  N=7  88%  P=0.50  Q=1.00
         left  N=1  12%  P=0.50  Q=0.00
     """
-    view = _View(tree, batch_index, action_names)
+    view = _View("describe", tree, batch_index, action_names)
     lines = [f"root  N={view.visits[ROOT_INDEX]}  V={view.values[ROOT_INDEX]:.2f}"]
 
     def walk(node: int, depth: int) -> None:
@@ -145,7 +145,7 @@ def to_json(tree: Tree, batch_index: int = 0, *, action_names: Sequence[str] | N
       >>> top["visits"], len(top["children"])
       (9, 2)
     """
-    view = _View(tree, batch_index, action_names)
+    view = _View("to_json", tree, batch_index, action_names)
 
     # From the last node to the first: a child is finished before its parent needs it.
     objects: dict[int, dict[str, Any]] = {}
@@ -195,7 +195,7 @@ def to_graphviz(
         n0 [label="N=9\nV=0.78"];
       }
     """
-    view = _View(tree, batch_index, action_names)
+    view = _View("to_graphviz", tree, batch_index, action_names)
     lines = ["digraph search {", '  node [shape=box, fontname="sans-serif"];']
     for node in np.flatnonzero(view.visits >= max(min_visits, 1)).tolist():
         label = f"N={view.visits[node]}\\nV={view.values[node]:.2f}"
@@ -212,12 +212,12 @@ def to_graphviz(
 class _View:
     """One tree of a batch as NumPy arrays."""
 
-    def __init__(self, tree: Tree, batch_index: int, names: Sequence[str] | None):
+    def __init__(self, function: str, tree: Tree, batch_index: int, names: Sequence[str] | None):
         if not 0 <= batch_index < tree.node_visits.shape[0]:
-            raise ValueError(f"batch_index must lie in [0, {tree.node_visits.shape[0]}), got {batch_index}")
+            raise ValueError(f"{function}: batch_index must be in [0, {tree.node_visits.shape[0]}), got {batch_index}")
         if names is not None and len(names) != tree.num_actions:
             raise ValueError(
-                f"action_names must have one name for each of {tree.num_actions} actions, got {len(names)}"
+                f"{function}: action_names must have one name for each of {tree.num_actions} actions, got {len(names)}"
             )
         light = tree.replace(embeddings=None, extra_data=None)
         one = jax.tree.map(lambda x: np.asarray(x[batch_index]), light)

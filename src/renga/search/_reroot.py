@@ -11,7 +11,7 @@ from renga._core.varying import vary_like
 from renga.search._tree import NO_PARENT, ROOT_INDEX, UNVISITED, Tree
 
 
-def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None) -> Tree:
+def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None, room: int = 0) -> Tree:
     """Makes the child that an action leads to the new root, and drops everything else.
 
     The nodes of the chosen subtree move to the front in the order of their indices. To go on:
@@ -24,12 +24,13 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
       action: the action that was played in each; one out of range was not searched, where it is traced.
       capacity: number of nodes to make room for; None for as many as before. Nodes that find no
         room are dropped, the newest first.
+      room: how many places for nodes stay free at least, so that a search of as many simulations leaves none out.
 
     Returns:
       The trees with new roots; `root_invalid_actions` is all zero.
 
     Raises:
-      TypeError: if actions or the capacity are no integers.
+      TypeError: if actions, the capacity or the room are no integers.
       ValueError: if there is not one action for each tree, one is out of range, or there is no room for the root.
 
     Example:
@@ -45,10 +46,11 @@ def reroot(tree: Tree, action: Int[Array, " B"], *, capacity: int | None = None)
     check_index("reroot", tree.num_actions, action=action)
     check_integer("reroot", low=1, capacity=capacity)
     capacity = N if capacity is None else capacity
-    return jax.vmap(lambda tree, action: _reroot_one(tree, action, capacity))(tree, jnp.asarray(action))
+    check_integer("reroot", low=0, high=capacity - 1, room=room)
+    return jax.vmap(lambda tree, action: _reroot_one(tree, action, capacity, room))(tree, jnp.asarray(action))
 
 
-def _reroot_one(tree: Tree, action: Int[Array, ""], capacity: int) -> Tree:
+def _reroot_one(tree: Tree, action: Int[Array, ""], capacity: int, room: int) -> Tree:
     num_nodes = tree.node_visits.shape[0]
     top = tree.children_index.at[ROOT_INDEX, action].get(mode="fill", fill_value=UNVISITED, wrap_negative_indices=False)
 
@@ -60,7 +62,7 @@ def _reroot_one(tree: Tree, action: Int[Array, ""], capacity: int) -> Tree:
 
     kept, _ = lax.scan(mark, vary_like(jnp.zeros(num_nodes, bool), tree, action), jnp.arange(num_nodes))
     new_index = jnp.cumsum(kept, dtype=jnp.int32) - 1
-    kept &= new_index < capacity
+    kept &= new_index < capacity - room
     target = jnp.where(kept, new_index, capacity)
 
     source = jnp.zeros(capacity, jnp.int32)

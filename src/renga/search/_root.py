@@ -100,7 +100,8 @@ def noisy_logits(
     """Mixes Dirichlet noise over the legal actions into a prior, and masks the others."""
     logits = as_floats(logits)
     if isinstance(fraction, int | float) and fraction == 0:  # nothing to draw, nor to compile
-        return masked(_log_probs(jax.nn.softmax(logits)), illegal)
+        mixed = jnp.result_type(logits, jnp.result_type(float))  # as with noise, which is not of half precision
+        return masked(_log_probs(jax.nn.softmax(logits).astype(mixed)), illegal)
     probs = jax.nn.softmax(masked(logits, illegal))
     if illegal is None:
         noise = jax.random.dirichlet(rng_key, jnp.full(probs.shape[-1:], alpha), shape=probs.shape[:-1])

@@ -107,8 +107,11 @@ class Rules:
         """Plays moves from the beginning.
 
         Raises:
-          IllegalMoveError: naming the first that is not legal.
+          IllegalMoveError: naming the first that is not legal, or if there are more than the board has places.
         """
+        most = self.rows * self.columns  # a move fills a place, in all of these games
+        if len(moves) > most:
+            raise IllegalMoveError(f"moves must be at most {most}, one for each place of the board, got {len(moves)}")
         known = len(moves)
         with self._lock:
             while known and moves[:known] not in self._kept:

@@ -1,6 +1,8 @@
 """Opponents, matches and exact judges."""
 
 import functools
+import types
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from renga import envs, loop
+from renga.systems import muzero
 from renga.systems.muzero import _exact, _judging, _opponents
 from renga.systems.muzero._match import Score, match, openings
 
@@ -116,3 +119,68 @@ def test_opponents_that_are_not_known_are_refused():
     for name, words in (("uct", "how many playouts, as uct:1000"), ("nobody", "path of an agent, got 'nobody'")):
         with pytest.raises(loop.RunError, match=words):
             _judging.opponent(TIC_TAC_TOE, name)
+    for number in ("²", "٣", "-3", "9" * 5000, "0"):
+        with pytest.raises(loop.SettingError, match="against must say how many playouts, as uct:1000, got 'uct:"):
+            _judging.opponent(TIC_TAC_TOE, f"uct:{number}")
+
+
+class Turn(NamedTuple):
+    clock: Any
+    player: Any
+
+
+class Short(envs.Environment):
+    """Two players; action 1 wins a point and action 0 loses one. The game ends after so many moves."""
+
+    observation_spec, action_spec, num_players, moves = envs.Box((1,), 0.0, 9.0), envs.Discrete(2), 2, 1
+
+    def reset(self, key):
+        return Turn(jnp.int32(0), jnp.int32(0))
+
+    def step(self, key, state, action):
+        after = Turn(state.clock + 1, 1 - state.player)
+        reward = jnp.where(action == 1, 1.0, -1.0)
+        return after, envs.Step(self.observe(after), reward, after.clock == self.moves, jnp.bool_(False))
+
+    def observe(self, state):
+        return jnp.full(1, state.clock, jnp.float32)
+
+    def to_play(self, state):
+        return state.player
+
+
+class Shorter(Short):
+    moves = 2
+
+
+def test_openings_are_shorter_where_every_game_is_over_by_then():
+    for env, length in ((Short(), 0), (Shorter(), 1)):
+        assert openings(env, 2).moves.shape == (2**length, length)
+    win = lambda key, states: np.ones(len(states.clock), int)
+    score = match(Shorter(), win, win)  # begun with 1 it is a draw, begun with 0 it is lost
+    assert (score.games, score.wins, score.losses, score.lost_first) == (4, 1, 1, 1)
+    assert match(Short(), win, win).games == 2
+
+
+def test_an_agent_of_another_game_is_no_opponent(tmp_path):
+    config = muzero.Config(env=f"{__name__}:Shorter", units=8, blocks=1, simulations=2)
+    params = muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 1)))
+    file = str(tmp_path / "agent.safetensors")
+    muzero.Agent(config, params).save(file)
+    with pytest.raises(loop.SettingError, match="against must be an agent of env = tic_tac_toe, got one of .*:Shorter"):
+        _judging.judge(muzero.Agent(muzero.Config(env="tic_tac_toe"), ()), file, 2, 4)
+    assert callable(_judging.opponent(Shorter(), file, config.env))
+
+
+def test_arguments_of_an_evaluation_that_make_no_sense_are_refused(unchecked):
+    state = types.SimpleNamespace(params=(), searching=())
+    world = muzero.Config(env="catch", model="learned")
+    for config, arguments, words in (
+        (world, {"against": "nobody"}, "against must be random, the default, in a world for one player, got 'nobody'"),
+        (world, {"games": 0}, "games must be an integer >= 1, got 0"),
+        (muzero.Config(env="tic_tac_toe"), {"games": -5}, "games must be an integer >= 1, got -5"),
+        (world, {"games": 2.5}, "games must be an integer >= 1, got 2.5"),
+        (world, {"simulations": -1}, "simulations must be an integer >= 0, got -1"),
+    ):
+        with pytest.raises(loop.SettingError, match=words):
+            muzero.evaluate(config, state, **arguments)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renga import loop
+from renga import envs, loop
 from renga.systems import muzero
 from renga.systems._continuous import ActionBox
 from renga.systems.muzero._sampled import Sampled
@@ -158,6 +158,32 @@ def test_an_agent_acts_in_the_box_of_the_environment(trained, tmp_path):
     np.testing.assert_allclose(agent.act(s, simulations=0), middle, rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="legal must be None"):
         agent.act(s, jnp.ones((5, 8), bool))
+
+
+class Dial(envs.Environment):
+    """Actions are one number."""
+
+    observation_spec, action_spec = envs.Box((2,), -5.0, 5.0), envs.Box((), -1.0, 3.0)
+
+    def reset(self, key):
+        return jnp.zeros(2)
+
+    def step(self, key, state, action):
+        after = state + jnp.array([1.0, 0.0]) * action
+        return after, envs.Step(after, -jnp.square(action - 2.0), after[0] >= 3, jnp.bool_(False))
+
+    def observe(self, state):
+        return state
+
+
+def test_an_action_of_one_number_keeps_its_fraction():
+    config = dataclasses.replace(TINY, env=f"{__name__}:Dial", simulations=2)
+    agent = muzero.Agent(config, muzero.networks(config).init(jax.random.key(0), jnp.zeros((1, 2))))
+    key = jax.random.key(2)
+    action = agent.act(jnp.ones(2), key=key)
+    assert (action.shape, action.dtype) == ((), jnp.float32)
+    assert action == agent.think(jnp.ones(2), key=key).action
+    assert abs(action - round(float(action))) > 1e-3
 
 
 @pytest.mark.parametrize(("field", "value"), [("model", "true"), ("tower", "conv"), ("keep_tree", True)])

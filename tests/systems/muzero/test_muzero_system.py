@@ -10,7 +10,7 @@ import pytest
 
 from renga import envs, loop
 from renga.systems import muzero
-from renga.systems.muzero import _exact
+from renga.systems.muzero import _exact, _networks, _planning
 
 TINY = muzero.Config(
     env="tic_tac_toe",
@@ -257,6 +257,12 @@ def test_an_agent_acts_alone_as_in_a_batch_and_only_legally(params):
     legal[4] = True
     forced = agent.think(x[0], legal)
     assert int(forced.action) == 4 == agent.act(x[0], legal, simulations=0)
+    act = lambda x: agent.act(x, simulations=0)
+    assert type(act(x[1])) is int
+    every = act(x)
+    assert every.dtype == jnp.int32
+    np.testing.assert_array_equal(jax.jit(act)(x[1]), act(x[1]))
+    np.testing.assert_array_equal(jax.vmap(act)(x), every)
     np.testing.assert_array_equal(forced.policy, legal.astype(np.float32))
     with pytest.raises(ValueError, match=r"legal must have shape \(1, 9\)"):
         agent.act(x[0], legal[:8])
@@ -265,6 +271,33 @@ def test_an_agent_acts_alone_as_in_a_batch_and_only_legally(params):
     blind = muzero.Agent(dataclasses.replace(config, model="true"), params)
     with pytest.raises(ValueError, match="state must be given"):
         blind.act(x[0])
+
+
+def test_states_and_simulations_that_cannot_be_are_refused_by_name(params, game, unchecked):
+    agent = muzero.Agent(TRUE, params)
+    states = jax.tree.map(lambda x: x[:3], game.states)
+    one, two = (jax.tree.map(lambda x, at=at: x[at], states) for at in (0, slice(2)))
+    x = jnp.zeros((2, 3, 3, 2))
+    batch = "Agent.act: state must be a batch of 2 states of tic_tac_toe"
+    for observation, state, error, words in (
+        (x[0], 3, TypeError, r"Agent.act: state must be a state of tic_tac_toe, .* got builtins.int"),
+        (x[0], jax.eval_shape(envs.make("connect_four").reset, jax.random.key(0)), TypeError, "got pgx.connect_four"),
+        (x, one, ValueError, rf"{batch}.* of shape \(2,\), got \(\)"),
+        (x, states, ValueError, rf"{batch}.* of shape \(2,\), got \(3,\)"),
+        (x[0], two, ValueError, r"Agent.act: state must be a state of .* of shape \(\), got \(2,\)"),
+        (x[0], one.replace(rewards=np.zeros(2, int)), TypeError, r"with state.rewards of float32, got int32"),
+        (x[0], one.replace(rewards="no"), TypeError, "with an array at state.rewards, got str"),
+        (x[:0], states, ValueError, r"Agent.act: observation must be .* got an empty batch"),
+    ):
+        with pytest.raises(error, match=words):
+            agent.act(observation, None, state)
+    for simulations, error, got in ((-1, ValueError, ">= 0, got -1"), (2.5, TypeError, "an int or None, got 2.5")):
+        for method in (agent.act, agent.think, agent.search):
+            with pytest.raises(error, match=f"^Agent.{method.__name__}: simulations must be {got}"):
+                method(x[0], None, one, simulations=simulations)
+    with pytest.raises(TypeError, match="simulations must be an int or None, got True"):
+        agent.player(True)
+    assert agent.act(x[0], None, "not used", simulations=np.int64(0)) in range(9)
 
 
 def test_an_agent_is_kept_in_a_file(params, tmp_path):
@@ -285,13 +318,22 @@ REFUSED = {
     "waves": 3,
     "learning_rate": float("nan"),
     "lookahead": True,  # with a learned model
+    "moves": 65,  # more than replay keeps of a game
+    "target_period": 1.5,
+    "considered": 4.0,
 }
 
 
 @pytest.mark.parametrize("field", REFUSED)
-def test_settings_that_make_no_sense_are_refused(field):
+def test_settings_that_make_no_sense_are_refused(field, unchecked):
     with pytest.raises(loop.RunError, match=f"muzero: {'min_value' if field == 'max_value' else field} must be"):
         muzero.make(dataclasses.replace(TINY, **{field: REFUSED[field]}))
+
+
+def test_convolutions_need_a_board_or_a_picture():
+    with pytest.raises(loop.RunError, match=r"muzero: tower must be dense .* got conv with .* shape \(4,\)"):
+        muzero.make(dataclasses.replace(TINY, env="cartpole", tower="conv"))
+    muzero.system_of(dataclasses.replace(TINY, env="catch", tower="conv"))  # [H, W] is a board
 
 
 def test_the_sign_of_the_discount_follows_who_moves_where_a_player_moves_twice():
@@ -383,6 +425,52 @@ def test_a_tree_in_which_chance_chose_otherwise_starts_anew(kept):
     other = jax.tree.map(lambda now, then: now.at[0].set(then[0]), after.state, before.env.state)
     tree = jax.jit(system.planner.kept)(before.tree, action, other, jnp.zeros(4, bool).at[1].set(True))
     np.testing.assert_array_equal(tree.node_visits[:, 0] > 0, [False, False, True, True])
+
+
+class Corridor(envs.Environment):
+    """One player, who can only go on: one legal action of three."""
+
+    observation_spec, action_spec = envs.Box((1,), 0.0, 1.0), envs.Discrete(3)
+
+    def reset(self, key):
+        return jnp.int32(0)
+
+    def step(self, key, state, action):
+        return state + 1, envs.Step(self.observe(state + 1), jnp.float32(0), state == 99, jnp.bool_(False))
+
+    def observe(self, state):
+        return jnp.full(1, state / 100)
+
+    def legal_actions(self, state):
+        return jnp.arange(3) == 1
+
+
+@pytest.mark.parametrize("policy", ["puct", "gumbel"])
+def test_every_search_in_a_kept_tree_makes_all_its_simulations(policy):
+    config = dataclasses.replace(KEPT, policy=policy, simulations=5)
+    env, legal, key = Corridor(), jnp.array([[False, True, False]]), jax.random.key(0)
+    networks = _networks.make(config, env)
+    planner = _planning.planner(config, env, networks)
+    params = networks.init(key, jnp.zeros((1, 1)))
+
+    def move(state, tree):
+        root = planner.root(params, key, state, state[:, None] / 100, legal)
+        plan = planner.plan(params, key, root, legal, tree=tree)
+        kept = planner.kept(plan.tree, plan.action, state + 1, jnp.zeros(1, bool))
+        return state + 1, kept, jnp.sum(plan.tree.node_visits > 0), plan.tree.node_visits[0, 0]
+
+    state = jnp.zeros(1, jnp.int32)
+    tree = muzero._nothing_like(jax.eval_shape(lambda: move(state, None))[1])
+    move = jax.jit(move)
+    for _ in range(4):
+        before = tree
+        state, tree, nodes, visits = move(state, tree)
+        nodes_before = int(jnp.sum(before.node_visits > 0))
+        assert nodes_before <= config.simulations + 1
+        assert int(nodes) == max(nodes_before, 1) + config.simulations  # a new node each
+        assert int(visits) == max(int(before.node_visits[0, 0]), 1) + config.simulations
+        assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, before)
+    assert nodes_before == config.simulations + 1
 
 
 def test_what_cannot_go_well_is_said_with_numbers():

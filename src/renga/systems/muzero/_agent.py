@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from renga import envs
+from renga._core.ranges import known
 from renga.search import Tree
 from renga.systems._agent import batch_of, check_key, described, read, write
 from renga.systems.muzero import _networks
@@ -43,6 +45,7 @@ class _Programs(NamedTuple):
 
     env: envs.Environment
     num_actions: int
+    state: Callable[[], PyTree]  # shapes and dtypes of a state
     facts: Callable[..., Any]  # of states: what is observed, and which actions are legal
     think: Callable[..., Thought]
     search: Callable[..., tuple[Thought, Tree | None]]
@@ -81,11 +84,16 @@ def _programs(config: Config) -> _Programs:
         thought = Thought(action, plan.policy, plan.value, visits, prior, candidates)
         return thought, plan.tree.replace(embeddings=None, extra_data=None)
 
+    @functools.cache
+    def state() -> PyTree:
+        return jax.eval_shape(env.reset, jax.random.key(0))
+
     def think(*arguments: Any) -> Thought:
         return search(*arguments)[0]
 
     compiled = functools.partial(jax.jit, static_argnums=5)
-    return _Programs(env, networks.num_actions, jax.jit(jax.vmap(facts)), compiled(think), compiled(search))
+    facts = jax.jit(jax.vmap(facts))
+    return _Programs(env, networks.num_actions, state, facts, compiled(think), compiled(search))
 
 
 class Agent:
@@ -121,19 +129,23 @@ class Agent:
         Args:
           observation: of one position, or of a batch of them.
           legal: which actions are, [A] or [B, A]; None for all.
-          state: of the environment, for an agent whose model is the environment.
+          state: of the environment, or a batch of them as of the observations, for an agent whose model is the
+            environment. It is not used otherwise, nor with simulations=0.
           simulations: how many; None for as many as it was trained with. 0 asks the network alone.
           key: decides between what is equal, and what is random in the model; None for always the same.
 
         Returns:
-          An int, or an array [B]; where actions are continuous an array [*shape], or [B, *shape].
+          An int, or an array [B]; where actions are continuous an array [*shape], or [B, *shape]. Under `jit` and
+          `vmap` always an array.
 
         Raises:
-          ValueError: if a shape does not fit, or a state is missing.
-          TypeError: if key is none.
+          ValueError: if a shape does not fit, a state is missing, or simulations are negative.
+          TypeError: if the state is none of the environment's, simulations are no int, or key is none.
         """
-        thought = self.think(observation, legal, state, simulations=simulations, key=key)
-        return int(thought.action) if jnp.ndim(thought.action) == 0 else thought.action
+        single, arguments = self._arguments("Agent.act", observation, legal, state, simulations, key)
+        a, spec = self._programs.think(self.params, *arguments).action, self.env.action_spec
+        a = (a[0] if single else a).astype(spec.dtype)
+        return int(a) if single and isinstance(spec, envs.Discrete) and known(a) is not None else a
 
     def think(
         self,
@@ -145,7 +157,7 @@ class Agent:
         key: PRNGKeyArray | None = None,
     ) -> Thought:
         """Tells what a search finds. The arguments are those of `act`."""
-        single, arguments = self._arguments(observation, legal, state, simulations, key)
+        single, arguments = self._arguments("Agent.think", observation, legal, state, simulations, key)
         thought = self._programs.think(self.params, *arguments)
         return jax.tree.map(lambda x: x[0], thought) if single else thought
 
@@ -164,30 +176,72 @@ class Agent:
           The thought, and the trees that it comes from without the model's states, with a batch axis always; None with
           simulations=0.
         """
-        single, arguments = self._arguments(observation, legal, state, simulations, key)
+        single, arguments = self._arguments("Agent.search", observation, legal, state, simulations, key)
         thought, tree = self._programs.search(self.params, *arguments)
         return (jax.tree.map(lambda x: x[0], thought) if single else thought), tree
 
     def _arguments(
-        self, observation: Any, legal: Any, state: PyTree, simulations: int | None, key: PRNGKeyArray | None
+        self,
+        function: str,
+        observation: Any,
+        legal: Any,
+        state: PyTree,
+        simulations: int | None,
+        key: PRNGKeyArray | None,
     ) -> tuple[bool, tuple[Any, ...]]:
-        """Whether one position came, and a batch of them as `_think` takes it."""
-        check_key("Agent.act", key)
-        single, observation, legal = batch_of("Agent.act", self.env, observation, legal)
-        if self.config.model == "true" and state is None and simulations != 0:
+        """Whether one position came, and a batch of them as `_Programs.think` takes it."""
+        check_key(function, key)
+        simulations = _checked_simulations(function, simulations)
+        single, observation, legal = batch_of(function, self.env, observation, legal)
+        if self.config.model == "learned" or simulations == 0:
+            state = None
+        elif state is None:
             raise ValueError(
-                "Agent.act: state must be given: this agent searches in the environment itself. "
+                f"{function}: state must be given: this agent searches in the environment itself. "
                 "With simulations=0 it acts without search"
             )
-        if single:
-            state = jax.tree.map(lambda x: jnp.asarray(x)[None], state)
+        else:
+            state = self._states(function, state, None if single else len(observation))
         if legal is None:
             legal = jnp.ones((len(observation), self._programs.num_actions), bool)
         key = jax.random.key(0) if key is None else key
         return single, (key, state, observation, legal, simulations)
 
+    def _states(self, function: str, state: PyTree, count: int | None) -> PyTree:
+        """A batch of the states that came: one, or a batch of so many.
+
+        Raises:
+          TypeError: if they are none of the environment's.
+          ValueError: if they are another number of states.
+        """
+        expected, game = self._programs.state(), self.config.env
+        batch = () if count is None else (count,)
+        what = f"a state of {game}" if count is None else f"a batch of {count} states of {game}, one an observation"
+        must = f"{function}: state must be {what}"
+        if jax.tree.structure(state) != jax.tree.structure(expected):
+            kind = type(state)
+            raise TypeError(f"{must}, as its `reset` and `step` return it, got {kind.__module__}.{kind.__qualname__}")
+
+        def batched(path: Any, want: jax.ShapeDtypeStruct, x: Any) -> Array:
+            name = jax.tree_util.keystr(path)
+            try:
+                x = jnp.asarray(x)
+            except TypeError:
+                raise TypeError(f"{must}, with an array at state{name}, got {type(x).__name__}") from None
+            shape, dtype = (*batch, *want.shape), want.dtype
+            if jnp.issubdtype(dtype, jax.dtypes.prng_key):  # one of any kind
+                shape, dtype = (*batch, *x.shape[len(batch) :]), x.dtype
+            if x.shape != shape:
+                raise ValueError(f"{must}, with state{name} of shape {shape}, got {x.shape}")
+            if x.dtype != dtype:
+                raise TypeError(f"{must}, with state{name} of {dtype}, got {x.dtype}")
+            return x[None] if count is None else x
+
+        return jax.tree_util.tree_map_with_path(batched, expected, state)
+
     def player(self, simulations: int | None = None) -> Player:
         """The agent as a player of matches."""
+        simulations = _checked_simulations("Agent.player", simulations)
 
         def act(key: PRNGKeyArray, states: PyTree) -> Array:
             observation, legal = self._programs.facts(states)
@@ -198,6 +252,22 @@ class Agent:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes settings and parameters to a safetensors file, which `load` reads."""
         write(path, type(self).__module__, self.config, self.params)
+
+
+def _checked_simulations(function: str, simulations: Any) -> int | None:
+    """A number of simulations; None for that of the settings.
+
+    Raises:
+      TypeError: if it is no integer.
+      ValueError: if it is negative.
+    """
+    if simulations is None:
+        return None
+    if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer):
+        raise TypeError(f"{function}: simulations must be an int or None, got {simulations!r}")
+    if simulations < 0:
+        raise ValueError(f"{function}: simulations must be >= 0, got {simulations}")
+    return int(simulations)
 
 
 def load(path: str | os.PathLike[str]) -> Agent:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, Literal
 
+import numpy as np
+
 from renga.loop import check_config
 
 
@@ -63,9 +65,7 @@ class Config:
     reward_cost: float = 1.0  # weight of the reward loss
     consistency_cost: float = 0.0  # weight of EfficientZero's consistency loss
     commitment_cost: float = 0.1  # weight of the distance between what is seen of chance and its code
-    usage_cost: float = (
-        0.3  # weight of the entropy of the use of codes over a batch, without which one code does for all
-    )
+    usage_cost: float = 0.3  # weight of the entropy of the codes' use in a batch, without which one code does for all
     target_period: int = 0  # steps between copies of the parameters for the search; 0: current parameters
     ema: float = 0.0  # decay of an average of the parameters, used for search and play; 0: none
 
@@ -184,6 +184,9 @@ def check(config: Config) -> None:
       RunError: naming the field, what it must be and what it is.
     """
     require = check_config("muzero", config)
+    for field in dataclasses.fields(config):
+        if field.type is int:
+            require(not isinstance(getattr(config, field.name), float | np.floating), field.name, "an integer")
     choices: dict[str, tuple[Any, ...]] = {
         "model": ("learned", "true"),
         "policy": ("gumbel", "puct"),
@@ -224,6 +227,7 @@ def check(config: Config) -> None:
     rows, fewest = config.replay_size // config.num_envs, config.num_envs * length
     least = f"at least num_envs · (unrolled moves + td_steps + 1) = {config.num_envs} · {length} = {fewest}"
     require(rows >= length, "replay_size", least)
+    require(config.moves <= rows, "moves", f"at most replay_size // num_envs = {rows}")
     need = f"{least}, and at most replay_size = {config.replay_size}"
     require(fewest <= config.warmup <= rows * config.num_envs, "warmup", need)
 

@@ -1,5 +1,6 @@
 """How strong an agent is: against whom, and in which positions."""
 
+import re
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ def judge(agent: Agent, against: str, simulations: int, games: int) -> dict[str,
         return {"greedy return": float(returns.mean()), "greedy return, least": float(returns.min())}
     if against == "solver":
         return by_solver(agent, simulations, games)
-    score = match(env, agent.player(simulations), opponent(env, against), games=games)
+    score = match(env, agent.player(simulations), opponent(env, against, agent.config.env), games=games)
     elo, low, high = score.elo()
     limited = lambda x: float(np.clip(x, -2000, 2000))
     found = {
@@ -47,18 +48,23 @@ _NUMBERED: dict[str, tuple[Any, str, int]] = {
 }
 
 
-def opponent(env: envs.Environment, name: str) -> _opponents.Player:
+def opponent(env: envs.Environment, name: str, game: str = "") -> _opponents.Player:
     """A player by name.
 
+    Args:
+      env: the game.
+      name: of the player.
+      game: the name of the environment, which another agent must have been trained in; "" if that is known.
+
     Raises:
-      RunError: if there is none of this name.
+      RunError: if there is none of this name, or it plays another game.
     """
     kind, _, number = name.partition(":")
     if name == "random":
         return _opponents.random_player(env)
     if kind in _NUMBERED:
         make, what, example = _NUMBERED[kind]
-        if not number.isdigit() or (not int(number) and kind != "gnubg"):
+        if not re.fullmatch("[0-9]{1,9}", number) or (not int(number) and kind != "gnubg"):
             raise SettingError(f"muzero: against must say {what}, as {kind}:{example}, got {name!r}")
         return make(env, int(number))
     try:
@@ -68,6 +74,9 @@ def opponent(env: envs.Environment, name: str) -> _opponents.Player:
             "muzero: against must be random, uct:PLAYOUTS, alphabeta:DEPTH, gnugo:LEVEL, gnubg:PLIES or the path of an "
             f"agent, got {name!r} ({error})"
         ) from None
+    # Of another environment the states are others, even where it is the same game.
+    if game and other.config.env != game:
+        raise SettingError(f"muzero: against must be an agent of env = {game}, got one of {other.config.env}: {name}")
     return other.player()
 
 

@@ -3,9 +3,11 @@
 import os
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from renga import envs
+from renga.loop import SettingError
 from renga.systems.muzero import _judging, _networks
 from renga.systems.muzero._agent import Agent
 from renga.systems.muzero._config import Config
@@ -57,19 +59,29 @@ def evaluate(
 ) -> dict[str, float]:
     """Measures the agent, which does not explore.
 
-    In a game for two it plays all openings of two moves from both seats against another player. In a world for one
-    player it plays 100 episodes. Tic-tac-toe is also judged in every position and against every reply.
+    In a game for two it plays all openings of two moves from both seats against another player; shorter ones where two
+    moves always end the game. In a world for one player it plays as many episodes as games, at most 100. Tic-tac-toe
+    is also judged in every position and against every reply.
 
     Args:
       config: the settings it was trained with.
       state: what it has come to.
       against: random, uct:PLAYOUTS, alphabeta:DEPTH (Connect Four), gnugo:LEVEL (pgx's Go), gnubg:PLIES (pgx's
-        backgammon), or the path of another agent; solver counts the moves of Connect Four that lose what a position is
-        worth.
+        backgammon), or the path of another agent of the same env; solver counts the moves of Connect Four that lose
+        what a position is worth. In a world for one player it must be random, the default.
       simulations: of the agent's searches; 0 for as many as in training.
       games: about how many games are played, or positions of each kind judged.
 
     Returns:
       The measures by name.
+
+    Raises:
+      RunError: naming the argument that cannot be, what it must be and what it is.
     """
-    return _judging.judge(Agent(config, played_by(config, state)), against, simulations or config.simulations, games)
+    for name, number, least in (("simulations", simulations, 0), ("games", games, 1)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise SettingError(f"muzero: {name} must be an integer >= {least}, got {number!r}")
+    agent = Agent(config, played_by(config, state))
+    if agent.env.num_players == 1 and against != "random":
+        raise SettingError(f"muzero: against must be random, the default, in a world for one player, got {against!r}")
+    return _judging.judge(agent, against, int(simulations or config.simulations), int(games))

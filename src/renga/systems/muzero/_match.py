@@ -81,7 +81,10 @@ class Openings(NamedTuple):
 
 @once
 def openings(env: envs.Environment, plies: int) -> Openings:
-    """All sequences of so many legal moves from the beginning that do not end the game. Dice fall alike in all."""
+    """All sequences of so many legal moves from the beginning that do not end the game. Dice fall alike in all.
+
+    Where every game of so many moves is over, they are as long as a game that goes on can be.
+    """
     step, legal_actions, to_play = jax.jit(env.step), jax.jit(env.legal_actions), jax.jit(env.to_play)
     key = jax.random.key(0)
     state = jax.jit(env.reset)(key)
@@ -95,10 +98,12 @@ def openings(env: envs.Environment, plies: int) -> Openings:
                 after, out = step(key, state, jnp.int32(a))
                 if not bool(out.last):
                     longer.append(((*moves, int(a)), after, gain + sign * float(out.reward)))
+        if not longer:
+            break
         found = longer
     moves, states, gain = zip(*found, strict=True)
     together = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    return Openings(np.array(moves, np.int32).reshape(len(moves), plies), together, first, np.array(gain))
+    return Openings(np.array(moves, np.int32).reshape(len(moves), len(moves[0])), together, first, np.array(gain))
 
 
 def match(
@@ -110,7 +115,7 @@ def match(
       env: a game for two.
       player: the first player.
       opponent: the second.
-      plies: length of the openings.
+      plies: length of the openings; less where every game is over by then.
       games: about how many games, if there are more openings; 0 for all.
       seed: of what is drawn.
     """

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from renga import envs, nn, rl
 from renga.systems._continuous import action_box
-from renga.systems._reinforcement import as_floats
+from renga.systems._reinforcement import as_floats, flat
 from renga.systems.muzero._config import Config, has_codes
 from renga.systems.muzero._sampled import Sampled
 
@@ -138,11 +138,11 @@ def make(config: Config, env: envs.Environment) -> Networks:
 
     def rescaled(x: Array) -> Array:
         """Each state to [0, 1]."""
-        flat = x.reshape(x.shape[0], -1)
+        rows = x.reshape(x.shape[0], -1)
         # By index: the gradient of a minimum asks which number equals it, which is none if the compiler rounds twice.
-        pick = lambda i: jnp.take_along_axis(flat, i, axis=1)
-        low, high = pick(jnp.argmin(flat, 1, keepdims=True)), pick(jnp.argmax(flat, 1, keepdims=True))
-        return ((flat - low) / jnp.maximum(high - low, 1e-5)).reshape(x.shape)
+        pick = lambda i: jnp.take_along_axis(rows, i, axis=1)
+        low, high = pick(jnp.argmin(rows, 1, keepdims=True)), pick(jnp.argmax(rows, 1, keepdims=True))
+        return ((rows - low) / jnp.maximum(high - low, 1e-5)).reshape(x.shape)
 
     def head(x: Array, size: int, name: str, **options: Any) -> Array:
         with nn.name_scope(name):
@@ -155,9 +155,9 @@ def make(config: Config, env: envs.Environment) -> Networks:
 
     def observed(s: Array) -> Array:
         if isinstance(spec, envs.Discrete):
-            return jax.nn.one_hot(s, spec.num)
+            return flat(jax.nn.one_hot(s, spec.num))
         x = as_floats(spec, s).astype(dtype)
-        return x.reshape(*x.shape[:3], -1) if conv else nn.Flatten()(x)
+        return x.reshape(*x.shape[:3], -1) if conv else flat(x)
 
     def represent(s: Array) -> Array:
         x = tower(observed(s), "representation")

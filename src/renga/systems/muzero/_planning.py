@@ -100,7 +100,8 @@ class Planner(NamedTuple):
     def kept(self, tree: search.Tree, action: Int[Array, " B"], state: PyTree, last: Bool[Array, " B"]) -> search.Tree:
         """What was searched behind the move that was made, with room for a search more.
 
-        A game that ended starts anew, and so does one that chance led to another state than the search was in.
+        A game that ended starts anew, and so does one that chance led to another state than the search was in. Where
+        more was searched than leaves that room, the newest nodes are dropped.
 
         Args:
           tree: of the search before the move.
@@ -117,7 +118,8 @@ class Planner(NamedTuple):
 
             same &= jax.vmap(is_child)(tree, action, state)
         gone = tree.children_index.shape[-1]  # no action: such an element starts anew
-        kept = search.reroot(tree, jnp.where(same, action, gone), capacity=2 * self.config.simulations + 1)
+        room = self.config.simulations
+        kept = search.reroot(tree, jnp.where(same, action, gone), capacity=2 * room + 1, room=room)
         return kept.replace(extra_data=None)  # noise of the search before
 
 

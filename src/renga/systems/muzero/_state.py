@@ -64,6 +64,12 @@ def system_of(config: Config) -> System:
         for field, only in (("model", "learned"), ("tower", "dense"), ("keep_tree", False), ("chance", False)):
             if (got := getattr(config, field)) != only:
                 raise SettingError(f"muzero: {field} must be {only} where actions are continuous, got {got}")
+    seen = env.env.observation_spec.shape
+    if config.tower == "conv" and len(seen) < 2:
+        raise SettingError(
+            "muzero: tower must be dense where observations are no boards or pictures, [H, W] or [H, W, C], got conv "
+            f"with observations of shape {seen}"
+        )
     size = config.replay_size // config.num_envs, stretch(config)
     replay = PrioritisedSequenceReplay(*size, config.priority_exponent) if config.prioritised else SequenceReplay(*size)
     return System(env, networks, _planning.planner(config, env.env, networks), replay)
