@@ -110,6 +110,7 @@ def test_integers_become_numbers_from_0_to_1_and_floats_stay():
     found = as_floats(spec, jnp.array([2, 1, 7, -5]))
     np.testing.assert_allclose(found, [0.75, 1.0, 0.0, -5.0], rtol=1e-6)
     assert found.dtype == jnp.float32
-    x = jnp.array([0.5], jnp.bfloat16)
-    assert as_floats(envs.Box((1,), 0, 1), x) is x
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        found = as_floats(envs.Box((1,), 0, 1), jnp.array([0.5], dtype))
+        assert (found.dtype, found.tolist()) == (jnp.float32, [0.5])
     np.testing.assert_array_equal(as_floats(envs.Box((2,), 0, 1, np.dtype(bool)), jnp.array([True, False])), [1.0, 0.0])

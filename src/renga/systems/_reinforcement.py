@@ -67,7 +67,7 @@ def flat(x: Float[Array, "N ..."]) -> Float[Array, "N D"]:
 
 
 def as_floats(spec: envs.Box, s: Array) -> Float[Array, "..."]:
-    """Observations as networks take them: integers of up to 16 bits, such as pixels, as numbers from 0 to 1."""
+    """Observations in 32 bits or more, as networks take them: integers of up to 16, such as pixels, from 0 to 1."""
     if jnp.issubdtype(s.dtype, jnp.floating):
         return s.astype(jnp.promote_types(s.dtype, jnp.float32))
     low, levels = np.asarray(spec.low), np.asarray(spec.high) - np.asarray(spec.low)
