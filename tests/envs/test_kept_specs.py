@@ -72,6 +72,10 @@ def field(name, make):
             changed(observation_spec=envs.Box((4,), 0, 255, np.uint8), observe=lambda self, state: jnp.ones(4)),
             r"observation must be an array of uint8 of shape (4,), as observation_spec says, got float32 of shape (4,)",
         ),
+        (
+            changed(observation_spec=envs.Box((4,), 0, 1, np.dtype(bool)), observe=lambda self, state: jnp.ones(4)),
+            r"observation must be an array of bool of shape (4,), as observation_spec says, got float32 of shape (4,)",
+        ),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

@@ -308,8 +308,8 @@ def checked_observation(env: Environment, method: str, observation: Any) -> Any:
     shape, dtype = getattr(observation, "shape", None), getattr(observation, "dtype", None)
     if dtype is None and isinstance(observation, bool | int | float):
         shape, dtype = (), jnp.asarray(observation).dtype
-    kind = next((k for k in (jnp.floating, jnp.integer) if jnp.issubdtype(spec.dtype, k)), jnp.generic)
-    if dtype is None or shape != spec.shape or not (jnp.issubdtype(dtype, kind) or spec.dtype == dtype):
+    kind = next((k for k in (jnp.floating, jnp.integer) if jnp.issubdtype(spec.dtype, k)), jnp.bool_)
+    if dtype is None or shape != spec.shape or not jnp.issubdtype(dtype, kind):
         came = type(observation).__name__ if dtype is None else f"{dtype} of shape {shape}"
         raise ValueError(
             f"{type(env).__name__}.{method}: observation must be an array of {np.dtype(spec.dtype).name} of shape "
