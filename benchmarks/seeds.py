@@ -51,7 +51,7 @@ def greedy_returns(system: Any, config: Any, states: Any, num_episodes: int = 10
     params = system.Agent.learned(config, states)
     player = system.Agent(config, params)._player
     key = jax.random.key(20_201_207)
-    return np.asarray(jax.jit(jax.vmap(lambda params: play(env, player, params, key, num_episodes)[0]))(params))
+    return np.asarray(jax.jit(jax.vmap(lambda params: play(env, player, params, key, num_episodes).returns))(params))
 
 
 def study(label: str, system: Any, config: Any, updates: int, num_seeds: int) -> dict[str, Any]:

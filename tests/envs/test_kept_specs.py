@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from renga import envs
+from renga.loop import RunError
 from renga.systems import actor_critic, dqn, muzero, pqn, sac
 
 
@@ -63,6 +64,11 @@ def field(name, make):
             r"step: terminated must be a bool of shape (), got bool of shape (1,)",
         ),
         (field("reward", lambda x: x[None]), r"step: reward must be a number of shape (), got float32 of shape (1,)"),
+        (field("reward", lambda x: None), r"step: reward must be a number of shape (), got NoneType of shape None"),
+        (
+            field("terminated", lambda x: None),
+            r"step: terminated must be a bool of shape (), got NoneType of shape None",
+        ),
         (field("observation", lambda x: {"x": x}), r"step: observation must be an array of float32 of shape (), as "),
         (
             changed(observe=lambda self, state: jnp.ones(2)),
@@ -91,10 +97,10 @@ def test_rewards_of_any_real_type_are_floats_and_ends_may_be_pythons():
         assert (step.reward.dtype, step.reward.shape) == (jnp.float32, (2,))
     assert traced(field("terminated", lambda x: False)).terminated.dtype == bool
     act = lambda key, s, memory: (jnp.zeros(len(s), jnp.int32), memory)
-    returns, finished = envs.episode_returns(
-        field("reward", lambda x: 1), act, jax.random.key(0), 2, max_steps=2, finished=True
+    returns, lengths, finished = envs.play_episodes(
+        field("reward", lambda x: 1), act, jax.random.key(0), 2, max_steps=2
     )
-    assert (returns.tolist(), finished.tolist()) == ([2.0, 2.0], [False, False])
+    assert (returns.tolist(), lengths.tolist(), finished.tolist()) == ([2.0, 2.0], [2, 2], [False, False])
 
 
 def test_actions_of_a_batch_are_one_for_each_and_whole_where_they_are_choices():
@@ -116,6 +122,41 @@ def test_actions_of_a_batch_are_one_for_each_and_whole_where_they_are_choices():
     world.reset(seed=0)
     with pytest.raises(ValueError, match=r"Catch\.step: action must be an integer, got float"):
         world.step(1.7)
+
+
+class Lamps(Count):
+    """An action is three bits."""
+
+    action_spec = envs.Box((3,), 0, 1, np.int8)
+
+
+class Dials(Count):
+    """An action is two numbers of three."""
+
+    action_spec = envs.Discrete(3, (2,))
+
+
+class Dark(Count):
+    """There is nothing to see."""
+
+    observation_spec = envs.Box((0,))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_worlds_that_no_system_can_learn_are_refused_with_what_to_do_about_it():
+    for num in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match=rf"Discrete: num must be a positive integer, got {num}"):
+            envs.Discrete(num)
+    numbered = r"whose actions are one choice or real numbers, got '.*' with .* let a wrapper number its combinations"
+    for world, advice in (
+        (Lamps, numbered),
+        (Dials, numbered),
+        (Dark, r"whose observations have numbers, got .* let it be envs\.Box\(\(1,\), 0, 0\)"),
+    ):
+        for system, settings in (SYSTEMS[name] for name in ("dqn", "pqn", "actor_critic", "sac", "muzero")):
+            config = dataclasses.replace(settings, env=f"{__name__}:{world.__name__}")
+            with pytest.raises(RunError, match=f"env must be an environment {advice}"):
+                jax.eval_shape(system.make(config)[0], jax.random.key(0))
 
 
 REPLAY = {"num_envs": 2, "updates": 1, "replay_size": 32, "warmup": 16, "batch_size": 4, "units": (4,)}

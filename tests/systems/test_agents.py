@@ -13,7 +13,7 @@ import pytest
 from renga import envs, loop, nn, systems
 from renga.cli import _export
 from renga.systems import _agent, actor_critic, d4pg, dqn, mpo, pqn, sac, td3
-from renga.systems._agent import batch_of
+from renga.systems._inputs import batch_of
 
 REPLAY = {"num_envs": 2, "replay_size": 32, "warmup": 8, "batch_size": 4, "units": (4,)}
 PPO = actor_critic.Config(num_envs=2, rollout_length=4, units=(4,), minibatches=1, epochs=1, memory_units=4)

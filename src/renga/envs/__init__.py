@@ -2,6 +2,7 @@
 
 from renga import __version__ as __version__
 from renga.envs._acrobot import Acrobot, AcrobotState
+from renga.envs._batch import AutoReset, Batch, Running
 from renga.envs._brax import Brax
 from renga.envs._breakout import Breakout, BreakoutState
 from renga.envs._cart_pole import CartPole, CartPoleState
@@ -11,17 +12,8 @@ from renga.envs._craftax import Craftax
 from renga.envs._deep_sea import DeepSea, DeepSeaState, deep_sea_world
 from renga.envs._drawing import draw_level, draw_trajectory, save_picture
 from renga.envs._dynamic_programming import action_values, optimal_return, optimal_values
-from renga.envs._environment import (
-    AutoReset,
-    Batch,
-    Environment,
-    HostEnvironment,
-    Running,
-    Step,
-    Symmetries,
-    num_actions,
-)
-from renga.envs._episodes import episode_returns
+from renga.envs._environment import Environment, HostEnvironment, Step, Symmetries, num_actions
+from renga.envs._episodes import Episodes, episode_returns, play_episodes
 from renga.envs._game_2048 import Game2048, Game2048Afterstate, Game2048State
 from renga.envs._grid import Grid, GridState, grid_level
 from renga.envs._grid_worlds import grid_world
@@ -64,6 +56,7 @@ __all__ = [
     "DeepSeaState",
     "Discrete",
     "Environment",
+    "Episodes",
     "FrameStack",
     "Game2048",
     "Game2048Afterstate",
@@ -108,6 +101,7 @@ __all__ = [
     "num_actions",
     "optimal_return",
     "optimal_values",
+    "play_episodes",
     "save_picture",
     "to_gymnasium",
 ]

@@ -9,7 +9,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, UInt32
 
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import Environment, Step, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step
 from renga.envs._specs import Box, Discrete
 
 

@@ -10,9 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from renga._core.ranges import check_range, known
-from renga._core.values import static, value
-from renga._core.varying import vary_like
 from renga.envs._sketch import Picture
 from renga.envs._specs import Box, Discrete
 
@@ -71,11 +68,11 @@ class Symmetries(NamedTuple):
     action: np.ndarray
 
 
-def _with_key(method: Callable[..., Any]) -> Callable[..., Any]:
+def with_key(method: Callable[..., Any]) -> Callable[..., Any]:
     """The method; where it fails, and its key is none, the error says so."""
 
     @functools.wraps(method)
-    def with_key(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except (TypeError, ValueError) as error:
@@ -87,7 +84,7 @@ def _with_key(method: Callable[..., Any]) -> Callable[..., Any]:
             who, came = f"{type(self).__name__}.{method.__name__}", f"{dtype} of shape {shape}" if shape else repr(key)
             raise TypeError(f"{who}: key must be a random key such as jax.random.key(0), got {came}") from error
 
-    return with_key
+    return call
 
 
 class Environment(abc.ABC, Generic[S]):
@@ -140,7 +137,7 @@ class Environment(abc.ABC, Generic[S]):
         """Lets `reset` and `step` say what is wrong where they fail for want of a random key."""
         super().__init_subclass__(**kwargs)
         for name in {"reset", "step"} & set(vars(cls)):
-            setattr(cls, name, _with_key(vars(cls)[name]))
+            setattr(cls, name, with_key(vars(cls)[name]))
 
     @property
     @abc.abstractmethod
@@ -262,262 +259,3 @@ def num_actions(env: Environment) -> int:
 def as_float(x: Any) -> Float[Array, "*B"]:
     """The number in float32, of whatever type an environment's constants are."""
     return jnp.asarray(x, jnp.float32)
-
-
-def check_action(env: Environment, action: Any, *batch: int) -> None:
-    """Checks that an action has the shape and the kind of the environment's and, if it is known, is one that it has.
-
-    Args:
-      env: the environment.
-      action: one action, or one for each of a batch.
-      batch: the size of the batch.
-
-    Raises:
-      ValueError: naming the environment, the actions that it has and the one that came.
-    """
-    spec, function, shape = env.action_spec, f"{type(env).__name__}.step", (*batch, *env.action_spec.shape)
-    if jnp.shape(action) != shape:
-        raise ValueError(f"{function}: action must have shape {shape}, got {jnp.shape(action)}")
-    dtype = jax.dtypes.result_type(action)
-    if not _is_real(dtype) or (isinstance(spec, Discrete) and jnp.issubdtype(dtype, jnp.floating)):
-        kind = "an integer" if isinstance(spec, Discrete) else "a number"
-        raise ValueError(f"{function}: action must be {kind}, got {dtype}")
-    if isinstance(spec, Discrete):
-        check_range(function, low=0, high=spec.num - 1, action=action)
-        return
-    x = known(action)
-    if x is None:
-        return
-    # As the environment reads them: a bound that is no float32 is the nearest.
-    x, low, high = (np.asarray(y, spec.dtype) for y in (x, spec.low, spec.high))
-    if not np.all((x >= low) & (x <= high)):
-        raise ValueError(f"{function}: action must be in [{spec.low}, {spec.high}], got {x.tolist()}")
-
-
-def _is_real(dtype: Any) -> bool:
-    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
-
-
-def checked_observation(env: Environment, method: str, observation: Any) -> Any:
-    """The observation, which must have the shape of the environment's spec, and be of its kind.
-
-    Raises:
-      ValueError: naming the environment, its method, what the spec says and what came.
-    """
-    spec = env.observation_spec
-    shape, dtype = getattr(observation, "shape", None), getattr(observation, "dtype", None)
-    if dtype is None and isinstance(observation, bool | int | float):
-        shape, dtype = (), jnp.asarray(observation).dtype
-    kind = next((k for k in (jnp.floating, jnp.integer) if jnp.issubdtype(spec.dtype, k)), jnp.bool_)
-    if dtype is None or shape != spec.shape or not jnp.issubdtype(dtype, kind):
-        came = type(observation).__name__ if dtype is None else f"{dtype} of shape {shape}"
-        raise ValueError(
-            f"{type(env).__name__}.{method}: observation must be an array of {np.dtype(spec.dtype).name} of shape "
-            f"{spec.shape}, as observation_spec says, got {came}"
-        )
-    return observation
-
-
-def checked_step(env: Environment, step: Step) -> Step:
-    """What a step of an environment gave; its reward is a float, and the rest is what it must be.
-
-    Raises:
-      ValueError: naming the environment, the field, what it must be and what came.
-    """
-    function = f"{type(env).__name__}.step"
-    for field in ("reward", "terminated", "truncated"):
-        x = getattr(step, field)
-        shape, dtype = jnp.shape(x), jax.dtypes.result_type(x)
-        if shape or not (_is_real(dtype) if field == "reward" else jnp.issubdtype(dtype, jnp.bool_)):
-            wanted = "a number" if field == "reward" else "a bool"
-            raise ValueError(f"{function}: {field} must be {wanted} of shape (), got {dtype} of shape {shape}")
-    checked_observation(env, "step", step.observation)
-    reward = jnp.asarray(step.reward)
-    if not jnp.issubdtype(reward.dtype, jnp.floating):
-        reward = as_float(reward)
-    return step._replace(reward=reward, terminated=jnp.asarray(step.terminated), truncated=jnp.asarray(step.truncated))
-
-
-class Running(NamedTuple):
-    """An environment's state, and what its episodes have come to.
-
-    Attributes:
-      state: the state of the episode at hand.
-      episode_return: sum of its rewards so far.
-      episode_length: its steps so far.
-      last_return: sum of the rewards of the last finished episode; 0 before there was one.
-      last_length: its steps.
-      num_episodes: how many episodes have finished.
-
-    Example:
-      >>> env = AutoReset(chain_level(length=1, right=1))  # an episode of one step
-      >>> state, step = jax.jit(env.step)(jax.random.key(0), env.reset(jax.random.key(1)), 1)
-      >>> int(state.num_episodes), float(state.last_return), float(state.episode_return)
-      (1, 1.0, 0.0)
-    """
-
-    state: PyTree
-    episode_return: Float[Array, "*B"]
-    episode_length: Int[Array, "*B"]
-    last_return: Float[Array, "*B"]
-    last_length: Int[Array, "*B"]
-    num_episodes: Int[Array, "*B"]
-
-
-def _start(state: PyTree, *shape: int) -> Running:
-    """No episode has come to anything yet."""
-    real, whole = jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.int32)
-    return Running(state, *vary_like((real, whole, real, whole, whole), state))
-
-
-def _count(running: Running, following: PyTree, step: Step) -> Running:
-    """Goes on counting; `following` is the state that is gone on from, of the next episode where one is over."""
-    last = step.last
-    total, length = running.episode_return + step.reward, running.episode_length + 1
-    return Running(
-        state=following,
-        episode_return=jnp.where(last, 0.0, total),
-        episode_length=jnp.where(last, 0, length),
-        last_return=jnp.where(last, total, running.last_return),
-        last_length=jnp.where(last, length, running.last_length),
-        num_episodes=running.num_episodes + last,
-    )
-
-
-@value
-class AutoReset(Environment[Running]):
-    """An environment whose next episode begins by itself, and that keeps count.
-
-    `step` returns the observation that the episode ended with; `observe` of the new state is the next one's first.
-
-    Example:
-      >>> from renga import envs
-      >>> env = AutoReset(envs.Catch(rows=3))
-      >>> state, env_step = env.reset(jax.random.key(0)), jax.jit(env.step)
-      >>> for i in range(2):  # the ball falls two rows
-      ...     state, step = env_step(jax.random.key(i), state, 1)
-      >>> bool(step.terminated), int(state.num_episodes), int(state.last_length), int(state.episode_length)
-      (True, 1, 2, 0)
-    """
-
-    env: Environment
-
-    @property
-    def observation_spec(self) -> Discrete | Box:
-        """That of the environment."""
-        return self.env.observation_spec
-
-    @property
-    def action_spec(self) -> Discrete | Box:
-        """That of the environment."""
-        return self.env.action_spec
-
-    def reset(self, key: PRNGKeyArray) -> Running:
-        """Begins the first episode."""
-        if isinstance(self.env, HostEnvironment):
-            return _alone(_start(self.env.begin(key, 1), 1))
-        return _start(self.env.reset(key))
-
-    def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
-        """Takes an action, and begins the next episode where this one is over."""
-        if isinstance(self.env, HostEnvironment):
-            check_action(self, action)
-            several = jax.tree.map(lambda x: x[None], (state, jnp.asarray(action)))
-            return _alone(Batch(self.env, 1).step(key, *several))
-        key_step, key_reset = jax.random.split(key)
-        inner, step = self.env.step(key_step, state.state, action)
-        step = checked_step(self.env, step)
-        if self.env.has_illegal_actions and step.legal_actions is None:
-            step = step._replace(legal_actions=self.env.legal_actions(inner))
-        if self.env.num_players > 1 and step.to_play is None:
-            step = step._replace(to_play=self.env.to_play(inner))
-        fresh = self.env.reset(key_reset)
-        following = jax.tree.map(lambda new, old: jnp.where(step.last, new, old), fresh, inner)
-        return _count(state, following, step), step
-
-    def observe(self, state: Running) -> Any:
-        """What the agent sees."""
-        return checked_observation(self.env, "observe", self.env.observe(state.state))
-
-    def legal_actions(self, state: Running) -> Bool[Array, " A"]:
-        """Which actions may be taken."""
-        return self.env.legal_actions(state.state)
-
-    def to_play(self, state: Running) -> Int[Array, ""]:
-        """Which player moves next."""
-        return self.env.to_play(state.state)
-
-    @property
-    def has_illegal_actions(self) -> bool:
-        """That of the environment."""
-        return self.env.has_illegal_actions
-
-    @property
-    def num_players(self) -> int:
-        """That of the environment."""
-        return self.env.num_players
-
-
-def _alone(tree: Any) -> Any:
-    """The only one of a batch."""
-    return jax.tree.map(lambda x: x[0], tree)
-
-
-@value
-class Batch:
-    """Several copies of an environment that step together and reset by themselves.
-
-    Every array has a leading axis `[num_envs]`. A world that runs on the host, as `Gymnasium` does, steps all of them
-    in one call; all others step under `jax.vmap`.
-
-    Example:
-      >>> from renga import envs
-      >>> env = Batch(envs.Catch(), num_envs=4)
-      >>> state = env.reset(jax.random.key(0))
-      >>> env.observe(state).shape
-      (4, 10, 5)
-      >>> state, step = jax.jit(env.step)(jax.random.key(1), state, jnp.ones(4, jnp.int32))
-      >>> step.reward.shape
-      (4,)
-    """
-
-    env: Environment
-    num_envs: int = static()
-
-    @property
-    def observation_spec(self) -> Discrete | Box:
-        """That of one environment."""
-        return self.env.observation_spec
-
-    @property
-    def action_spec(self) -> Discrete | Box:
-        """That of one environment."""
-        return self.env.action_spec
-
-    @_with_key
-    def reset(self, key: PRNGKeyArray) -> Running:
-        """Begins an episode in each."""
-        if isinstance(self.env, HostEnvironment):
-            return _start(self.env.begin(key, self.num_envs), self.num_envs)
-        return jax.vmap(AutoReset(self.env).reset)(jax.random.split(key, self.num_envs))
-
-    @_with_key
-    def step(self, key: PRNGKeyArray, state: Running, action: Any) -> tuple[Running, Step]:
-        """Takes an action in each."""
-        check_action(self.env, action, self.num_envs)
-        if isinstance(self.env, HostEnvironment):
-            following, step = self.env.go_on(state.state, action)
-            return _count(state, following, step), step
-        return jax.vmap(AutoReset(self.env).step)(jax.random.split(key, self.num_envs), state, action)
-
-    def observe(self, state: Running) -> Any:
-        """What each agent sees."""
-        return jax.vmap(AutoReset(self.env).observe)(state)
-
-    def legal_actions(self, state: Running) -> Bool[Array, "B A"]:
-        """Which actions may be taken in each."""
-        return jax.vmap(AutoReset(self.env).legal_actions)(state)
-
-    def to_play(self, state: Running) -> Int[Array, " B"]:
-        """Which player moves next in each."""
-        return jax.vmap(AutoReset(self.env).to_play)(state)

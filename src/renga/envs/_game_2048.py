@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from renga._core.values import value
 from renga._core.varying import vary_like
-from renga.envs._environment import Environment, Step, Symmetries, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step, Symmetries
 from renga.envs._sketch import Picture, draw_planes
 from renga.envs._specs import Box, Discrete
 

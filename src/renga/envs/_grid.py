@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 from renga._core.values import static, value
 from renga._core.varying import vary_like
 from renga.envs._canvas import AGENT, Canvas, draw_objects
-from renga.envs._environment import Environment, Step, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step
 from renga.envs._sketch import Picture
 from renga.envs._specs import Box, Discrete
 

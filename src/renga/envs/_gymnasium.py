@@ -11,7 +11,8 @@ from jax.experimental import io_callback
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from renga._core.values import static, value
-from renga.envs._environment import HostEnvironment, Step, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import HostEnvironment, Step
 from renga.envs._host import WORLDS, Form, Played
 from renga.envs._import import import_package
 from renga.envs._sketch import Picture

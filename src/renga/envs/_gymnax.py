@@ -11,7 +11,8 @@ from jaxtyping import PRNGKeyArray
 
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
-from renga.envs._environment import Environment, Step, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step
 from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
 from renga.envs._specs import Box, Discrete

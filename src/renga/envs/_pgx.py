@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from renga._core.values import static, value
 from renga.envs._adapted import as_before, settled
-from renga.envs._environment import Environment, Step, Symmetries, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step, Symmetries
 from renga.envs._import import check_name, import_package
 from renga.envs._sketch import Picture, draw_planes
 from renga.envs._specs import Box, Discrete

@@ -23,12 +23,20 @@ class Discrete:
       >>> actions = Discrete(3)
       >>> actions.contains(2), actions.contains(np.int32(3)), actions.contains(2.0)
       (True, False, False)
+
+    Raises:
+      ValueError: if num is no positive integer.
     """
 
     num: int
 
     shape: tuple[int, ...] = ()
     dtype: Any = np.int32
+
+    def __post_init__(self) -> None:
+        """Refuses what counts nothing."""
+        if isinstance(self.num, bool) or not isinstance(self.num, int | np.integer) or self.num < 1:
+            raise ValueError(f"Discrete: num must be a positive integer, got {self.num!r}")
 
     def contains(self, x: Any) -> bool:
         """Whether a value lies in it; one of another shape or dtype does not. A Python number has any dtype it fits."""

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from renga._core.values import value
 from renga._core.varying import vary_like
 from renga.envs._cart_pole import draw_cart
-from renga.envs._environment import Environment, Step, as_float, check_action
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, Step, as_float
 from renga.envs._pendulum import wrap
 from renga.envs._sketch import Picture, Sketch
 from renga.envs._specs import Box, Number

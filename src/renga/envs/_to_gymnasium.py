@@ -6,7 +6,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from renga.envs._environment import AutoReset, Environment, HostEnvironment, check_action
+from renga.envs._batch import AutoReset
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, HostEnvironment
 from renga.envs._import import import_package
 from renga.envs._specs import Box, Discrete
 

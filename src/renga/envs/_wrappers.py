@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray
 from renga._core.ranges import check_integer, check_range, known
 from renga._core.values import static, value
 from renga._core.varying import vary_like
-from renga.envs._environment import AutoReset, Environment, HostEnvironment, Step, Symmetries, as_float, check_action
+from renga.envs._batch import AutoReset
+from renga.envs._checks import check_action
+from renga.envs._environment import Environment, HostEnvironment, Step, Symmetries, as_float
 from renga.envs._sketch import Picture
 from renga.envs._specs import Box, Discrete, Number
 

@@ -1,24 +1,21 @@
-"""The trained agent, as an object and as a file: shared by all systems whose result acts."""
+"""The trained agent: shared by all systems whose result acts."""
 
-import dataclasses
 import functools
-import importlib
-import json
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from renga import envs, nn
-from renga._core.ranges import check_range, known
-from renga.loop import RunDirectory, RunError, SettingError, config_of, measures_of, restore
+from renga import envs
+from renga._core.ranges import known
+from renga.loop import SettingError, measures_of
+from renga.systems._files import described, read, write
+from renga.systems._inputs import batch_of, check_key, checked_memory
 
 SomeAgent = TypeVar("SomeAgent", bound="TrainedAgent")
 
@@ -41,17 +38,16 @@ MOST_STEPS = 10_000  # of an episode in an evaluation
 
 def play(
     env: envs.Environment, player: Player, params: PyTree, key: PRNGKeyArray, num_episodes: int, greedy: bool = True
-) -> tuple[Float[Array, " N"], Bool[Array, " N"]]:
+) -> envs.Episodes:
     """Plays episodes with the best action, or with what the policy draws.
 
-    Returns:
-      What each came to, and whether it came to its end: one of more than `MOST_STEPS` steps counts as it stands.
+    One of more than `MOST_STEPS` steps counts as it stands.
     """
 
     def act(key: PRNGKeyArray, s: Array, memory: PyTree, legal: Array | None = None) -> tuple[Array, PyTree]:
         return player.act(params, None if greedy else key, s, legal, memory)
 
-    return envs.episode_returns(
+    return envs.play_episodes(
         env,
         act,
         key,
@@ -59,7 +55,6 @@ def play(
         memory=player.memory(num_episodes),
         max_steps=MOST_STEPS,
         legal_actions=env.has_illegal_actions,
-        finished=True,
     )
 
 
@@ -84,7 +79,7 @@ def returns_of(
     except TypeError:  # a config with a list in it is no key
         playing = _playing.__wrapped__(make_player, config, kinds, episodes)
     played = playing(params, jax.random.key(20_201_207 if seed is None else seed))
-    cut = int(sum(jnp.sum(~finished) for _, finished in played))
+    cut = int(sum(jnp.sum(~x.finished) for x in played))
     if cut:
         warnings.warn(
             f"evaluate: {cut} of {len(kinds) * episodes} episodes of {config.env} did not end within {MOST_STEPS:,} "
@@ -92,7 +87,7 @@ def returns_of(
             RuntimeWarning,
             stacklevel=3,
         )
-    return tuple(returns for returns, _ in played)
+    return tuple(x.returns for x in played)
 
 
 def summary(name: str, returns: Float[Array, " N"]) -> dict[str, float]:
@@ -200,7 +195,7 @@ class TrainedAgent:
         single, s, legal = batch_of("Agent.act", self.env, observation, legal)
         fresh = self._player.memory(len(s))
         remembers = bool(jax.tree.leaves(fresh))
-        memory = fresh if memory is None else _checked(memory, fresh)
+        memory = fresh if memory is None else checked_memory(memory, fresh)
         a, memory = self._act(self.params, key, s, legal, memory)
         spec = self.env.action_spec
         a = (a[0] if single else a).astype(spec.dtype)
@@ -266,240 +261,3 @@ def _evaluated(
     kinds = (True, False) if agent.has_policy else (True,)
     greedy, *drawn = returns_of(agent.player, config, params, kinds, episodes, seed)
     return {**summary("greedy return", greedy), **({"return of the policy": float(drawn[0].mean())} if drawn else {})}
-
-
-def check_key(function: str, key: Any) -> None:
-    """Refuses what is neither None nor one key, typed or of `jax.random.PRNGKey`."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if key is None or (typed and shape == ()) or (dtype == jnp.uint32 and len(shape or ()) == 1):
-        return
-    got = type(key).__name__ if dtype is None else f"{dtype} of shape {shape}"
-    raise TypeError(f"{function}: key must be None, or one key such as jax.random.key(0), got {got}")
-
-
-def _checked(memory: PyTree, fresh: PyTree) -> PyTree:
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-    if not jax.tree.leaves(fresh) and jax.tree.leaves(memory):
-        raise ValueError(f"Agent.act: memory must be None for an agent that remembers nothing, got {shapes(memory)}")
-    if jax.tree.structure(memory) != jax.tree.structure(fresh) or shapes(memory) != shapes(fresh):
-        raise ValueError(
-            f"Agent.act: memory must be what the last call with {len(jax.tree.leaves(fresh)[0])} observations "
-            f"returned, of shapes {shapes(fresh)}, got {shapes(memory)}"
-        )
-    return memory
-
-
-def batch_of(
-    function: str, env: envs.Environment, observation: Any, legal: Any = None
-) -> tuple[bool, Array, Bool[Array, "B A"] | None]:
-    """Whether one observation came, and a batch of them with what is legal in each.
-
-    Raises:
-      ValueError: if a shape does not fit, an observation is none of the environment's, or no action is legal.
-    """
-    spec = env.observation_spec
-    observation = _numbers(function, "observation", observation)
-    single = observation.shape == spec.shape
-    if not single and observation.shape[1:] != spec.shape:
-        raise ValueError(
-            f"{function}: observation must have shape {spec.shape}, or that with a batch axis, got {observation.shape}"
-        )
-    if not single and not len(observation):
-        raise ValueError(f"{function}: observation must be one or more, got an empty batch {observation.shape}")
-    if not isinstance(spec, envs.Discrete) and jnp.issubdtype(spec.dtype, jnp.floating):
-        check_range(function, finite=False, observation=observation)
-    else:
-        if jnp.issubdtype(observation.dtype, jnp.floating):
-            raise ValueError(f"{function}: observation must be of integers, as {spec} says, got {observation.dtype}")
-        limits = (0, spec.num - 1) if isinstance(spec, envs.Discrete) else _limits(spec.dtype)
-        check_range(function, low=limits[0], high=limits[1], observation=observation)
-    observation = observation.astype(spec.dtype)
-    s = observation[None] if single else observation
-    if legal is None:
-        return single, s, None
-    if not isinstance(env.action_spec, envs.Discrete):
-        raise ValueError(f"{function}: legal must be None where actions are continuous")
-    legal = _numbers(function, "legal", legal)
-    legal = legal[None] if legal.ndim == 1 else legal
-    shape = (len(s), envs.num_actions(env))
-    if legal.shape != shape:
-        raise ValueError(f"{function}: legal must have shape {shape}, one flag for each action, got {legal.shape}")
-    flags = known(legal)
-    if flags is not None and not np.isin(flags, (0, 1)).all():
-        raise ValueError(f"{function}: legal must have flags, 0 or 1 for each action, got {flags.tolist()}")
-    if flags is not None and not flags.any(-1).all():
-        raise ValueError(f"{function}: legal must allow an action in every state, got none in some")
-    return single, s, legal.astype(bool)
-
-
-def _numbers(function: str, name: str, x: Any) -> Array:
-    """An argument as an array of real numbers.
-
-    Raises:
-      TypeError: if it is none.
-    """
-    try:
-        array = jnp.asarray(x)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{function}: {name} must be an array of numbers, got {type(x).__name__}") from error
-    if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    raise TypeError(f"{function}: {name} must be an array of numbers, got {array.dtype}")
-
-
-def _limits(dtype: Any) -> tuple[int, int]:
-    """The least and the largest number of a type."""
-    return (0, 1) if jnp.issubdtype(dtype, jnp.bool_) else (int(jnp.iinfo(dtype).min), int(jnp.iinfo(dtype).max))
-
-
-def described(system: str, config: Any, params: PyTree, name: str) -> str:
-    """How a trained object is printed: its system, what it was trained on, and how many numbers it learned.
-
-    Example:
-      >>> from renga.systems import pqn
-      >>> described("renga.systems.pqn", pqn.Config(env="catch"), {"w": jnp.zeros((2, 3))}, "Agent")
-      "Agent(system='pqn', env='catch', parameters=6)"
-    """
-    place = next((field for field in ("env", "data", "task", "worlds") if hasattr(config, field)), None)
-    trained_on = f", {place}={getattr(config, place)!r}" if place else ""
-    count = sum(int(np.size(x)) for x in jax.tree.leaves(params))
-    return f"{name}(system={_short(system)!r}{trained_on}, parameters={count:,})"
-
-
-# ---------------------------------------------------------------- files
-
-
-def write(path: str | os.PathLike[str], system: str, config: Any, params: PyTree) -> None:
-    """Writes the settings and parameters of an agent of a system to a safetensors file.
-
-    Raises:
-      RunError: if it cannot be written.
-    """
-    write_tree(path, {"system": _short(system), **dataclasses.asdict(config)}, "config", {"params": params})
-
-
-def write_tree(path: str | os.PathLike[str], said: dict[str, Any], name: str, tree: dict[str, Any]) -> None:
-    """Writes a tree and what is said of it, as JSON under a name, to a safetensors file.
-
-    Raises:
-      RunError: if it cannot be written.
-    """
-    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
-    try:
-        nn.save(path, {name: jnp.asarray(text), **tree})
-    except OSError as error:
-        raise RunError(f"save: cannot write {path}: {error.strerror}" if error.strerror else str(error)) from error
-
-
-def read(
-    path: str | os.PathLike[str],
-    system: str,
-    learned: Callable[[Any, Any], PyTree],
-    shapes: Callable[[Any], PyTree] | None = None,
-) -> tuple[Any, PyTree]:
-    """Reads settings and parameters from the directory of a run, or from a file that `write` wrote.
-
-    Args:
-      path: the directory or the file.
-      system: the name of the system's module.
-      learned: `learned(config, state)` returns the parameters of a run's state.
-      shapes: `shapes(config)` returns shapes like those of the parameters; by default from the system's `init`.
-
-    Raises:
-      RunError: if there is none, it is damaged, or it is one of another system.
-    """
-    path, module = Path(path), importlib.import_module(system)
-    if path.is_dir():
-        config, _, state = restore(RunDirectory(path), module)
-        return config, learned(config, state)
-    return unpacked(path, system, contents(path), shapes or functools.partial(_shapes, module, learned))
-
-
-def contents(path: Path, function: str = "load") -> dict[str, Any]:
-    """All that a file of an agent holds.
-
-    Raises:
-      RunError: if it cannot be read.
-    """
-    if not path.is_file():
-        raise RunError(f"{function}: {path} must be the directory of a run, or a file that `renga export` wrote")
-    try:
-        return nn.load(path)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{function}: {path} cannot be read: {str(error).removeprefix('load: ')}") from error
-
-
-def said_in(path: Path, text: Any, function: str = "load") -> dict[str, Any]:
-    """What `write_tree` was to say.
-
-    Raises:
-      RunError: if it is no such text.
-    """
-    try:
-        said = json.loads(np.asarray(text, np.uint8).tobytes())
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RunError(f"{function}: {path} is damaged: its config is no JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise RunError(f"{function}: {path} is damaged: its config must be an object, got {type(said).__name__}")
-    return said
-
-
-def unpacked(
-    path: Path, system: str, found: dict[str, Any], shapes: Callable[[Any], PyTree], function: str = "load"
-) -> tuple[Any, PyTree]:
-    """Settings and parameters in what a file holds.
-
-    Raises:
-      RunError: if these are not of the system, or do not fit each other.
-    """
-    if set(found) != {"config", "params"}:
-        holds = ", ".join(sorted(found)) or "nothing"
-        raise RunError(f"{function}: {path} must hold 'config' and 'params', it holds {holds}")
-    saved = said_in(path, found["config"], function)
-    name = saved.pop("system", _short(system))  # files of MuZero's first agents do not say
-    if name != _short(system):
-        raise RunError(f"{function}: {path} must be of the system {_short(system)}, got one of {name}")
-    try:
-        config = config_of(importlib.import_module(system), saved)
-        expected = shapes(config)
-    except (RunError, ValueError) as error:
-        raise RunError(f"{function}: the config in {path} cannot be: {error}") from error
-    check_shapes(path, expected, found["params"], function)
-    return config, found["params"]
-
-
-def check_shapes(path: Path, expected: PyTree, found: PyTree, function: str = "load") -> None:
-    """Refuses parameters that have not the names and shapes that are expected.
-
-    Raises:
-      RunError: listing what differs.
-    """
-    wanted, given = (
-        {
-            jax.tree_util.keystr(at, simple=True, separator="/"): jnp.shape(x)
-            for at, x in jax.tree.leaves_with_path(tree)
-        }
-        for tree in (expected, found)
-    )
-    problems = [f"{name} is missing" for name in wanted if name not in given]
-    problems += [f"{name} is none of them" for name in given if name not in wanted]
-    problems += [
-        f"{name} must have the shape {list(shape)}, got {list(given[name])}"
-        for name, shape in wanted.items()
-        if given.get(name, shape) != shape
-    ]
-    if problems:
-        listed = "\n  ".join(problems[:20])
-        raise RunError(f"{function}: the parameters in {path} do not fit its config:\n  {listed}")
-
-
-def _shapes(module: ModuleType, learned: Callable[[Any, Any], PyTree], config: Any) -> PyTree:
-    """Shapes like those of the parameters of a system, from its `init`."""
-    init, _ = module.make(config)
-    return jax.eval_shape(lambda key: learned(config, init(key)), jax.random.key(0))
-
-
-def _short(module: str) -> str:
-    """The name of a system, from that of its module or of one inside of it."""
-    return module.removeprefix("renga.systems.").partition(".")[0]

@@ -78,11 +78,23 @@ def as_floats(spec: envs.Box, s: Array) -> Float[Array, "..."]:
     return (s.astype(jnp.float32) - first) / size
 
 
-def need_one_player(system: str, config: Any, env: envs.Environment) -> None:
-    """Values here are one player's: where players take turns, the best for one is the worst for the other."""
-    if env.num_players > 1:
-        note = f" for {env.num_players}, whose rewards are those of the player who moves; muzero plays it"
-        Requirements(system, config)(False, "env", "an environment for one player", note)
+def check_world(system: str, config: Any, env: envs.Environment, num_players: int = 1) -> None:
+    """Refuses a world that no agent of this system can learn in.
+
+    Where players take turns, the best for one is the worst for the other: most systems are for one player.
+
+    Raises:
+      RunError: if there are more players, an action is an array of integers, or there is nothing to see.
+    """
+    require, seen, done = Requirements(system, config), env.observation_spec, env.action_spec
+    players, note = ("one player", "; muzero plays it") if num_players == 1 else (f"up to {num_players} players", "")
+    note = f" for {env.num_players}, whose rewards are those of the player who moves{note}"
+    require(env.num_players <= num_players, "env", f"an environment for {players}", note)
+    is_one = done.shape == () or np.issubdtype(done.dtype, np.floating)
+    note = f" with {done}: let a wrapper number its combinations"
+    require(is_one, "env", "an environment whose actions are one choice or real numbers", note)
+    note = f" with {seen}: where there is nothing to see, let it be envs.Box((1,), 0, 0)"
+    require(0 not in seen.shape, "env", "an environment whose observations have numbers", note)
 
 
 def need_discrete(system: str, config: Any, env: envs.Environment) -> None:

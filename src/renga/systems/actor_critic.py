@@ -35,7 +35,7 @@ from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._memory import Memory
 from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._policies import Duals, policy_of
-from renga.systems._reinforcement import episode_metrics, features, need_one_player
+from renga.systems._reinforcement import check_world, episode_metrics, features
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make"]
 
@@ -240,7 +240,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("actor_critic", config, env.env)
+    check_world("actor_critic", config, env.env)
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("actor_critic", config)(numbers, "normalise_observations", "False where an observation is a place")
     policy, network, groups = policy_of("actor_critic", config, env.env), _network(config, env.env), _num_groups(config)

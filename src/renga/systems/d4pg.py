@@ -29,7 +29,7 @@ from renga.systems import _off_policy
 from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._continuous import ActionBox, Critics, action_box, actor, critics
 from renga.systems._off_policy import State
-from renga.systems._reinforcement import Transition, batch_gradient, check_replay, need_one_player
+from renga.systems._reinforcement import Transition, batch_gradient, check_replay, check_world
 
 __all__ = [
     "STEPS",
@@ -141,7 +141,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("d4pg", config, env.env)
+    check_world("d4pg", config, env.env)
     agent = networks(config, env.env)
     optimise_critic, optimise_actor = optim.adam(config.learning_rate), optim.adam(config.actor_learning_rate)
 

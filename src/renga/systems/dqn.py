@@ -45,6 +45,7 @@ from renga.systems._reinforcement import (
     batch_gradient,
     blank,
     check_replay,
+    check_world,
     encoded,
     episode_metrics,
     features,
@@ -52,7 +53,6 @@ from renga.systems._reinforcement import (
     legal_now,
     legal_only,
     need_discrete,
-    need_one_player,
     warm_up,
 )
 
@@ -299,7 +299,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("dqn", config, env.env)
+    check_world("dqn", config, env.env)
     need_discrete("dqn", config, env.env)
     agent = networks(config, env.env)
     exponent = config.priority_exponent if config.prioritised else 0.0

@@ -39,8 +39,8 @@ from renga.systems._reinforcement import (
     any_action,
     batch_gradient,
     check_replay,
+    check_world,
     legal_only,
-    need_one_player,
 )
 
 __all__ = [
@@ -254,7 +254,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("mpo", config, env.env)
+    check_world("mpo", config, env.env)
     agent = networks(config, env.env)
     optimise_critic = optim.adam(config.learning_rate)
     optimise_policy = optim.partition(

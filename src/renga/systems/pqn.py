@@ -25,12 +25,12 @@ from renga.systems._normalise import Moments, RewardScale, seen_by, with_moments
 from renga.systems._reinforcement import (
     as_floats,
     batch_gradient,
+    check_world,
     episode_metrics,
     flat,
     legal_now,
     legal_only,
     need_discrete,
-    need_one_player,
 )
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make", "network"]
@@ -139,7 +139,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("pqn", config, env.env)
+    check_world("pqn", config, env.env)
     need_discrete("pqn", config, env.env)
     numbers = isinstance(env.observation_spec, envs.Box) or not config.normalise_observations
     check_config("pqn", config)(numbers, "normalise_observations", "False where an observation is a place")

@@ -34,8 +34,8 @@ from renga.systems._reinforcement import (
     any_action,
     batch_gradient,
     check_replay,
+    check_world,
     legal_only,
-    need_one_player,
 )
 
 __all__ = [
@@ -318,7 +318,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("sac", config, env.env)
+    check_world("sac", config, env.env)
     agent = networks(config, env.env)
     optimise_critics, optimise_actor = optim.adam(config.learning_rate), optim.adam(config.actor_learning_rate)
     optimise_temperature = optim.adam(config.temperature_learning_rate)

@@ -25,7 +25,7 @@ from renga.systems import _off_policy
 from renga.systems._agent import Player, TrainedAgent, functions_of
 from renga.systems._continuous import ActionBox, Critics, action_box, actor, critics, td_loss
 from renga.systems._off_policy import State
-from renga.systems._reinforcement import Transition, batch_gradient, check_replay, need_one_player
+from renga.systems._reinforcement import Transition, batch_gradient, check_replay, check_world
 
 __all__ = [
     "PRESETS",
@@ -147,7 +147,7 @@ def make(config: Config):
     """Returns pure `init(key) -> state` and `step(state) -> (state, metrics)`."""
     _check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    need_one_player("td3", config, env.env)
+    check_world("td3", config, env.env)
     agent = networks(config, env.env)
     optimise_critics, optimise_actor = optim.adam(config.learning_rate), optim.adam(config.actor_learning_rate)
 

@@ -64,6 +64,7 @@ CASES = {
     "action_values": Case(lambda r, v: envs.action_values(_level(r), v, 0.9), (*REWARDS, jnp.arange(16.0) / 7)),
     "chain_level": Case(lambda length, right, noise: envs.chain_level(length, right, noise), (5, 1, 0.5)),
     "chain_world": Case(lambda key: envs.chain_world("short", key), KEY),
+    "play_episodes": Case(lambda key: envs.play_episodes(envs.Catch(rows=3, columns=3), _follow, key, 2), KEY),
     "episode_returns": Case(lambda key: envs.episode_returns(envs.Catch(rows=3, columns=3), _follow, key, 2), KEY),
     "grid_level": Case(_level, REWARDS),
     "grid_world": Case(lambda key: envs.grid_world("dense", key), KEY),

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from renga._core.ranges import check_integer
-from renga.systems._agent import described, read, write
+from renga.systems._files import described, read, write
 from renga.systems.gan._players import GAN
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from renga.graph import GraphsTuple
-from renga.systems._agent import described, read, write
+from renga.systems._files import described, read, write
 from renga.systems.graph._task import Task
 
 

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import PyTree
 
 from renga.loop import RunError
-from renga.systems._agent import check_shapes, contents, said_in, unpacked, write_tree
+from renga.systems._files import check_shapes, contents, said_in, unpacked, write_tree
 from renga.systems.lpg._config import Config, rule_of
 from renga.systems.lpg._rules import LPG
 

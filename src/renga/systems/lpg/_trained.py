@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from renga.loop import RunDirectory, restore
-from renga.systems._agent import described, write
+from renga.systems._files import described, write
 from renga.systems.lpg._config import Config, group_for, rule_of
 from renga.systems.lpg._experience import Inputs, Targets
 from renga.systems.lpg._export import rule_in

@@ -13,7 +13,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from renga import envs
 from renga._core.ranges import known
 from renga.search import Tree
-from renga.systems._agent import batch_of, check_key, described, read, write
+from renga.systems._files import described, read, write
+from renga.systems._inputs import batch_of, check_key
 from renga.systems.muzero import _networks
 from renga.systems.muzero._config import Config
 from renga.systems.muzero._opponents import Player

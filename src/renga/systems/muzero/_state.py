@@ -7,6 +7,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from renga import envs, optim, search
 from renga.data import PrioritisedSequenceReplay, PrioritisedSequenceState, SequenceReplay, SequenceState
 from renga.loop import SettingError
+from renga.systems._reinforcement import check_world
 from renga.systems.muzero import _networks, _planning
 from renga.systems.muzero._config import Config, check, stretch
 
@@ -52,8 +53,7 @@ def system_of(config: Config) -> System:
     """
     check(config)
     env = envs.Batch(envs.make(config.env), config.num_envs)
-    if env.env.num_players > 2:
-        raise SettingError(f"muzero: env must be a game for one or two players, got {config.env!r}")
+    check_world("muzero", config, env.env, num_players=2)
     networks = _networks.make(config, env.env)
     if config.chance and config.model == "true" and not env.env.num_outcomes:
         raise SettingError(
