@@ -202,7 +202,9 @@ def test_help_names_environments_and_presets(capsys):
         (["train", "dqn", "--log", "paper"], 2, "--log must be of tensorboard, csv"),
         (["train", "dqn", "--lr", "1"], 2, "has no --lr; did you mean --learning-rate?"),
         (["sweep", "gan", "--lr=1,2"], 2, "did you mean --disc-learning-rate or --gen-learning-rate?"),
-        (["train", "dqn", "--steps", "1e3"], 2, "--steps must be a whole number, got '1e3'"),
+        (["train", "dqn", "--steps", "1e-3"], 2, "--steps must be a whole number, got '1e-3'"),
+        (["train", "dqn", "--steps", "2.5e0"], 2, "--steps must be a whole number, got '2.5e0'"),
+        (["train", "dqn", "--steps", "1e99999"], 2, "--steps must be a whole number, got '1e99999'"),
         (["train", "gan", "--batch-size", "many"], 2, "--batch-size must be a whole number, got 'many'"),
         (["train", "gan", "--gen-learning-rate", "1e-3,1e-4"], 2, "'1e-3,1e-4'; renga sweep gan tries several values"),
         (["train", "gan", "gan"], 2, "renga train gan: 'gan' belongs to no option"),
@@ -396,7 +398,7 @@ def test_a_run_that_goes_on_says_where_and_one_that_is_finished_how(toy, capsys)
     assert "runs/one is finished at step 3; --steps N trains on" in capsys.readouterr().err
     assert main(["train", "toy", "--resume", "runs/one", "--steps", "4"]) == 0
     assert "toy: runs/one\n" in capsys.readouterr().err
-    assert main(["train", "--resume", "runs/one", "--steps", "5"]) == 0
+    assert main(["train", "--resume", "runs/one", "--steps", "5e0"]) == 0
     assert "toy: runs/one\n" in capsys.readouterr().err
     assert main(["train", "toy", "--resume", "runs"]) == 1
     said = "runs is no run, but holds some; pass one of them, the newest first:\n  runs/one\n"

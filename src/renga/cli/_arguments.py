@@ -1,6 +1,8 @@
 """The arguments of a command: each mistake in them is said in one line, `--option must be …, got …`."""
 
 import argparse
+import decimal
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -39,7 +41,20 @@ def real(text: str) -> float:
 def _number(kind: type, text: str) -> Any:
     if not _is(kind, text):
         raise argparse.ArgumentTypeError(f"must be {_NUMBERS[kind]}, got {text!r}")
-    return kind(text)
+    return kind(written_out(text) if kind is int else text)
+
+
+def written_out(text: str) -> str:
+    """A whole number with an exponent as its digits; any other text as it is.
+
+    Example:
+      >>> written_out("1e6"), written_out("2.5e3"), written_out("1e-3"), written_out("many")
+      ('1000000', '2500', '1e-3', 'many')
+    """
+    if not re.fullmatch(r"[+-]?[0-9_]+(\.[0-9_]+)?[eE]\+?[0-9]{1,2}", text):
+        return text
+    number = decimal.Decimal(text)
+    return str(int(number)) if number == int(number) else text
 
 
 def check_port(port: int) -> None:
@@ -52,8 +67,8 @@ def check_port(port: int) -> None:
         raise UsageError(f"--port must be in [0, 65535], got {port}")
 
 
-def refuse_arguments(command: str, args: Sequence[str], hints: Mapping[str, Any]) -> None:
-    """Says what is wrong with arguments that are `--option value`, the first mistake that there is.
+def checked_arguments(command: str, args: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
+    """Arguments that are `--option value`, with whole numbers written out; says the first mistake that there is.
 
     Args:
       command: what stands before the arguments.
@@ -63,9 +78,9 @@ def refuse_arguments(command: str, args: Sequence[str], hints: Mapping[str, Any]
     Raises:
       UsageError: if an option is unknown, has no value or one that it cannot have, or a word belongs to no option.
     """
+    left, out = list(args), []
     if {"-h", "--help"} & set(args):
-        return
-    left = list(args)
+        return left
     while left:
         arg = left.pop(0)
         if not arg.startswith("--"):
@@ -84,6 +99,7 @@ def refuse_arguments(command: str, args: Sequence[str], hints: Mapping[str, Any]
             if values:
                 plain = flag.removeprefix("--").removeprefix("no-")
                 raise UsageError(f"{flag} takes no value: pass --{plain} or --no-{plain}, got {values[0]!r}")
+            out.append(arg)
             continue
         is_tuple = typing.get_origin(hint) is tuple
         if not values and not is_tuple:
@@ -93,6 +109,14 @@ def refuse_arguments(command: str, args: Sequence[str], hints: Mapping[str, Any]
                 raise UsageError(f"{flag} must be {expected}, got {given!r}{_several(command, given, is_tuple)}")
         if len(values) > 1 and not is_tuple and _expected(hint, values[0]) is None:
             raise UsageError(f"{flag} takes one value, got {' '.join(values)}{_several(command, ',', False)}")
+        values = [written_out(value) if _is_whole(hint) else value for value in values]
+        out += [f"{flag}={values[0]}"] if equals else [flag, *values]
+    return out
+
+
+def _is_whole(hint: Any) -> bool:
+    """Whether values are whole numbers."""
+    return int in (hint, *typing.get_args(hint))
 
 
 def _expected(hint: Any, text: str) -> str | None:
@@ -112,7 +136,7 @@ def _expected(hint: Any, text: str) -> str | None:
 
 def _is(kind: Any, text: str) -> bool:
     try:
-        return kind not in _NUMBERS or kind(text) is not None
+        return kind not in _NUMBERS or kind(written_out(text) if kind is int else text) is not None
     except ValueError:
         return False
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro import MISSING_NONPROP, cli
 from tyro.conf import arg
 
-from renga.cli._arguments import refuse_arguments
+from renga.cli._arguments import checked_arguments
 
 
 def said(kind: str, text: str | None = None) -> Any:
@@ -79,12 +79,12 @@ def parse(
       UsageError: if there is no such option, or its value cannot be.
     """
     hints = {name: hint for one in hints_of or (kind,) for name, hint in typing.get_type_hints(one).items()}
-    refuse_arguments(command, args, hints)
+    args = checked_arguments(command, args, hints)
     before = os.environ.get("TERM")
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"  # tyro asks only for this
     try:
-        return cli(kind, args=list(args), default=default, prog=command, description=description)
+        return cli(kind, args=args, default=default, prog=command, description=description)
     finally:
         if before is None:
             os.environ.pop("TERM", None)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 
-from renga.cli._arguments import check_port, refuse_arguments
+from renga.cli._arguments import check_port, checked_arguments
 from renga.cli._main import UsageError
 from renga.cli._runs import only_run
 from renga.loop import RunError, write_report, write_sweep
@@ -37,8 +37,8 @@ def run(args: Sequence[str]) -> int:
         write_report(files)
         print(files.path / "report.html")
         return 0
-    refuse_arguments("renga report", [] if port is None else ["--port", port], {"port": int})
-    number = 8000 if port is None else int(port)
+    _, given = checked_arguments("renga report", ["--port", "8000" if port is None else port], {"port": int})
+    number = int(given)
     check_port(number)
     try:
         from renga import web

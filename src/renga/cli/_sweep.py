@@ -12,7 +12,8 @@ from renga import loop
 from renga.cli._fields import Real, Whole, Word, parse, together
 from renga.cli._main import UsageError, say, value_of
 from renga.cli._runs import system_named
-from renga.cli._train import announced, check_env, decayed, directory_of, preset_of
+from renga.cli._settings import check_env, preset_of
+from renga.cli._train import announced, decayed, directory_of
 from renga.loop import RunError, config_of
 
 _RANGE = re.compile(r"[^/]*\.\.[^/]+")  # and no path

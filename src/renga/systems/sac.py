@@ -97,7 +97,7 @@ PRESETS: dict[str, tuple[Config, int]] = {
     ),
     "cartpole_swing_up": (
         Config(env="cartpole_swing_up", num_envs=4, warmup=5_000, batch_size=128, n_step=3),
-        15_000,
+        75_000,
     ),
     "reacher": (Config(env="reacher", num_envs=4, batch_size=128, discount=0.95), 20_000),
     "cql": (Config(conservative=1.0), STEPS),
