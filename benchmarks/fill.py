@@ -303,8 +303,8 @@ def _() -> list[str]:
         worst = signed(result["worst"], 1)
         game = game.removesuffix(" in 20 M")
         if result["config"]["image"] == "conv":
-            system += ", convolution" if result["config"]["shared"] else ", convolutions of their own"
-        system += ", more entropy" if result["config"]["entropy_cost"] > 0.01 else ""
+            system += ", convolution" if result["config"].get("shared", True) else ", convolutions of their own"
+        system += ", more entropy" if result["config"].get("entropy_cost", 0.0) > 0.01 else ""
         lines.append(cells(game, system, result["seeds"], steps, middle, worst, learning, seconds))
     return lines
 
@@ -895,6 +895,19 @@ def _() -> list[str]:
             f"{100 * row['networks, share of CPU seconds']:.0f} %",
         )
         for row in record("muzero_speed")["rows"]
+    ]
+
+
+@table("muzero.md", "| program | moves per second |")
+def _() -> list[str]:
+    return [
+        cells(
+            row["program"],
+            f"{row['moves a second']:.0f}",
+            f"{row['moves a CPU second']:.0f}",
+            "{:.2f} ({:.2f}–{:.2f})".format(*row["ratio of CPU seconds, median, least, largest"]),
+        )
+        for row in record("pgx_example")["rows"]
     ]
 
 
