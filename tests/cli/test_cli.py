@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import pytest
 
 from renga import envs, loop, optim, systems
-from renga.cli import _fields, _known, _list, _sweep, _train, main
+from renga.cli import _fields, _known, _list, _settings, _sweep, _train, main
 from renga.cli._main import EXTRAS
 from renga.loop import RunError
 from renga.loop._progress import Progress
@@ -54,7 +54,7 @@ def test_resume_with_another_config_names_the_field(run_directory, capsys):
 
 def test_a_file_says_what_to_train_and_every_run_has_one(run_directory, tmp_path, capsys):
     file, gan = run_directory / "config.toml", systems.get("gan")
-    config, options = _train._parse("gan", gan, ["--config", str(file), "--r1", "2.0"])
+    config, options = _settings.parsed("gan", gan, ["--config", str(file), "--r1", "2.0"])
     saved = gan.Config(gen_sizes=(8,), disc_sizes=(8,), latent_size=4, batch_size=8, data="ring", r1=2.0)
     assert (config, options.seed, options.window) == (saved, 0, 1)
     assert options.steps == json.loads((run_directory / "config.json").read_text())["loop"]["steps"]
@@ -249,13 +249,13 @@ def test_a_mistake_gets_one_readable_message(args, code, message, capsys, tmp_pa
 @pytest.mark.parametrize("method", sorted(_known.METHODS))
 def test_a_method_that_is_a_setting_is_one_its_system_has(method):
     name, *args = _known.METHODS[method].split()
-    _train._parse(name, systems.get(name), args)
+    _settings.parsed(name, systems.get(name), args)
 
 
 @pytest.mark.parametrize("name", systems.names())
 def test_a_comment_that_is_help_ends_on_its_line(name):
     system = systems.get(name)
-    for kind in (system.Config, _train.Options, _sweep.Options):
+    for kind in (system.Config, _settings.Options, _sweep.Options):
         lines = inspect.getsource(kind).splitlines()
         for line, after in itertools.pairwise(lines):
             assert not (" = " in line and after.lstrip().startswith("#")), f"help is cut off at {after.strip()!r}"

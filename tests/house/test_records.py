@@ -15,7 +15,7 @@ import comparison
 import fill
 import record
 
-from renga.cli import _train
+from renga.cli import _settings
 
 
 def test_tables_and_sentences_are_those_of_the_records():
@@ -69,10 +69,10 @@ def test_each_command_of_the_comparison_trains_with_the_settings_of_its_record()
         name, *args = shlex.split(comparison.command(config, steps))[2:]
         system = comparison.system_of(config)
         assert system.__name__ == f"renga.systems.{name}"
-        parsed, options = _train._parse(name, system, args)
+        parsed, options = _settings.parsed(name, system, args)
         mine = json.loads(json.dumps(vars(parsed)))
         assert {field: mine[field] for field in config if field in mine} == {f: config[f] for f in config if f in mine}
-        assert (options.steps or _train.preset_of(system, options.preset)[1]) == steps
+        assert (options.steps or _settings.preset_of(system, options.preset)[1]) == steps
 
 
 def test_an_agent_without_a_record_is_said_to_have_none(monkeypatch):
