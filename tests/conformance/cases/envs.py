@@ -91,6 +91,7 @@ EXEMPT = {
     "ChainState": _RECORD,
     "Discrete": _SPEC,
     "Environment": "the interface; its implementations are in the table",
+    "Episodes": _RECORD,
     "Game2048Afterstate": _RECORD,
     "Game2048State": _RECORD,
     "GridState": _RECORD,
