@@ -64,10 +64,10 @@ def field(name, make):
             r"step: terminated must be a bool of shape (), got bool of shape (1,)",
         ),
         (field("reward", lambda x: x[None]), r"step: reward must be a number of shape (), got float32 of shape (1,)"),
-        (field("reward", lambda x: None), r"step: reward must be a number of shape (), got NoneType of shape None"),
+        (field("reward", lambda x: None), r"step: reward must be a number of shape (), got NoneType"),
         (
             field("terminated", lambda x: None),
-            r"step: terminated must be a bool of shape (), got NoneType of shape None",
+            r"step: terminated must be a bool of shape (), got NoneType",
         ),
         (field("observation", lambda x: {"x": x}), r"step: observation must be an array of float32 of shape (), as "),
         (
@@ -110,6 +110,8 @@ def test_actions_of_a_batch_are_one_for_each_and_whole_where_they_are_choices():
         (jnp.zeros(3, jnp.int32), r"action must have shape \(2,\), got \(3,\)"),
         (jnp.int32(0), r"action must have shape \(2,\), got \(\)"),
         (jnp.full(2, 0.7), "action must be an integer, got float32"),
+        (None, "action must be an integer, got NoneType"),
+        ("left", "action must be an integer, got str"),
         (jnp.array([0, 9]), r"action must be in \[0, 1\], got 9"),
     ):
         with pytest.raises(ValueError, match=rf"Count\.step: {message}"):

@@ -70,6 +70,9 @@ class Config:
         ({"rate": "1_0..2_0"}, "rate must be a range low..high"),
         ({"rate": "٠.١,٠.٢"}, "rate must be numbers"),
         ({"size": "1_0,2"}, "size must be whole numbers"),
+        ({"size": "1.0,2"}, "size must be whole numbers, with commas between them, got '1.0'"),
+        ({"size": "1e-1,2"}, "size must be whole numbers, with commas between them, got '1e-1'"),
+        ({"size": "1e16,2"}, "size must be whole numbers, with commas between them, got '1e16'"),
         ({"rate": "0..inf"}, "rate must be a range low..high"),
         ({"rate": "0.2..0.1"}, "rate must be a range from a number to a greater one, got '0.2..0.1'"),
         ({"sizes": "1,2"}, "sizes cannot be tried: it is tuple, and no number, word or truth value; got '1,2'"),
@@ -94,6 +97,10 @@ def test_settings_are_drawn_from_their_ranges():
     assert all(float(f"{r:.6g}") == r for r in rates)
     for trial in trials[:3]:
         assert dataclasses.replace(Config(), **trial).rate == trial["rate"]
+
+
+def test_whole_numbers_may_have_an_exponent():
+    assert _space.read_space(Config(), {"size": "1e1,2.5e1,30"})["size"].values == (10, 25, 30)
 
 
 def test_a_grid_has_all_combinations_and_asks_how_many():

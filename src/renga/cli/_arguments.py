@@ -1,8 +1,6 @@
 """The arguments of a command: each mistake in them is said in one line, `--option must be …, got …`."""
 
 import argparse
-import decimal
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -51,10 +49,12 @@ def written_out(text: str) -> str:
       >>> written_out("1e6"), written_out("2.5e3"), written_out("1e-3"), written_out("many")
       ('1000000', '2500', '1e-3', 'many')
     """
-    if not re.fullmatch(r"[+-]?[0-9_]+(\.[0-9_]+)?[eE]\+?[0-9]{1,2}", text):
+    try:
+        number = float(text)
+    except ValueError:
         return text
-    number = decimal.Decimal(text)
-    return str(int(number)) if number == int(number) else text
+    is_exact = number.is_integer() and abs(number) < 1 << 53
+    return str(int(number)) if "e" in text.lower() and is_exact else text
 
 
 def check_port(port: int) -> None:

@@ -1,5 +1,6 @@
 """What is refused: actions, observations and steps that are not what the specs of an environment say."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -23,11 +24,11 @@ def check_action(env: Environment, action: Any, *batch: int) -> None:
       ValueError: naming the environment, the actions that it has and the one that came.
     """
     spec, function, shape = env.action_spec, f"{type(env).__name__}.step", (*batch, *env.action_spec.shape)
-    if jnp.shape(action) != shape:
-        raise ValueError(f"{function}: action must have shape {shape}, got {jnp.shape(action)}")
-    dtype = jax.dtypes.result_type(action)
+    kind = "an integer" if isinstance(spec, Discrete) else "a number"
+    came, dtype = _shape_and_dtype(function, "action", kind, action)
+    if came != shape:
+        raise ValueError(f"{function}: action must have shape {shape}, got {came}")
     if not _is_real(dtype) or (isinstance(spec, Discrete) and jnp.issubdtype(dtype, jnp.floating)):
-        kind = "an integer" if isinstance(spec, Discrete) else "a number"
         raise ValueError(f"{function}: action must be {kind}, got {dtype}")
     if isinstance(spec, Discrete):
         check_range(function, low=0, high=spec.num - 1, action=action)
@@ -69,16 +70,27 @@ def checked_step(env: Environment, step: Step) -> Step:
     """
     function = f"{type(env).__name__}.step"
     for field in ("reward", "terminated", "truncated"):
-        x = getattr(step, field)
-        shape, dtype = (None, type(x).__name__) if x is None else (jnp.shape(x), jax.dtypes.result_type(x))
-        if shape != () or not (_is_real(dtype) if field == "reward" else jnp.issubdtype(dtype, jnp.bool_)):
-            wanted = "a number" if field == "reward" else "a bool"
+        wanted = "a number" if field == "reward" else "a bool"
+        shape, dtype = _shape_and_dtype(function, field, f"{wanted} of shape ()", getattr(step, field))
+        if shape or not (_is_real(dtype) if field == "reward" else jnp.issubdtype(dtype, jnp.bool_)):
             raise ValueError(f"{function}: {field} must be {wanted} of shape (), got {dtype} of shape {shape}")
     checked_observation(env, "step", step.observation)
     reward = jnp.asarray(step.reward)
     if not jnp.issubdtype(reward.dtype, jnp.floating):
         reward = as_float(reward)
     return step._replace(reward=reward, terminated=jnp.asarray(step.terminated), truncated=jnp.asarray(step.truncated))
+
+
+def _shape_and_dtype(function: str, name: str, wanted: str, x: Any) -> tuple[tuple[int, ...], Any]:
+    """What an array of it would be; nothing is moved to a device.
+
+    Raises:
+      ValueError: if it is none, and no number either.
+    """
+    with contextlib.suppress(TypeError, ValueError):
+        if x is not None:  # JAX would make it NaN
+            return jnp.shape(x), jax.dtypes.result_type(x)
+    raise ValueError(f"{function}: {name} must be {wanted}, got {type(x).__name__}")
 
 
 def _is_real(dtype: Any) -> bool:

@@ -110,7 +110,7 @@ def play_episodes(
         returns = returns + jnp.where(playing, outcome.reward, 0.0)
         return time + 1, key, playing & ~outcome.last, returns, lengths + playing, state, memory
 
-    carry = vary_like((jnp.int32(0), key, playing, none, none.astype(int), state, memory), key)
+    carry = vary_like((jnp.int32(0), key, playing, none, none.astype(jnp.int32), state, memory), key)
     _, _, playing, returns, lengths, state, _ = jax.lax.while_loop(unfinished, step, carry)
     if on_host:
         env.end(state)

@@ -191,9 +191,13 @@ def _number(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if not re.fullmatch("[+-]?[0-9]+", text.strip()):
+    """Reads a whole number, with an exponent too: 1e3."""
+    if re.fullmatch("[+-]?[0-9]+", text.strip()):
+        return int(text)
+    number = _number(text)
+    if "e" not in text.lower() or not number.is_integer() or abs(number) > MOST_WHOLE:
         raise ValueError(text)
-    return int(text)
+    return int(number)
 
 
 def _fits(x: float) -> bool:
