@@ -13,17 +13,15 @@ import seeds
 
 from renga.systems import actor_critic, dqn, mpo, pqn, sac
 
-UPDATES = 488  # of PQN: 488 · 32 · 32 = 499,712 steps
 A2C, A2C_UPDATES = actor_critic.PRESETS["a2c"]
 SAC, SAC_STEPS = sac.PRESETS["cartpole"]
 MPO, MPO_STEPS = mpo.PRESETS["cartpole"]
 VMPO = actor_critic.Config(algorithm="vmpo")
-PQN = pqn.Config(decay_steps=UPDATES, normalise_observations=True, epsilon=0.02)
 RUNS: dict[str, Any] = {
     "DQN, catch": (dqn, dqn.Config(env="catch"), dqn.STEPS),
     "PPO, catch": (actor_critic, actor_critic.Config(env="catch"), actor_critic.STEPS),
-    "PQN, cartpole": (pqn, PQN, UPDATES),
-    "PQN, acrobot": (pqn, dataclasses.replace(PQN, env="acrobot"), UPDATES),
+    "PQN, cartpole": (pqn, pqn.Config(), pqn.STEPS, 20),
+    "PQN, acrobot": (pqn, *pqn.PRESETS["acrobot"]),
     "PPO, acrobot": (actor_critic, actor_critic.Config(env="acrobot"), actor_critic.STEPS),
     "DQN, acrobot": (dqn, dqn.Config(env="acrobot"), dqn.STEPS),
     "DQN with 5-step returns, acrobot": (dqn, *dqn.PRESETS["acrobot"]),

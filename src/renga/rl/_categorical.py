@@ -156,8 +156,8 @@ def categorical_l2_project(
     slope = jnp.where(gaps > 0, 1.0 / jnp.where(gaps > 0, gaps, 1.0), 0.0)
     rise, fall = jnp.pad(slope, (1, 0)), jnp.pad(slope, (0, 1))
     offset = jnp.clip(z_p, z_q[0], z_q[-1])[None, :] - z_q[:, None]
-    hat = jnp.clip(jnp.where(offset < 0, 1.0 + offset * rise[:, None], 1.0 - offset * fall[:, None]), 0.0, 1.0)
-    return narrow(jnp.sum(times(probs[None, :], hat), axis=-1), *given)
+    hat = jnp.where(offset < 0, 1.0 + offset * rise[:, None], 1.0 - offset * fall[:, None])
+    return narrow(jnp.sum(times(probs[None, :], jnp.where(hat < 0, 0.0, hat)), axis=-1), *given)
 
 
 def tempered(logits: ArrayLike, temperature: ArrayLike) -> Array:

@@ -152,10 +152,8 @@ class Networks:
     def valued(self, params: Params, keys: Array, s: Array, legal: Array | None) -> tuple[Array, Array, Array]:
         """The target policy in each state, N samples of it, and their values by the target critic."""
         out = self.out(params.target_actor, s, legal)
-        each = lambda key, out: jax.vmap(lambda key: self.policy.sample(key, out))(
-            jax.random.split(key, self.config.num_samples)
-        )
-        drawn = jax.vmap(each, out_axes=1)(keys, out)
+        several = jnp.broadcast_to(out, (self.config.num_samples, *out.shape))
+        drawn = jax.vmap(self.policy.sample, (0, 1), 1)(keys, several)
         return out, drawn, self.q(params.target_critic, s, self.policy.action(drawn))
 
     def critic_loss(self, critic: PyTree, batch: tuple[Array, Transition], params: Params) -> tuple[Array, dict]:

@@ -35,7 +35,7 @@ from renga.systems._reinforcement import (
 
 __all__ = ["PRESETS", "STEPS", "Agent", "Config", "Rollout", "State", "evaluate", "export", "load", "make", "network"]
 
-STEPS = 400
+STEPS = 488
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +54,18 @@ class Config:
     max_gradient_norm: float = 10.0
     discount: float = 0.99  # γ
     trace_decay: float = 0.95  # λ of the returns
-    epsilon: float = 0.05  # final ε of the ε-greedy behaviour policy
-    epsilon_steps: int = 80  # updates over which ε decays from 1
+    epsilon: float = 0.2  # final ε of the ε-greedy behaviour policy
+    epsilon_steps: int = 98  # updates over which ε decays from 1
     normalise_observations: bool = False  # by mean and standard deviation of all earlier observations
     normalise_rewards: bool = True  # divide by the root mean square of all earlier discounted returns
 
 
 PRESETS: dict[str, tuple[Config, int]] = {
+    "acrobot": (Config(env="acrobot", epsilon=0.02, normalise_observations=True), STEPS),
     "minatar": (
         Config(
             env="gymnax/Breakout-MinAtar", num_envs=128, minibatches=32, epochs=2, units=(128,), learning_rate=5e-4,
-            trace_decay=0.65, decay_steps=2441, epsilon_steps=244, normalise_rewards=False,
+            trace_decay=0.65, decay_steps=2441, epsilon=0.05, epsilon_steps=244, normalise_rewards=False,
         ),
         2441,
     ),
