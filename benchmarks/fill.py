@@ -418,15 +418,15 @@ def _() -> list[str]:
 
 @table("envs.md", "| package | `--env` | version |")
 def _() -> list[str]:
-    lines = []
+    lines, alike = [], {}  # what runs with several versions is one line
     for row in record("envs_on_today")["rows"]:
-        names = {"runs": [f"`{name}`" for name in row["runs"]], "fails": [f"`{name}`" for name in row["fails"]]}
-        listed = [
-            f"{len(row['runs'])}: {', '.join(names['runs'])}" if names["runs"] else "none",
-            ", ".join(names["fails"]),
-        ]
-        env = f"`{row['env']}`" if row["env"] else "–"
-        lines.append(cells(row["package"], env, row["version"], row["jax"], *listed))
+        tried = row["package"], row["env"], *(tuple(sorted(row[kind])) for kind in ("runs", "fails"))
+        alike.setdefault(tried, []).append((row["version"], row["jax"]))
+    for (package, env, *names), versions in alike.items():
+        runs, fails = (", ".join(f"`{name}`" for name in some) for some in names)
+        own, jax = (", ".join(dict.fromkeys(each)) for each in zip(*versions, strict=True))
+        counted = f"{len(names[0])}: {runs}" if runs else "none"
+        lines.append(cells(package, f"`{env}`" if env else "–", own, jax, counted, fails))
     return lines
 
 
