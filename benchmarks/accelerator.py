@@ -32,7 +32,7 @@ START, END = "<!-- accelerator table: start -->", "<!-- accelerator table: end -
 # In order of worth, with the most seconds that a part takes at first: twelve minutes in all. Nearly all of that is
 # compiling; what a part leaves goes to those that were stopped.
 PARTS = {"correct": 100, "search": 130, "lpg": 170, "muzero": 90, "systems": 70, "rl": 50, "optim": 40, "nn": 70}
-EXTRAS = {"muzero_run": 600}  # only if they are asked for
+EXTRAS = {"muzero_run": 600, "minatar_run": 600}  # only if they are asked for
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "rlax", "mctx", "pgx")
 
 
@@ -279,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=12.0, help="the most minutes that all parts take together")
     parser.add_argument("--out", type=pathlib.Path, help="the folder of the records")
-    names = f"these parts, of {', '.join(PARTS)}, and {', '.join(EXTRAS)}, which runs only if it is named"
+    names = f"these parts, of {', '.join(PARTS)}, and {', '.join(EXTRAS)}, which run only if they are named"
     parser.add_argument("--only", nargs="+", choices=[*PARTS, *EXTRAS], default=list(PARTS), metavar="NAME", help=names)
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does every part run?")
     parser.add_argument("--commit", help="the commit to record where git is not at hand")

@@ -125,11 +125,12 @@ import renga.cli, renga.data, renga.envs, renga.graph, renga.loop, renga.testing
 for name in {names!r}:
     assert importlib.import_module("accelerator_parts." + name).run
 assert all(optional(name) is None for name in ("mctx", "rlax", "pgx"))
-from accelerator_parts import muzero, muzero_run
+from accelerator_parts import minatar_run, muzero, muzero_run
 muzero.TABLE = [row for row in muzero.TABLE if row[0] != "breakout"]
-for part, count in ((muzero, len(muzero.TABLE) + 1), (muzero_run, 1)):
+parts = (muzero, len(muzero.TABLE) + 1, "pgx"), (muzero_run, 1, "pgx"), (minatar_run, 1, "gymnax")
+for part, count, package in parts:
     rows = [row for row in part.run(False, set()) if "running" not in row]
-    assert len(rows) == count and all("pgx" in row["skipped"] for row in rows), rows
+    assert len(rows) == count and all(package in row["skipped"] for row in rows), rows
 """
     paths = environment(bare, ROOT / "benchmarks")
     done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True)
